@@ -1,0 +1,74 @@
+"""The bundle: a self-contained, relocatable folder that a runtime executes.
+
+``docs/bundle-format.md`` specifies it. :class:`Bundle` opens one, :func:`write` makes one, and every
+malformation has its own :class:`~clasp_trt.errors.BundleError`.
+"""
+
+from __future__ import annotations
+
+from clasp_trt.bundle.errors import (
+    HashMismatch,
+    InconsistentManifest,
+    ManifestField,
+    ManifestSyntax,
+    MissingFile,
+    NotABundle,
+    NotAFile,
+    SchemaVersion,
+    SizeMismatch,
+    UnlistedFile,
+    Unreadable,
+    UnsafePath,
+)
+from clasp_trt.bundle.manifest import (
+    DTYPES,
+    MANIFEST,
+    POLICY,
+    PRECISIONS,
+    PRUNE_AT,
+    SCHEMA,
+    DecoderDims,
+    FileEntry,
+    Graph,
+    Manifest,
+    ModelInfo,
+    Segment,
+    TensorSpec,
+    VisionDims,
+)
+from clasp_trt.bundle.reader import MAX_MANIFEST_BYTES, Bundle, Progress
+from clasp_trt.bundle.writer import Writer, write
+
+__all__ = [
+    "DTYPES",
+    "MANIFEST",
+    "MAX_MANIFEST_BYTES",
+    "POLICY",
+    "PRECISIONS",
+    "PRUNE_AT",
+    "SCHEMA",
+    "Bundle",
+    "DecoderDims",
+    "FileEntry",
+    "Graph",
+    "HashMismatch",
+    "InconsistentManifest",
+    "Manifest",
+    "ManifestField",
+    "ManifestSyntax",
+    "MissingFile",
+    "ModelInfo",
+    "NotABundle",
+    "NotAFile",
+    "Progress",
+    "SchemaVersion",
+    "Segment",
+    "SizeMismatch",
+    "TensorSpec",
+    "UnlistedFile",
+    "Unreadable",
+    "UnsafePath",
+    "VisionDims",
+    "Writer",
+    "write",
+]

@@ -1,0 +1,185 @@
+"""The strict JSON form of the manifest: every field is read by its own rule, and named where it breaks it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, fields
+from typing import TypeVar
+
+from clasp_trt.bundle import consistency
+from clasp_trt.bundle.errors import ManifestField, ManifestSyntax, SchemaVersion, UnsafePath
+from clasp_trt.bundle.fields import Field, parse_strict
+from clasp_trt.bundle.manifest import (
+    DTYPES,
+    PRECISIONS,
+    PRUNE_AT,
+    SCHEMA,
+    DecoderDims,
+    FileEntry,
+    Graph,
+    Manifest,
+    ModelInfo,
+    Segment,
+    TensorSpec,
+    VisionDims,
+)
+from clasp_trt.errors import ScheduleError
+from clasp_trt.schedule import Schedule
+
+# POSIX portable file names: the only ones that every file system and archive format carries unchanged.
+_RELATIVE_PATH = re.compile(r"[A-Za-z0-9._-]{1,255}(/[A-Za-z0-9._-]{1,255})*")
+_MAX_PATH_LENGTH = 1024
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_KEYS = (
+    *("schema", "model", "precision", "prune_at", "schedule", "budget", "max_context", "opset"),
+    *("graphs", "segments", "backend", "target", "versions", "files"),
+)
+
+_Dims = TypeVar("_Dims", VisionDims, DecoderDims)
+
+
+def dumps(manifest: Manifest) -> str:
+    """The text of ``clasp.json``: a function of the manifest alone, so that equal builds are equal bytes."""
+    content: dict[str, object] = {
+        "schema": SCHEMA,
+        "model": asdict(manifest.model),
+        "precision": manifest.precision,
+        "prune_at": manifest.prune_at,
+        "schedule": manifest.schedule.to_json(),
+        "budget": manifest.budget,
+        "max_context": manifest.max_context,
+        "opset": manifest.opset,
+        "graphs": [asdict(graph) for graph in manifest.graphs],
+        "segments": [asdict(segment) for segment in manifest.segments],
+        "backend": manifest.backend,
+        "target": manifest.target,
+        "versions": dict(sorted(manifest.versions.items())),
+        "files": {path: asdict(entry) for path, entry in sorted(manifest.files.items())},
+    }
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def loads(data: bytes, source: str) -> Manifest:
+    """Read the bytes of a ``clasp.json`` that errors call ``source``.
+
+    Raises the :class:`~clasp_trt.errors.BundleError` of the first rule of ``docs/bundle-format.md`` that they
+    break.
+    """
+    try:
+        manifest = _read(Field(source, "", parse_strict(data, source)))
+    except RecursionError:
+        raise ManifestSyntax(f"{source}: nested too deeply to be a manifest; rebuild the bundle") from None
+    consistency.check(manifest, source)
+    return manifest
+
+
+def _read(root: Field) -> Manifest:
+    _check_schema(root)
+    top = root.record(*_KEYS)
+    return Manifest(
+        model=_model(top["model"]),
+        precision=top["precision"].one_of(PRECISIONS),
+        prune_at=top["prune_at"].one_of(PRUNE_AT),
+        schedule=_schedule(top["schedule"]),
+        budget=None if top["budget"].value is None else top["budget"].integer(1),
+        max_context=top["max_context"].integer(1),
+        opset=top["opset"].integer(1),
+        graphs=tuple(_graph(item) for item in top["graphs"].elements()),
+        segments=tuple(_segment(item) for item in top["segments"].elements()),
+        backend=top["backend"].text(),
+        target=top["target"].text(),
+        versions=_versions(top["versions"]),
+        files=_files(top["files"]),
+    )
+
+
+def _check_schema(root: Field) -> None:
+    """Before anything else: another schema may know other keys, and must be told apart from a broken file."""
+    if isinstance(root.value, dict) and "schema" in root.value:
+        found = Field(root.source, "schema", root.value["schema"]).integer(0)
+        if found != SCHEMA:
+            cure = "upgrade clasp-trt" if found > SCHEMA else "rebuild the bundle"
+            raise SchemaVersion(f"{root.source}: schema {found}, but this clasp-trt reads schema {SCHEMA}: {cure}")
+
+
+def _model(item: Field) -> ModelInfo:
+    of = item.record(*(entry.name for entry in fields(ModelInfo)))
+    return ModelInfo(
+        model_type=of["model_type"].text(),
+        name=of["name"].text(),
+        vision=_dims(VisionDims, of["vision"], may_be_zero=("feature_layer",)),
+        decoder=_dims(DecoderDims, of["decoder"]),
+        image_token=of["image_token"].text(),
+        image_token_id=of["image_token_id"].integer(0),
+        stop_token_ids=tuple(token.integer(0) for token in of["stop_token_ids"].elements()),
+    )
+
+
+def _dims(kind: type[_Dims], item: Field, may_be_zero: tuple[str, ...] = ()) -> _Dims:
+    """A record of integers, positive but for those that ``may_be_zero``."""
+    of = item.record(*(entry.name for entry in fields(kind)))
+    return kind(**{name: value.integer(0 if name in may_be_zero else 1) for name, value in of.items()})
+
+
+def _schedule(item: Field) -> Schedule:
+    try:
+        return Schedule.from_json(item.value)
+    except ScheduleError as error:
+        raise ManifestField(f"{item.source}: {item.place}: {error}") from None
+
+
+def _graph(item: Field) -> Graph:
+    of = item.record("name", "path", "inputs", "outputs")
+    inputs = tuple(_tensor(tensor) for tensor in of["inputs"].elements())
+    outputs = tuple(_tensor(tensor) for tensor in of["outputs"].elements())
+    return Graph(of["name"].text(), _path(of["path"]), inputs, outputs)
+
+
+def _tensor(item: Field) -> TensorSpec:
+    of = item.record("name", "dtype", "shape")
+    shape = tuple(_dim(dim) for dim in of["shape"].elements())
+    return TensorSpec(of["name"].text(), of["dtype"].one_of(DTYPES), shape)
+
+
+def _dim(item: Field) -> int | str:
+    if not isinstance(item.value, str):
+        return item.integer(0)
+    if item.text()[0] in "-0123456789":
+        item.fail("an integer or a name")  # "1" would read like 1 and match like a name
+    return item.value
+
+
+def _segment(item: Field) -> Segment:
+    of = item.record("graph", "first_layer", "last_layer", "capacity")
+    first, last = of["first_layer"].integer(0), of["last_layer"].integer(0)
+    return Segment(of["graph"].text(), first, last, of["capacity"].integer(1))
+
+
+def _versions(item: Field) -> dict[str, str]:
+    members = item.members()
+    return {Field(item.source, item.place, name).text(): value.text() for name, value in members.items()}
+
+
+def _files(item: Field) -> dict[str, FileEntry]:
+    entries: dict[str, FileEntry] = {}
+    for path, member in item.members().items():
+        of = member.record("bytes", "sha256")
+        digest = of["sha256"].text()
+        if not _SHA256.fullmatch(digest):
+            of["sha256"].fail("64 lowercase hexadecimal digits")
+        name = _path(Field(item.source, item.place, path))
+        entries[name] = FileEntry(of["bytes"].integer(0), digest)
+    return entries
+
+
+def _path(item: Field) -> str:
+    """A normalised relative path of portable names; anything that might lead elsewhere is refused unread."""
+    path = item.text()
+    portable = len(path) <= _MAX_PATH_LENGTH and _RELATIVE_PATH.fullmatch(path)
+    if not portable or not {".", ".."}.isdisjoint(path.split("/")):
+        raise UnsafePath(
+            f"{item.source}: {item.place}: {path[:80]!a} is not a path inside the bundle: expected names of"
+            " letters, digits, '.', '_', '-' joined by single '/', none of them '.' or '..'; rebuild it"
+        )
+    return path

@@ -1,0 +1,111 @@
+"""The records of the manifest ``clasp.json``: what a bundle says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from clasp_trt.schedule import Schedule
+
+SCHEMA = 1
+MANIFEST = "clasp.json"
+POLICY = "policy.json"
+
+DTYPES = ("float32", "float16", "bfloat16", "int64", "bool")
+PRECISIONS = ("fp32", "fp16", "bf16")
+PRUNE_AT = ("decoder", "encoder", "none")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a graph: ``dtype`` is one of :data:`DTYPES`, a ``str`` in ``shape`` is a symbolic
+    dim."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph or engine, at ``path`` inside the bundle."""
+
+    name: str
+    path: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class VisionDims:
+    """The vision tower; ``feature_layer`` counts hidden states (0 is the input of the first block)."""
+
+    layers: int
+    width: int
+    image_size: int
+    patch_size: int
+    tokens: int
+    feature_layer: int
+
+
+@dataclass(frozen=True)
+class DecoderDims:
+    """The decoder."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The checkpoint that was compiled."""
+
+    model_type: str
+    name: str
+    vision: VisionDims
+    decoder: DecoderDims
+    image_token: str
+    image_token_id: int
+    stop_token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Decoder layers ``first_layer..last_layer`` (inclusive) as one graph, with ``capacity`` KV slots per
+    layer."""
+
+    graph: str
+    first_layer: int
+    last_layer: int
+    capacity: int
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size in bytes and lowercase hexadecimal SHA-256 of one file."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that ``clasp.json`` says. ``files`` lists every file of the bundle except ``clasp.json`` itself."""
+
+    model: ModelInfo
+    precision: str
+    prune_at: str
+    schedule: Schedule
+    budget: int | None  # mean visual tokens that were asked for; None for a given schedule and for no pruning
+    max_context: int
+    opset: int
+    graphs: tuple[Graph, ...]
+    segments: tuple[Segment, ...]
+    backend: str
+    target: str
+    versions: Mapping[str, str]
+    files: Mapping[str, FileEntry] = field(default_factory=dict)

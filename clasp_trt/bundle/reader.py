@@ -1,0 +1,158 @@
+"""A bundle that was opened: its manifest checked, its files present in the listed sizes, their hashes on
+request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from clasp_trt.bundle import codec, leftovers, tree
+from clasp_trt.bundle.errors import (
+    HashMismatch,
+    InconsistentManifest,
+    ManifestSyntax,
+    MissingFile,
+    NotABundle,
+    NotAFile,
+    SizeMismatch,
+    UnlistedFile,
+    Unreadable,
+    reason,
+    shown,
+)
+from clasp_trt.bundle.manifest import MANIFEST, POLICY, Graph, Manifest
+from clasp_trt.errors import PolicyError
+from clasp_trt.policy import Policy
+
+MAX_MANIFEST_BYTES = 16 * 2**20
+
+Progress = Callable[[int, int], None]
+"""Hears bytes done and bytes in all, after each chunk."""
+
+
+class Bundle:
+    """A folder that obeys ``docs/bundle-format.md``: the absolute path ``root`` and what its ``manifest``
+    says.
+
+    Made by :meth:`open`. Sizes were checked, hashes only if asked; a bundle is not modified while it is open.
+    """
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self.root = root
+        self.manifest = manifest
+
+    def __repr__(self) -> str:
+        return f"Bundle({str(self.root)!r})"
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, verify: bool = False) -> Bundle:
+        """Open the bundle at ``path``, and with ``verify`` hash every file.
+
+        If a build was killed in the midst of replacing this bundle, the older one is put back first. Raises
+        the :class:`~clasp_trt.errors.BundleError` of the first rule that is broken.
+        """
+        root = Path(os.path.abspath(path))
+        bundle = cls(root, codec.loads(_read_manifest(root), f"{shown(root)}: {MANIFEST}"))
+        bundle._check_files()
+        if verify:
+            bundle.verify()
+        return bundle
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy, read at first use; :class:`PolicyError` if it breaks its schema or does not fit the
+        tower."""
+        policy, layers = Policy.load(self.path(POLICY)), self.manifest.model.vision.layers
+        if max(policy.layers) > layers:
+            raise PolicyError(
+                f"{shown(self.root)}: {POLICY}: layers: {max(policy.layers)} lies beyond the {layers} layers"
+                " of the vision tower; rebuild the bundle with a policy for this model"
+            )
+        return policy
+
+    def path(self, relative: str) -> Path:
+        """Where the listed file ``relative`` lies; :class:`MissingFile` for any other name."""
+        if relative not in self.manifest.files:
+            raise MissingFile(f"{shown(self.root)}: {relative!a} is not among the files that {MANIFEST} lists")
+        return self.root / relative
+
+    def graph(self, name: str) -> Graph:
+        """The graph called ``name``; :class:`InconsistentManifest` if there is none."""
+        for graph in self.manifest.graphs:
+            if graph.name == name:
+                return graph
+        known = ", ".join(graph.name for graph in self.manifest.graphs) or "none"
+        raise InconsistentManifest(f"{shown(self.root)}: {MANIFEST}: graphs: no {name!a} (there are: {known})")
+
+    def verify(self, progress: Progress | None = None) -> None:
+        """Hash every file and read the policy; :class:`HashMismatch` names the first file that differs."""
+        self._check_files()
+        done, total = 0, sum(entry.bytes for entry in self.manifest.files.values())
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            if progress is not None:
+                progress(done, total)
+
+        for path, entry in self.manifest.files.items():
+            try:
+                digest = tree.sha256(self.root / path, advance)
+            except OSError as error:
+                raise Unreadable(f"{shown(self.root)}: {path}: cannot be read ({reason(error)})") from None
+            if digest != entry.sha256:
+                raise HashMismatch(
+                    f"{shown(self.root)}: {path}: its SHA-256 is {digest[:12]}..., but {MANIFEST} says"
+                    f" {entry.sha256[:12]}...: the file was changed or damaged; copy or rebuild the bundle"
+                )
+        _ = self.policy
+
+    def _check_files(self) -> None:
+        """The folder holds exactly the listed files, in the listed sizes."""
+        listed = self.manifest.files
+        found, folders = tree.walk(self.root)
+        if unlisted := found.keys() - listed.keys() - {MANIFEST}:
+            raise UnlistedFile(
+                f"{shown(self.root)}: {shown(min(unlisted))}: not listed in {MANIFEST}; move it elsewhere"
+            )
+        for path, entry in listed.items():
+            if path in folders:
+                raise NotAFile(
+                    f"{shown(self.root)}: {path}: a folder, where {MANIFEST} lists a file; rebuild the bundle"
+                )
+            if path not in found:
+                raise MissingFile(f"{shown(self.root)}: {path}: listed in {MANIFEST}, but missing; copy or rebuild it")
+            if found[path].st_size != entry.bytes:
+                raise SizeMismatch(
+                    f"{shown(self.root)}: {path}: {found[path].st_size} bytes, but {MANIFEST} says"
+                    f" {entry.bytes}: the file was changed or cut short; copy or rebuild the bundle"
+                )
+
+
+def _read_manifest(root: Path) -> bytes:
+    name = shown(root)
+    try:
+        if not os.path.lexists(root):
+            leftovers.restore(Path(os.path.realpath(root)))
+        if not root.exists():
+            raise NotABundle(f"{name}: {_absence(root)}")
+        if not root.is_dir():
+            raise NotABundle(f"{name}: not a folder; a bundle is a folder that holds {MANIFEST}")
+        with open(tree.open_regular(root / MANIFEST), "rb") as file:
+            data = file.read(MAX_MANIFEST_BYTES + 1)
+    except FileNotFoundError:
+        raise NotABundle(f"{name}: not a bundle: it holds no {MANIFEST}; make one with clasp-trt build") from None
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+        raise NotABundle(f"{name}: its {MANIFEST} cannot be read ({reason(error)})") from None
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ManifestSyntax(f"{name}: {MANIFEST}: larger than {MAX_MANIFEST_BYTES >> 20} MiB, so not a manifest")
+    return data
+
+
+def _absence(root: Path) -> str:
+    asides = leftovers.siblings(Path(os.path.realpath(root)), leftovers.REPLACED)
+    if asides:
+        return f"is being replaced (its older state is {shown(asides[0].name)} beside it); try again in a moment"
+    return "no such folder; make a bundle with clasp-trt build"

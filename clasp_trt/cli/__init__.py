@@ -1,0 +1,96 @@
+"""The command line. Commands load what they need when they run, so that ``--help`` is instant and needs no extra."""
+
+from __future__ import annotations
+
+import difflib
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+import clasp_trt
+from clasp_trt.cli.signals import signals_raise
+from clasp_trt.errors import ClaspError
+
+COMMANDS = ("build", "export", "run", "inspect", "route", "targets", "doctor")
+PROGRAM = "clasp-trt"
+MISTAKE = 2
+
+
+class _Commands(click.Group):
+    """Finds each command in the module of its name, and says every mistake in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(COMMANDS)}"
+            ctx.fail(f"no command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: object) -> None:  # type: ignore[override]
+        """Runs the command line and exits: 0, 2 for a user's mistake, 128 + its number when a signal stopped it."""
+        sys.exit(_exit_code(self, args, prog_name or PROGRAM))
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.version_option(clasp_trt.__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Compile vision-language models with CLASP visual-token pruning, and run them without torch."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def _exit_code(group: click.Group, args: Sequence[str] | None, name: str) -> int:
+    with signals_raise() as caught:
+        try:
+            return int(click.Group.main(group, args, name, standalone_mode=False) or 0)
+        except BaseException as error:
+            # asked first: a library that a signal hits while it loads may raise something else in its place
+            if caught:
+                return _fail(_stopped_by(caught[0]), 128 + caught[0])
+            if isinstance(error, ClaspError):
+                return _fail(str(error), error.exit_code)
+            if isinstance(error, click.ClickException):
+                return _fail(_usage(error), MISTAKE)
+            if isinstance(error, OSError):
+                return _fail(_refusal(error), MISTAKE)
+            raise
+
+
+def _fail(line: str, code: int) -> int:
+    from clasp_trt.bundle.errors import shown  # at the top it would load numpy for every --help
+
+    click.echo(f"error: {shown(line)}", err=True)
+    return code
+
+
+def _stopped_by(number: int) -> str:
+    return "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
+
+
+def _usage(error: click.ClickException) -> str:
+    """Click's message as one line, and where to read on."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    place = context.command_path if context is not None else PROGRAM
+    return f"{message[:1].lower()}{message[1:]}{'' if message.endswith('?') else ';'} see {place} --help"
+
+
+def _refusal(error: OSError) -> str:
+    """What the operating system refused where nobody expected it: the machine's state, hardly ever our bug."""
+    name = "" if error.filename is None else f"{str(error.filename)[:200]}: "
+    return " ".join(f"{name}{error.strerror or error}".split())

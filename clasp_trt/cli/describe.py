@@ -1,0 +1,69 @@
+"""A bundle in words and in JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from clasp_trt.bundle import Bundle
+from clasp_trt.bundle.codec import dumps
+from clasp_trt.cli.output import megabytes, print_json
+from clasp_trt.policy import Policy
+
+_KINDS = {"prior": "uncalibrated prior", "calibrated": "calibrated", "user": "written by a user, uncalibrated"}
+
+
+def tell(bundle: Bundle, as_json: bool) -> None:
+    """Prints what a bundle is."""
+    if as_json:
+        print_json(describe(bundle))
+    else:
+        click.echo(summary(bundle))
+
+
+def describe(bundle: Bundle) -> dict[str, Any]:
+    """What ``inspect --json`` prints: the manifest, and the policy's provenance."""
+    return {
+        "path": str(bundle.root),
+        "bytes": _size(bundle),
+        "mean_visual_tokens": bundle.manifest.schedule.mean_tokens,
+        "policy": {
+            "calibrated": bundle.policy.calibrated,
+            "provenance": dict(bundle.policy.provenance),
+            "layers": list(bundle.policy.layers),
+        },
+        "manifest": json.loads(dumps(bundle.manifest)),
+    }
+
+
+def summary(bundle: Bundle) -> str:
+    """A few lines for people."""
+    manifest, policy = bundle.manifest, bundle.policy
+    model, schedule = manifest.model, manifest.schedule
+    layers = ", ".join(map(str, policy.layers))
+    vision, decoder = model.vision, model.decoder
+    lines = [
+        f"{bundle.root}: {model.name} ({model.model_type}), {manifest.precision}, "
+        f"{manifest.backend} on {manifest.target}, {megabytes(_size(bundle))}",
+        f"vision     {vision.layers} layers, {vision.image_size} px, {vision.tokens} tokens",
+        f"policy     reads vision layers {layers} ({calibration(policy)})",
+        f"decoder    {decoder.layers} layers, width {decoder.width}, {decoder.heads} heads "
+        f"({decoder.kv_heads} KV), context {manifest.max_context}",
+        f"pruning    {schedule.describe()}",
+    ]
+    for segment in manifest.segments:
+        lines.append(
+            f"{segment.graph:<10} layers {segment.first_layer}-{segment.last_layer}, {segment.capacity} KV slots"
+        )
+    return "\n".join(lines)
+
+
+def calibration(policy: Policy) -> str:
+    """Where a policy's numbers come from; a prior's are not the paper's, and nobody may take them for it."""
+    return _KINDS[str(policy.provenance["kind"])]
+
+
+def _size(bundle: Bundle) -> int:
+    return sum(entry.bytes for entry in bundle.manifest.files.values())

@@ -1,0 +1,29 @@
+"""``clasp-trt export``: the portable half of build."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from clasp_trt.cli.describe import tell
+from clasp_trt.cli.options import compile_options
+from clasp_trt.cli.output import json_option, progress_bar
+
+if TYPE_CHECKING:
+    from clasp_trt.compiler import Options
+
+
+@click.command("export", short_help="Export a checkpoint to portable ONNX graphs.")
+@click.argument("model")
+@compile_options
+@json_option
+def command(model: str, output: str, force: bool, options: Options, as_json: bool) -> None:
+    """Export MODEL, a Hugging Face folder or hub id, to portable ONNX graphs."""
+    from clasp_trt.compiler import compile_bundle
+
+    with progress_bar() as progress:
+        bundle = compile_bundle(model, output, options, target=None, force=force, progress=progress)
+    tell(bundle, as_json)
+    if not as_json:
+        click.echo(f"next, on the device: clasp-trt build {output} -o BUNDLE --target TARGET")

@@ -1,0 +1,29 @@
+"""``clasp-trt inspect``: what a bundle holds."""
+
+from __future__ import annotations
+
+import click
+
+from clasp_trt.cli.describe import tell
+from clasp_trt.cli.output import json_option, progress_bar
+
+
+@click.command("inspect", short_help="Show what a bundle holds.")
+@click.argument("bundle", type=click.Path())
+@click.option("--graphs", is_flag=True, help="Also list every graph's inputs and outputs.")
+@click.option("--verify", is_flag=True, help="Check every file's hash first.")
+@json_option
+def command(bundle: str, graphs: bool, verify: bool, as_json: bool) -> None:
+    """Show what BUNDLE holds: model, pruning schedule, policy, segments, files."""
+    from clasp_trt.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    if verify:
+        with progress_bar() as progress:
+            opened.verify(lambda done, total: progress("verify", done, total))
+    tell(opened, as_json)
+    for graph in opened.manifest.graphs if graphs and not as_json else ():
+        click.echo(f"\n{graph.name}  ({graph.path})")
+        for side, ports in (("in ", graph.inputs), ("out", graph.outputs)):
+            for port in ports:
+                click.echo(f"  {side} {port.name}: {port.dtype}[{', '.join(map(str, port.shape))}]")

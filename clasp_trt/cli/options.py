@@ -1,0 +1,91 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import click
+
+from clasp_trt.bundle import PRECISIONS, PRUNE_AT
+from clasp_trt.errors import PromptError
+
+
+class IntegerList(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
+    """Comma-separated integers, such as ``300,200,110``."""
+
+    name = "N,N,..."
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of integers such as 300,200,110", param, ctx)
+
+
+def _not_empty(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise PromptError("the prompt is empty; ask something")
+    return value
+
+
+prompt_option = click.option("--prompt", required=True, callback=_not_empty, help="The question or instruction.")
+
+_OUTPUT = (
+    click.option("-o", "--output", required=True, type=click.Path(), help="Folder to write the bundle to."),
+    click.option("--force", is_flag=True, help="Replace an existing bundle."),
+)
+_COMPILE = (
+    click.option("--budget", type=int, help="Mean number of visual tokens over decoder layers [default: a third]."),
+    click.option("--schedule", type=IntegerList(), help="Tokens kept by each stage, instead of --budget."),
+    click.option("--prune-layers", type=IntegerList(), help="Decoder layers (0-based) after which the stages stand."),
+    click.option(
+        "--prune-at",
+        type=click.Choice(PRUNE_AT),
+        default="decoder",
+        show_default=True,
+        help="Where tokens are dropped: in the decoder, before it, or nowhere.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default="fp32",
+        show_default=True,
+        help="Type of weights and activations.",
+    ),
+    click.option("--policy", type=click.Path(), help="Policy file [default: an uncalibrated prior]."),
+    click.option(
+        "--max-context", type=int, help="Longest sequence of prompt, visual tokens and answer [default: 2048]."
+    ),
+)
+
+
+def compile_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that say what a bundle shall be and where it goes.
+
+    ``command`` gets the former gathered as ``options``, a :class:`clasp_trt.compiler.Options`, the latter as they are.
+    """
+
+    @functools.wraps(command)
+    def gather(
+        *,
+        budget: int | None,
+        schedule: tuple[int, ...] | None,
+        prune_layers: tuple[int, ...] | None,
+        prune_at: str,
+        precision: str,
+        policy: str | None,
+        max_context: int | None,
+        **others: object,
+    ) -> None:
+        from clasp_trt.compiler import Options, Pruning
+
+        pruning = Pruning(prune_at, budget, schedule, prune_layers)
+        command(options=Options(pruning, precision, policy, max_context), **others)
+
+    decorated: Callable[..., None] = gather
+    for option in reversed((*_OUTPUT, *_COMPILE)):
+        decorated = option(decorated)
+    return decorated

@@ -1,0 +1,105 @@
+"""``clasp-trt run``: answers a prompt about an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from clasp_trt.cli.options import prompt_option
+from clasp_trt.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from clasp_trt.runtime.pipeline import Answer
+    from clasp_trt.runtime.result import Result
+
+
+@click.command("run", short_help="Answer a prompt about an image.")
+@click.argument("bundle", type=click.Path())
+@click.option("--image", help="File, http(s) or data URL, or base64; without it the prompt is text alone.")
+@prompt_option
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 decodes greedily.")
+@click.option("--top-p", type=float, default=1.0, show_default=True)
+@click.option("--seed", type=int, help="Seed of the sampling [default: a fresh one].")
+@click.option("--category", help="Take this category instead of the router's.")
+@click.option("--threads", type=click.IntRange(min=1), help="Compute threads [default: the usable cores].")
+@click.option("--show", type=click.Path(), help="Also write a picture of the kept tokens to this file.")
+@json_option
+def command(
+    bundle: str,
+    image: str | None,
+    prompt: str,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int | None,
+    category: str | None,
+    threads: int | None,
+    show: str | None,
+    as_json: bool,
+) -> None:
+    """Answer a prompt about an image with BUNDLE; the answer streams, one line of facts follows."""
+    from clasp_trt.errors import PromptError
+    from clasp_trt.runtime.image import load_image
+    from clasp_trt.runtime.overlay import check_destination, save_overlay
+    from clasp_trt.runtime.pipeline import load
+    from clasp_trt.runtime.sampling import Sampling
+
+    # all that can be refused at once comes before the weights are read
+    sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed)
+    if show is not None and image is None:
+        raise PromptError("--show draws on the image; give one with --image")
+    if show is not None:
+        check_destination(show)
+    picture = None if image is None else load_image(image)
+    pipeline = load(bundle, threads=threads)
+    answer = pipeline.stream(picture, prompt, max_new_tokens=max_new_tokens, sampling=sampling, category=category)
+    result = answer.result if as_json else _print_answer(answer)
+    if as_json:
+        print_json(_as_json(result))
+    else:
+        click.echo(_facts(result), err=True)
+    if show is not None and picture is not None:
+        save_overlay(show, picture, result, pipeline)
+
+
+def _print_answer(answer: Answer) -> Result:
+    """Prints the pieces as they come; whatever ends them, what follows starts on a line of its own."""
+    begun = False
+    try:
+        for piece in answer:
+            click.echo(piece, nl=False)
+            begun = True
+    finally:
+        if begun:
+            click.echo()
+    return answer.result
+
+
+def _facts(result: Result) -> str:
+    kept = f"{result.visual_tokens} visual tokens"
+    if result.kept:
+        kept += " -> " + " -> ".join(str(len(stage.indices)) for stage in result.kept)
+    return (
+        f"[{result.category}] {kept} | TTFT {result.timings_ms['ttft']:.0f} ms | "
+        f"{len(result.token_ids)} tokens, {result.tokens_per_second:.1f} tokens/s"
+    )
+
+
+def _as_json(result: Result) -> dict[str, object]:
+    return {
+        "text": result.text,
+        "category": result.category,
+        "confidence": result.route.confidence,
+        "finish_reason": result.finish_reason,
+        "prompt_tokens": result.prompt_tokens,
+        "visual_tokens": result.visual_tokens,
+        "generated_tokens": len(result.token_ids),
+        "tokens_per_second": result.tokens_per_second,
+        "timings_ms": result.timings_ms,
+        "kept": [
+            {"after_layer": s.after_layer, "indices": s.indices.tolist(), "is_pivot": s.is_pivot.tolist()}
+            for s in result.kept
+        ],
+    }

@@ -1,0 +1,42 @@
+"""Signals that end a command, as an exception: whatever it was writing is removed on the way out."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(BaseException):
+    """Raised where a signal found the program; like ``KeyboardInterrupt`` it passes ``except Exception``."""
+
+
+@contextmanager
+def signals_raise() -> Iterator[list[int]]:
+    """Within the block, :data:`ENDING` signals raise :class:`Stopped`; yields the list of those that came.
+
+    Signals that the parent told us to ignore (``nohup``, a shell's background jobs) stay ignored. Outside the main
+    thread nothing changes, since Python runs no handler there.
+    """
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        raise Stopped
+
+    before = {number: signal.getsignal(number) for number in ENDING}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, stop)
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

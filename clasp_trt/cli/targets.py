@@ -1,0 +1,33 @@
+"""``clasp-trt targets``: the devices a bundle can be built for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from clasp_trt.cli.output import json_option, print_json, print_table
+from clasp_trt.targets import TARGETS
+
+_HEAD = ("TARGET", "DEVICE", "SM", "MEMORY", "BANDWIDTH", "JETPACK", "TENSORRT", "PRECISIONS", "BACKENDS")
+
+
+@click.command("targets", short_help="List the devices to build for.")
+@json_option
+def command(as_json: bool) -> None:
+    """List the devices that a bundle can be built for, and what is legal there; the first backend is the default."""
+    if as_json:
+        print_json(
+            [{**asdict(t), "backend": t.backend, "opset": t.opset, "builds_on": t.builds_on} for t in TARGETS.values()]
+        )
+        return
+    rows = [_HEAD]
+    for t in TARGETS.values():
+        memory, bandwidth = _quantity(t.memory_gb, "GB"), _quantity(t.bandwidth_gb_s, "GB/s")
+        facts = (t.sm or "-", memory, bandwidth, t.jetpack or "-", t.tensorrt or "-")
+        rows.append((t.name, t.device, *facts, ", ".join(t.precisions), ", ".join(t.backends)))
+    print_table(rows)
+
+
+def _quantity(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value:g} {unit}"

@@ -1,0 +1,342 @@
+"""``build``: a checkpoint, or a portable bundle, becomes a bundle for one target.
+
+Beside the command line this is the one module that sees the exporter and the engines; it only calls them in turn.
+What is cheap to refuse is refused first: options, target, policy file and destination before the checkpoint is read,
+the checkpoint before anything is exported.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import clasp_trt
+from clasp_trt import bundle as bundles
+from clasp_trt import schedule as schedules
+from clasp_trt import targets
+from clasp_trt.bundle import MANIFEST, POLICY, PRECISIONS, PRUNE_AT, Bundle, Manifest
+from clasp_trt.errors import BackendError, BundleError, OutputError, PolicyError, ScheduleError, TargetError
+from clasp_trt.policy import Policy, prior
+from clasp_trt.schedule import Schedule
+from clasp_trt.targets import Target
+
+if TYPE_CHECKING:
+    from clasp_trt.bundle.writer import Writer
+    from clasp_trt.export.family import Family
+
+DEFAULT_CONTEXT = 2048
+PORTABLE = "portable"
+"""Backend and target of a bundle that holds graphs only."""
+
+_COPY_BYTES = 2**20
+_ENDLESS = 2**31 - 1  # tokens and layers of a model that every legal schedule fits
+
+Progress = Callable[[str, int, int], None]
+"""Called with a phase, units done and units in all."""
+
+
+def _silent(phase: str, done: int, total: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """How a build prunes.
+
+    ``budget`` is the mean number of visual tokens over decoder layers (default: a third of them); ``keeps`` gives the
+    stages' sizes instead. ``prune_layers`` are the 0-based decoder layers after which the stages stand. Raises
+    :class:`ScheduleError` for what contradicts itself, whatever the model.
+    """
+
+    at: str = "decoder"
+    budget: int | None = None
+    keeps: tuple[int, ...] | None = None
+    prune_layers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.at not in PRUNE_AT:
+            raise ScheduleError(f"--prune-at is {self.at!r}, expected one of {', '.join(PRUNE_AT)}")
+        if self.budget is not None and self.keeps is not None:
+            raise ScheduleError("--budget and --schedule exclude each other; give the mean or the stages, not both")
+        if self.at == "none" and (self.budget, self.keeps, self.prune_layers) != (None, None, None):
+            raise ScheduleError(
+                "--prune-at none keeps every token; drop --budget, --schedule and --prune-layers, "
+                "or choose decoder or encoder"
+            )
+        if self.at == "encoder" and (self.keeps, self.prune_layers) != (None, None):
+            raise ScheduleError(
+                "--prune-at encoder has one stage, before the decoder; "
+                "give its size with --budget, without --schedule and --prune-layers"
+            )
+        if self.keeps is not None:  # what no model could follow is refused before one is opened
+            schedules.given(_ENDLESS, _ENDLESS, self.keeps, range(len(self.keeps)))
+
+    def mean(self, tokens: int) -> int | None:
+        """The mean to aim at with ``tokens`` visual tokens; None where none is asked for."""
+        if self.at == "none" or self.keeps is not None:
+            return None
+        return max(1, tokens // 3) if self.budget is None else self.budget
+
+    def schedule(self, tokens: int, layers: int) -> Schedule:
+        """The stages for a decoder of ``layers`` layers. Raises :class:`ScheduleError` if it cannot have them."""
+        mean = self.mean(tokens)
+        if self.keeps is not None:
+            return schedules.given(tokens, layers, self.keeps, self.prune_layers)
+        if mean is None:
+            return schedules.none(tokens, layers)
+        if self.at == "encoder":
+            return schedules.encoder(tokens, layers, mean)
+        try:
+            return schedules.solve(tokens, layers, mean, self.prune_layers)
+        except ScheduleError as error:
+            if self.budget is not None:
+                raise
+            raise ScheduleError(f"no --budget was given, so a third of the tokens is meant; {error}") from None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to make of a checkpoint: all that a bundle fixes for good.
+
+    ``policy`` is a policy file (default: an uncalibrated prior), ``max_context`` the longest sequence of prompt,
+    visual tokens and answer (default: 2048, or what the checkpoint knows if that is less).
+    """
+
+    pruning: Pruning = Pruning()
+    precision: str = "fp32"
+    policy: str | os.PathLike[str] | None = None
+    max_context: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise TargetError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """What runs a bundle, and where."""
+
+    backend: str
+    device: Target
+
+
+def build(
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    target: str | None = "cpu",
+    backend: str | None = None,
+    budget: int | None = None,
+    schedule: Sequence[int] | None = None,
+    prune_layers: Sequence[int] | None = None,
+    prune_at: str = "decoder",
+    precision: str = "fp32",
+    policy: str | os.PathLike[str] | None = None,
+    max_context: int | None = None,
+    force: bool = False,
+    progress: Progress = _silent,
+) -> Bundle:
+    """Compiles ``model``, a Hugging Face folder, hub id or portable bundle, into the bundle ``output`` for ``target``.
+
+    The options of ``clasp-trt build``, by the same names; a ``target`` of None stops at the portable graphs, as
+    ``clasp-trt export`` does. See :func:`compile_bundle`, which takes them as one value.
+    """
+    stages = None if schedule is None else tuple(schedule)
+    layers = None if prune_layers is None else tuple(prune_layers)
+    options = Options(Pruning(prune_at, budget, stages, layers), precision, policy, max_context)
+    return compile_bundle(model, output, options, target=target, backend=backend, force=force, progress=progress)
+
+
+def compile_bundle(
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    options: Options,
+    *,
+    target: str | None,
+    backend: str | None = None,
+    force: bool = False,
+    progress: Progress = _silent,
+) -> Bundle:
+    """Compiles ``model`` into the bundle ``output``, whole or not at all.
+
+    A ``target`` of None makes a portable bundle; given as ``model`` later, it is completed for a target without torch
+    or the checkpoint. A bundle already fixes ``options``, so any that differ from the defaults are refused with one.
+    ``backend`` defaults to the target's; ``force`` replaces an older bundle at ``output``. Raises a
+    :class:`clasp_trt.errors.ClaspError`, and then leaves everything as it was.
+    """
+    engine = None if target is None else _engine(target, backend, options.precision)
+    if not os.fspath(output):
+        raise OutputError("the output has an empty name; name a folder to make")
+    if os.path.isfile(Path(model) / MANIFEST):
+        return _complete(Path(model), output, options, engine, force, progress)
+    policy = None if options.policy is None else Policy.load(options.policy)
+    with bundles.write(output, force=force) as writer:
+        manifest = _export(os.fspath(model), writer, options, policy, progress)
+        return _finish(writer, manifest, engine, progress)
+
+
+def _engine(target: str, backend: str | None, precision: str) -> _Engine:
+    device = targets.get(target)
+    engine = _Engine(backend or device.backend, device)
+    targets.check(device, engine.backend, precision)
+    if engine.backend != "onnxruntime":
+        raise BackendError(
+            f"backend {engine.backend} cannot be built by this version; add --backend onnxruntime to run on "
+            f"{device.name} with ONNX Runtime, or keep the portable graphs of `clasp-trt export`"
+        )
+    return engine
+
+
+def _export(model: str, writer: Writer, options: Options, policy: Policy | None, progress: Progress) -> Manifest:
+    """Writes the portable half of a bundle from the checkpoint ``model``."""
+    progress("open the checkpoint", 0, 1)
+    with _needing("exporting a checkpoint", "pip install 'clasp-trt[export]'"):
+        from clasp_trt.export.checkpoint import Checkpoint
+        from clasp_trt.export.exporter import export, weight_bytes
+        from clasp_trt.export.family import family_of
+
+        checkpoint = Checkpoint.open(model)
+        family = family_of(checkpoint)
+    vision, decoder, pruning = family.info.vision, family.info.decoder, options.pruning
+    schedule = pruning.schedule(vision.tokens, decoder.layers)
+    policy = _prior(family, pruning) if policy is None else _fitting(policy, family, options)
+    context = min(DEFAULT_CONTEXT, family.max_positions) if options.max_context is None else options.max_context
+    written, total = 0, weight_bytes(family, options.precision)
+
+    def on_export(graph: str, size: int) -> None:
+        nonlocal written
+        written += size
+        progress(f"export {graph}", min(written, total), total)
+
+    exported = export(
+        checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
+        precision=options.precision, progress=on_export,
+    )  # fmt: skip
+    (writer.root / POLICY).write_text(policy.dumps(), encoding="utf-8")
+    return Manifest(
+        model=family.info,
+        precision=options.precision,
+        prune_at=pruning.at,
+        schedule=schedule,
+        budget=pruning.mean(schedule.tokens),
+        max_context=context,
+        opset=targets.PORTABLE_OPSET,
+        graphs=exported.graphs,
+        segments=exported.segments,
+        backend=PORTABLE,
+        target=PORTABLE,
+        versions={
+            "clasp-trt": clasp_trt.__version__,
+            "python": platform.python_version(),
+            **_versions("torch", "transformers", "onnx", "onnx-ir"),
+        },
+    )
+
+
+def _complete(
+    model: Path,
+    output: str | os.PathLike[str],
+    options: Options,
+    engine: _Engine | None,
+    force: bool,
+    progress: Progress,
+) -> Bundle:
+    """Makes the bundle of a target from the portable bundle ``model``."""
+    source = Bundle.open(model)
+    if engine is None:
+        raise BundleError(f"{source.root} is a bundle already; give a checkpoint to export")
+    if options != Options():
+        raise BundleError(
+            f"{source.root} is a bundle, which fixes pruning, precision, policy and context already; "
+            "give its checkpoint to change them"
+        )
+    manifest = source.manifest
+    if manifest.backend != PORTABLE:
+        raise BundleError(
+            f"{source.root} is already built for {manifest.target}; "
+            "give the portable bundle that `clasp-trt export` wrote, or the checkpoint"
+        )
+    targets.check(engine.device, engine.backend, manifest.precision)
+    with bundles.write(output, force=force) as writer:
+        # what was damaged on its way here must not get hashes that call it sound
+        source.verify(lambda done, total: progress("check the portable bundle", done, total))
+        for name in manifest.files:
+            destination = writer.root / name
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            with source.path(name).open("rb") as read, destination.open("wb") as written:
+                shutil.copyfileobj(read, written, _COPY_BYTES)
+        return _finish(writer, manifest, engine, progress)
+
+
+def _finish(writer: Writer, manifest: Manifest, engine: _Engine | None, progress: Progress) -> Bundle:
+    """Adds the engines, and puts the bundle in its place."""
+    if engine is not None:
+        manifest = _compile_engines(writer.root, manifest, engine, progress)
+    return writer.commit(manifest, lambda done, total: progress("verify", done, total))
+
+
+def _compile_engines(root: Path, manifest: Manifest, engine: _Engine, progress: Progress) -> Manifest:
+    with _needing("building for ONNX Runtime", "pip install onnxruntime onnx onnx-ir"):
+        from clasp_trt.engines import onnxruntime as compiler
+
+        opset = compiler.opset_for(engine.device)
+        done = 0
+
+        def on_graph(graph: str, count: int) -> None:
+            nonlocal done
+            done += count
+            progress(f"compile {graph}", done, len(manifest.graphs))
+
+        compiler.compile_graphs(root, manifest.graphs, opset, on_graph)
+    return replace(
+        manifest,
+        opset=min(opset, manifest.opset),
+        backend=engine.backend,
+        target=engine.device.name,
+        versions={**manifest.versions, **_versions("onnxruntime")},
+    )
+
+
+@contextmanager
+def _needing(work: str, remedy: str) -> Iterator[None]:
+    """A package that ``work`` needs and that is not installed, or does not load, becomes one line."""
+    try:
+        yield
+    except ImportError as error:
+        raise BackendError(f"{work} needs {error.name or error}, which cannot be imported here; {remedy}") from error
+
+
+def _prior(family: Family, pruning: Pruning) -> Policy:
+    """The baseline reads what the checkpoint was trained to read; pruning may also look at shallower layers."""
+    vision = family.info.vision
+    layers = {vision.feature_layer}
+    if pruning.at != "none":
+        layers |= {layer for layer in (vision.layers // 8, vision.layers // 2) if 0 < layer < vision.feature_layer}
+    return prior(sorted(layers), vision.feature_layer)
+
+
+def _fitting(policy: Policy, family: Family, options: Options) -> Policy:
+    deepest, layers = max(policy.layers), family.info.vision.layers
+    if deepest > layers:
+        raise PolicyError(
+            f"{options.policy} reads vision layer {deepest}, but the tower of this checkpoint has layers 0 to {layers};"
+            " give a policy that was calibrated for it"
+        )
+    return policy
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    """The installed version of each of ``packages`` that is there."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,52 @@
+"""The mistakes a user can make, one class each.
+
+``str(error)`` is one line: what is wrong, what was expected, what to do. The command line prints that line and exits
+with ``exit_code``; anything else that escapes is our bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+
+class ClaspError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+    exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))  # one line, whatever a library put into it
+
+
+class PolicyError(ClaspError):
+    """A policy file that breaks its schema, or a policy that does not fit the bundle."""
+
+
+class ScheduleError(ClaspError):
+    """A budget or pruning schedule that the model cannot follow."""
+
+
+class TargetError(ClaspError):
+    """An unknown target, or a backend or precision that is not legal there."""
+
+
+class CheckpointError(ClaspError):
+    """A model folder or hub id that is not a checkpoint we can compile."""
+
+
+class BundleError(ClaspError):
+    """A bundle that cannot be opened or written; each malformation has a subclass in :mod:`clasp_trt.bundle`."""
+
+
+class OutputError(ClaspError):
+    """A destination that cannot be written."""
+
+
+class ImageError(ClaspError):
+    """An image that cannot be read or shown to the model."""
+
+
+class PromptError(ClaspError):
+    """A prompt that the model cannot take."""
+
+
+class BackendError(ClaspError):
+    """A backend that is missing or too old, or that refused a graph."""

@@ -1,0 +1,385 @@
+"""How many visual tokens each part of the decoder sees: from a budget, given counts or the paper's table.
+
+A schedule prunes the *output* of decoder layers (numbered from 0). With the published prune layers 2, 6 and
+15 of 32, layers 0-2 run all ``N`` visual tokens, 3-6 run ``R1``, 7-15 run ``R2`` and 16-31 run ``R3``. A
+budget is the mean number of visual tokens over all decoder layers. ``docs/schedule.md`` explains the solver
+and lists what it achieves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import NoReturn
+
+from clasp_trt.errors import ScheduleError
+
+SOURCES = ("published", "solved", "given", "encoder", "none")
+
+# After SparseVLM: budget -> tokens that the three stages keep, for 576 tokens and 32 layers.
+PUBLISHED_TOKENS = 576
+PUBLISHED_LAYERS = 32
+PUBLISHED_PRUNE_LAYERS = (2, 6, 15)
+PUBLISHED_KEEPS = {192: (300, 200, 110), 128: (303, 110, 36), 96: (238, 48, 26), 64: (66, 30, 17)}
+
+_TICKS = 1 << 40  # bisection steps between nominal ratio 0 and 1: far finer than one token of any image
+_MAX_COUNT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Keep ``keep`` visual tokens of the output of decoder layer ``after_layer`` (-1: before the decoder)."""
+
+    after_layer: int
+    keep: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The stages of one decoder, valid by construction.
+
+    ``tokens`` visual tokens enter, the decoder has ``layers`` layers, and ``source`` says where the numbers
+    come from: one of :data:`SOURCES`. Raises :class:`ScheduleError` when the stages are not strictly
+    descending, not in the decoder, or contradict ``source``.
+    """
+
+    tokens: int
+    layers: int
+    stages: tuple[Stage, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        _check_count("tokens", self.tokens)
+        _check_count("layers", self.layers)
+        if self.source not in SOURCES:
+            raise ScheduleError(f"source: expected one of {', '.join(SOURCES)}, got {_brief(self.source)}")
+        _check_source(self)
+        if self.source == "encoder":
+            _check_keeps(self.tokens, self.keeps)
+        elif self.stages:
+            _check_prune_layers(self.layers, self.prune_layers)
+            _check_keeps(self.tokens, self.keeps)
+
+    @property
+    def keeps(self) -> tuple[int, ...]:
+        """Visual tokens kept by each stage, in order; empty without pruning."""
+        return tuple(stage.keep for stage in self.stages)
+
+    @property
+    def prune_layers(self) -> tuple[int, ...]:
+        """The layer after which each stage prunes; -1 stands before the decoder."""
+        return tuple(stage.after_layer for stage in self.stages)
+
+    @property
+    def mean_tokens(self) -> float:
+        """Mean number of visual tokens over the decoder's layers: what a budget asks for."""
+        return _total(self.tokens, self.keeps, _lengths(self.layers, self.prune_layers)) / self.layers
+
+    def segments(self) -> tuple[tuple[int, int], ...]:
+        """First and last decoder layer (inclusive) of each run of layers that sees the same visual tokens."""
+        ends = [layer for layer in self.prune_layers if layer >= 0] + [self.layers - 1]
+        starts = [0] + [end + 1 for end in ends[:-1]]
+        return tuple(zip(starts, ends, strict=True))
+
+    def describe(self) -> str:
+        """One line for a person, such as ``576 -> 300 after layer 2 -> ...``."""
+        steps = [f"{self.tokens}"]
+        for stage in self.stages:
+            where = "before the decoder" if stage.after_layer < 0 else f"after layer {stage.after_layer}"
+            steps.append(f"{stage.keep} {where}")
+        origin = "not pruned" if self.source == "none" else self.source
+        mean = f"mean {self.mean_tokens:.1f} visual tokens over {self.layers} layers"
+        return f"{' -> '.join(steps)} ({mean}, {origin})"
+
+    def to_json(self) -> dict[str, object]:
+        """The JSON object that :meth:`from_json` reads back to an equal schedule."""
+        stages = [{"after_layer": stage.after_layer, "keep": stage.keep} for stage in self.stages]
+        return {"tokens": self.tokens, "layers": self.layers, "source": self.source, "stages": stages}
+
+    @classmethod
+    def from_json(cls, obj: object) -> Schedule:
+        """Read what :meth:`to_json` wrote; :class:`ScheduleError` names the place of anything else."""
+        top = _record(obj, "", ("tokens", "layers", "source", "stages"))
+        rows = top["stages"]
+        if not isinstance(rows, list):
+            raise ScheduleError(f"stages: expected an array, got {_brief(rows)}")
+        stages = []
+        for i, row in enumerate(rows):
+            of = _record(row, f"stages[{i}]", ("after_layer", "keep"))
+            after_layer = _integer(of["after_layer"], f"stages[{i}].after_layer")
+            stages.append(Stage(after_layer, _integer(of["keep"], f"stages[{i}].keep")))
+        source = top["source"]
+        if not isinstance(source, str):
+            raise ScheduleError(f"source: expected one of {', '.join(SOURCES)}, got {_brief(source)}")
+        return cls(_integer(top["tokens"], "tokens"), _integer(top["layers"], "layers"), tuple(stages), source)
+
+
+def default_prune_layers(layers: int) -> tuple[int, int, int]:
+    """The published prune layers 2, 6, 15 of 32, scaled to a decoder of ``layers`` layers (at least 4)."""
+    _check_count("layers", layers)
+    if layers < 4:
+        raise ScheduleError(
+            f"{layers} decoder layers are too few for three pruning stages, which need at least 4:"
+            " name fewer layers with --prune-layers, or use --prune-at encoder"
+        )
+    first, second, third = (
+        ((layer + 1) * layers + PUBLISHED_LAYERS // 2) // PUBLISHED_LAYERS for layer in PUBLISHED_PRUNE_LAYERS
+    )
+    first = max(first, 1)
+    second = max(second, first + 1)
+    return first - 1, second - 1, max(third, second + 1) - 1
+
+
+def solve(tokens: int, layers: int, budget: int, prune_layers: Sequence[int] | None = None) -> Schedule:
+    """The schedule whose mean over the decoder's layers is ``budget`` visual tokens.
+
+    Three stages at :func:`default_prune_layers`, or one stage per entry of ``prune_layers``. The published
+    schedules are returned as printed. Every other one is solved: a larger budget never keeps fewer tokens at
+    any stage, and the mean is off by at most half the longest run of pruned layers divided by ``layers``
+    (a quarter token for 32 layers). Raises :class:`ScheduleError` for a budget that no strictly descending
+    schedule meets, saying which ones do.
+    """
+    _check_count("tokens", tokens)
+    chosen = default_prune_layers(layers) if prune_layers is None else tuple(prune_layers)
+    _check_count("layers", layers)
+    _check_prune_layers(layers, chosen)
+    _check_budget(tokens, budget)
+    where = (tokens, layers, chosen)
+    if where == (PUBLISHED_TOKENS, PUBLISHED_LAYERS, PUBLISHED_PRUNE_LAYERS) and budget in PUBLISHED_KEEPS:
+        return _schedule(tokens, layers, PUBLISHED_KEEPS[budget], chosen, "published")
+    lengths = _lengths(layers, chosen)
+    _check_reachable(tokens, budget, chosen, lengths)
+    return _schedule(tokens, layers, _solve_keeps(tokens, budget * layers, chosen, lengths), chosen, "solved")
+
+
+def given(tokens: int, layers: int, keeps: Sequence[int], prune_layers: Sequence[int] | None = None) -> Schedule:
+    """Keep ``keeps`` tokens after ``prune_layers``, which default to :func:`default_prune_layers`."""
+    chosen = default_prune_layers(layers) if prune_layers is None else tuple(prune_layers)
+    if len(keeps) != len(chosen):
+        raise ScheduleError(
+            f"the schedule names {len(keeps)} token counts for {len(chosen)} prune layers"
+            f" ({_join(chosen)}): give one count for each, or change --prune-layers"
+        )
+    return _schedule(tokens, layers, keeps, chosen, "given")
+
+
+def encoder(tokens: int, layers: int, budget: int) -> Schedule:
+    """One stage before the decoder: all ``layers`` layers see ``budget`` of the ``tokens`` visual tokens."""
+    _check_count("tokens", tokens)
+    _check_budget(tokens, budget)
+    return Schedule(tokens, layers, (Stage(-1, budget),), "encoder")
+
+
+def none(tokens: int, layers: int) -> Schedule:
+    """No pruning: the baseline."""
+    return Schedule(tokens, layers, (), "none")
+
+
+def _schedule(tokens: int, layers: int, keeps: Sequence[int], after: Sequence[int], source: str) -> Schedule:
+    stages = tuple(Stage(layer, keep) for layer, keep in zip(after, keeps, strict=True))
+    return Schedule(tokens, layers, stages, source)
+
+
+def _lengths(layers: int, prune_layers: Sequence[int]) -> tuple[int, ...]:
+    """Layers that run all tokens, then the layers that run what each stage kept."""
+    edges = [0, *(layer + 1 for layer in prune_layers), layers]
+    return tuple(end - start for start, end in pairwise(edges))
+
+
+def _total(tokens: int, keeps: Sequence[int], lengths: Sequence[int]) -> int:
+    """Visual tokens summed over layers."""
+    return sum(count * length for count, length in zip((tokens, *keeps), lengths, strict=True))
+
+
+def _fraction_table() -> tuple[tuple[Fraction, tuple[Fraction, ...]], ...]:
+    """Rows (nominal ratio, fraction of the tokens kept at each of :func:`_depths`); no column descends.
+
+    The three inner columns are the published fractions; 300 after 303 at the largest budget becomes 303,
+    because a larger budget must never keep fewer. The outer ones, for prune layers beyond the published ones,
+    are ours: before the decoder, half way from the first stage to all tokens; at its end, half of what the
+    last stage keeps.
+    """
+    rows: list[tuple[Fraction, tuple[Fraction, ...]]] = [(Fraction(0), (Fraction(0),) * 5)]
+    for budget in sorted(PUBLISHED_KEEPS):
+        first, second, third = (Fraction(keep, PUBLISHED_TOKENS) for keep in PUBLISHED_KEEPS[budget])
+        row = ((1 + first) / 2, first, second, third, third / 2)
+        below = rows[-1][1]
+        rows.append((Fraction(budget, PUBLISHED_TOKENS), tuple(map(max, row, below))))
+    return (*rows, (Fraction(1), (Fraction(1),) * 5))
+
+
+def _depths() -> tuple[Fraction, ...]:
+    """Relative depths (share of the decoder already run) of the columns of :func:`_fraction_table`."""
+    inner = (Fraction(layer + 1, PUBLISHED_LAYERS) for layer in PUBLISHED_PRUNE_LAYERS)
+    return (Fraction(0), *inner, Fraction(1))
+
+
+_TABLE = _fraction_table()
+_DEPTHS = _depths()
+
+
+def _between(at: Fraction, x: Sequence[Fraction], y: Sequence[Fraction]) -> Fraction:
+    """The piecewise-linear function through the points ``(x, y)``, ``x`` ascending, within their range."""
+    i = next(i for i in range(1, len(x)) if at <= x[i])
+    return y[i - 1] + (y[i] - y[i - 1]) * (at - x[i - 1]) / (x[i] - x[i - 1])
+
+
+def _curves(layers: int, prune_layers: Sequence[int]) -> Callable[[Fraction], list[Fraction]]:
+    """The function from nominal ratio to the fraction of the tokens that each stage keeps."""
+    ratios = [ratio for ratio, _ in _TABLE]
+    depths = [Fraction(layer + 1, layers) for layer in prune_layers]
+    columns = [[_between(depth, _DEPTHS, row) for _, row in _TABLE] for depth in depths]
+    return lambda ratio: [_between(ratio, ratios, column) for column in columns]
+
+
+def _round(tokens: int, fractions: Sequence[Fraction]) -> tuple[int, ...]:
+    """Fractions as integers ``tokens > R1 > R2 > ... >= 1``, none of which falls when a fraction rises."""
+    keeps: list[int] = []
+    below = 0
+    for place in range(len(fractions), 0, -1):  # the last stage first: each one keeps more than its successor
+        nearest = int(tokens * fractions[place - 1] + Fraction(1, 2))
+        below = min(max(nearest, below + 1), tokens - place)
+        keeps.append(below)
+    return tuple(reversed(keeps))
+
+
+def _solve_keeps(tokens: int, target: int, prune_layers: Sequence[int], lengths: Sequence[int]) -> tuple[int, ...]:
+    """The token counts on the path of rounded fractions whose sum over layers is nearest to ``target``.
+
+    As the nominal ratio rises from 0 to 1, the rounded counts rise one by one from ``(n, ..., 2, 1)`` to
+    ``(tokens - 1, ..., tokens - n)``. Staying on that path is what makes the result monotone in the budget.
+    """
+    fractions = _curves(sum(lengths), prune_layers)
+    low, high = 0, _TICKS
+    while high - low > 1:
+        middle = (low + high) // 2
+        reached = _total(tokens, _round(tokens, fractions(Fraction(middle, _TICKS))), lengths)
+        low, high = (middle, high) if reached <= target else (low, middle)
+    path = _steps(*(_round(tokens, fractions(Fraction(tick, _TICKS))) for tick in (low, high)))
+    return min(path, key=lambda keeps: abs(_total(tokens, keeps, lengths) - target))
+
+
+def _steps(low: tuple[int, ...], high: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """From ``low`` to ``high`` stage by stage, the first one first, so that the counts stay descending."""
+    for raised in range(len(low) + 1):
+        yield high[:raised] + low[raised:]
+
+
+def _check_count(name: str, value: object) -> None:
+    if type(value) is not int or not 1 <= value <= _MAX_COUNT:  # type(), because a bool is an int
+        raise ScheduleError(f"{name}: expected a whole number from 1 to {_MAX_COUNT}, got {_brief(value)}")
+
+
+def _check_prune_layers(layers: int, prune_layers: Sequence[int]) -> None:
+    cure = f"expected ascending layers from 0 to {layers - 2} of {layers}"
+    if not prune_layers:
+        raise ScheduleError("no prune layers: name at least one with --prune-layers, or use --prune-at none")
+    for layer in prune_layers:
+        if type(layer) is not int:
+            raise ScheduleError(f"prune layers: {_brief(layer)} is not a whole number; {cure}")
+        if layer < 0:
+            raise ScheduleError(f"prune layers: {layer} is negative; {cure}, or use --prune-at encoder")
+        if layer > layers - 2:
+            raise ScheduleError(f"prune layers: after layer {layer} no layer is left to gain from it; {cure}")
+    if any(later <= earlier for earlier, later in pairwise(prune_layers)):
+        raise ScheduleError(f"prune layers: {_join(prune_layers)} do not ascend; {cure}")
+
+
+def _check_keeps(tokens: int, keeps: Sequence[int]) -> None:
+    for keep in keeps:
+        if type(keep) is not int or keep < 1:
+            raise ScheduleError(f"schedule: {_brief(keep)} is not a token count; expected whole numbers >= 1")
+    if keeps[0] >= tokens:
+        raise ScheduleError(
+            f"schedule: the first stage keeps {keeps[0]} of {tokens} tokens; expected at most {tokens - 1}"
+            " (to keep all of them: --prune-at none)"
+        )
+    if any(later >= earlier for earlier, later in pairwise(keeps)):
+        raise ScheduleError(f"schedule: {_join(keeps)} do not descend; each stage must keep fewer tokens")
+
+
+def _check_source(schedule: Schedule) -> None:
+    """``source`` is a claim about the stages; a schedule that does not bear it out is refused."""
+    source, after = schedule.source, schedule.prune_layers
+    if source == "none" and after:
+        raise ScheduleError(f"stages: source 'none' has no stages, got {len(after)}")
+    if source == "encoder" and after != (-1,):
+        raise ScheduleError(f"stages: source 'encoder' has one, after layer -1, got {_join(after) or 'none'}")
+    if source not in ("none", "encoder") and not after:
+        raise ScheduleError(f"stages: source {source!r} needs at least one stage, got none")
+    published = (PUBLISHED_TOKENS, PUBLISHED_LAYERS, PUBLISHED_PRUNE_LAYERS)
+    if source == "published" and not (
+        (schedule.tokens, schedule.layers, after) == published and schedule.keeps in PUBLISHED_KEEPS.values()
+    ):
+        raise ScheduleError("stages: source 'published', but these are not the counts that were published")
+
+
+def _check_budget(tokens: int, budget: object) -> None:
+    if type(budget) is not int or budget < 1:
+        raise ScheduleError(
+            f"budget: expected a whole number of visual tokens from 1 to {tokens - 1}, got {_brief(budget)};"
+            " to keep every token use --prune-at none"
+        )
+    if budget > tokens:
+        raise ScheduleError(f"budget: {budget} is more than the {tokens} visual tokens; ask for at most {tokens - 1}")
+    if budget == tokens:
+        raise ScheduleError(f"budget: {budget} keeps every visual token; use --prune-at none")
+
+
+def _check_reachable(tokens: int, budget: int, prune_layers: Sequence[int], lengths: Sequence[int]) -> None:
+    """The budget lies between the means of the smallest and the largest strictly descending schedule."""
+    layers, stages = sum(lengths), len(prune_layers)
+    if stages >= tokens:
+        raise ScheduleError(f"{stages} pruning stages need at least {stages + 1} visual tokens, got {tokens}")
+    least = _total(tokens, range(stages, 0, -1), lengths)
+    most = _total(tokens, range(tokens - 1, tokens - 1 - stages, -1), lengths)
+    if budget * layers < least:
+        _refuse_low(tokens, budget, prune_layers[0], -(-least // layers), most // layers)
+    if budget * layers > most:
+        raise ScheduleError(
+            f"budget: {budget} of {tokens} visual tokens is more than {stages} stages can keep on average;"
+            f" ask for at most {most // layers}, or use --prune-at none"
+        )
+
+
+def _refuse_low(tokens: int, budget: int, first: int, minimum: int, maximum: int) -> NoReturn:
+    unpruned = "layer 0 runs" if first == 0 else f"layers 0-{first} run"
+    cures = ["use --prune-at encoder"]
+    if first > 0:
+        cures.insert(0, "prune earlier with --prune-layers")
+    if minimum <= maximum:
+        cures.insert(0, f"ask for at least {minimum}")
+    raise ScheduleError(
+        f"budget: {budget} is out of reach while {unpruned} all {tokens} visual tokens; {', or '.join(cures)}"
+    )
+
+
+def _record(obj: object, place: str, keys: tuple[str, ...]) -> dict[str, object]:
+    prefix = f"{place}: " if place else ""
+    if not isinstance(obj, dict):
+        raise ScheduleError(f"{prefix}expected an object with {', '.join(keys)}, got {_brief(obj)}")
+    for key in obj:
+        if key not in keys:
+            raise ScheduleError(f"{prefix}unknown key {_brief(key)} (known: {', '.join(keys)})")
+    for key in keys:
+        if key not in obj:
+            raise ScheduleError(f"{prefix}missing key {key!r}")
+    return obj
+
+
+def _integer(value: object, place: str) -> int:
+    if type(value) is not int:
+        raise ScheduleError(f"{place}: expected a whole number, got {_brief(value)}")
+    return value
+
+
+def _join(numbers: Sequence[int]) -> str:
+    return ", ".join(str(number) for number in numbers)
+
+
+def _brief(value: object) -> str:
+    """``value`` in a few printable characters."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

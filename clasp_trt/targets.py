@@ -1,0 +1,154 @@
+"""The devices that a bundle can be built for: one table of published facts, and what is legal on each.
+
+A figure without a public source is ``None``, never a guess. Peak compute is dense: what a data sheet states
+with 2:4 sparsity is halved, and ``source`` says so. Dense fp16 runs at half the dense INT8 rate, hence at a
+quarter of the sparse one, which is what Orin's documents print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+
+from clasp_trt.errors import TargetError
+
+BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
+PRECISIONS = ("fp32", "fp16", "bf16")
+PORTABLE_OPSET = 24  # Attention, RotaryEmbedding and RMSNormalization are opset 23, TensorScatter 24
+
+# Newest ONNX opset that the parser of each TensorRT release reads, from its release notes; ascending.
+_TENSORRT_OPSETS = (((10, 0), 20), ((10, 9), 22), ((10, 13), 24), ((11, 0), 25))
+
+# TensorRT for RTX compiles for SM 7.5, 8.0, 8.6, 8.9, 12.0 and 12.1: not for Orin, Hopper or Thor.
+_TENSORRT_ONLY = ("tensorrt", "onnxruntime")
+_TENSORRT_FIRST = ("tensorrt", "tensorrt-rtx", "onnxruntime")
+_RTX_FIRST = ("tensorrt-rtx", "tensorrt", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One device, and the software its row was written for.
+
+    ``sm`` is the CUDA compute capability, ``memory_gb`` the data sheet's GB (on Jetson shared with the CPU),
+    ``bandwidth_gb_s`` memory bandwidth in GB/s, ``fp16_tflops`` peak dense TFLOP/s of fp16 products summed in
+    fp32. The first of ``backends`` is the default. ``tensorrt`` is the release ``jetpack`` ships, or else the
+    oldest that reads the portable graphs. ``python`` is JetPack's own; ``None``: any supported one.
+    """
+
+    name: str
+    device: str
+    sm: str | None
+    memory_gb: float | None
+    bandwidth_gb_s: float | None
+    fp16_tflops: float | None
+    backends: tuple[str, ...]
+    source: str
+    tensorrt: str | None = "10.13"
+    jetpack: str | None = None
+    python: str | None = None
+    precisions: tuple[str, ...] = PRECISIONS
+
+    @property
+    def backend(self) -> str:
+        """The default backend."""
+        return self.backends[0]
+
+    @property
+    def opset(self) -> int:
+        """The newest ONNX opset, up to that of the portable graphs, that the default backend reads."""
+        return PORTABLE_OPSET if self.tensorrt is None else min(PORTABLE_OPSET, max_opset(self.tensorrt))
+
+    @property
+    def builds_on(self) -> str:
+        """``"anywhere"`` or ``"device"``: where the default backend's build must run."""
+        return build_place(self.backend)
+
+
+def build_place(backend: str) -> str:
+    """``"device"`` for TensorRT, which tunes on the GPU it builds for; ``"anywhere"`` for the others."""
+    return "device" if backend == "tensorrt" else "anywhere"
+
+
+def max_opset(tensorrt: str) -> int:
+    """The newest ONNX opset that TensorRT release ``tensorrt`` (such as ``"10.13.3"``) reads."""
+    try:
+        major, minor = (int(part) for part in tensorrt.split(".")[:2])
+    except ValueError:
+        raise TargetError(f"{tensorrt!r} is not a TensorRT version; expected one such as 10.13.3") from None
+    readable = [opset for release, opset in _TENSORRT_OPSETS if release <= (major, minor)]
+    if not readable:
+        raise TargetError(f"TensorRT {tensorrt} is too old; version 10.0 or newer is needed")
+    return readable[-1]
+
+
+def get(name: str) -> Target:
+    """The target called ``name``; :class:`TargetError` suggests the nearest name or lists them all."""
+    try:
+        return TARGETS[name]
+    except KeyError:
+        near = get_close_matches(name.lower(), TARGETS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(TARGETS)}"
+        raise TargetError(f"unknown target {name!r}: {hint}") from None
+
+
+def check(target: Target, backend: str, precision: str) -> None:
+    """Raise :class:`TargetError` unless ``target`` takes this backend and precision."""
+    for kind, value, known in (("backend", backend, BACKENDS), ("precision", precision, PRECISIONS)):
+        if value not in known:
+            raise TargetError(f"unknown {kind} {value!r}: choose one of {', '.join(known)}")
+    if backend not in target.backends:
+        raise TargetError(
+            f"backend {backend} does not run on {target.name} ({target.device}):"
+            f" choose one of {', '.join(target.backends)}"
+        )
+    if precision not in target.precisions:
+        reason = ": ONNX Runtime's CPU provider has no bf16 MatMul" if target.sm is None else ""
+        raise TargetError(
+            f"precision {precision} does not run on {target.name}{reason}: choose one of {', '.join(target.precisions)}"
+        )
+
+
+def _jetson(
+    name: str, device: str, memory_gb: float, bandwidth_gb_s: float, fp16_tflops: float | None, source: str
+) -> Target:
+    """An Orin module under JetPack 7.2; JetPack 6 brings TensorRT 10.3, which reads opset 20 at most."""
+    figures = (memory_gb, bandwidth_gb_s, fp16_tflops)
+    return Target(name, device, "8.7", *figures, _TENSORRT_ONLY, source, "10.16", "7.2", "3.12")
+
+
+# fmt: off
+_ROWS = (
+    _jetson("orin-agx-64", "Jetson AGX Orin 64GB", 64, 204.8, 42.5,
+            "NVIDIA Jetson AGX Orin Series technical brief (a quarter of the GPU's 170 sparse INT8 TOPS)"),
+    _jetson("orin-agx-32", "Jetson AGX Orin 32GB", 32, 204.8, None,
+            "NVIDIA Jetson AGX Orin Series data sheet"),
+    _jetson("orin-nx-16", "Jetson Orin NX 16GB", 16, 102.4, None,
+            "NVIDIA Jetson Orin NX Series data sheet"),
+    _jetson("orin-nano-8", "Jetson Orin Nano 8GB (Super mode)", 8, 102, 16.75,
+            "NVIDIA Jetson Orin Nano Super Developer Kit datasheet (a quarter of its 67 sparse INT8 TOPS)"),
+    Target("thor", "Jetson AGX Thor T5000", "11.0", 128, 273, None, _TENSORRT_ONLY,
+           "NVIDIA Jetson Thor Series Modules data sheet", tensorrt="10.13.3", jetpack="7.1", python="3.12"),
+    Target("a100", "A100 80GB SXM", "8.0", 80, 2039, 312, _TENSORRT_FIRST,
+           "NVIDIA A100 Tensor Core GPU datasheet"),
+    Target("h100", "H100 80GB SXM", "9.0", 80, 3350, 989.5, _TENSORRT_ONLY,
+           "NVIDIA H100 Tensor Core GPU datasheet (sparse figure halved)"),
+    Target("h200", "H200 141GB SXM", "9.0", 141, 4800, 989.5, _TENSORRT_ONLY,
+           "NVIDIA H200 Tensor Core GPU datasheet (sparse figure halved)"),
+    Target("l4", "L4 24GB", "8.9", 24, 300, 121, _TENSORRT_FIRST,
+           "NVIDIA L4 Tensor Core GPU datasheet (sparse figure halved)"),
+    Target("l40s", "L40S 48GB", "8.9", 48, 864, 362.05, _TENSORRT_FIRST,
+           "NVIDIA L40S GPU datasheet"),
+    Target("rtx3090", "GeForce RTX 3090", "8.6", 24, 936, 71, _RTX_FIRST,
+           "NVIDIA Ampere GA102 GPU Architecture whitepaper"),
+    Target("rtx4090", "GeForce RTX 4090", "8.9", 24, 1008, 165.2, _RTX_FIRST,
+           "NVIDIA Ada GPU Architecture whitepaper"),
+    Target("rtx5090", "GeForce RTX 5090", "12.0", 32, 1792, 209.5, _RTX_FIRST,
+           "NVIDIA RTX Blackwell GPU Architecture whitepaper"),
+    Target("cpu", "any CPU that ONNX Runtime runs on", None, None, None, None, ("onnxruntime",),
+           "the machine itself", tensorrt=None, precisions=("fp32", "fp16")),
+)
+# fmt: on
+
+TARGETS: Mapping[str, Target] = MappingProxyType({row.name: row for row in _ROWS})

@@ -1,0 +1,52 @@
+"""The ONNX Runtime backend: the portable graphs are its engines, at the newest opset that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from clasp_trt.bundle import Graph
+from clasp_trt.errors import BackendError
+from clasp_trt.targets import Target
+
+OPSET = 24
+OLD_OPSET = 23  # the newest of ONNX Runtime 1.23, the last release for Python 3.10 and so for JetPack 6
+
+
+def opset_for(target: Target) -> int:
+    """The newest opset that ONNX Runtime reads both here and on ``target``.
+
+    Orin gets :data:`OLD_OPSET`, so that one bundle runs under JetPack 6 and 7.
+    """
+    return OLD_OPSET if target.sm == "8.7" else min(OPSET, _installed_opset())
+
+
+def compile_graphs(root: Path, graphs: Sequence[Graph], opset: int, progress: Callable[[str, int], None]) -> None:
+    """Makes the graphs of a staged bundle loadable by ONNX Runtime at ``opset`` and proves it by loading each one.
+
+    One graph is in memory at a time. Raises :class:`BackendError` if a graph is refused.
+    """
+    import onnxruntime as ort
+
+    from clasp_trt.engines.lowering import lower_file
+
+    for graph in graphs:
+        lower_file(root / graph.path, opset)
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        # a proof needs no optimised copy of the weights
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        try:
+            ort.InferenceSession(str(root / graph.path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no common base
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise BackendError(f"ONNX Runtime {ort.__version__} refuses the graph {graph.name}: {reason}") from error
+        progress(graph.name, 1)
+
+
+def _installed_opset() -> int:
+    import onnxruntime as ort
+
+    major, minor = ort.__version__.split(".")[:2]
+    return OPSET if (int(major), int(minor)) >= (1, 24) else OLD_OPSET

@@ -1,0 +1,498 @@
+"""Make a LLaVA checkpoint with random weights, in the Hugging Face layout of ``llava-hf/llava-1.5-*``.
+
+``python examples/random_llava.py OUT --preset small`` writes a folder that the stock
+``LlavaForConditionalGeneration``, ``AutoProcessor`` and ``AutoTokenizer`` load. It says nothing sensible, but
+has every part of a real checkpoint, at a size of your choice, so that exporting, parity tests and benchmarks
+need no download.
+
+Tensors are drawn one at a time, each from a generator seeded by its own name, and go straight to disk: memory is
+a few times the largest tensor, and the number of shards changes no weight. Needs numpy and tokenizers, neither torch
+nor transformers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+DType = Literal["float32", "float16", "bfloat16"]
+
+SAFETENSORS_DTYPE: Mapping[DType, tuple[str, int]] = {  # name in a safetensors header, bytes per element
+    "float32": ("F32", 4),
+    "float16": ("F16", 2),
+    "bfloat16": ("BF16", 2),
+}
+SHARD_BYTES = 1_000_000_000
+MAX_POSITIONS = 4096
+UNK_ID, BOS_ID, EOS_ID = 0, 1, 2
+IMAGE_TOKEN, PAD_TOKEN = "<image>", "<pad>"
+UNUSED_IDS = 8  # at least so many ids belong to no token, as in LLaVA-1.5 (32002 of 32064 are used)
+MIN_VOCAB = 320  # 3 special tokens, 256 bytes, <image>, <pad>, the unused ids, and a few characters
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Dimensions of a checkpoint: a CLIP vision tower, a two-layer projector and a Llama decoder.
+
+    ``head_dim`` None means ``width // heads``. ``vision_feature_layer`` counts hidden states as Hugging Face
+    does (-2: the output of the last but one block). Raises ValueError on dimensions that do not fit together.
+    """
+
+    vision_layers: int
+    vision_width: int
+    vision_heads: int
+    vision_mlp: int
+    image_size: int
+    patch_size: int
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    mlp: int
+    vocab: int
+    head_dim: int | None = None
+    tie_word_embeddings: bool = False
+    rope_theta: float = 10000.0
+    vision_feature_layer: int = -2
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}")
+        if self.vision_width % self.vision_heads:
+            raise ValueError(f"vision_width {self.vision_width} is no multiple of {self.vision_heads} heads")
+        if self.width % self.heads:  # transformers insists, even when head_dim says otherwise
+            raise ValueError(f"width {self.width} is no multiple of {self.heads} heads")
+        if self.resolved_head_dim % 2:
+            raise ValueError(f"head_dim {self.resolved_head_dim} is odd, rotary embedding needs an even one")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"{self.heads} heads can't share {self.kv_heads} kv_heads")
+        if self.vocab < MIN_VOCAB:
+            raise ValueError(f"vocab {self.vocab} can't hold the tokenizer, expected {MIN_VOCAB} or more")
+
+    @property
+    def resolved_head_dim(self) -> int:
+        """Width of one decoder head."""
+        return self.head_dim if self.head_dim is not None else self.width // self.heads
+
+    @property
+    def tokens(self) -> int:
+        """Visual tokens per image."""
+        return int((self.image_size // self.patch_size) ** 2)
+
+
+PRESETS: Mapping[str, Shape] = {
+    "tiny": Shape(
+        vision_layers=4, vision_width=32, vision_heads=4, vision_mlp=64, image_size=56, patch_size=14,
+        layers=4, width=48, heads=6, kv_heads=2, mlp=96, vocab=512,
+    ),
+    "small": Shape(
+        vision_layers=6, vision_width=64, vision_heads=4, vision_mlp=128, image_size=112, patch_size=14,
+        layers=6, width=96, heads=6, kv_heads=3, mlp=192, vocab=640,
+    ),
+    "demo": Shape(  # as many visual tokens as LLaVA-1.5, so that its picture looks like one
+        vision_layers=6, vision_width=192, vision_heads=6, vision_mlp=384, image_size=336, patch_size=14,
+        layers=12, width=192, heads=6, kv_heads=3, mlp=384, vocab=640,
+    ),
+    "tinyllama-1.1b": Shape(  # CLIP-L/14-336 of LLaVA-1.5 in front of TinyLlama-1.1B
+        vision_layers=24, vision_width=1024, vision_heads=16, vision_mlp=4096, image_size=336, patch_size=14,
+        layers=22, width=2048, heads=32, kv_heads=4, mlp=5632, vocab=32064,
+    ),
+}  # fmt: skip
+
+
+# --- weights ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor of the checkpoint: elements drawn from N(mean, std^2), then ``zero_rows`` set to zero."""
+
+    name: str
+    shape: tuple[int, ...]
+    std: float
+    mean: float = 0.0
+    zero_rows: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def draw(self, seed: int) -> NDArray[np.float32]:
+        """The values, the same for the same seed wherever the tensor is stored."""
+        rng = np.random.default_rng([seed, zlib.crc32(self.name.encode())])
+        values = rng.standard_normal(self.shape, dtype=np.float32)
+        values *= np.float32(self.std)
+        values += np.float32(self.mean)
+        if self.zero_rows:
+            values[list(self.zero_rows)] = 0.0
+        return values
+
+
+def _linear(name: str, rows: int, columns: int, gain: float = 1.0, *, bias: bool = False) -> Iterator[TensorSpec]:
+    """A matrix that maps unit variance to ``gain**2`` at any width, and a bias that no test can ignore."""
+    yield TensorSpec(f"{name}.weight", (rows, columns), gain / math.sqrt(columns))
+    if bias:
+        yield TensorSpec(f"{name}.bias", (rows,), 0.1)
+
+
+def _norm(name: str, width: int, *, bias: bool = False) -> Iterator[TensorSpec]:
+    """Near one, yet not one: a norm whose weight gets lost or swapped must show in the output."""
+    yield TensorSpec(f"{name}.weight", (width,), 0.1, mean=1.0)
+    if bias:
+        yield TensorSpec(f"{name}.bias", (width,), 0.1)
+
+
+# Attention over random keys is nearly uniform at gain 1 and would hide which tokens are kept.
+_ATTENTION_GAIN = 1.5
+# Scales the logits, so that the gap between the best two is far above rounding errors.
+_LOGIT_GAIN = 4.0
+# Small beside what the layers add, or decoding becomes a map from the last token alone and soon a loop.
+_EMBEDDING_STD = 0.5
+# A tied head favours the token just read; layers must outweigh the embedding, or decoding repeats one token.
+_TIED_EMBEDDING_STD = 0.25
+
+
+def _vision_tensors(shape: Shape) -> Iterator[TensorSpec]:
+    tower, width = "vision_tower.vision_model", shape.vision_width
+    yield TensorSpec(f"{tower}.embeddings.class_embedding", (width,), 1.0)
+    patch = (3, shape.patch_size, shape.patch_size)
+    patch_std = 1.0 / math.sqrt(math.prod(patch))
+    yield TensorSpec(f"{tower}.embeddings.patch_embedding.weight", (width, *patch), patch_std)
+    yield TensorSpec(f"{tower}.embeddings.position_embedding.weight", (shape.tokens + 1, width), 0.5)
+    yield from _norm(f"{tower}.pre_layrnorm", width, bias=True)  # the misspelling is CLIP's
+    for index in range(shape.vision_layers):
+        block = f"{tower}.encoder.layers.{index}"
+        yield from _norm(f"{block}.layer_norm1", width, bias=True)
+        yield from _linear(f"{block}.self_attn.q_proj", width, width, _ATTENTION_GAIN, bias=True)
+        yield from _linear(f"{block}.self_attn.k_proj", width, width, _ATTENTION_GAIN, bias=True)
+        yield from _linear(f"{block}.self_attn.v_proj", width, width, bias=True)
+        yield from _linear(f"{block}.self_attn.out_proj", width, width, bias=True)
+        yield from _norm(f"{block}.layer_norm2", width, bias=True)
+        yield from _linear(f"{block}.mlp.fc1", shape.vision_mlp, width, bias=True)
+        yield from _linear(f"{block}.mlp.fc2", width, shape.vision_mlp, bias=True)
+    yield from _norm(f"{tower}.post_layernorm", width, bias=True)
+
+
+def _decoder_tensors(shape: Shape, unspoken: tuple[int, ...]) -> Iterator[TensorSpec]:
+    width = shape.width
+    query, key = shape.heads * shape.resolved_head_dim, shape.kv_heads * shape.resolved_head_dim
+    tied = shape.tie_word_embeddings
+    yield TensorSpec(
+        "language_model.model.embed_tokens.weight",
+        (shape.vocab, width),
+        _TIED_EMBEDDING_STD if tied else _EMBEDDING_STD,
+        zero_rows=unspoken if tied else (),
+    )
+    for index in range(shape.layers):
+        layer = f"language_model.model.layers.{index}"
+        yield from _norm(f"{layer}.input_layernorm", width)
+        yield from _linear(f"{layer}.self_attn.q_proj", query, width, _ATTENTION_GAIN)
+        yield from _linear(f"{layer}.self_attn.k_proj", key, width, _ATTENTION_GAIN)
+        yield from _linear(f"{layer}.self_attn.v_proj", key, width)
+        yield from _linear(f"{layer}.self_attn.o_proj", width, query)
+        yield from _norm(f"{layer}.post_attention_layernorm", width)
+        yield from _linear(f"{layer}.mlp.gate_proj", shape.mlp, width)
+        yield from _linear(f"{layer}.mlp.up_proj", shape.mlp, width)
+        yield from _linear(f"{layer}.mlp.down_proj", width, shape.mlp)
+    yield from _norm("language_model.model.norm", width)
+    if not tied:
+        std = _LOGIT_GAIN / math.sqrt(width)
+        yield TensorSpec("language_model.lm_head.weight", (shape.vocab, width), std, zero_rows=unspoken)
+
+
+def tensors(shape: Shape, unspoken: Sequence[int] = ()) -> Iterator[TensorSpec]:
+    """Every tensor of the checkpoint, under the names that the published LLaVA-1.5 checkpoints use.
+
+    The rows of ``unspoken`` token ids are zero in the output head: greedy decoding never says them.
+    """
+    yield from _vision_tensors(shape)
+    yield from _linear("multi_modal_projector.linear_1", shape.width, shape.vision_width, 1.5, bias=True)
+    yield from _linear("multi_modal_projector.linear_2", shape.width, shape.width, 1.5, bias=True)
+    yield from _decoder_tensors(shape, tuple(unspoken))
+
+
+def _encode(values: NDArray[np.float32], dtype: DType) -> bytes:
+    """Little-endian bytes of ``values`` in ``dtype``, rounded to nearest even."""
+    if dtype == "float32":
+        return values.astype("<f4").tobytes()
+    if dtype == "float16":
+        return values.astype("<f2").tobytes()
+    bits = values.view(np.uint32)
+    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16  # numpy has no bfloat16
+    return rounded.astype("<u2").tobytes()
+
+
+def _write_shard(path: Path, specs: Sequence[TensorSpec], dtype: DType, seed: int) -> None:
+    """Write a safetensors file tensor by tensor; the library's own writer wants the whole shard in memory."""
+    code, item_bytes = SAFETENSORS_DTYPE[dtype]
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for spec in specs:
+        begin, end = end, end + spec.size * item_bytes
+        header[spec.name] = {"dtype": code, "shape": list(spec.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # keeps the data aligned
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for spec in specs:
+            file.write(_encode(spec.draw(seed), dtype))
+
+
+def _split(specs: Sequence[TensorSpec], parts: int) -> Iterator[Sequence[TensorSpec]]:
+    """Cut ``specs`` into ``parts`` runs of about the same number of elements, none empty."""
+    total = sum(spec.size for spec in specs)
+    start = written = 0
+    for part in range(1, parts + 1):
+        limit = len(specs) - (parts - part)  # leaves a tensor for each later run
+        end = start
+        while end < limit and (end == start or written < total * part / parts):
+            written += specs[end].size
+            end += 1
+        yield specs[start:end]
+        start = end
+
+
+def _write_weights(out: Path, specs: Sequence[TensorSpec], dtype: DType, seed: int, shards: int | None) -> None:
+    total = sum(spec.size for spec in specs) * SAFETENSORS_DTYPE[dtype][1]
+    wanted = shards if shards is not None else math.ceil(total / SHARD_BYTES)
+    if not 1 <= wanted <= len(specs):
+        raise ValueError(f"can't write {wanted} shards, expected 1 to {len(specs)} (the number of tensors)")
+    if wanted == 1:
+        _write_shard(out / "model.safetensors", specs, dtype, seed)
+        return
+    groups = list(_split(specs, wanted))
+    weight_map: dict[str, str] = {}
+    for number, group in enumerate(groups, start=1):
+        name = f"model-{number:05d}-of-{len(groups):05d}.safetensors"
+        _write_shard(out / name, group, dtype, seed)
+        weight_map |= {spec.name: name for spec in group}
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    _write_json(out / "model.safetensors.index.json", index)
+
+
+# --- tokenizer ----------------------------------------------------------------------------------------------
+
+CORPUS = (
+    "A visual token is one patch of the image, projected into the space where the language model reads.",
+    "What is in the picture? Describe the image in detail. How many people are there, what are they doing?",
+    "The red car is on the left side of the street, behind the white bus, in front of a green house.",
+    "Is there any text on the sign? Read the number on the door. What colour is the dog, and which breed?",
+    "Two children are playing with a ball under the trees, an old man sits on the bench and reads the news.",
+    "Answer the question using a single word or phrase. Yes. No. The person in the middle holds an umbrella.",
+    "Pruning keeps the tokens that matter for the question, and completes them with ones that are not alike.",
+    "USER: Where was this photo taken? ASSISTANT: It shows a kitchen with a table, three chairs and a clock.",
+    "图中有什么。请详细描述这张图片。左边的红色汽车在白色公共汽车的后面。图片中有几个人、他们在做什么。",
+    "这只狗是什么品种。它是什么颜色的。路牌上写着什么字。请用一个词回答问题。中间的人拿着一把雨伞。",
+    "视觉标记是图像的一个小块、语言模型在这里读取它。问题需要的标记会被保留、其余的会被删除。",
+)
+
+
+def _train_tokenizer(vocab: int) -> Tokenizer:
+    """A byte-fallback BPE tokenizer in Llama's order: specials, bytes, characters, merges, <image>, <pad>."""
+    prefix = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    room = vocab - UNUSED_IDS - 2
+    learner = Tokenizer(models.BPE(unk_token="<unk>"))
+    learner.normalizer = normalizer
+    learner.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="never", split=True)
+    # The trainer's own limit_alphabet picks among equally frequent characters by hash order, anew in every run.
+    frequency = Counter(character for line in CORPUS for character in line if character != " ")
+    ranked = sorted(frequency, key=lambda character: (-frequency[character], character))
+    rare = dict.fromkeys(map(ord, ranked[(room - len(prefix)) // 2 :]), " ")
+    trainer = trainers.BpeTrainer(vocab_size=room, special_tokens=prefix, show_progress=False)
+    learner.train_from_iterator([line.translate(rare) for line in CORPUS], trainer)
+    learned = json.loads(learner.to_str())["model"]
+
+    # Rebuilt, because training makes the bytes special: they would match "<0x41>" in a prompt, never decode.
+    tokenizer = Tokenizer(
+        models.BPE(
+            vocab=learned["vocab"],
+            merges=[(left, right) for left, right in learned["merges"]],
+            unk_token="<unk>",
+            fuse_unk=True,
+            byte_fallback=True,
+        )
+    )
+    tokenizer.normalizer = normalizer
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s>:1 $B:1", special_tokens=[("<s>", BOS_ID)]
+    )
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>", IMAGE_TOKEN, PAD_TOKEN])
+    return tokenizer
+
+
+# --- configuration files ------------------------------------------------------------------------------------
+
+# LLaVA-1.5's own, without the `generation` tag that only training needs.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] != 'system' %}{{ message['role'].upper() + ': ' }}{% endif %}"
+    "{# Render all images first #}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}"
+    "{{ '<image>\\n' }}{% endfor %}"
+    "{# Render all text next #}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}"
+    "{{ content['text'] + ' ' }}{% endfor %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+
+
+def _config(shape: Shape, dtype: DType, image_token_id: int, pad_token_id: int) -> dict[str, object]:
+    return {
+        "architectures": ["LlavaForConditionalGeneration"],
+        "model_type": "llava",
+        "dtype": dtype,
+        "image_seq_length": shape.tokens,
+        "image_token_index": image_token_id,
+        "multimodal_projector_bias": True,
+        "pad_token_id": pad_token_id,
+        "projector_hidden_act": "gelu",
+        "tie_word_embeddings": shape.tie_word_embeddings,
+        "vision_feature_layer": shape.vision_feature_layer,
+        "vision_feature_select_strategy": "default",
+        "text_config": {
+            "model_type": "llama",
+            "architectures": ["LlamaForCausalLM"],
+            "attention_bias": False,
+            "bos_token_id": BOS_ID,
+            "eos_token_id": EOS_ID,
+            "head_dim": shape.resolved_head_dim,
+            "hidden_act": "silu",
+            "hidden_size": shape.width,
+            "intermediate_size": shape.mlp,
+            "max_position_embeddings": MAX_POSITIONS,
+            "mlp_bias": False,
+            "num_attention_heads": shape.heads,
+            "num_hidden_layers": shape.layers,
+            "num_key_value_heads": shape.kv_heads,
+            "rms_norm_eps": 1e-5,
+            "rope_parameters": {"rope_theta": shape.rope_theta, "rope_type": "default"},
+            "tie_word_embeddings": shape.tie_word_embeddings,
+            "vocab_size": shape.vocab,
+        },
+        "vision_config": {
+            "model_type": "clip_vision_model",
+            "hidden_act": "quick_gelu",
+            "hidden_size": shape.vision_width,
+            "image_size": shape.image_size,
+            "intermediate_size": shape.vision_mlp,
+            "layer_norm_eps": 1e-5,
+            "num_attention_heads": shape.vision_heads,
+            "num_channels": 3,
+            "num_hidden_layers": shape.vision_layers,
+            "patch_size": shape.patch_size,
+        },
+    }
+
+
+def _processing_files(shape: Shape) -> dict[str, dict[str, object]]:
+    square = {"height": shape.image_size, "width": shape.image_size}
+    return {
+        "preprocessor_config.json": {
+            "image_processor_type": "CLIPImageProcessor",
+            "processor_class": "LlavaProcessor",
+            "crop_size": square,
+            "do_center_crop": True,
+            "do_convert_rgb": True,
+            "do_normalize": True,
+            "do_rescale": True,
+            "do_resize": True,
+            "image_mean": [0.48145466, 0.4578275, 0.40821073],
+            "image_std": [0.26862954, 0.26130258, 0.27577711],
+            "resample": 3,
+            "rescale_factor": 1 / 255,
+            "size": {"shortest_edge": shape.image_size},
+        },
+        "processor_config.json": {
+            "processor_class": "LlavaProcessor",
+            "image_token": IMAGE_TOKEN,
+            "num_additional_image_tokens": 1,  # [CLS], which the "default" strategy takes away again
+            "patch_size": shape.patch_size,
+            "vision_feature_select_strategy": "default",
+        },
+        "tokenizer_config.json": {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "processor_class": "LlavaProcessor",
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "unk_token": "<unk>",
+            "pad_token": PAD_TOKEN,
+            "extra_special_tokens": {"image_token": IMAGE_TOKEN},
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": MAX_POSITIONS,
+            "padding_side": "left",
+        },
+        "special_tokens_map.json": {
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "unk_token": "<unk>",
+            "pad_token": PAD_TOKEN,
+            "image_token": IMAGE_TOKEN,
+        },
+    }
+
+
+def _write_json(path: Path, content: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def make(out: Path, shape: Shape, seed: int = 0, dtype: DType = "float32", shards: int | None = None) -> Path:
+    """Write a checkpoint of ``shape`` into the folder ``out`` and return ``out``.
+
+    ``shards`` None writes one file per GB. The same arguments give the same bytes. Raises FileExistsError
+    when ``out`` exists and is not an empty folder, ValueError on an impossible number of shards.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} exists and is not an empty folder: choose another, or delete it")
+    out.mkdir(parents=True, exist_ok=True)
+
+    tokenizer = _train_tokenizer(shape.vocab)
+    image_token_id = tokenizer.get_vocab_size(with_added_tokens=False)
+    pad_token_id = image_token_id + 1
+    tokenizer.save(str(out / "tokenizer.json"))
+    for name, content in _processing_files(shape).items():
+        _write_json(out / name, content)
+    (out / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+    _write_json(out / "config.json", _config(shape, dtype, image_token_id, pad_token_id))
+    token_ids = {"bos_token_id": BOS_ID, "eos_token_id": EOS_ID, "pad_token_id": pad_token_id}
+    _write_json(out / "generation_config.json", {"_from_model_config": True, **token_ids})
+
+    # Nothing that ends an answer or can't be decoded: every answer is as long as was asked for.
+    unspoken = (UNK_ID, EOS_ID, *range(image_token_id, shape.vocab))
+    _write_weights(out, list(tensors(shape, unspoken)), dtype, seed, shards)
+    return out
+
+
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--preset", type=click.Choice(sorted(PRESETS)), default="small", show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--dtype", type=click.Choice(list(SAFETENSORS_DTYPE)), default="float32", show_default=True)
+@click.option("--shards", type=click.IntRange(min=1), help="Number of weight files [default: 1 per GB]")
+def main(out: Path, preset: str, seed: int, dtype: DType, shards: int | None) -> None:
+    """Write a LLaVA checkpoint with random weights into the folder OUT."""
+    try:
+        make(out, PRESETS[preset], seed, dtype, shards)
+    except (FileExistsError, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(out)
+
+
+if __name__ == "__main__":
+    main()

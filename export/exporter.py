@@ -1,0 +1,204 @@
+"""Checkpoint to the portable half of a bundle: graphs, tokenizer, templates and configuration."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from clasp_trt.bundle import Graph, Segment
+from clasp_trt.errors import CheckpointError, ScheduleError
+from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.export.family import Family
+from clasp_trt.export.graph import PRECISIONS, ports
+from clasp_trt.export.llama import SegmentSpec, segment_graph
+from clasp_trt.export.prune import embed_graph, gram_graph, prune_graph
+from clasp_trt.export.selection import MAX_TOKENS
+from clasp_trt.schedule import Schedule
+
+Progress = Callable[[str, int], None]
+"""Called with the name of a graph and the bytes of weights written since the last call."""
+
+GRAPHS = "graphs"
+MIN_TEXT = 16
+"""Positions that a context must leave for prompt and answer."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What :func:`export` wrote, for the manifest."""
+
+    graphs: tuple[Graph, ...]
+    segments: tuple[Segment, ...]
+
+
+def export(
+    checkpoint: Checkpoint,
+    family: Family,
+    root: Path,
+    *,
+    layers: tuple[int, ...],
+    schedule: Schedule,
+    max_context: int,
+    precision: str,
+    progress: Progress = lambda graph, written: None,
+) -> Exported:
+    """Writes every file of a portable bundle but its manifest and policy into ``root``.
+
+    ``layers`` are the support layers to export, ``max_context`` the longest sequence of prompt, visual tokens and
+    answer. Raises :class:`CheckpointError` or :class:`ScheduleError` for what the checkpoint cannot give.
+    """
+    _check(family, layers, schedule, max_context)
+    segments = plan_segments(schedule, max_context)
+    graphs = []
+    (root / GRAPHS).mkdir()
+    for model in _graphs(family, layers, schedule, segments, max_context, PRECISIONS[precision]):
+        graphs.append(save(model, root, progress))
+    _copy_assets(checkpoint, family, root)
+    return Exported(tuple(graphs), segments)
+
+
+def plan_segments(schedule: Schedule, max_context: int) -> tuple[Segment, ...]:
+    """The decoder's segments and their KV capacity: what pruning dropped before a segment needs no slots in it."""
+    segments = []
+    for number, (first, last) in enumerate(schedule.segments()):
+        kept = [stage.keep for stage in schedule.stages if stage.after_layer < first]
+        dropped = schedule.tokens - min(kept, default=schedule.tokens)
+        segments.append(Segment(f"segment_{number}", first, last, max_context - dropped))
+    return tuple(segments)
+
+
+def save(model: ir.Model, root: Path, progress: Progress) -> Graph:
+    """Writes one graph with its weights beside it, checks the file, and describes it for the manifest."""
+    name = str(model.graph.name)
+    path = root / GRAPHS / f"{name}.onnx"
+    graph = Graph(name, f"{GRAPHS}/{path.name}", ports(model.graph.inputs), ports(model.graph.outputs))
+    ir.save(
+        model,
+        path,
+        external_data=f"{path.name}.data" if model.graph.initializers else None,
+        alignment=1 << 16,  # so that a runtime can map large weights
+        callback=lambda tensor, _: progress(name, tensor.nbytes),
+    )
+    check_file(path, graph)
+    return graph
+
+
+def check_file(path: Path, graph: Graph) -> None:
+    """Checks a written graph: ONNX's rules, strict shape inference, and the ports that the manifest will state."""
+    onnx.checker.check_model(str(path), full_check=True)
+    written = ir.from_proto(onnx.load(path, load_external_data=False)).graph
+    found = Graph(graph.name, graph.path, ports(written.inputs), ports(written.outputs))
+    if found != graph:
+        raise RuntimeError(f"{path.name} was written with ports {found}, expected {graph}")
+
+
+def weight_bytes(family: Family, precision: str) -> int:
+    """About how many bytes of weights an export writes, for progress."""
+    d, v = family.decoder, family.info.vision
+    layer = d.width * d.head_dim * (2 * d.heads + 2 * d.kv_heads) + 3 * d.width * d.mlp
+    tower = v.layers * 12 * v.width * v.width
+    return (d.layers * layer + 2 * d.vocabulary * d.width + tower) * (4 if precision == "fp32" else 2)
+
+
+def _graphs(
+    family: Family,
+    layers: tuple[int, ...],
+    schedule: Schedule,
+    segments: tuple[Segment, ...],
+    max_context: int,
+    dtype: str,
+) -> Iterator[ir.Model]:
+    """The graphs of a bundle in the order in which a request runs them; each is made when asked for."""
+    dims, tokens = family.decoder, schedule.tokens
+    weights = family.decoder_weights(dtype)
+    yield _named(family.vision_graph(layers, dtype), "vision")
+    yield _named(family.projector_graph(len(layers), dtype), "projector")
+    yield embed_graph(weights.tensor("embed_tokens.weight", (dims.vocabulary, dims.width)), dims.width, dtype)
+    if schedule.stages:
+        yield gram_graph(tokens, dims.width, dtype)
+    arriving = tokens
+    for number, stage in enumerate(schedule.stages):
+        last = number == len(schedule.stages) - 1
+        yield prune_graph(f"prune_{number}", arriving, stage.keep, dims.width, dtype, last=last)
+        arriving = stage.keep
+    watched = {stage.after_layer for stage in schedule.stages}
+    for segment in segments:
+        spec = SegmentSpec(
+            segment.graph,
+            segment.first_layer,
+            segment.last_layer,
+            segment.capacity,
+            max_context,
+            segment.last_layer in watched,
+        )
+        yield segment_graph(dims, spec, weights, dtype)
+
+
+def _named(model: ir.Model, name: str) -> ir.Model:
+    model.graph.name = name
+    return model
+
+
+def _check(family: Family, layers: tuple[int, ...], schedule: Schedule, max_context: int) -> None:
+    vision, tokens = family.info.vision, schedule.tokens
+    if max(layers) > vision.layers:
+        raise CheckpointError(f"the policy reads vision layer {max(layers)}; the tower has layers 0 to {vision.layers}")
+    if schedule.stages and tokens > MAX_TOKENS:
+        raise ScheduleError(f"one selection handles {MAX_TOKENS} visual tokens, not {tokens}; use --prune-at none")
+    if max_context > family.max_positions:
+        raise ScheduleError(f"--max-context {max_context} exceeds the checkpoint's {family.max_positions} positions")
+    if max_context < tokens + MIN_TEXT:
+        raise ScheduleError(
+            f"--max-context {max_context} leaves too little room for text beside {tokens} visual tokens; "
+            f"expected {tokens + MIN_TEXT} to {family.max_positions}"
+        )
+
+
+def _copy_assets(checkpoint: Checkpoint, family: Family, root: Path) -> None:
+    checkpoint.json("tokenizer.json")  # refuses a missing or malformed file
+    shutil.copyfile(checkpoint.root / "tokenizer.json", root / "tokenizer.json")
+    (root / "preprocessor_config.json").write_text(json.dumps(_image_processor(checkpoint), indent=2) + "\n")
+    (root / "chat_template.jinja").write_text(family.chat_template(), encoding="utf-8")
+    tokens = json.dumps(_special_tokens(checkpoint), indent=2, ensure_ascii=False)
+    (root / "special_tokens_map.json").write_text(tokens + "\n", encoding="utf-8")
+    generation = {"eos_token_id": list(family.info.stop_token_ids)}
+    (root / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
+
+
+def _preprocessor(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The image processor's configuration, which transformers 5 saves as a part of ``processor_config.json``."""
+    name, parent = "preprocessor_config.json", "processor_config.json"
+    if not (checkpoint.root / name).is_file() and (checkpoint.root / parent).is_file():
+        nested = checkpoint.json(parent).get("image_processor")
+        if isinstance(nested, dict):
+            return nested
+    return checkpoint.json(name)
+
+
+def _special_tokens(checkpoint: Checkpoint) -> dict[str, str]:
+    """The spellings that a chat template may ask for by name, such as ``bos_token``."""
+    found: dict[str, str] = {}
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (checkpoint.root / name).is_file():
+            for key, value in checkpoint.json(name).items():
+                content = value.get("content") if isinstance(value, dict) else value
+                if key.endswith("_token") and isinstance(content, str):
+                    found[key] = content
+    return found
+
+
+def _image_processor(checkpoint: Checkpoint) -> dict[str, object]:
+    """The image processor's settings: from a file of their own or, in newer checkpoints, from the processor's."""
+    own, shared = "preprocessor_config.json", "processor_config.json"
+    if not (checkpoint.root / own).is_file() and (checkpoint.root / shared).is_file():
+        nested = checkpoint.json(shared).get("image_processor")
+        if isinstance(nested, dict):
+            return nested
+    return checkpoint.json(own)

@@ -1,0 +1,126 @@
+"""A small builder of ONNX graphs whose ports are declared once: to ONNX, to the reader, and to the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.tape import Tape
+
+from clasp_trt.bundle import TensorSpec
+from clasp_trt.ops import DOMAIN, DOMAIN_VERSION
+
+OPSET = 24
+"""Opset of every exported graph; older consumers get lowered copies (:mod:`clasp_trt.engines.lowering`)."""
+
+IR_VERSION = 11
+
+DTYPES = {
+    "float32": ir.DataType.FLOAT,
+    "float16": ir.DataType.FLOAT16,
+    "bfloat16": ir.DataType.BFLOAT16,
+    "int64": ir.DataType.INT64,
+    "bool": ir.DataType.BOOL,
+}
+PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+class GraphBuilder:
+    """Records nodes, weights and ports of one graph; :meth:`model` closes it.
+
+    The graph's docstring lists every port with its shape, dtype and meaning.
+    """
+
+    def __init__(self, name: str, purpose: str) -> None:
+        self.name = name
+        self._purpose = purpose
+        self._tape = Tape()
+        self._inputs: list[ir.Value] = []
+        self._outputs: list[ir.Value] = []
+        self._meanings: dict[str, str] = {}
+        self._scalars: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+
+    def input(self, name: str, dtype: str, shape: Sequence[int | str], meaning: str) -> ir.Value:
+        """Declares an input; ``shape`` mixes sizes and symbolic names."""
+        value = ir.val(name, dtype=DTYPES[dtype], shape=tuple(shape))
+        self._inputs.append(value)
+        self._meanings[name] = meaning
+        return value
+
+    def output(self, value: ir.Value, name: str, dtype: str, shape: Sequence[int | str], meaning: str) -> None:
+        """Declares ``value`` as an output under ``name``."""
+        named = self.op("Identity", value) if value in self._inputs or value in self._outputs else value
+        named.name, named.dtype, named.shape = name, DTYPES[dtype], ir.Shape(shape)
+        self._outputs.append(named)
+        self._meanings[name] = meaning
+
+    def op(self, op_type: str, *inputs: ir.Value | None, domain: str = "", **attributes: Any) -> ir.Value:
+        """Appends a node with one output and returns that output."""
+        return self._tape.op(op_type, inputs, attributes or None, domain=domain)
+
+    def ops(
+        self, op_type: str, *inputs: ir.Value | None, outputs: int, domain: str = "", **attributes: Any
+    ) -> Sequence[ir.Value]:
+        """Appends a node with several outputs and returns them."""
+        return self._tape.op_multi_out(op_type, inputs, attributes or None, domain=domain, num_outputs=outputs)
+
+    def const(self, value: object, dtype: str = "int64") -> ir.Value:
+        """A small constant, held in the graph itself; equal constants are one node."""
+        array = np.asarray(value, dtype=DTYPES[dtype].numpy())
+        key = (dtype, array.shape, array.tobytes())
+        if key not in self._scalars:
+            self._scalars[key] = self.op("Constant", value=ir.tensor(array))
+        return self._scalars[key]
+
+    def weight(self, name: str, tensor: ir.TensorProtocol) -> ir.Value:
+        """A weight, stored beside the graph as external data."""
+        return self._tape.initializer(tensor, name)
+
+    def cast(self, value: ir.Value, dtype: str) -> ir.Value:
+        return self.op("Cast", value, to=int(DTYPES[dtype]))
+
+    def model(self, functions: Iterable[ir.Function] = ()) -> ir.Model:
+        """The finished model, strongly typed, at :data:`OPSET`."""
+        graph = ir.Graph(
+            self._inputs,
+            self._outputs,
+            nodes=self._tape.nodes,
+            initializers=self._tape.initializers,
+            opset_imports={"": OPSET},
+            name=self.name,
+        )
+        graph.doc_string = "\n".join([self._purpose, *describe_ports(graph, self._meanings)])
+        local = list(functions)
+        if local:
+            graph.opset_imports[DOMAIN] = DOMAIN_VERSION
+        return ir.Model(graph, ir_version=IR_VERSION, producer_name="clasp-trt", functions=local)
+
+    def function(self, attributes: dict[str, int]) -> ir.Function:
+        """The recorded nodes as a model-local function of domain ``clasp`` with the given attribute defaults."""
+        graph = ir.Graph(self._inputs, self._outputs, nodes=self._tape.nodes, opset_imports={"": OPSET}, name=self.name)
+        defaults = [ir.AttrInt64(name, value) for name, value in attributes.items()]
+        return ir.Function(DOMAIN, self.name, graph=graph, attributes=defaults)
+
+
+def ports(values: Iterable[ir.Value]) -> tuple[TensorSpec, ...]:
+    """The manifest's description of graph inputs or outputs."""
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    specs = []
+    for value in values:
+        if value.name is None or value.dtype is None or value.shape is None:
+            raise ValueError(f"port {value} of an exported graph lacks a name, dtype or shape")
+        shape = tuple(d if isinstance(d, int) else str(d.value) for d in value.shape)
+        specs.append(TensorSpec(value.name, names[value.dtype], shape))
+    return tuple(specs)
+
+
+def describe_ports(graph: ir.Graph, meanings: Mapping[str, str]) -> list[str]:
+    """One line a port: direction, name, dtype, shape, meaning."""
+    sides = (("in ", graph.inputs), ("out", graph.outputs))
+    return [
+        f"{side} {port.name}: {port.dtype}[{', '.join(map(str, port.shape))}]  {meanings[port.name]}"
+        for side, values in sides
+        for port in ports(values)
+    ]

@@ -1,0 +1,220 @@
+"""LLaVA-1.5: a CLIP tower, a two-layer projector, a Llama (Vicuna) decoder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+
+import onnx_ir as ir
+import torch
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
+
+from clasp_trt.bundle import DecoderDims, ModelInfo, VisionDims
+from clasp_trt.errors import CheckpointError
+from clasp_trt.export.checkpoint import Checkpoint, StoredTensor, Weights
+from clasp_trt.export.clip import tower_graph
+from clasp_trt.export.llama import LlamaDims
+from clasp_trt.export.trace import on_meta, trace
+
+_RENAMES = (
+    (re.compile(r"^(?:model\.)?vision_tower\.(?:vision_model\.)?"), "tower."),
+    (re.compile(r"^(?:model\.)?multi_modal_projector\."), "projector."),
+    (re.compile(r"^(?:language_model\.)?lm_head\."), "decoder.lm_head."),
+    (re.compile(r"^(?:model\.)?language_model\.(?:model\.)?"), "decoder."),
+)
+_STATIC_ROTARY = ("default", "linear", "llama3", "yarn")
+_VICUNA_TEMPLATE = (
+    "{% for message in messages %}{% if message['role'] == 'system' %}{{ message['content'][0]['text'] }}{% else %}"
+    "{{ message['role'].upper() + ': ' }}"
+    "{% for content in message['content'] if content['type'] == 'image' %}{{ '<image>\n' }}{% endfor %}"
+    "{% for content in message['content'] if content['type'] == 'text' %}{{ content['text'] + ' ' }}{% endfor %}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+
+
+def family(checkpoint: Checkpoint) -> LlavaFamily:
+    """Opens a ``llava`` checkpoint. Raises :class:`CheckpointError` for variants that we do not compile."""
+    return LlavaFamily(checkpoint)
+
+
+class _FusedProjector(torch.nn.Module):
+    """Fusion of layers (Eqs. 8-9) and projection to decoder width (Eq. 10)."""
+
+    def __init__(self, projector: torch.nn.Module) -> None:
+        super().__init__()
+        self.projector = projector
+
+    def forward(self, features: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+        fused = (features.float() * alpha[:, :, None, None]).sum(1)
+        projected: torch.Tensor = self.projector(fused.to(features.dtype))
+        return projected
+
+
+class LlavaFamily:
+    """See :class:`clasp_trt.export.family.Family`."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._config = _config(checkpoint)
+        self._text, self._vision = _parts(self._config)
+        self.decoder = _decoder_dims(self._text)
+        self.max_positions = int(self._text.max_position_embeddings)
+        self.info = self._info()
+
+    def vision_graph(self, layers: Sequence[int], dtype: str) -> ir.Model:
+        saliency_layer = max(1, min(self.info.vision.feature_layer, max(layers)))
+        weights = Weights(self._tensors, "", dtype)
+        return tower_graph(self._vision, self.info.vision, layers, saliency_layer, weights, dtype)
+
+    def projector_graph(self, layers: int, dtype: str) -> ir.Model:
+        projector = _FusedProjector(on_meta(LlavaMultiModalProjector, self._config, dtype=dtype))
+        tokens, vision_width, width = self.info.vision.tokens, self.info.vision.width, self.info.decoder.width
+        return trace(
+            projector,
+            inputs={
+                "features": torch.zeros(2, layers, tokens, vision_width, device="meta", dtype=getattr(torch, dtype)),
+                "alpha": torch.zeros(2, layers, device="meta"),
+            },
+            outputs={"visual": (dtype, ["batch", tokens, width], "visual tokens in decoder space")},
+            meanings={"features": "patch states of the support layers", "alpha": "convex weights of the layers"},
+            weights=Weights(self._tensors, "", dtype),
+            purpose="Fuses support layers by the category's weights and projects to decoder width.",
+        )
+
+    def decoder_weights(self, dtype: str) -> Weights:
+        tied = self._text.tie_word_embeddings or self._config.tie_word_embeddings
+        drop = {"decoder.lm_head.weight"} if tied else set()
+        return Weights({name: t for name, t in self._tensors.items() if name not in drop}, "decoder.", dtype)
+
+    def chat_template(self) -> str:
+        root = self._checkpoint.root
+        if (root / "chat_template.jinja").is_file():
+            return (root / "chat_template.jinja").read_text(encoding="utf-8")
+        for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
+            if (root / name).is_file():
+                template = self._checkpoint.json(name).get("chat_template")
+                if isinstance(template, str):
+                    return template
+        return _VICUNA_TEMPLATE
+
+    @cached_property
+    def _tensors(self) -> dict[str, StoredTensor]:
+        return dict(self._checkpoint.tensors(_rename))
+
+    def _info(self) -> ModelInfo:
+        vision, config = self._vision, self._config
+        if config.vision_feature_select_strategy != "default":
+            raise CheckpointError(
+                f"vision_feature_select_strategy {config.vision_feature_select_strategy!r} is not supported; "
+                "expected 'default', which drops [CLS]"
+            )
+        layer = config.vision_feature_layer
+        if not isinstance(layer, int):
+            raise CheckpointError(f"vision_feature_layer {layer} is not supported; expected one layer, such as -2")
+        feature_layer = layer if layer >= 0 else vision.num_hidden_layers + 1 + layer
+        if not 0 <= feature_layer <= vision.num_hidden_layers:
+            raise CheckpointError(
+                f"vision_feature_layer {layer} is outside the tower's {vision.num_hidden_layers} layers"
+            )
+        image, patch = _pixels("image_size", vision.image_size), _pixels("patch_size", vision.patch_size)
+        return ModelInfo(
+            model_type="llava",
+            name=self._checkpoint.root.resolve().name,
+            vision=VisionDims(
+                layers=vision.num_hidden_layers,
+                width=vision.hidden_size,
+                image_size=image,
+                patch_size=patch,
+                tokens=(image // patch) ** 2,
+                feature_layer=feature_layer,
+            ),
+            decoder=DecoderDims(
+                layers=self.decoder.layers,
+                width=self.decoder.width,
+                heads=self.decoder.heads,
+                kv_heads=self.decoder.kv_heads,
+                head_dim=self.decoder.head_dim,
+                vocab_size=self.decoder.vocabulary,
+            ),
+            image_token=self._image_token(),
+            image_token_id=int(config.image_token_id),
+            stop_token_ids=self._stop_tokens(),
+        )
+
+    def _image_token(self) -> str:
+        tokenizer = self._checkpoint.json("tokenizer.json")
+        for token in tokenizer.get("added_tokens", []):
+            if token.get("id") == self._config.image_token_id:
+                return str(token["content"])
+        raise CheckpointError(
+            f"tokenizer.json has no added token with the image_token_id {self._config.image_token_id} of config.json; "
+            "take the tokenizer that belongs to the checkpoint"
+        )
+
+    def _stop_tokens(self) -> tuple[int, ...]:
+        path = self._checkpoint.root / "generation_config.json"
+        stop = self._checkpoint.json(path.name).get("eos_token_id") if path.is_file() else None
+        stop = self._text.eos_token_id if stop is None else stop
+        return tuple(stop) if isinstance(stop, list) else () if stop is None else (int(stop),)
+
+
+def _config(checkpoint: Checkpoint) -> LlavaConfig:
+    try:
+        return LlavaConfig.from_pretrained(checkpoint.root, local_files_only=True)
+    except Exception as error:  # whatever transformers makes of a bad config, the cause is the file
+        path = checkpoint.root / "config.json"
+        raise CheckpointError(f"{path} is not a valid llava configuration: {error}") from error
+
+
+def _parts(config: LlavaConfig) -> tuple[LlamaConfig, CLIPVisionConfig]:
+    """The configurations of decoder and tower. Raises :class:`CheckpointError` for kinds that we do not compile."""
+    text, vision = config.text_config, config.vision_config
+    if not isinstance(vision, CLIPVisionConfig):
+        kind = getattr(vision, "model_type", None)
+        raise CheckpointError(f"vision tower {kind!r} is not supported in llava; expected clip_vision_model")
+    if not isinstance(text, LlamaConfig) or text.model_type != "llama":
+        kind = getattr(text, "model_type", None)
+        raise CheckpointError(f"decoder {kind!r} is not supported in llava; expected llama")
+    if text.hidden_act != "silu":
+        raise CheckpointError(f"decoder activation {text.hidden_act!r} is not supported; expected silu")
+    return text, vision
+
+
+def _pixels(name: str, value: object) -> int:
+    if not isinstance(value, int):
+        raise CheckpointError(
+            f"{name} {value!r} of the vision tower is not supported; expected one number, for squares"
+        )
+    return value
+
+
+def _decoder_dims(config: LlamaConfig) -> LlamaDims:
+    kind = str((config.rope_parameters or {}).get("rope_type", "default"))
+    if kind not in _STATIC_ROTARY:
+        raise CheckpointError(
+            f"rotary scaling {kind!r} depends on the input's length and is not supported; "
+            f"expected one of {', '.join(_STATIC_ROTARY)}"
+        )
+    rotary = LlamaRotaryEmbedding(config=config)
+    return LlamaDims(
+        layers=config.num_hidden_layers,
+        width=config.hidden_size,
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads or config.num_attention_heads,
+        head_dim=config.head_dim or config.hidden_size // config.num_attention_heads,
+        mlp=config.intermediate_size,
+        vocabulary=config.vocab_size,
+        norm_epsilon=config.rms_norm_eps,
+        inverse_frequencies=tuple(rotary.inv_freq.tolist()),
+        rotary_gain=float(rotary.attention_scaling),
+    )
+
+
+def _rename(key: str) -> str:
+    for pattern, canonical in _RENAMES:
+        if pattern.match(key):
+            return pattern.sub(canonical, key, count=1)
+    return key

@@ -1,0 +1,128 @@
+"""Tracing of vision towers and projectors with ``torch.onnx.export``, without ever loading their weights.
+
+The module is built on torch's meta device, so tracing costs no memory; afterwards each weight of the graph becomes a
+lazy reference into the checkpoint. Transposes that the tracer put before matrix products are done once, when the
+weight is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from onnxscript import optimizer
+
+from clasp_trt.export.checkpoint import Weights
+from clasp_trt.export.graph import DTYPES, IR_VERSION, OPSET, describe_ports
+
+
+def trace(
+    module: torch.nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    outputs: Mapping[str, tuple[str, Sequence[int | str], str]],
+    meanings: Mapping[str, str],
+    weights: Weights,
+    purpose: str,
+) -> ir.Model:
+    """Traces ``module`` (on the meta device) with a dynamic first dimension ``batch``.
+
+    ``inputs`` maps argument names to example tensors, ``outputs`` names to ``(dtype, shape, meaning)``. A parameter
+    ``a.b.weight`` of the module becomes the weight of that name in ``weights``; buffers keep their values. The
+    example batch is 2 because the tracer takes a size of 1 for a constant.
+    """
+    batch = torch.export.Dim("batch")
+    with _quiet():
+        program = torch.onnx.export(
+            module.eval(),
+            kwargs=dict(inputs),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes={name: {0: batch} for name in inputs},
+            optimize=False,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    model = program.model
+    if model.graph.opset_imports[""] != OPSET:
+        raise RuntimeError(f"torch.onnx.export made opset {model.graph.opset_imports['']}, asked for {OPSET}")
+    link_weights(model.graph, {name for name, _ in module.named_parameters()}, weights)
+    optimizer.optimize_ir(model, input_size_limit=4096, output_size_limit=4096)
+    _declare(model, outputs, meanings, purpose)
+    return model
+
+
+def link_weights(graph: ir.Graph, parameters: set[str], weights: Weights) -> None:
+    """Points each parameter of a traced graph at the checkpoint.
+
+    Needs: initializers named after parameters, used directly or through ``Transpose``. Ensures: no meta tensor is
+    left, and no ``Transpose`` of a weight.
+    """
+    for name in [n for n in graph.initializers if n in parameters]:
+        value = graph.initializers[name]
+        shape = tuple(d for d in value.shape or () if isinstance(d, int))
+        transposes = [node for node, _ in value.uses() if node.op_type == "Transpose"]
+        if transposes and len(transposes) == len(list(value.uses())):
+            tensor = weights.tensor(name, shape, transpose=True)
+            value.shape = ir.Shape(shape[::-1])
+            for node in transposes:
+                ir.convenience.replace_all_uses_with(node.outputs[0], value)
+                graph.remove(node, safe=True)
+        else:
+            tensor = weights.tensor(name, shape)
+        value.const_value, value.dtype = tensor, tensor.dtype
+    for name in [n for n, v in graph.initializers.items() if not v.uses() and not v.is_graph_output()]:
+        del graph.initializers[name]
+
+
+def _declare(
+    model: ir.Model,
+    outputs: Mapping[str, tuple[str, Sequence[int | str], str]],
+    meanings: Mapping[str, str],
+    purpose: str,
+) -> None:
+    for value, (name, (dtype, shape, _)) in zip(model.graph.outputs, outputs.items(), strict=True):
+        if value.dtype != DTYPES[dtype]:
+            raise RuntimeError(f"the traced output {name} is {value.dtype}, expected {dtype}")
+        value.name, value.shape = name, ir.Shape(shape)
+    told = {**meanings, **{name: meaning for name, (_, _, meaning) in outputs.items()}}
+    model.graph.doc_string = "\n".join([purpose, *describe_ports(model.graph, told)])
+    model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "clasp-trt", None
+    for node in model.graph:  # stack traces of the machine that traced
+        node.metadata_props.clear()
+        node.doc_string = None
+    for value in model.graph.initializers.values():
+        value.metadata_props.clear()
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the tracer's chatter out of the user's terminal; what it raises still passes."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def on_meta(build: Any, *args: Any, dtype: str) -> Any:
+    """Calls ``build(*args)`` with parameters on the meta device in ``dtype`` and buffers made real."""
+    with torch.device("meta"):
+        module = build(*args)
+    return module.to(getattr(torch, dtype)).eval()

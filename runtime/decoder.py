@@ -1,0 +1,194 @@
+"""The decoder: a chain of segments with a KV cache each, pruned between segments during prefill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from clasp_trt.bundle import Bundle
+from clasp_trt.errors import PromptError
+from clasp_trt.runtime.backend import Backend, Runner, Tensor
+from clasp_trt.runtime.result import Kept
+from clasp_trt.runtime.timing import Timer
+
+
+@dataclass
+class Sequence:
+    """One request in the decoder: how full each segment's cache is and which position comes next."""
+
+    length: int
+    filled: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A tokenised request. ``visual_index`` and ``reference_index`` are int64 rows of the sequence: the visual tokens,
+    and the text after them, which is the reference set of the saliency."""
+
+    input_ids: np.ndarray
+    visual_index: np.ndarray
+    reference_index: np.ndarray
+
+
+class Decoder:
+    """Runs prefill and decode steps of one request at a time; the caches are allocated once."""
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        manifest = bundle.manifest
+        self._backend, self._stages, self._segments = backend, manifest.schedule.stages, manifest.segments
+        self._embed = _load(bundle, backend, "embed")
+        self._gram = _load(bundle, backend, "gram") if self._stages else None
+        self._prunes = [_load(bundle, backend, f"prune_{number}") for number in range(len(self._stages))]
+        self._runners = [_load(bundle, backend, segment.graph) for segment in self._segments]
+        self._stage_after = {stage.after_layer: number for number, stage in enumerate(self._stages)}
+        dims, dtype = manifest.model.decoder, _float_type(manifest.precision)
+        self._no_visual = backend.upload(np.zeros((1, 0, dims.width), dtype=dtype))
+        self._no_index = backend.upload(np.zeros(0, dtype=np.int64))
+        self._caches = [
+            {
+                f"{kind}_{layer}": backend.zeros((1, dims.kv_heads, segment.capacity, dims.head_dim), dtype)
+                for layer in range(segment.first_layer, segment.last_layer + 1)
+                for kind in ("key", "value")
+            }
+            for segment in self._segments
+        ]
+        self._cached: Sequence | None = None
+
+    def room(self, prompt: Prompt) -> int:
+        """How many tokens can be generated after ``prompt`` before a cache is full."""
+        length, visual = len(prompt.input_ids), len(prompt.visual_index)
+        return min(
+            segment.capacity - rows for segment, rows in zip(self._segments, self._rows(length, visual), strict=True)
+        )
+
+    def prefill(
+        self,
+        prompt: Prompt,
+        visual: Tensor | None,
+        cls_saliency: Tensor | None,
+        pivot_counts: tuple[int, ...],
+        timer: Timer,
+    ) -> tuple[Sequence, Tensor, tuple[Kept, ...]]:
+        """Runs the whole prompt; returns the sequence, the logits of its last row, and what each stage kept.
+
+        ``visual`` is ``[1, tokens, width]`` or None without an image; ``cls_saliency`` ``[1, tokens]`` serves pruning
+        before the decoder.
+        """
+        room = self.room(prompt)
+        if room < 1:
+            raise PromptError(
+                f"the prompt takes {len(prompt.input_ids)} positions and leaves no room for an answer; "
+                f"shorten it by {1 - room} tokens, or build with a larger --max-context"
+            )
+        self._cached = None
+        upload = self._backend.upload
+        state: dict[str, Tensor] = {
+            "position_ids": upload(np.arange(len(prompt.input_ids))[None]),
+            "visual_index": upload(prompt.visual_index) if visual is not None else self._no_index,
+            "reference_index": upload(prompt.reference_index) if visual is not None else self._no_index,
+        }
+        with timer.step("embed"):
+            state["hidden"] = self._embed_rows(prompt.input_ids, visual, state["visual_index"])
+        if visual is not None and self._gram is not None:
+            with timer.step("gram"):
+                state["gram"] = self._gram({"visual": visual}, {})["gram"]
+        sequence, kept = Sequence(len(prompt.input_ids)), list[Kept]()
+        if visual is not None and -1 in self._stage_after:
+            state["saliency"] = cls_saliency
+            kept.append(self._prune(-1, state, pivot_counts, kept, timer))
+        rows = self._rows(len(prompt.input_ids), len(prompt.visual_index))
+        logits = None
+        for number, (segment, count) in enumerate(zip(self._segments, rows, strict=True)):
+            with timer.step(segment.graph):
+                outputs = self._run(number, state, 0, count)
+            sequence.filled.append(count)
+            logits = outputs.get("logits")
+            state["hidden"] = outputs.get("hidden_out")
+            if visual is not None and segment.last_layer in self._stage_after:
+                state["saliency"] = outputs["saliency"]
+                kept.append(self._prune(segment.last_layer, state, pivot_counts, kept, timer))
+        self._cached = sequence
+        return sequence, logits, tuple(kept)
+
+    def step(self, sequence: Sequence, token: int) -> Tensor:
+        """Appends one token; returns the logits ``[1, 1, vocabulary]`` that follow it.
+
+        Raises :class:`RuntimeError` if a later request has overwritten the caches of ``sequence``.
+        """
+        if sequence is not self._cached:
+            raise RuntimeError(
+                "another request took over the caches; finish one request before the next, or load one pipeline for each"
+            )
+        state: dict[str, Tensor] = {
+            "hidden": self._embed_rows(np.array([token]), None, self._no_index),
+            "position_ids": self._backend.upload(np.array([[sequence.length]])),
+            "visual_index": self._no_index,
+            "reference_index": self._no_index,
+        }
+        logits = None
+        for number, filled in enumerate(sequence.filled):
+            outputs = self._run(number, state, filled, 1)
+            sequence.filled[number] += 1
+            logits, state["hidden"] = outputs.get("logits"), outputs.get("hidden_out")
+        sequence.length += 1
+        return logits
+
+    def _rows(self, length: int, visual: int) -> list[int]:
+        """Rows of the prompt that reach each segment."""
+        rows = []
+        for segment in self._segments:
+            kept = [stage.keep for stage in self._stages if stage.after_layer < segment.first_layer]
+            rows.append(length - (visual - min(kept) if kept and visual else 0))
+        return rows
+
+    def _embed_rows(self, ids: np.ndarray, visual: Tensor | None, index: Tensor) -> Tensor:
+        inputs = {
+            "input_ids": self._backend.upload(ids[None]),
+            "visual": self._no_visual if visual is None else visual,
+            "visual_index": index,
+        }
+        return self._embed(inputs, {})["hidden"]
+
+    def _run(self, number: int, state: Mapping[str, Tensor], filled: int, rows: int) -> dict[str, Tensor]:
+        upload, segment, caches = self._backend.upload, self._segments[number], self._caches[number]
+        inputs = {
+            "hidden": state["hidden"],
+            "position_ids": state["position_ids"],
+            "write_index": upload(np.array([filled])),
+            "kv_length": upload(np.array([filled + rows])),
+            **{f"past_{name}": cache for name, cache in caches.items()},
+        }
+        if segment.last_layer in self._stage_after:
+            inputs["visual_index"], inputs["reference_index"] = state["visual_index"], state["reference_index"]
+        return self._runners[number](inputs, {f"present_{name}": cache for name, cache in caches.items()})
+
+    def _prune(
+        self,
+        after_layer: int,
+        state: dict[str, Tensor],
+        pivot_counts: tuple[int, ...],
+        before: list[Kept],
+        timer: Timer,
+    ) -> Kept:
+        """Runs the stage after ``after_layer`` on ``state`` and narrows ``state`` to what it kept."""
+        number = self._stage_after[after_layer]
+        names = ("hidden", "position_ids", "saliency", "gram", "visual_index", "reference_index")
+        with timer.step(f"prune_{number}"):
+            inputs = {name: state[name] for name in names}
+            inputs["pivot_count"] = self._backend.upload(np.array([pivot_counts[number]]))
+            outputs = self._prunes[number](inputs, {})
+            indices = self._backend.download(outputs["kept"])[0]
+            is_pivot = self._backend.download(outputs["is_pivot"])[0]
+        state.update({name: outputs[f"{name}_out"] for name in names if f"{name}_out" in outputs})
+        return Kept(after_layer, before[-1].indices[indices] if before else indices, is_pivot)
+
+
+def _load(bundle: Bundle, backend: Backend, name: str) -> Runner:
+    graph = bundle.graph(name)
+    return backend.load(bundle.path(graph.path), graph)
+
+
+def _float_type(precision: str) -> str:
+    return {"fp32": "float32", "fp16": "float16"}[precision]

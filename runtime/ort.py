@@ -1,0 +1,94 @@
+"""ONNX Runtime on the CPU, through I/O binding: tensors pass from graph to graph and caches update in place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from clasp_trt.bundle import Graph
+from clasp_trt.errors import BackendError
+
+PROVIDER = "CPUExecutionProvider"
+_ERRORS_ONLY = 3
+
+
+class OrtBackend:
+    """CPU backend; every graph computes on ``threads`` threads (default: the usable cores), one graph at a time."""
+
+    name = "onnxruntime"
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads or len(os.sched_getaffinity(0))
+
+    def load(self, path: Path, graph: Graph) -> OrtRunner:
+        options = ort.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        options.intra_op_num_threads = self._threads
+        # each session has its own threads; those of an idle one must not spin while the next one computes
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        # weights go outside the arena, which otherwise keeps the peak of loading for ever
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+        try:
+            session = ort.InferenceSession(os.fspath(path), options, providers=[PROVIDER])
+        except Exception as error:  # its exceptions have no common base
+            raise BackendError(
+                f"ONNX Runtime {ort.__version__} refused {path.name}: {_reason(error)}; {_advice(error)}"
+            ) from error
+        found = [port.name for port in (*session.get_inputs(), *session.get_outputs())]
+        stated = [port.name for port in (*graph.inputs, *graph.outputs)]
+        if found != stated:
+            raise BackendError(f"{path.name} has ports {found}, but the manifest states {stated}; rebuild the bundle")
+        return OrtRunner(session, graph)
+
+    def upload(self, array: NDArray[Any]) -> ort.OrtValue:
+        return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+
+    def zeros(self, shape: tuple[int, ...], dtype: str) -> ort.OrtValue:
+        return ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype=dtype))
+
+    def download(self, tensor: ort.OrtValue) -> NDArray[Any]:
+        return np.asarray(tensor.numpy())
+
+
+class OrtRunner:
+    """A session with one lasting binding; only what changed since the last call is bound again."""
+
+    def __init__(self, session: ort.InferenceSession, graph: Graph) -> None:
+        self._session, self._name = session, graph.name
+        self._outputs = tuple(port.name for port in graph.outputs)
+        self._binding = session.io_binding()
+        self._bound: dict[str, ort.OrtValue] = {}
+
+    def __call__(self, inputs: Mapping[str, ort.OrtValue], into: Mapping[str, ort.OrtValue]) -> dict[str, ort.OrtValue]:
+        for name, value in inputs.items():
+            if self._bound.get(name) is not value:
+                self._binding.bind_ortvalue_input(name, value)
+                self._bound[name] = value
+        self._binding.clear_binding_outputs()
+        for name in self._outputs:
+            if name in into:
+                self._binding.bind_ortvalue_output(name, into[name])
+            else:
+                self._binding.bind_output(name, "cpu")
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:
+            raise BackendError(f"ONNX Runtime failed in graph {self._name}: {_reason(error)}") from error
+        values = zip(self._outputs, self._binding.get_outputs(), strict=True)
+        return {name: value for name, value in values if name not in into}
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _advice(error: Exception) -> str:
+    if "opset" in str(error):
+        return "build the bundle for this device (`clasp-trt build BUNDLE --target ...`), or take a newer onnxruntime"
+    return "check the bundle with `clasp-trt inspect BUNDLE --verify`"

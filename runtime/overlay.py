@@ -1,0 +1,138 @@
+"""A picture of what was kept: one panel a stage, pivots framed blue, medoids red, dropped tokens faded to grey."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
+
+from clasp_trt.errors import OutputError
+from clasp_trt.schedule import Schedule
+
+if TYPE_CHECKING:
+    from clasp_trt.runtime.pipeline import Pipeline
+    from clasp_trt.runtime.result import Kept, Result
+
+PIVOT, MEDOID = (38, 103, 255), (235, 52, 52)
+FORMATS = (".png", ".jpg", ".jpeg", ".webp")
+
+_PANEL = 448  # pixels, about: a panel is a whole number of pixels per token, so that every cell is crisp
+_MIN_CELL = 6  # a frame of one pixel around some of the view
+_MARGIN, _GAP, _LINE = 20, 16, 24
+_TITLE_SIZE, _TEXT_SIZE = 20, 16
+_INK, _GREY, _PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
+_FADE, _TINT = 0.7, 0.18
+_LEGEND = ((PIVOT, "pivot: attended to most"), (MEDOID, "medoid: stands for tokens that pivots leave out"))
+
+
+def overlay(view: Image.Image, result: Result, schedule: Schedule) -> Image.Image:
+    """Draws what every stage kept over ``view``, the square that the model saw, in the raster order of its tokens.
+
+    ``schedule`` is the bundle's; its tokens form a square grid. Returns an RGB image: a title, a panel of the whole
+    view, a panel for each stage with its caption, and a legend if anything was pruned.
+    """
+    grid = round(schedule.tokens**0.5)
+    cell = max(_MIN_CELL, round(_PANEL / grid))
+    side = grid * cell
+    bright = view.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+    panels = [(bright, "what the model sees", f"{schedule.tokens} visual tokens")]
+    panels += [(_panel(bright, kept, grid), *_caption(kept, schedule.tokens)) for kept in result.kept]
+    top = _MARGIN + 2 * _LINE + _GAP
+    width = 2 * _MARGIN + len(panels) * (side + _GAP) - _GAP
+    height = top + side + 2 * _LINE + _GAP + (_LINE + _GAP if result.kept else 0)
+    sheet = Image.new("RGB", (width, height), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    text, title = ImageFont.load_default(_TEXT_SIZE), ImageFont.load_default(_TITLE_SIZE)
+    draw.text((_MARGIN, _MARGIN), result.category, _INK, title)
+    draw.text((_MARGIN, _MARGIN + _LINE + 4), _budget(result, schedule), _GREY, text)
+    for number, (panel, head, detail) in enumerate(panels):
+        left = _MARGIN + number * (side + _GAP)
+        sheet.paste(panel, (left, top))
+        draw.text((left, top + side + 6), head, _INK, text)
+        draw.text((left, top + side + 4 + _LINE), detail, _GREY, text)
+    if result.kept:
+        _draw_legend(draw, text, top + side + 2 * _LINE + _GAP)
+    return sheet
+
+
+def check_destination(path: str | os.PathLike[str]) -> None:
+    """Raises :class:`OutputError` where :func:`save_overlay` could not write; cheap enough to ask before the work."""
+    target = Path(path)
+    if target.suffix.lower() not in FORMATS:
+        raise OutputError(f"{target} does not say what picture to write; expected a name in {', '.join(FORMATS)}")
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder; name a picture to write")
+    if not target.parent.is_dir():
+        raise OutputError(f"{target.parent} is not a folder, so {target.name} cannot be written there; make it first")
+    if not os.access(target.parent, os.W_OK):
+        raise OutputError(f"{target.parent} may not be written to; choose another place for {target.name}")
+
+
+def save_overlay(path: str | os.PathLike[str], image: Image.Image, result: Result, pipeline: Pipeline) -> None:
+    """Writes :func:`overlay` for a request about ``image`` to ``path``, whole or not at all.
+
+    Raises :class:`OutputError` if that fails.
+    """
+    check_destination(path)
+    sheet = overlay(pipeline.view(image), result, pipeline.bundle.manifest.schedule)
+    target = Path(path)
+    draft = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    try:
+        sheet.save(draft)
+        os.replace(draft, target)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the picture {target} ({error.strerror or error}); choose another place, or make room"
+        ) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+
+
+def _budget(result: Result, schedule: Schedule) -> str:
+    if not result.kept:
+        return f"all {schedule.tokens} visual tokens kept"
+    return f"{schedule.mean_tokens:.4g} of {schedule.tokens} visual tokens, averaged over {schedule.layers} layers"
+
+
+def _caption(kept: Kept, tokens: int) -> tuple[str, str]:
+    pivots, count = int(kept.is_pivot.sum()), len(kept.indices)
+    where = "before the decoder" if kept.after_layer < 0 else f"after layer {kept.after_layer}"
+    return where, f"{count} of {tokens}: {_count(pivots, 'pivot')}, {_count(count - pivots, 'medoid')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _panel(bright: Image.Image, kept: Kept, grid: int) -> Image.Image:
+    """The view with dropped tokens faded and kept ones tinted and framed in the colour of their kind."""
+    cell = bright.width // grid
+    frame = round(cell / 10)
+    panel = Image.blend(bright.convert("L").convert("RGB"), Image.new("RGB", bright.size, _PAPER), _FADE)
+    draw = ImageDraw.Draw(panel)
+    for box, is_pivot in _cells(kept, grid, cell):
+        colour = PIVOT if is_pivot else MEDOID
+        panel.paste(Image.blend(bright.crop(box), Image.new("RGB", (cell, cell), colour), _TINT), box)
+        left, top, right, bottom = box
+        draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=frame)
+    return panel
+
+
+def _cells(kept: Kept, grid: int, cell: int) -> Iterator[tuple[tuple[int, int, int, int], bool]]:
+    """Pixel box of each kept token, and whether it is a pivot."""
+    for index, is_pivot in zip(kept.indices.tolist(), kept.is_pivot.tolist(), strict=True):
+        left, top = index % grid * cell, index // grid * cell
+        yield (left, top, left + cell, top + cell), is_pivot
+
+
+def _draw_legend(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, top: int) -> None:
+    left = float(_MARGIN)
+    for colour, words in _LEGEND:
+        draw.rectangle((left, top + 2, left + 15, top + 17), fill=colour)
+        draw.text((left + 24, top), words, _INK, font)
+        left += 24 + draw.textlength(words, font) + 2 * _GAP

@@ -1,0 +1,249 @@
+"""The chain from image and prompt to answer: route, preprocess, vision, fuse, decode with pruning, sample."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clasp_trt.bundle import Bundle
+from clasp_trt.errors import BundleError, PolicyError, PromptError
+from clasp_trt.policy import Policy
+from clasp_trt.runtime.backend import Backend, Tensor
+from clasp_trt.runtime.chat import ChatTemplate
+from clasp_trt.runtime.decoder import Decoder, Prompt
+from clasp_trt.runtime.image import load_image
+from clasp_trt.runtime.preprocess import Preprocessor
+from clasp_trt.runtime.result import Result
+from clasp_trt.runtime.router import Route, Router, RuleRouter
+from clasp_trt.runtime.sampling import Sampler, Sampling
+from clasp_trt.runtime.timing import Timer
+from clasp_trt.runtime.tokenizer import Tokenizer
+
+ImageSource = str | PathLike[str] | bytes | Image.Image
+"""A file, an http(s) or data URL, base64, encoded bytes, or a Pillow image."""
+
+
+def load(
+    bundle: str | PathLike[str],
+    *,
+    policy: str | PathLike[str] | None = None,
+    threads: int | None = None,
+    verify: bool = False,
+) -> Pipeline:
+    """Opens a bundle for inference on the CPU with ONNX Runtime.
+
+    ``policy`` is a policy file that takes the place of the bundle's own; ``threads`` bounds the compute threads
+    (default: the usable cores); ``verify`` also checks every file's hash. Raises a
+    :class:`clasp_trt.errors.ClaspError` for a malformed bundle or a backend that refuses it.
+    """
+    opened = Bundle.open(bundle, verify=verify)
+    from clasp_trt.runtime.ort import OrtBackend  # the one module that needs the backend's library
+
+    return Pipeline(opened, OrtBackend(threads), policy=None if policy is None else Policy.load(policy))
+
+
+class Answer(Iterator[str]):
+    """A running request: iterate for pieces of text; afterwards :attr:`result` has the whole."""
+
+    def __init__(self, steps: Generator[str, None, Result]) -> None:
+        self._steps = steps
+        self._result: Result | None = None
+
+    def __next__(self) -> str:
+        try:
+            return next(self._steps)
+        except StopIteration as stop:
+            if stop.value is not None:
+                self._result = stop.value
+            raise StopIteration from None
+
+    @property
+    def result(self) -> Result:
+        """The finished answer; whatever was not iterated yet is generated first."""
+        for _ in self:
+            pass
+        if self._result is None:
+            raise RuntimeError("the request was interrupted and has no result")
+        return self._result
+
+
+class Pipeline:
+    """A loaded bundle. It answers one request at a time; use one pipeline for each thread."""
+
+    def __init__(
+        self, bundle: Bundle, backend: Backend, *, policy: Policy | None = None, router: Router | None = None
+    ) -> None:
+        self.bundle, self.policy = bundle, policy or bundle.policy
+        self._columns = _columns(self.policy.layers, bundle.policy.layers)
+        self._backend = backend
+        self._model = bundle.manifest.model
+        names = tuple(category.name for category in self.policy.categories)
+        self._router = router or RuleRouter(names, self.policy.threshold)
+        self._names = names
+        self._tokenizer = Tokenizer.from_file(bundle.path("tokenizer.json"))
+        template = bundle.path("chat_template.jinja").read_text(encoding="utf-8")
+        self._chat = ChatTemplate(template, self._model.image_token, _read_object(bundle, "special_tokens_map.json"))
+        self._preprocess = Preprocessor.from_json(_read_object(bundle, "preprocessor_config.json"))
+        self._vision = backend.load(bundle.path(bundle.graph("vision").path), bundle.graph("vision"))
+        self._projector = backend.load(bundle.path(bundle.graph("projector").path), bundle.graph("projector"))
+        self._decoder = Decoder(bundle, backend)
+
+    def generate(
+        self,
+        image: ImageSource | None,
+        prompt: str,
+        *,
+        max_new_tokens: int = 256,
+        sampling: Sampling | None = None,
+        category: str | None = None,
+    ) -> Result:
+        """Answers ``prompt`` about ``image`` (None: about text alone). See :meth:`stream`."""
+        return self.stream(image, prompt, max_new_tokens=max_new_tokens, sampling=sampling, category=category).result
+
+    def stream(
+        self,
+        image: ImageSource | None,
+        prompt: str,
+        *,
+        max_new_tokens: int = 256,
+        sampling: Sampling | None = None,
+        category: str | None = None,
+    ) -> Answer:
+        """Like :meth:`generate`, but the answer comes in pieces as it is made.
+
+        ``sampling`` defaults to greedy decoding, ``category`` overrides the router. Nothing is computed before the
+        first piece is asked for. Raises :class:`clasp_trt.errors.ImageError` or :class:`~clasp_trt.errors.PromptError`.
+        """
+        if max_new_tokens < 1:
+            raise PromptError(f"max_new_tokens is {max_new_tokens}, expected at least 1")
+        return Answer(self._answer(image, prompt, max_new_tokens, sampling or Sampling(), category))
+
+    def route(self, prompt: str) -> Route:
+        """The category of a prompt, as a request would see it."""
+        return self._router.route(prompt)
+
+    def view(self, image: Image.Image) -> Image.Image:
+        """The part of an image that the model sees, at the size at which it sees it."""
+        return self._preprocess.view(image)
+
+    def _answer(
+        self, image: ImageSource | None, prompt: str, max_new_tokens: int, sampling: Sampling, category: str | None
+    ) -> Generator[str, None, Result]:
+        timer = Timer()
+        with timer.step("route"):
+            route = self._router.route(prompt) if category is None else self._forced(category)
+        with timer.step("tokenize"):
+            tokens = self._tokenize(prompt, with_image=image is not None)
+        visual = saliency = None
+        if image is not None:
+            with timer.step("preprocess"):
+                pixels = self._preprocess([load_image(image)])
+            visual, saliency = self._see(pixels, route.category, timer)
+        counts = self.policy.pivot_counts(route.category, self.bundle.manifest.schedule.keeps)
+        sequence, logits, kept = self._decoder.prefill(tokens, visual, saliency, counts, timer)
+        sampler, decoder = Sampler(sampling), self._tokenizer.stream()
+        token = sampler.next(self._scores(logits))
+        timer.milliseconds["ttft"] = timer.elapsed_ms()
+        ids, gaps, room, reason = [token], list[float](), self._decoder.room(tokens), "length"
+        while True:
+            if token in self._model.stop_token_ids:
+                reason = "stop"
+                break
+            if piece := decoder.push(token):
+                yield piece
+            if len(ids) == max_new_tokens:
+                break
+            if len(ids) > room:
+                reason = "context"
+                break
+            step = Timer()
+            token = sampler.next(self._scores(self._decoder.step(sequence, token)))
+            gaps.append(step.elapsed_ms())
+            ids.append(token)
+        if piece := decoder.finish():
+            yield piece
+        return Result(
+            text=self._tokenizer.decode(ids),
+            token_ids=tuple(ids),
+            finish_reason=reason,
+            route=route,
+            kept=kept,
+            prompt_tokens=len(tokens.input_ids),
+            visual_tokens=len(tokens.visual_index),
+            timings_ms=timer.milliseconds,
+            tpot_ms=tuple(gaps),
+        )
+
+    def _forced(self, category: str) -> Route:
+        if category not in self._names:
+            raise PromptError(
+                f"category {category!r} is not in the bundle's policy; expected one of: {', '.join(self._names)}"
+            )
+        return Route(self._names.index(category), category, 1.0, ("forced",))
+
+    def _tokenize(self, prompt: str, *, with_image: bool) -> Prompt:
+        """Token ids with one id for each visual token, and where they are."""
+        ids = np.array(self._tokenizer.encode_chat(self._chat.render(prompt, with_image=with_image)), dtype=np.int64)
+        image_id, count = self._model.image_token_id, self._model.vision.tokens
+        places = np.flatnonzero(ids == image_id)
+        if not with_image:
+            if len(places):
+                raise PromptError(f"the prompt contains {self._model.image_token}, but there is no image")
+            return Prompt(ids, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+        if len(places) != 1:
+            raise PromptError(
+                f"the rendered prompt holds {len(places)} image tokens, expected one; "
+                "check the bundle's chat_template.jinja"
+            )
+        start = int(places[0])
+        ids = np.concatenate([ids[:start], np.full(count, image_id), ids[start + 1 :]])
+        if start + count == len(ids):
+            raise PromptError(
+                "no text follows the image, so nothing can say which of its tokens matter; put the question after it"
+            )
+        return Prompt(ids, np.arange(start, start + count), np.arange(start + count, len(ids)))
+
+    def _see(self, pixels: NDArray[np.float32], category: int, timer: Timer) -> tuple[Tensor, Tensor]:
+        """Visual tokens ``[1, tokens, width]`` fused for ``category``, and the [CLS] saliency ``[1, tokens]``."""
+        with timer.step("vision"):
+            seen = self._vision({"pixel_values": self._backend.upload(pixels)}, {})
+        with timer.step("project"):
+            alpha = np.zeros((1, len(self.bundle.policy.layers)), dtype=np.float32)
+            alpha[0, self._columns] = self.policy.alpha(category)
+            projected = self._projector({"features": seen["features"], "alpha": self._backend.upload(alpha)}, {})
+        return projected["visual"], seen["cls_saliency"]
+
+    def _scores(self, logits: Tensor) -> NDArray[Any]:
+        scores: NDArray[Any] = self._backend.download(logits).reshape(-1)
+        return scores
+
+
+def _columns(wanted: Sequence[int], exported: Sequence[int]) -> list[int]:
+    """Where the layers of a policy are among those that the bundle's vision graph gives."""
+    missing = [layer for layer in wanted if layer not in exported]
+    if missing:
+        raise PolicyError(
+            f"the policy reads vision layers {_numbers(missing)}, but the bundle holds {_numbers(exported)}; "
+            "build the bundle with this policy"
+        )
+    return [list(exported).index(layer) for layer in wanted]
+
+
+def _numbers(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _read_object(bundle: Bundle, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(bundle.path(name).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{bundle.root}: {name} is not JSON ({error}); rebuild the bundle") from None
+    if not isinstance(value, dict):
+        raise BundleError(f"{bundle.root}: {name} holds {type(value).__name__}, expected an object; rebuild the bundle")
+    return value

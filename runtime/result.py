@@ -1,0 +1,53 @@
+"""What a request gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clasp_trt.runtime.router import Route
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The visual tokens that one stage kept.
+
+    ``indices`` is int64 ``[keep]``, ascending indices into the image's tokens in raster order; ``is_pivot`` is bool
+    ``[keep]``: true for attention pivots, false for medoids.
+    """
+
+    after_layer: int
+    indices: NDArray[np.int64]
+    is_pivot: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Result:
+    """An answer and how it came about.
+
+    ``timings_ms`` holds milliseconds per step of the chain until the first token, and their span ``ttft``; ``tpot_ms``
+    those of each later token. ``finish_reason`` is ``stop`` (a stop token), ``length`` (``max_new_tokens``) or
+    ``context`` (the bundle's ``max_context`` is full).
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str
+    route: Route
+    kept: tuple[Kept, ...]
+    prompt_tokens: int
+    visual_tokens: int
+    timings_ms: dict[str, float]
+    tpot_ms: tuple[float, ...]
+
+    @property
+    def category(self) -> str:
+        """Name of the prompt's category."""
+        return self.route.name
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Rate of decoding after the first token; 0 if there was only one."""
+        return len(self.tpot_ms) * 1e3 / sum(self.tpot_ms) if self.tpot_ms else 0.0

@@ -1,0 +1,133 @@
+"""Text to token ids and back, from ``tokenizer.json`` alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import tokenizers
+
+from clasp_trt.errors import BundleError, PromptError
+
+_BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
+_UNFINISHED = "\ufffd"
+
+
+class Tokenizer:
+    """A checkpoint's fast tokenizer, as ``transformers`` would run it.
+
+    Special tokens written out in a text (``</s>``, ``<image>``) become those tokens, as in ``transformers``.
+    """
+
+    def __init__(self, inner: tokenizers.Tokenizer) -> None:
+        inner.no_truncation()  # both may be saved in the file, and transformers resets them as well
+        inner.no_padding()
+        self._inner = inner
+        self._special = frozenset(id for id, token in inner.get_added_tokens_decoder().items() if token.special)
+        prefix = inner.encode("").ids
+        self._prefix = inner.id_to_token(prefix[0]) if prefix else None
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Tokenizer:
+        """Read ``tokenizer.json``.
+
+        Raises:
+            BundleError: the file is missing or is no tokenizer.
+        """
+        try:
+            return cls(tokenizers.Tokenizer.from_str(Path(path).read_text("utf-8")))
+        except Exception as error:  # the Rust side raises bare Exception for a malformed file
+            raise BundleError(f"{Path(path).name}: cannot read the tokenizer: {error}") from error
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, added tokens included."""
+        return self._inner.get_vocab_size()
+
+    def token_id(self, token: str) -> int | None:
+        """The id of `token` as spelled in the vocabulary, or None."""
+        return self._inner.token_to_id(token)
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Ids of `text`, by default with the special tokens that the checkpoint puts around one (``<s>`` for
+        LLaVA).
+
+        Raises:
+            PromptError: `text` is not valid Unicode.
+        """
+        try:
+            return self._inner.encode(text, add_special_tokens=add_special_tokens).ids
+        except (TypeError, UnicodeError) as error:  # lone surrogates cannot be UTF-8
+            raise PromptError("the prompt is not valid Unicode: it holds half of a surrogate pair") from error
+
+    def encode_chat(self, rendered: str) -> list[int]:
+        """Ids of a rendered chat template. Some templates write the leading special token themselves: it is
+        then not added again, as in ``transformers``' ``processor.apply_chat_template``.
+
+        Raises:
+            PromptError: `rendered` is not valid Unicode.
+        """
+        written = self._prefix is not None and rendered.startswith(self._prefix)
+        return self.encode(rendered, add_special_tokens=not written)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`, special tokens and ids outside the vocabulary left out."""
+        return self._inner.decode([id for id in ids if self._has_text(id)], skip_special_tokens=True)
+
+    def stream(self) -> StreamDecoder:
+        """A decoder for one answer, token by token."""
+        return StreamDecoder(self)
+
+    def _has_text(self, id: int) -> bool:
+        # The Rust side takes unsigned 32-bit ids alone.
+        return 0 <= id < 2**32 and id not in self._special and self._inner.id_to_token(id) is not None
+
+    def _is_byte(self, id: int) -> bool:
+        return _BYTE_TOKEN.fullmatch(self._inner.id_to_token(id) or "") is not None
+
+
+class StreamDecoder:
+    """Text as it becomes certain. The pieces of :meth:`push` and the last one of :meth:`finish`, joined, are
+    exactly ``tokenizer.decode`` of all ids.
+
+    What may still change is held back: a character whose bytes are not all there (byte-level BPE), and a run
+    of byte tokens (``<0xE4>``, SentencePiece), which decodes as one. Each step decodes a short window rather
+    than the whole answer. A window starts with a token that has text, because decoders strip the space in
+    front of the first one.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._window: list[int] = []  # its text is `_sent` characters already given out, then what is new
+        self._settled = 0  # how many ids of the window are given out for good
+        self._sent = 0
+
+    def push(self, id: int) -> str:
+        """Add one token; returns the text that is now certain, often empty."""
+        if not self._tokenizer._has_text(id):
+            return ""
+        self._window.append(id)
+        if self._tokenizer._is_byte(id):
+            return ""
+        text = self._tokenizer.decode(self._window)
+        certain = len(text) - text.endswith(_UNFINISHED)
+        piece = text[self._sent : certain]
+        self._sent = max(self._sent, certain)
+        if certain == len(text):
+            self._slide()
+        return piece
+
+    def finish(self) -> str:
+        """The rest, once no more tokens come; the decoder can then be used for another answer."""
+        piece = self._tokenizer.decode(self._window)[self._sent :]
+        self._window, self._settled, self._sent = [], 0, 0
+        return piece
+
+    def _slide(self) -> None:
+        """Drop the ids before the last settled ones, if those are enough for the next piece to follow."""
+        recent = self._window[self._settled :]
+        text = self._tokenizer.decode(recent)
+        if text:
+            self._window, self._sent = recent, len(text)
+        self._settled = len(self._window)

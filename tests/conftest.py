@@ -1,0 +1,41 @@
+"""One tiny random checkpoint and the bundles made of it, shared by every test that only reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from clasp_trt.bundle import Bundle
+
+BUDGET = 8  # of the 16 visual tokens of the tiny checkpoint: stages of 7, 5 and 4
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LLaVA checkpoint with random weights: 4 decoder layers of 6 heads on 2 KV heads, 16 visual tokens."""
+    from examples.random_llava import PRESETS, make
+
+    return make(tmp_path_factory.mktemp("checkpoint") / "tiny", PRESETS["tiny"])
+
+
+@pytest.fixture(scope="session")
+def built(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+    """``built(**options)`` is :func:`clasp_trt.compiler.build` of the tiny checkpoint, once for each set of options.
+
+    Whoever wants to change a bundle copies it first.
+    """
+    from clasp_trt.compiler import build
+
+    made: dict[str, Bundle] = {}
+
+    def make(**options: object) -> Bundle:
+        if options.get("prune_at") != "none":
+            options = {"budget": BUDGET, **options}
+        key = repr(sorted(options.items()))
+        if key not in made:
+            made[key] = build(checkpoint, tmp_path_factory.mktemp("built") / "bundle", **options)  # type: ignore[arg-type]
+        return made[key]
+
+    return make

@@ -1,0 +1,68 @@
+"""The ONNX Runtime backend: which opset a target gets, and what happens when a graph is refused."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+import pytest
+
+from clasp_trt import targets
+from clasp_trt.bundle import Bundle
+from clasp_trt.engines.onnxruntime import OLD_OPSET, OPSET, compile_graphs, opset_for
+from clasp_trt.errors import BackendError
+
+
+@pytest.mark.parametrize(
+    ("version", "target", "opset"),
+    [
+        ("1.23.2", "cpu", OLD_OPSET),
+        ("1.24.0", "cpu", OPSET),
+        ("1.31.0.dev20260101", "h100", OPSET),
+        ("2.0.0", "thor", OPSET),
+        ("1.31.0", "orin-agx-64", OLD_OPSET),
+        ("1.31.0", "orin-nano-8", OLD_OPSET),
+    ],
+)
+def test_the_newest_opset_that_both_ends_read(
+    monkeypatch: pytest.MonkeyPatch, version: str, target: str, opset: int
+) -> None:
+    monkeypatch.setattr(ort, "__version__", version)
+    assert opset_for(targets.get(target)) == opset
+
+
+def test_a_bundle_for_orin_is_lowered(built: Callable[..., Bundle]) -> None:
+    bundle = built(target="orin-agx-64", backend="onnxruntime")
+    assert bundle.manifest.opset == OLD_OPSET
+    for graph in bundle.manifest.graphs:
+        model = onnx.load(bundle.path(graph.path), load_external_data=False)
+        assert {entry.domain: entry.version for entry in model.opset_import}[""] == OLD_OPSET
+
+
+def test_every_graph_is_loaded_once(built: Callable[..., Bundle], tmp_path: Path) -> None:
+    bundle = built()
+    shutil.copytree(bundle.root / "graphs", tmp_path / "graphs")
+    seen: list[tuple[str, int]] = []
+    compile_graphs(tmp_path, bundle.manifest.graphs, 24, lambda graph, count: seen.append((graph, count)))
+    assert seen == [(graph.name, 1) for graph in bundle.manifest.graphs]
+
+
+def test_a_refused_graph_is_named_in_one_line(built: Callable[..., Bundle], tmp_path: Path) -> None:
+    bundle = built()
+    shutil.copytree(bundle.root / "graphs", tmp_path / "graphs")
+    (tmp_path / "graphs" / "segment_2.onnx.data").unlink()
+    with pytest.raises(BackendError, match=rf"^ONNX Runtime {ort.__version__} refuses the graph segment_2: ") as error:
+        compile_graphs(tmp_path, bundle.manifest.graphs, 24, lambda graph, count: None)
+    assert "\n" not in str(error.value)
+
+
+def test_bfloat16_is_refused_when_the_bundle_is_built(checkpoint: Path, tmp_path: Path) -> None:
+    """The CPU provider has no kernels for it, and a bundle that cannot be loaded must not come to be."""
+    from clasp_trt.compiler import build
+
+    with pytest.raises(BackendError, match="refuses the graph"):
+        build(checkpoint, tmp_path / "out", target="h100", backend="onnxruntime", precision="bf16", prune_at="none")
+    assert not list(tmp_path.iterdir())

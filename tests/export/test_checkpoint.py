@@ -1,0 +1,281 @@
+"""Reading checkpoints: every layout that is out there, and one clear line for each way in which one can be broken."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import LlavaForConditionalGeneration
+
+from clasp_trt.errors import CheckpointError
+from clasp_trt.export.checkpoint import Checkpoint, Weights
+from clasp_trt.export.family import family_of, supported
+from clasp_trt.export.models.llava import _rename
+from examples.random_llava import PRESETS, make
+
+HEAD = "language_model.lm_head.weight"
+
+
+@pytest.fixture
+def folder(checkpoint: Path, tmp_path: Path) -> Path:
+    """A checkpoint of one's own, to break."""
+    return Path(shutil.copytree(checkpoint, tmp_path / "model"))
+
+
+@pytest.fixture
+def sharded(tmp_path: Path) -> Path:
+    return make(tmp_path / "sharded", PRESETS["tiny"], shards=3)
+
+
+def _line(error: pytest.ExceptionInfo[CheckpointError]) -> str:
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def _edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def _values(folder: Path, dtype: str = "float32") -> dict[str, np.ndarray[Any, Any]]:
+    """Every weight by its canonical name, as the export would write it."""
+    tensors = Checkpoint.open(folder).tensors(_rename)
+    weights = Weights(tensors, "", dtype)
+    return {name: weights.tensor(name).numpy() for name in tensors}
+
+
+# --- layouts ------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_and_the_same_in_shards(checkpoint: Path, sharded: Path) -> None:
+    whole, pieces = _values(checkpoint), _values(sharded)
+    assert len(Checkpoint.open(sharded).shards) == 3
+    assert whole.keys() == pieces.keys()
+    assert all(np.array_equal(whole[name], pieces[name]) for name in whole)
+
+
+def test_old_and_new_names_are_the_same_weights(checkpoint: Path, tmp_path: Path) -> None:
+    """The published files keep the names of older libraries; what today's library saves has other ones."""
+    model: Any = LlavaForConditionalGeneration.from_pretrained(checkpoint)
+    inside = {name.removeprefix("model."): value for name, value in model.state_dict().items()}
+    # as the modules are called: model.language_model.layers.0..., lm_head.weight
+    as_modules = tmp_path / "modules"
+    as_modules.mkdir()
+    save_file({f"model.{k}" if k != "lm_head.weight" else k: v for k, v in inside.items()}, as_modules / "model.safetensors")
+    shutil.copyfile(checkpoint / "config.json", as_modules / "config.json")
+    model.save_pretrained(tmp_path / "saved")
+    published = _values(checkpoint)
+    for other in (as_modules, tmp_path / "saved"):
+        found = _values(other)
+        assert found.keys() == published.keys()
+        assert all(np.array_equal(found[name], published[name]) for name in found)
+
+
+def test_names_are_canonical(checkpoint: Path) -> None:
+    assert {name.split(".")[0] for name in _values(checkpoint)} == {"tower", "projector", "decoder"}
+    for key in (HEAD, "lm_head.weight"):
+        assert _rename(key) == "decoder.lm_head.weight"
+
+
+@pytest.mark.parametrize("stored", ["float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_the_type_on_disk_does_not_matter(tmp_path: Path, stored: str, dtype: str) -> None:
+    tensor = torch.tensor([[1.0, -2.5, 3.0], [0.1, 65000.0, 1e-3]], dtype=getattr(torch, stored))
+    save_file({"w.weight": tensor}, tmp_path / "model.safetensors")
+    weights = Weights(Checkpoint(tmp_path).tensors(str), "", dtype)
+    expected = tensor.to(getattr(torch, dtype)).to(torch.float64).numpy()
+    plain, turned = weights.tensor("w.weight"), weights.linear("w", 3, 2)
+    np.testing.assert_array_equal(plain.numpy().astype(np.float64), expected)
+    np.testing.assert_array_equal(turned.numpy().astype(np.float64), expected.T)
+    assert tuple(turned.shape) == (3, 2)
+
+
+def test_tensors_that_are_no_floats_are_no_weights(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    position_ids = {"vision_tower.vision_model.embeddings.position_ids": torch.arange(17)[None]}
+    save_file({**tensors, **position_ids}, folder / "model.safetensors")
+    assert not any("position_ids" in name for name in Checkpoint.open(folder).tensors(_rename))
+
+
+def test_a_tied_head_is_the_embedding_even_if_the_file_has_another(folder: Path) -> None:
+    _edit(folder / "config.json", lambda config: config["text_config"].update(tie_word_embeddings=True))
+    weights = family_of(Checkpoint.open(folder)).decoder_weights("float32")
+    assert "lm_head.weight" not in weights
+    assert "embed_tokens.weight" in weights
+
+
+# --- broken checkpoints -------------------------------------------------------------------------------------
+
+
+def test_not_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no config\.json; give a Hugging Face model folder or hub id") as error:
+        Checkpoint.open(tmp_path)
+    _line(error)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "./nowhere", "/nowhere", "~/nowhere", "a/b/c", ""])
+def test_neither_a_folder_nor_a_hub_id(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="give a Hugging Face model folder or"):
+        Checkpoint.open(name)
+
+
+def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(CheckpointError, match="is not a folder"):
+        Checkpoint.open(tmp_path / "model.safetensors")
+
+
+def test_a_hub_id_that_is_not_in_the_cache_offline(tmp_path: Path) -> None:
+    """In its own process, because the library reads the flag when it is imported."""
+    program = (
+        "from clasp_trt.export.checkpoint import Checkpoint\n"
+        "from clasp_trt.errors import CheckpointError\n"
+        "try: Checkpoint.open('nobody/nothing')\n"
+        "except CheckpointError as error: print(error)\n"
+    )
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, cwd=_root()
+    )
+    assert done.stdout.startswith("nobody/nothing is no folder here and could not be fetched from the hub: ")
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_hub_id_in_the_cache_offline(checkpoint: Path, tmp_path: Path) -> None:
+    """The cache's layout: a snapshot of links, and a reference that names it."""
+    repository = tmp_path / "hub" / "models--nobody--tiny"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    for file in checkpoint.iterdir():
+        (snapshot / file.name).symlink_to(file)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    program = (
+        "from clasp_trt.export.checkpoint import Checkpoint\n"
+        "print(len(Checkpoint.open('nobody/tiny').tensors(str)))\n"
+    )
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, cwd=_root()
+    )
+    assert int(done.stdout) == len(Checkpoint.open(checkpoint).tensors(str))
+
+
+def _root() -> Path:
+    return Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "consolidated.00.pth"])
+def test_pickled_weights_are_refused_with_advice(folder: Path, name: str) -> None:
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(CheckpointError, match=r"can run code.*save_pretrained") as error:
+        Checkpoint.open(folder)
+    _line(error)
+
+
+def test_no_weights_at_all(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"has no weights; expected model\.safetensors"):
+        Checkpoint.open(folder)
+
+
+def test_a_missing_shard_is_named(sharded: Path) -> None:
+    (sharded / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="lacks the shard model-00002-of-00003"):
+        Checkpoint.open(sharded)
+
+
+@pytest.mark.parametrize("weight_map", [None, {}, [], "model.safetensors"])
+def test_an_index_without_a_map(sharded: Path, weight_map: object) -> None:
+    _edit(sharded / "model.safetensors.index.json", lambda index: index.update(weight_map=weight_map))
+    with pytest.raises(CheckpointError, match="has no weight_map"):
+        Checkpoint.open(sharded)
+
+
+@pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/passwd", "sub/x.safetensors", "..", "", "a\0b"])
+def test_an_index_cannot_lead_out_of_the_folder(sharded: Path, name: str) -> None:
+    shutil.copyfile(sharded / "model-00001-of-00003.safetensors", sharded.parent / "secret.safetensors")
+    _edit(sharded / "model.safetensors.index.json", lambda index: index["weight_map"].update({HEAD: name}))
+    with pytest.raises(CheckpointError, match="shard") as error:
+        Checkpoint.open(sharded)
+    _line(error)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_a_truncated_file(folder: Path, keep: int) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is not a readable safetensors file") as error:
+        Checkpoint.open(folder).tensors(_rename)
+    _line(error)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", "\udcff", "[" * 100_000], ids=repr)
+def test_a_bad_config(folder: Path, content: str) -> None:
+    (folder / "config.json").write_text(content, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(CheckpointError, match=r"config\.json") as error:
+        family_of(Checkpoint.open(folder))
+    assert len(_line(error)) < 600
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("model_type"), "model_type '' of .* is not supported; supported: "),
+        (lambda c: c.update(model_type="qwen2_vl"), "'qwen2_vl' of .* is not supported; supported: .*llava"),
+        (lambda c: c.update(model_type="../llava"), "is not supported"),
+        (lambda c: c.update(vision_feature_layer=[-2, -5]), "expected one layer, such as -2"),
+        (lambda c: c.update(vision_feature_layer=-9), "outside the tower's 4 layers"),
+        (lambda c: c.update(vision_feature_select_strategy="full"), "expected 'default'"),
+        (lambda c: c.update(image_token_index=5000), "image_token_id 5000"),
+        (lambda c: c["text_config"].update(model_type="mistral"), "'mistral' is not supported in llava"),
+        (lambda c: c["text_config"].update(hidden_act="gelu"), "activation 'gelu' is not supported"),
+        (lambda c: c["text_config"].update(num_attention_heads="six"), "not a valid llava configuration"),
+        (lambda c: c["vision_config"].update(model_type="siglip_vision_model"), "expected clip_vision_model"),
+        (lambda c: c["vision_config"].update(image_size=[56, 28]), "for squares"),
+    ],
+)
+def test_a_configuration_that_we_do_not_compile(folder: Path, change: Callable[[dict[str, Any]], object], message: str) -> None:
+    _edit(folder / "config.json", change)
+    with pytest.raises(CheckpointError, match=message) as error:
+        family_of(Checkpoint.open(folder))
+    _line(error)
+
+
+def test_the_supported_model_types_are_the_modules() -> None:
+    assert "llava" in supported()
+    assert all(re.fullmatch(r"[a-z0-9_]+", name) for name in supported())
+
+
+def test_a_missing_tensor_is_named(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["language_model.model.layers.2.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors")
+    weights = family_of(Checkpoint.open(folder)).decoder_weights("float32")
+    with pytest.raises(CheckpointError, match=r"lacks the tensor decoder\.layers\.2\.mlp\.up_proj\.weight"):
+        weights.linear("layers.2.mlp.up_proj", 48, 96)
+
+
+def test_a_tensor_of_another_shape_is_named(folder: Path) -> None:
+    weights = family_of(Checkpoint.open(folder)).decoder_weights("float32")
+    with pytest.raises(CheckpointError, match=r"norm\.weight has shape \[48\], but config\.json says \[64\]"):
+        weights.vector("norm.weight", 64)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json"])
+def test_a_checkpoint_without_its_tokenizer(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=rf"has no {re.escape(name)}; download the whole repository"):
+        family_of(Checkpoint.open(folder))

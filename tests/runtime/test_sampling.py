@@ -1,0 +1,124 @@
+"""Draws follow the exact distribution; what is out of range is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clasp_trt.errors import BackendError, PromptError
+from clasp_trt.runtime.sampling import Sampler, Sampling
+
+LOGITS = np.array([1.0, 3.0, -2.0, 3.0, 0.5, -np.inf, 2.0, 0.0], np.float32)
+
+
+def exact(sampling: Sampling) -> np.ndarray[Any, Any]:
+    """The distribution over LOGITS, written the slow way."""
+    weights = {i: float(np.exp(x / sampling.temperature)) for i, x in enumerate(LOGITS.astype(float))}
+    ranked = sorted(weights, key=lambda i: (-weights[i], i))
+    if sampling.top_k:
+        edge = weights[ranked[sampling.top_k - 1]]
+        ranked = [i for i in ranked if weights[i] >= edge]
+    total = sum(weights[i] for i in ranked)
+    kept, mass = [], 0.0
+    for i in ranked:
+        if mass < sampling.top_p:
+            kept.append(i)
+            mass += weights[i] / total
+    result = np.zeros(len(LOGITS))
+    for i in kept:
+        result[i] = weights[i] / sum(weights[j] for j in kept)
+    return result
+
+
+def test_greedy_takes_the_lowest_of_equals() -> None:
+    sampler = Sampler()
+    assert [sampler.next(LOGITS) for _ in range(3)] == [1, 1, 1]
+    assert Sampler(Sampling(temperature=0, top_k=5, top_p=0.1, seed=1)).next(LOGITS) == 1
+    assert sampler.next(np.zeros(4, np.float32)) == 0
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=1.0, seed=0),
+        Sampling(temperature=0.5, seed=1),
+        Sampling(temperature=3.0, seed=2),
+        Sampling(temperature=1.0, top_k=1, seed=3),
+        Sampling(temperature=1.0, top_k=3, seed=4),
+        Sampling(temperature=1.0, top_k=7, seed=5),
+        Sampling(temperature=1.0, top_p=0.9, seed=6),
+        Sampling(temperature=2.0, top_p=0.5, seed=7),
+        Sampling(temperature=1.5, top_p=0.6, top_k=4, seed=8),
+        Sampling(temperature=1.0, top_p=1e-9, seed=9),
+    ],
+)
+def test_draws_follow_the_exact_distribution(sampling: Sampling) -> None:
+    draws = 20_000
+    sampler = Sampler(sampling)
+    counts = np.bincount([sampler.next(LOGITS) for _ in range(draws)], minlength=len(LOGITS))
+    expected = exact(sampling)
+    assert np.all(counts[expected == 0] == 0)
+    # Each count is binomial: 5 standard deviations are one false alarm in two million; the seeds are fixed.
+    assert np.all(np.abs(counts - draws * expected) <= 5 * np.sqrt(draws * expected * (1 - expected)) + 1e-9)
+    tokens, probabilities = sampler.distribution(LOGITS)
+    np.testing.assert_allclose(probabilities, expected[tokens], rtol=1e-12)
+    assert probabilities.sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_a_seed_fixes_the_draws() -> None:
+    def draws(seed: int | None) -> list[int]:
+        sampler = Sampler(Sampling(temperature=2, seed=seed))
+        return [sampler.next(LOGITS) for _ in range(50)]
+
+    assert draws(7) == draws(7) != draws(8)
+    assert draws(None) != draws(None)
+
+
+def test_a_tiny_temperature_is_greedy_among_equals() -> None:
+    sampler = Sampler(Sampling(temperature=1e-300, seed=0))
+    assert {sampler.next(LOGITS) for _ in range(100)} == {1, 3}
+
+
+@given(
+    st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=40),
+    st.floats(1e-6, 100),
+    st.floats(1e-6, 1),
+)
+@settings(max_examples=200, deadline=None)
+def test_any_finite_row_gives_a_legal_token(row: list[float], temperature: float, top_p: float) -> None:
+    sampler = Sampler(Sampling(temperature=temperature, top_p=top_p, top_k=3, seed=0))
+    assert 0 <= sampler.next(np.array(row, np.float32)) < len(row)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("row", [[1.0, np.nan, 2.0], [np.nan] * 3, [np.inf, 0.0], [-np.inf, -np.inf], [], [[1.0, 2.0]]])
+def test_broken_logits_are_reported(row: list[Any], temperature: float) -> None:
+    with pytest.raises(BackendError, match="decoder returned"):
+        Sampler(Sampling(temperature=temperature, seed=0)).next(np.array(row, np.float32))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"temperature": True},
+        {"temperature": "1"},
+        {"top_p": 0},
+        {"top_p": 1.1},
+        {"top_p": None},
+        {"top_k": -1},
+        {"top_k": 1.5},
+        {"top_k": True},
+        {"seed": -1},
+        {"seed": 0.5},
+    ],
+)
+def test_values_out_of_range_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(PromptError, match=next(iter(fields))):
+        Sampling(**fields)

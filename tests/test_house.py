@@ -1,0 +1,120 @@
+"""The house stands: package list, tree and links agree, and the papers beside the code say the same thing."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+import clasp_trt
+from tests.house import FOLDERS, PACKAGE, PYPROJECT, ROOT, core_modules, modules, package_files
+
+SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_link_shows_the_folder_to_whoever_runs_from_the_root(folder: str) -> None:
+    link = PACKAGE / folder
+    assert link.is_symlink()
+    assert os.readlink(link) == f"../{folder}"  # relative, so that a clone may lie anywhere
+    assert (link / "__init__.py").samefile(ROOT / folder / "__init__.py")
+
+
+def test_package_list_is_the_tree() -> None:
+    packages = {file.rpartition("/")[0].replace("/", ".") for file in package_files() if file.endswith(".py")}
+    assert set(SETUPTOOLS["packages"]) == packages, "pyproject.toml: [tool.setuptools] packages"
+    assert SETUPTOOLS["packages"] == sorted(SETUPTOOLS["packages"])
+
+
+def test_every_folder_with_code_says_that_it_is_a_package() -> None:
+    packages = {file.rpartition("/")[0] for file in package_files() if file.endswith(".py")}
+    assert {p for p in packages if not (ROOT / p / "__init__.py").is_file()} == set()
+
+
+def test_mapping_is_the_three_folders() -> None:
+    assert SETUPTOOLS["package-dir"] == {f"clasp_trt.{folder}": folder for folder in FOLDERS}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_folder_refuses_another_name(folder: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {folder}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"ImportError: this folder is the package clasp_trt.{folder}: import that, not {folder}"
+    )
+
+
+def test_core_modules_have_their_place_in_the_contracts() -> None:
+    layers, heavy = PYPROJECT["tool"]["importlinter"]["contracts"]
+    children = {name.split(".")[1] for name in core_modules() if "." in name}
+    assert set(layers["layers"][-1].split(" : ")) == children
+    assert set(heavy["source_modules"]) == {f"clasp_trt.{c}" for c in children} | {"clasp_trt.runtime"}
+
+
+def test_version_is_said_once() -> None:
+    assert PYPROJECT["project"]["dynamic"] == ["version"]
+    assert SETUPTOOLS["dynamic"]["version"] == {"attr": "clasp_trt.__version__"}
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert re.findall(r"^version: (\S+)$", citation, re.MULTILINE) == [clasp_trt.__version__]
+
+
+def test_changelog_knows_the_version() -> None:
+    headings = re.findall(r"^## \[(.+?)\](.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    newest, _ = headings[0]
+    assert newest in ("Unreleased", clasp_trt.__version__)
+    dated = [version for version, rest in headings if version != "Unreleased"]
+    assert all(re.fullmatch(r" - \d{4}-\d\d-\d\d", rest) for version, rest in headings if version in dated)
+
+
+def test_licence_is_apache_2() -> None:
+    assert PYPROJECT["project"]["license"] == "Apache-2.0"
+    text = (ROOT / "LICENSE").read_text()
+    assert "Apache License\n                           Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+    assert re.search(r"^license: Apache-2.0$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+
+
+def test_citation_names_the_paper() -> None:
+    title = "CLASP: Class-Adaptive Layer Fusion and Dual-Stage Pruning for Multimodal Large Language Models"
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f'title: "{title}"' in citation
+    assert 'value: "arXiv:2604.12767"' in citation
+
+
+def test_constraints_pin_what_the_project_asks_for() -> None:
+    """Each dependency has one version per Python, torch one for all: a range would admit a CUDA build."""
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
+    pins: dict[str, list[str]] = {}
+    for line in lines:
+        name, marker = re.fullmatch(r"([\w.-]+)==[\w.]+(?:; (.+))?", line).groups()
+        pins.setdefault(name.lower().replace("_", "-"), []).append(marker)
+    assert pins["torch"] == [None]
+    assert "torchvision" not in pins
+    asked = [*PYPROJECT["project"]["dependencies"]]
+    for extra, requirements in PYPROJECT["project"]["optional-dependencies"].items():
+        asked += requirements if extra != "tensorrt" else []  # the device's own, not ours to choose
+    names = {re.match(r"[\w.-]+", each).group().lower().replace("_", "-") for each in asked}
+    assert names <= set(pins)
+    split = ['python_version >= "3.11"', 'python_version < "3.11"']
+    assert all(markers in ([None], split) for markers in pins.values())
+
+
+def test_public_names_are_fetched_at_first_use() -> None:
+    assert clasp_trt.__all__ == ["__version__", "build", "load"]
+    assert set(clasp_trt.__all__) <= set(dir(clasp_trt))
+    assert clasp_trt.load.__module__ == "clasp_trt.runtime.pipeline"
+    assert clasp_trt.build.__module__ == "clasp_trt.compiler"
+    with pytest.raises(AttributeError, match="module 'clasp_trt' has no attribute 'lood'"):
+        _ = clasp_trt.lood
+
+
+def test_module_lists_see_through_the_links() -> None:
+    """The tests of imports stand on these lists: they must not be empty by mistake."""
+    for folder in FOLDERS:
+        assert f"clasp_trt.{folder}" in modules()
+    assert {"clasp_trt", "clasp_trt.errors", "clasp_trt.ops"} <= set(core_modules())
