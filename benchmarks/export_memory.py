@@ -20,8 +20,8 @@ ALLOWANCE_MB = 2500
 _EXPORT = """
 import sys
 from benchmarks.worker import peak_rss_mb
-from clasp_trt.compiler import export
-export(sys.argv[1], sys.argv[2], precision=sys.argv[3], budget=64, max_context=1024)
+from clasp_trt.compiler import build
+build(sys.argv[1], sys.argv[2], target=None, precision=sys.argv[3], budget=64, max_context=1024)
 print(peak_rss_mb())
 """
 

@@ -198,7 +198,7 @@ def _export(model: str, writer: Writer, options: Options, policy: Policy | None,
     progress("open the checkpoint", 0, 1)
     with _needing("exporting a checkpoint", "pip install 'clasp-trt[export]'"):
         from clasp_trt.export.checkpoint import Checkpoint
-        from clasp_trt.export.exporter import export, weight_bytes
+        from clasp_trt.export.exporter import export
         from clasp_trt.export.family import family_of
 
         checkpoint = Checkpoint.open(model)
@@ -207,16 +207,9 @@ def _export(model: str, writer: Writer, options: Options, policy: Policy | None,
     schedule = pruning.schedule(vision.tokens, decoder.layers)
     policy = _prior(family, pruning) if policy is None else _fitting(policy, family, options)
     context = min(DEFAULT_CONTEXT, family.max_positions) if options.max_context is None else options.max_context
-    written, total = 0, weight_bytes(family, options.precision)
-
-    def on_export(graph: str, size: int) -> None:
-        nonlocal written
-        written += size
-        progress(f"export {graph}", min(written, total), total)
-
     exported = export(
         checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
-        precision=options.precision, progress=on_export,
+        precision=options.precision, progress=lambda graph, done, total: progress(f"export {graph}", done, total),
     )  # fmt: skip
     (writer.root / POLICY).write_text(policy.dumps(), encoding="utf-8")
     return Manifest(
@@ -282,7 +275,7 @@ def _finish(writer: Writer, manifest: Manifest, engine: _Engine | None, progress
 
 
 def _compile_engines(root: Path, manifest: Manifest, engine: _Engine, progress: Progress) -> Manifest:
-    with _needing("building for ONNX Runtime", "pip install onnxruntime onnx onnx-ir"):
+    with _needing("building for ONNX Runtime", "pip install 'clasp-trt[build]'"):
         from clasp_trt.engines import onnxruntime as compiler
 
         opset = compiler.opset_for(engine.device)

@@ -28,7 +28,7 @@ def run(*words: str | Path) -> None:
 def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
     checkpoint, picture = folder / "checkpoint", folder / "kept.png"
-    budgets = {folder / "unpruned": ("--prune-at", "none"), folder / "pruned": ("--budget", "64")}
+    budgets = {folder / "unpruned": ("--prune-at", "none"), folder / "pruned": ("--budget", "128")}
     print("A random LLaVA checkpoint: its words mean nothing, its tokens, timings and picture are real.")
     if not (checkpoint / "config.json").is_file():
         run(HERE / "random_llava.py", checkpoint, "--preset", "demo")

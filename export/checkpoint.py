@@ -44,7 +44,7 @@ class Checkpoint:
         if it is neither or if its weights are not safetensors.
         """
         root = Path(model)
-        if not root.is_dir():
+        if not os.path.isdir(root):  # unlike Path.is_dir, no error for names that no file system takes
             root = _download(str(model), root)
         if not (root / "config.json").is_file():
             raise CheckpointError(
@@ -94,7 +94,10 @@ class Checkpoint:
                 "it once with transformers and call save_pretrained(folder), or take a revision that has them"
             )
         else:
-            raise CheckpointError(f"{self.root} has no weights; expected {_SINGLE} or {_INDEX}")
+            raise CheckpointError(
+                f"{self.root} has no safetensors weights; expected {_SINGLE} or {_INDEX}; if the model has pickled "
+                "ones (.bin) alone, load it once with transformers and call save_pretrained(folder)"
+            )
         for name in names:
             if Path(name).name != name:
                 raise CheckpointError(

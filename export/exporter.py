@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,12 @@ from clasp_trt.export.prune import embed_graph, gram_graph, prune_graph
 from clasp_trt.export.selection import MAX_TOKENS
 from clasp_trt.schedule import Schedule
 
-Progress = Callable[[str, int], None]
-"""Called with the name of a graph and the bytes of weights written since the last call."""
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a graph, the bytes of weights written so far, and those to write in all."""
 
 GRAPHS = "graphs"
+INLINE_BYTES = 256
+"""Tensors up to this size stay in the graph's own file."""
 MIN_TEXT = 16
 """Positions that a context must leave for prompt and answer."""
 
@@ -47,7 +48,7 @@ def export(
     schedule: Schedule,
     max_context: int,
     precision: str,
-    progress: Progress = lambda graph, written: None,
+    progress: Progress = lambda graph, done, total: None,
 ) -> Exported:
     """Writes every file of a portable bundle but its manifest and policy into ``root``.
 
@@ -56,12 +57,20 @@ def export(
     """
     _check(family, layers, schedule, max_context)
     segments = plan_segments(schedule, max_context)
-    graphs = []
+    # made before any is written, so that a missing tensor is found now; their weights are not read yet
+    models = list(_graphs(family, layers, schedule, segments, max_context, PRECISIONS[precision]))
+    total = sum(tensor.nbytes for model in models for tensor in _weights(model))
+    done = 0
+
+    def on_tensor(graph: str, size: int) -> None:
+        nonlocal done
+        done += size
+        progress(graph, done, total)
+
     (root / GRAPHS).mkdir()
-    for model in _graphs(family, layers, schedule, segments, max_context, PRECISIONS[precision]):
-        graphs.append(save(model, root, progress))
+    graphs = tuple(save(model, root, on_tensor) for model in models)
     _copy_assets(checkpoint, family, root)
-    return Exported(tuple(graphs), segments)
+    return Exported(graphs, segments)
 
 
 def plan_segments(schedule: Schedule, max_context: int) -> tuple[Segment, ...]:
@@ -74,8 +83,11 @@ def plan_segments(schedule: Schedule, max_context: int) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
-def save(model: ir.Model, root: Path, progress: Progress) -> Graph:
-    """Writes one graph with its weights beside it, checks the file, and describes it for the manifest."""
+def save(model: ir.Model, root: Path, on_tensor: Callable[[str, int], None]) -> Graph:
+    """Writes one graph with its weights beside it, checks the file, and describes it for the manifest.
+
+    ``on_tensor`` is called with the graph's name and the bytes of each weight written.
+    """
     name = str(model.graph.name)
     path = root / GRAPHS / f"{name}.onnx"
     graph = Graph(name, f"{GRAPHS}/{path.name}", ports(model.graph.inputs), ports(model.graph.outputs))
@@ -83,8 +95,9 @@ def save(model: ir.Model, root: Path, progress: Progress) -> Graph:
         model,
         path,
         external_data=f"{path.name}.data" if model.graph.initializers else None,
+        size_threshold_bytes=INLINE_BYTES,
         alignment=1 << 16,  # so that a runtime can map large weights
-        callback=lambda tensor, _: progress(name, tensor.nbytes),
+        callback=lambda tensor, _: on_tensor(name, tensor.nbytes),
     )
     check_file(path, graph)
     return graph
@@ -99,12 +112,10 @@ def check_file(path: Path, graph: Graph) -> None:
         raise RuntimeError(f"{path.name} was written with ports {found}, expected {graph}")
 
 
-def weight_bytes(family: Family, precision: str) -> int:
-    """About how many bytes of weights an export writes, for progress."""
-    d, v = family.decoder, family.info.vision
-    layer = d.width * d.head_dim * (2 * d.heads + 2 * d.kv_heads) + 3 * d.width * d.mlp
-    tower = v.layers * 12 * v.width * v.width
-    return (d.layers * layer + 2 * d.vocabulary * d.width + tower) * (4 if precision == "fp32" else 2)
+def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    """The weights that are written beside the graph."""
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    return (tensor for tensor in tensors if tensor is not None and tensor.nbytes > INLINE_BYTES)
 
 
 def _graphs(
@@ -115,7 +126,7 @@ def _graphs(
     max_context: int,
     dtype: str,
 ) -> Iterator[ir.Model]:
-    """The graphs of a bundle in the order in which a request runs them; each is made when asked for."""
+    """The graphs of a bundle, in the order in which a request runs them."""
     dims, tokens = family.decoder, schedule.tokens
     weights = family.decoder_weights(dtype)
     yield _named(family.vision_graph(layers, dtype), "vision")
@@ -163,7 +174,7 @@ def _check(family: Family, layers: tuple[int, ...], schedule: Schedule, max_cont
 
 def _copy_assets(checkpoint: Checkpoint, family: Family, root: Path) -> None:
     checkpoint.json("tokenizer.json")  # refuses a missing or malformed file
-    shutil.copyfile(checkpoint.root / "tokenizer.json", root / "tokenizer.json")
+    (root / "tokenizer.json").write_bytes((checkpoint.root / "tokenizer.json").read_bytes())
     (root / "preprocessor_config.json").write_text(json.dumps(_image_processor(checkpoint), indent=2) + "\n")
     (root / "chat_template.jinja").write_text(family.chat_template(), encoding="utf-8")
     tokens = json.dumps(_special_tokens(checkpoint), indent=2, ensure_ascii=False)

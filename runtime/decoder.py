@@ -57,7 +57,7 @@ class Decoder:
         self._cached: Sequence | None = None
 
     def room(self, prompt: Prompt) -> int:
-        """How many tokens can be generated after ``prompt`` before a cache is full."""
+        """How many tokens :meth:`step` can append to ``prompt`` before a cache is full."""
         length, visual = len(prompt.input_ids), len(prompt.visual_index)
         return min(
             segment.capacity - rows for segment, rows in zip(self._segments, self._rows(length, visual), strict=True)
@@ -119,7 +119,7 @@ class Decoder:
         """
         if sequence is not self._cached:
             raise RuntimeError(
-                "another request took over the caches; finish one request before the next, or load one pipeline for each"
+                "another request took over the caches; finish one request before the next, or load a pipeline for each"
             )
         state: dict[str, Tensor] = {
             "hidden": self._embed_rows(np.array([token]), None, self._no_index),

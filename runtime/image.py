@@ -60,6 +60,8 @@ def load_image(source: str | os.PathLike[str] | bytes | Image.Image) -> Image.Im
         return _open_file(Path(source))
     if not isinstance(source, str):
         raise ImageError(f"an image is a path, URL, base64 text, bytes or Pillow image, not {type(source).__name__}")
+    if not source.strip():
+        raise ImageError("the image's name is empty; give a file, an http(s) or data URL, or base64 text")
     if source.lower().startswith(("http://", "https://")):
         return _decode(_fetch(source), _brief(source))
     if os.path.isfile(source):

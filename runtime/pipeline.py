@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.errors import BundleError, PolicyError, PromptError
+from clasp_trt.errors import BackendError, BundleError, PolicyError, PromptError
 from clasp_trt.policy import Policy
 from clasp_trt.runtime.backend import Backend, Tensor
 from clasp_trt.runtime.chat import ChatTemplate
@@ -43,8 +43,10 @@ def load(
     :class:`clasp_trt.errors.ClaspError` for a malformed bundle or a backend that refuses it.
     """
     opened = Bundle.open(bundle, verify=verify)
-    from clasp_trt.runtime.ort import OrtBackend  # the one module that needs the backend's library
-
+    try:
+        from clasp_trt.runtime.ort import OrtBackend  # the one module that needs the backend's library
+    except ImportError as error:
+        raise BackendError(f"onnxruntime cannot be imported ({error}); pip install onnxruntime") from error
     return Pipeline(opened, OrtBackend(threads), policy=None if policy is None else Policy.load(policy))
 
 
@@ -169,7 +171,7 @@ class Pipeline:
         if piece := decoder.finish():
             yield piece
         return Result(
-            text=self._tokenizer.decode(ids),
+            text=self._tokenizer.decode(ids[:-1] if reason == "stop" else ids),
             token_ids=tuple(ids),
             finish_reason=reason,
             route=route,

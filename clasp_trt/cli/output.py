@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 import click
 
+from clasp_trt.cli.signals import stop_if_asked
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 _WIDTH = 30
@@ -30,15 +32,19 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on standard error while the block runs; silent unless that is a terminal."""
+    """A bar on standard error while the block runs; silent unless that is a terminal.
+
+    Each step is also a place to stop, should a signal have come that a library swallowed.
+    """
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # nor do downloads draw into a pipe
-        yield lambda phase, done, total: None
+        yield lambda phase, done, total: stop_if_asked()
         return
     shown = ""
 
     def update(phase: str, done: int, total: int) -> None:
         nonlocal shown
+        stop_if_asked()
         part = min(1.0, done / total) if total else 1.0
         filled = round(part * _WIDTH)
         line = f"[{'#' * filled}{'.' * (_WIDTH - filled)}] {part:4.0%}  {phase}"

@@ -8,6 +8,7 @@ import click
 
 from clasp_trt.cli.options import prompt_option
 from clasp_trt.cli.output import json_option, print_json
+from clasp_trt.cli.signals import stop_if_asked
 
 if TYPE_CHECKING:
     from clasp_trt.runtime.pipeline import Answer
@@ -54,6 +55,7 @@ def command(
         check_destination(show)
     picture = None if image is None else load_image(image)
     pipeline = load(bundle, threads=threads)
+    stop_if_asked()
     answer = pipeline.stream(picture, prompt, max_new_tokens=max_new_tokens, sampling=sampling, category=category)
     result = answer.result if as_json else _print_answer(answer)
     if as_json:
@@ -98,6 +100,7 @@ def _as_json(result: Result) -> dict[str, object]:
         "generated_tokens": len(result.token_ids),
         "tokens_per_second": result.tokens_per_second,
         "timings_ms": result.timings_ms,
+        "tpot_ms": list(result.tpot_ms),
         "kept": [
             {"after_layer": s.after_layer, "indices": s.indices.tolist(), "is_pivot": s.is_pivot.tolist()}
             for s in result.kept

@@ -10,6 +10,8 @@ from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+_caught: list[int] = []  # of the block that runs; a process has one set of handlers
+
 
 class Stopped(BaseException):
     """Raised where a signal found the program; like ``KeyboardInterrupt`` it passes ``except Exception``."""
@@ -17,26 +19,32 @@ class Stopped(BaseException):
 
 @contextmanager
 def signals_raise() -> Iterator[list[int]]:
-    """Within the block, :data:`ENDING` signals raise :class:`Stopped`; yields the list of those that came.
+    """Within the block, :data:`ENDING` signals raise :class:`Stopped`; yields the growing list of those that came.
 
     Signals that the parent told us to ignore (``nohup``, a shell's background jobs) stay ignored. Outside the main
     thread nothing changes, since Python runs no handler there.
     """
-    caught: list[int] = []
+    _caught.clear()
     if threading.current_thread() is not threading.main_thread():
-        yield caught
+        yield _caught
         return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        raise Stopped
-
     before = {number: signal.getsignal(number) for number in ENDING}
     try:
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:
-                signal.signal(number, stop)
-        yield caught
+                signal.signal(number, _stop)
+        yield _caught
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stop_if_asked() -> None:
+    """Raises :class:`Stopped` if a signal came whose exception was lost, as happens while large libraries load."""
+    if _caught:
+        raise Stopped
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    _caught.append(number)
+    raise Stopped

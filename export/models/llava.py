@@ -145,9 +145,9 @@ class LlavaFamily:
         )
 
     def _image_token(self) -> str:
-        tokenizer = self._checkpoint.json("tokenizer.json")
-        for token in tokenizer.get("added_tokens", []):
-            if token.get("id") == self._config.image_token_id:
+        added = self._checkpoint.json("tokenizer.json").get("added_tokens")
+        for token in added if isinstance(added, list) else []:
+            if isinstance(token, dict) and token.get("id") == self._config.image_token_id and "content" in token:
                 return str(token["content"])
         raise CheckpointError(
             f"tokenizer.json has no added token with the image_token_id {self._config.image_token_id} of config.json; "
@@ -158,7 +158,10 @@ class LlavaFamily:
         path = self._checkpoint.root / "generation_config.json"
         stop = self._checkpoint.json(path.name).get("eos_token_id") if path.is_file() else None
         stop = self._text.eos_token_id if stop is None else stop
-        return tuple(stop) if isinstance(stop, list) else () if stop is None else (int(stop),)
+        ids = stop if isinstance(stop, list) else [] if stop is None else [stop]
+        if not all(type(id) is int for id in ids):
+            raise CheckpointError(f"eos_token_id {stop!r} of {path.name} is not supported; expected token ids")
+        return tuple(ids)
 
 
 def _config(checkpoint: Checkpoint) -> LlavaConfig:

@@ -1,0 +1,235 @@
+"""Each command does its job: for people on a terminal, for pipes, and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import pytest
+from PIL import Image
+
+import clasp_trt
+from clasp_trt.bundle import Bundle
+from clasp_trt.runtime.overlay import MEDOID, PIVOT
+from clasp_trt.targets import TARGETS
+from tests.cli.conftest import Clasp
+from tests.commands import GROUP, command_names
+
+# What a device lacks that only runs and completes bundles.
+EXPORT_ONLY = ("torch", "transformers", "safetensors", "huggingface_hub", "onnxscript")
+
+
+def facts(clasp: Clasp, *line: str | Path) -> object:
+    """The JSON document that a command prints, and nothing else beside it."""
+    done = clasp(*line, "--json")
+    assert (done.code, done.err) == (0, "")
+    return json.loads(done.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_every_command_speaks_json() -> None:
+    for name in command_names():
+        command = GROUP.get_command(click.Context(GROUP), name)
+        assert command is not None
+        assert any("--json" in parameter.opts for parameter in command.params), name
+
+
+def test_version_and_bare_help(clasp: Clasp) -> None:
+    assert clasp("--version").out == f"clasp-trt {clasp_trt.__version__}\n"
+    for line in ([], ["--help"], ["-h"]):
+        done = clasp(*line)
+        assert (done.code, done.err) == (0, "")
+        assert [name for name in command_names() if f"\n  {name} " in done.out] == command_names()
+
+
+def test_build_tells_what_it_made(clasp: Clasp, checkpoint: Path, tmp_path: Path) -> None:
+    done = clasp("build", checkpoint, "-o", tmp_path / "out", "--budget", "8", "--max-context", "64")
+    assert (done.code, done.err) == (0, "")  # no progress bar in a pipe
+    assert done.out.startswith(f"{tmp_path}/out: tiny (llava), fp32, onnxruntime on cpu, ")
+    assert "reads vision layers 2, 3 (uncalibrated prior)\n" in done.out
+    assert "(mean 8.0 visual tokens over 4 layers, solved)\n" in done.out
+    assert done.out.splitlines()[-1].startswith(f"next: clasp-trt run {tmp_path}/out --image")
+    assert Bundle.open(tmp_path / "out", verify=True).manifest.max_context == 64
+
+
+def test_export_then_build_elsewhere(clasp: Clasp, checkpoint: Path, tmp_path: Path) -> None:
+    made = facts(clasp, "export", checkpoint, "-o", tmp_path / "graphs", "--prune-at", "encoder", "--budget", "4")
+    assert isinstance(made, dict)
+    assert made["manifest"]["target"] == made["manifest"]["backend"] == "portable"
+    assert made["mean_visual_tokens"] == 4
+    done = clasp("build", tmp_path / "graphs", "-o", tmp_path / "out")
+    assert (done.code, done.err) == (0, "")
+    assert Bundle.open(tmp_path / "out").manifest.target == "cpu"
+
+
+def test_portable_bundle_is_completed_and_run_without_torch(
+    portable: Path, photo: Path, shell: dict[str, str], tmp_path: Path
+) -> None:
+    block = f"import sys; sys.modules.update(dict.fromkeys({EXPORT_ONLY!r}))\nfrom clasp_trt.cli import main; main()"
+    for line in (
+        ["build", portable, "-o", tmp_path / "out", "--target", "orin-agx-64", "--backend", "onnxruntime"],
+        ["run", tmp_path / "out", "--image", photo, "--prompt", "How many?", "--max-new-tokens", "2"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", block, *line], env=shell, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    manifest = Bundle.open(tmp_path / "out", verify=True).manifest
+    assert (manifest.target, manifest.backend) == ("orin-agx-64", "onnxruntime")
+    assert manifest.opset == 23  # JetPack 6 has ONNX Runtime 1.23, which reads no more
+
+
+def test_inspect(clasp: Clasp, bundle: Path) -> None:
+    plain = clasp("inspect", bundle).out
+    assert "pruning    16 -> 7 after layer 0 -> 5 after layer 1 -> 4 after layer 2 (mean 8.0 visual tokens" in plain
+    assert "(uncalibrated prior)" in plain
+    assert clasp("inspect", bundle, "--verify").out == plain
+    graphs = clasp("inspect", bundle, "--graphs").out
+    assert "\nvision  (graphs/vision.onnx)\n  in  pixel_values: float32[batch, 3, 56, 56]\n" in graphs
+    told = facts(clasp, "inspect", bundle)
+    assert isinstance(told, dict)
+    assert told["mean_visual_tokens"] == 8
+    assert told["policy"]["calibrated"] is False
+    assert told["manifest"] == json.loads((bundle / "clasp.json").read_text())
+
+
+def test_run_answers_and_states_facts(clasp: Clasp, bundle: Path, photo: Path) -> None:
+    line = ("run", bundle, "--image", photo, "--prompt", "How many cups are there?", "--max-new-tokens", "6")
+    done = clasp(*line)
+    assert done.code == 0
+    assert done.out.strip()
+    assert done.out.endswith("\n")
+    assert done.err.startswith("[counting] 16 visual tokens -> 7 -> 5 -> 4 | TTFT ")
+    assert done.err.count("\n") == 1
+    told = facts(clasp, *line)
+    assert isinstance(told, dict)
+    assert told["text"] + "\n" == done.out
+    assert (told["category"], told["generated_tokens"], told["finish_reason"]) == ("counting", 6, "length")
+    assert [(len(stage["indices"]), stage["after_layer"]) for stage in told["kept"]] == [(7, 0), (5, 1), (4, 2)]
+    assert [sum(stage["is_pivot"]) for stage in told["kept"]] == [4, 3, 2]  # floor(0.6 R), Table 6
+
+
+def test_run_without_an_image(clasp: Clasp, bundle: Path) -> None:
+    done = clasp("run", bundle, "--prompt", "hello", "--max-new-tokens", "1")
+    assert done.code == 0
+    assert "0 visual tokens | TTFT" in done.err
+
+
+def test_answer_is_printed_as_it_is_made(
+    clasp: Clasp, bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[str] = []
+
+    class Failing:
+        """An answer that notes what is on the screen before each piece, and then breaks off."""
+
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            for piece in ("one", " two"):
+                yield piece
+                seen.append(capfd.readouterr().out)
+            raise clasp_trt.errors.BackendError("out of breath")
+
+    monkeypatch.setattr("clasp_trt.runtime.pipeline.load", lambda *_, **__: SimpleNamespace(stream=stream))
+
+    def stream(*_: object, **__: object) -> Failing:
+        return Failing()
+
+    done = clasp("run", bundle, "--prompt", "hello")
+    assert seen == ["one", " two"]
+    assert (done.code, done.out, done.err) == (2, "\n", "error: out of breath\n")
+
+
+def test_run_shows_what_was_kept(clasp: Clasp, bundle: Path, photo: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "kept.png"
+    line = ("run", bundle, "--image", photo, "--prompt", "How many cups?", "--max-new-tokens", "1", "--show", picture)
+    assert clasp(*line).code == 0
+    colours = {colour for _, colour in Image.open(picture).getcolors(1 << 24) or []}
+    assert {PIVOT, MEDOID} <= colours
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept.png"]
+
+
+def test_route(clasp: Clasp, bundle: Path, tmp_path: Path) -> None:
+    assert clasp("route", "--prompt", "How many dogs?").out.startswith("counting (id 5), confidence 0.9")
+    told = facts(clasp, "route", "--prompt", "How many dogs?", "--policy", bundle / "policy.json")
+    assert isinstance(told, dict)
+    assert (told["category"], told["name"], told["why"]) == (5, "counting", ["counting: how many"])
+    policy = json.loads((bundle / "policy.json").read_text())
+    (tmp_path / "strict.json").write_text(json.dumps({**policy, "threshold": 1.0}))
+    assert clasp("route", "--prompt", "How many dogs?", "--policy", tmp_path / "strict.json").out.startswith("default")
+
+
+def test_targets(clasp: Clasp) -> None:
+    lines = clasp("targets").out.splitlines()
+    assert [line.split()[0] for line in lines] == ["TARGET", *TARGETS]
+    assert lines[1].startswith("orin-agx-64  Jetson AGX Orin 64GB")
+    told = facts(clasp, "targets")
+    assert isinstance(told, list)
+    assert {row["name"]: row["backend"] for row in told} == {name: t.backend for name, t in TARGETS.items()}
+
+
+def test_doctor(clasp: Clasp) -> None:
+    told = facts(clasp, "doctor")
+    assert isinstance(told, dict)
+    assert told["usable_cores"] == len(os.sched_getaffinity(0))
+    assert told["memory_bytes"] > 2**28
+    assert told["onnxruntime"]["loads"] is True
+    assert told["onnxruntime"]["reads_opset"] in (23, 24)
+    assert told["can"]["answer with bundles (run)"] is True
+    done = clasp("doctor")
+    assert (done.code, done.err) == (0, "")
+    assert "loads, reads opset" in done.out
+    assert "yes  answer with bundles (run)\n" in done.out
+
+
+def test_doctor_finds_what_is_wrong(clasp: Clasp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    from importlib import metadata
+
+    version = metadata.version
+
+    def without_torch(name: str) -> str:
+        if name == "torch":
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(metadata, "version", without_torch)
+    done = clasp("doctor")
+    assert done.code == 0
+    assert "does not load: import of onnxruntime halted" in done.out
+    assert "no   answer with bundles (run): onnxruntime does not load; pip install" in done.out
+    assert "no   compile checkpoints (build, export): torch missing; pip install 'clasp-trt[export]'\n" in done.out
+
+
+def terminal(line: list[str | Path], env: dict[str, str]) -> tuple[int, str, str]:
+    """Exit code, standard output, and what a terminal on standard error was sent."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clasp_trt", *line], env=env, text=True, stdout=subprocess.PIPE, stderr=theirs
+    )
+    os.close(theirs)
+    sent = b""
+    try:
+        while part := os.read(ours, 4096):
+            sent += part
+    except OSError:  # Linux says EIO when the other side has closed
+        pass
+    os.close(ours)
+    out, _ = process.communicate()
+    return process.returncode, out, sent.decode()
+
+
+def test_progress_is_drawn_on_a_terminal_and_taken_back(portable: Path, shell: dict[str, str], tmp_path: Path) -> None:
+    line: list[str | Path] = ["build", portable, "-o", tmp_path / "out", "--force"]
+    code, out, sent = terminal(line, {**shell, "TERM": "xterm", "COLUMNS": "60"})
+    assert (code, out.count("\nnext: ")) == (0, 1)
+    drawn = sent.split("\r\x1b[K")
+    assert drawn[0] == drawn[-1] == ""  # it begins at the left and ends on an empty line
+    assert any("100%  compile segment_3" in frame for frame in drawn)
+    assert all(len(frame) < 60 for frame in drawn)
+    assert "\n" not in sent
+    assert terminal(line, {**shell, "TERM": "dumb"})[::2] == (0, "")

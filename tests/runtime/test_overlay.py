@@ -1,0 +1,173 @@
+"""The picture of kept tokens: the right colours in the right cells, at any grid, and nothing half-written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clasp_trt import schedule as schedules
+from clasp_trt.errors import OutputError
+from clasp_trt.runtime import overlay as module
+from clasp_trt.runtime.overlay import MEDOID, PIVOT, check_destination, overlay, save_overlay
+from clasp_trt.runtime.pipeline import Pipeline
+from clasp_trt.runtime.result import Kept, Result
+from clasp_trt.runtime.router import Route
+from clasp_trt.schedule import Schedule
+
+GREEN = (0, 160, 0)
+
+
+def result(*kept: Kept) -> Result:
+    route = Route(5, "counting", 1.0, ())
+    return Result(
+        text="", token_ids=(1,), finish_reason="stop", route=route, kept=kept, prompt_tokens=20, visual_tokens=16,
+        timings_ms={}, tpot_ms=(),
+    )  # fmt: skip
+
+
+def stages(schedule: Schedule, seed: int = 0) -> tuple[Kept, ...]:
+    """Random choices as a schedule asks for them, a third of each medoids."""
+    rng = np.random.default_rng(seed)
+    left, kept = np.arange(schedule.tokens), []
+    for stage in schedule.stages:
+        left = np.sort(rng.choice(left, stage.keep, replace=False))
+        kept.append(Kept(stage.after_layer, left, rng.permutation(stage.keep) >= stage.keep // 3))
+    return tuple(kept)
+
+
+def panels(sheet: Image.Image, grid: int, count: int) -> list[np.ndarray]:
+    """The pixels of each panel, as ``[grid, grid, cell, cell, 3]``."""
+    cell = max(6, round(448 / grid))
+    side, top = grid * cell, 20 + 2 * 24 + 16
+    found = []
+    for number in range(count):
+        left = 20 + number * (side + 16)
+        pixels = np.asarray(sheet)[top : top + side, left : left + side]
+        found.append(pixels.reshape(grid, cell, grid, cell, 3).swapaxes(1, 2))
+    return found
+
+
+@pytest.mark.parametrize("grid", [2, 8, 24, 27, 100])
+def test_each_cell_has_the_colour_of_its_fate(grid: int) -> None:
+    tokens = grid * grid
+    schedule = schedules.given(tokens, 8, (tokens - 1, tokens // 2, 1), (0, 1, 2))
+    kept = stages(schedule)
+    sheet = overlay(Image.new("RGB", (50, 50), GREEN), result(*kept), schedule)
+    whole, *drawn = panels(sheet, grid, 4)
+    assert (whole == GREEN).all()
+    middle = whole.shape[2] // 2
+    for panel, stage in zip(drawn, kept, strict=True):
+        fate = {int(i): PIVOT if pivot else MEDOID for i, pivot in zip(stage.indices, stage.is_pivot, strict=True)}
+        for token in range(tokens):
+            cell = panel[token // grid, token % grid]
+            edges = np.concatenate([cell[0], cell[-1], cell[:, 0], cell[:, -1]])
+            if token in fate:
+                assert (edges == fate[token]).all()
+                inside = cell[middle, middle].astype(int)
+                assert inside[1] > inside[0]  # the photograph shows through the tint
+                assert inside[1] > inside[2]
+            else:
+                assert (cell == cell[0, 0]).all()
+                assert len(set(cell[0, 0].tolist())) == 1  # grey
+                assert cell[0, 0, 0] > 160  # and faint
+
+
+def test_photograph_is_shown_where_it_is(photos: dict[str, Path]) -> None:
+    """The whole view is the first panel; kept cells show their own part of it."""
+    view = Image.open(photos["astronaut"]).convert("RGB").resize((112, 112))
+    schedule = schedules.given(64, 8, (10,), (0,))
+    (kept,) = stages(schedule)
+    whole, drawn = panels(overlay(view, result(kept), schedule), 8, 2)
+    frame = round(whole.shape[2] / 10)
+    inner = slice(frame, -frame)
+    for index, pivot in zip(kept.indices, kept.is_pivot, strict=True):
+        seen = whole[index // 8, index % 8][inner, inner].astype(float)
+        tinted = drawn[index // 8, index % 8][inner, inner].astype(float)
+        expected = seen * 0.82 + 0.18 * np.array(PIVOT if pivot else MEDOID)
+        assert np.abs(tinted - expected).max() <= 1  # rounding to whole grey levels
+
+
+def test_unpruned_is_one_panel_without_legend() -> None:
+    schedule = schedules.none(64, 8)
+    sheet = overlay(Image.new("RGB", (8, 8), GREEN), result(), schedule)
+    colours = {colour for _, colour in sheet.getcolors(1 << 24) or []}
+    assert GREEN in colours
+    assert not {PIVOT, MEDOID} & colours
+    assert sheet.width == 2 * 20 + 448
+
+
+def texts(monkeypatch: pytest.MonkeyPatch, schedule: Schedule, *kept: Kept) -> list[str]:
+    """What is written on the sheet."""
+    from PIL import ImageDraw
+
+    written: list[str] = []
+    draw = ImageDraw.ImageDraw.text
+
+    def note(self: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, *rest: object) -> None:
+        written.append(text)
+        draw(self, xy, text, *rest)  # type: ignore[arg-type]
+        assert self.textbbox(xy, text, rest[1])[2] <= self.im.size[0]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
+    overlay(Image.new("RGB", (8, 8)), result(*kept), schedule)
+    return written
+
+
+def test_captions(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = schedules.solve(576, 32, 192)
+    written = texts(monkeypatch, schedule, *stages(schedule))
+    mean = f"{schedule.mean_tokens:.4g}"
+    assert written[:4] == [
+        "counting",
+        f"{mean} of 576 visual tokens, averaged over 32 layers",
+        "what the model sees",
+        "576 visual tokens",
+    ]
+    assert written[4:6] == ["after layer 2", "300 of 576: 200 pivots, 100 medoids"]
+    assert [text.split(":")[0] for text in written[-2:]] == ["pivot", "medoid"]
+
+
+def test_captions_of_one_token_before_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = schedules.encoder(64, 8, 1)
+    kept = Kept(-1, np.array([5]), np.array([True]))
+    assert texts(monkeypatch, schedule, kept)[4:6] == ["before the decoder", "1 of 64: 1 pivot, 0 medoids"]
+
+
+@pytest.mark.parametrize("name", ["kept", "kept.txt", "kept.svg", "no/such/kept.png", "folder.png"])
+def test_destinations_that_cannot_be(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(OutputError):
+        check_destination(tmp_path / name)
+
+
+def pipeline(schedule: Schedule) -> Pipeline:
+    bundle = SimpleNamespace(manifest=SimpleNamespace(schedule=schedule))
+    return cast(Pipeline, SimpleNamespace(view=lambda image: image, bundle=bundle))
+
+
+@pytest.mark.parametrize("name", ["kept.png", "kept.JPG", "kept.webp"])
+def test_saved_picture_is_readable(tmp_path: Path, name: str) -> None:
+    schedule = schedules.none(16, 4)
+    save_overlay(tmp_path / name, Image.new("RGB", (8, 8)), result(), pipeline(schedule))
+    with Image.open(tmp_path / name) as picture:
+        picture.load()
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+def test_failed_write_keeps_the_earlier_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kept.png").write_bytes(b"earlier")
+
+    def full(self: Image.Image, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.Image.Image, "save", full)
+    with pytest.raises(OutputError, match=r"kept\.png \(No space left on device\)"):
+        save_overlay(tmp_path / "kept.png", Image.new("RGB", (8, 8)), result(), pipeline(schedules.none(16, 4)))
+    assert (tmp_path / "kept.png").read_bytes() == b"earlier"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept.png"]
