@@ -103,10 +103,14 @@ def check(target: Target, backend: str, precision: str) -> None:
             f"backend {backend} does not run on {target.name} ({target.device}):"
             f" choose one of {', '.join(target.backends)}"
         )
-    if precision not in target.precisions:
-        reason = ": ONNX Runtime's CPU provider has no bf16 MatMul" if target.sm is None else ""
+    if backend == "onnxruntime" and precision == "bf16":
         raise TargetError(
-            f"precision {precision} does not run on {target.name}{reason}: choose one of {', '.join(target.precisions)}"
+            "precision bf16 does not run on backend onnxruntime, whose CPU provider has no bf16 MatMul:"
+            f" choose fp32 or fp16{', or another backend' if len(target.backends) > 1 else ''}"
+        )
+    if precision not in target.precisions:
+        raise TargetError(
+            f"precision {precision} does not run on {target.name}: choose one of {', '.join(target.precisions)}"
         )
 
 

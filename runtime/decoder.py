@@ -57,11 +57,17 @@ class Decoder:
         self._cached: Sequence | None = None
 
     def room(self, prompt: Prompt) -> int:
-        """How many tokens :meth:`step` can append to ``prompt`` before a cache is full."""
+        """How many tokens :meth:`step` can append to ``prompt``. Raises :class:`PromptError` if it fills a cache."""
         length, visual = len(prompt.input_ids), len(prompt.visual_index)
-        return min(
+        room = min(
             segment.capacity - rows for segment, rows in zip(self._segments, self._rows(length, visual), strict=True)
         )
+        if room < 1:
+            raise PromptError(
+                f"the prompt takes {length} positions and leaves no room for an answer; "
+                f"shorten it by {1 - room} tokens, or build with a larger --max-context"
+            )
+        return room
 
     def prefill(
         self,
@@ -74,14 +80,9 @@ class Decoder:
         """Runs the whole prompt; returns the sequence, the logits of its last row, and what each stage kept.
 
         ``visual`` is ``[1, tokens, width]`` or None without an image; ``cls_saliency`` ``[1, tokens]`` serves pruning
-        before the decoder.
+        before the decoder. Raises :class:`PromptError` if the prompt does not fit.
         """
-        room = self.room(prompt)
-        if room < 1:
-            raise PromptError(
-                f"the prompt takes {len(prompt.input_ids)} positions and leaves no room for an answer; "
-                f"shorten it by {1 - room} tokens, or build with a larger --max-context"
-            )
+        self.room(prompt)
         self._cached = None
         upload = self._backend.upload
         state: dict[str, Tensor] = {

@@ -64,7 +64,7 @@ def load_image(source: str | os.PathLike[str] | bytes | Image.Image) -> Image.Im
         raise ImageError("the image's name is empty; give a file, an http(s) or data URL, or base64 text")
     if source.lower().startswith(("http://", "https://")):
         return _decode(_fetch(source), _brief(source))
-    if os.path.isfile(source):
+    if os.path.exists(source):
         return _open_file(Path(source))
     if source.startswith("data:"):
         return _decode(_data_url(source), "the data: URL")
@@ -189,4 +189,4 @@ def _upright_rgb(image: Image.Image, what: str) -> Image.Image:
 def _brief(text: str) -> str:
     """A name fit for one line of an error."""
     text = text.encode("utf-8", "replace").decode()
-    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
+    return text if len(text) <= 200 else f"{text[:60]}...{text[-40:]} ({len(text)} characters)"

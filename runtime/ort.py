@@ -24,6 +24,8 @@ class OrtBackend:
     name = "onnxruntime"
 
     def __init__(self, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise BackendError(f"threads is {threads}, expected at least 1")
         self._threads = threads or len(os.sched_getaffinity(0))
 
     def load(self, path: Path, graph: Graph) -> OrtRunner:
@@ -57,30 +59,26 @@ class OrtBackend:
 
 
 class OrtRunner:
-    """A session with one lasting binding; only what changed since the last call is bound again."""
+    """A session. Each call binds anew: the outputs of a lasting binding are overwritten by its next run."""
 
     def __init__(self, session: ort.InferenceSession, graph: Graph) -> None:
         self._session, self._name = session, graph.name
         self._outputs = tuple(port.name for port in graph.outputs)
-        self._binding = session.io_binding()
-        self._bound: dict[str, ort.OrtValue] = {}
 
     def __call__(self, inputs: Mapping[str, ort.OrtValue], into: Mapping[str, ort.OrtValue]) -> dict[str, ort.OrtValue]:
+        binding = self._session.io_binding()
         for name, value in inputs.items():
-            if self._bound.get(name) is not value:
-                self._binding.bind_ortvalue_input(name, value)
-                self._bound[name] = value
-        self._binding.clear_binding_outputs()
+            binding.bind_ortvalue_input(name, value)
         for name in self._outputs:
             if name in into:
-                self._binding.bind_ortvalue_output(name, into[name])
+                binding.bind_ortvalue_output(name, into[name])
             else:
-                self._binding.bind_output(name, "cpu")
+                binding.bind_output(name, "cpu")
         try:
-            self._session.run_with_iobinding(self._binding)
+            self._session.run_with_iobinding(binding)
         except Exception as error:
             raise BackendError(f"ONNX Runtime failed in graph {self._name}: {_reason(error)}") from error
-        values = zip(self._outputs, self._binding.get_outputs(), strict=True)
+        values = zip(self._outputs, binding.get_outputs(), strict=True)
         return {name: value for name, value in values if name not in into}
 
 

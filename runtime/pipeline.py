@@ -122,8 +122,8 @@ class Pipeline:
         ``sampling`` defaults to greedy decoding, ``category`` overrides the router. Nothing is computed before the
         first piece is asked for. Raises :class:`clasp_trt.errors.ImageError` or :class:`~clasp_trt.errors.PromptError`.
         """
-        if max_new_tokens < 1:
-            raise PromptError(f"max_new_tokens is {max_new_tokens}, expected at least 1")
+        if type(max_new_tokens) is not int or max_new_tokens < 1:
+            raise PromptError(f"max_new_tokens is {max_new_tokens!r}, expected a whole number of at least 1")
         return Answer(self._answer(image, prompt, max_new_tokens, sampling or Sampling(), category))
 
     def route(self, prompt: str) -> Route:
@@ -142,6 +142,7 @@ class Pipeline:
             route = self._router.route(prompt) if category is None else self._forced(category)
         with timer.step("tokenize"):
             tokens = self._tokenize(prompt, with_image=image is not None)
+            room = self._decoder.room(tokens)
         visual = saliency = None
         if image is not None:
             with timer.step("preprocess"):
@@ -152,7 +153,7 @@ class Pipeline:
         sampler, decoder = Sampler(sampling), self._tokenizer.stream()
         token = sampler.next(self._scores(logits))
         timer.milliseconds["ttft"] = timer.elapsed_ms()
-        ids, gaps, room, reason = [token], list[float](), self._decoder.room(tokens), "length"
+        ids, gaps, reason = [token], list[float](), "length"
         while True:
             if token in self._model.stop_token_ids:
                 reason = "stop"
@@ -205,7 +206,8 @@ class Pipeline:
             )
         start = int(places[0])
         ids = np.concatenate([ids[:start], np.full(count, image_id), ids[start + 1 :]])
-        if start + count == len(ids):
+        asks = any(stage.after_layer >= 0 for stage in self.bundle.manifest.schedule.stages)
+        if asks and start + count == len(ids):
             raise PromptError(
                 "no text follows the image, so nothing can say which of its tokens matter; put the question after it"
             )

@@ -9,6 +9,7 @@ import pytest
 
 from clasp_trt.bundle import Bundle
 
+CONTEXT = 96  # room for a question, the image and a long answer, yet soon full
 BUDGET = 8  # of the 16 visual tokens of the tiny checkpoint: stages of 7, 5 and 4
 
 
@@ -24,13 +25,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
     """``built(**options)`` is :func:`clasp_trt.compiler.build` of the tiny checkpoint, once for each set of options.
 
-    Whoever wants to change a bundle copies it first.
+    Contexts have 96 positions unless told otherwise. Whoever wants to change a bundle copies it first.
     """
     from clasp_trt.compiler import build
 
     made: dict[str, Bundle] = {}
 
     def make(**options: object) -> Bundle:
+        options = {"max_context": CONTEXT, **options}
         if options.get("prune_at") != "none":
             options = {"budget": BUDGET, **options}
         key = repr(sorted(options.items()))

@@ -145,6 +145,11 @@ class LlavaFamily:
         )
 
     def _image_token(self) -> str:
+        if not 0 <= self._config.image_token_id < self.decoder.vocabulary:
+            raise CheckpointError(
+                f"image_token_id {self._config.image_token_id} of config.json is outside the decoder's vocabulary of "
+                f"{self.decoder.vocabulary}; take the config.json that belongs to the checkpoint"
+            )
         added = self._checkpoint.json("tokenizer.json").get("added_tokens")
         for token in added if isinstance(added, list) else []:
             if isinstance(token, dict) and token.get("id") == self._config.image_token_id and "content" in token:

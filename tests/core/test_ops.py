@@ -37,7 +37,7 @@ def _kept(x: ArrayLike, pivots: list[int], keep: int, iterations: int = 5) -> li
 
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[NDArray[np.float64], NDArray[np.float32], list[int], int]:
-    """Batches full of duplicates, zero rows and poison: tokens, saliency, pivot counts, and a keep that may exceed N."""
+    """Tokens full of duplicates, zero rows and poison, saliency, pivot counts, and a keep that may exceed N."""
     batch, count = draw(st.integers(1, 3)), draw(st.integers(1, 14))
     x = draw(hnp.arrays(np.float64, (batch, count, 3), elements=st.sampled_from(POISON)))
     phi = draw(hnp.arrays(np.float32, (batch, count), elements=st.sampled_from(POISON)))
@@ -90,7 +90,13 @@ def test_nan_saliency_is_minus_infinity_and_signed_zeros_are_equal() -> None:
 
 @pytest.mark.parametrize(
     ("counts", "keep", "message"),
-    [([-1], 2, "pivot_count"), ([3], 2, "pivot_count"), ([4], 9, "pivot_count"), ([0], 0, "keep"), ([1, 1], 2, "shape")],
+    [
+        ([-1], 2, "pivot_count"),
+        ([3], 2, "pivot_count"),
+        ([4], 9, "pivot_count"),
+        ([0], 0, "keep"),
+        ([1, 1], 2, "shape"),
+    ],
 )
 def test_pivot_bounds_are_refused(counts: list[int], keep: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -285,9 +291,7 @@ def _measured(
         gaps.compare(values.max() - values)
         return first_largest(values)
 
-    def watched_order(
-        tokens: NDArray[np.intp], rho: NDArray[np.float64], valid: NDArray[np.bool_]
-    ) -> NDArray[np.intp]:
+    def watched_order(tokens: NDArray[np.intp], rho: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.intp]:
         gaps.compare(np.diff(np.sort(rho[valid])))
         return seed_order(tokens, rho, valid)
 

@@ -33,7 +33,8 @@ def test_every_row_is_consistent(target: targets.Target) -> None:
     assert target.opset == 24
     for backend in target.backends:
         for precision in target.precisions:
-            targets.check(target, backend, precision)
+            if (backend, precision) != ("onnxruntime", "bf16"):
+                targets.check(target, backend, precision)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,8 @@ def test_unknown_name_lists_all() -> None:
 @pytest.mark.parametrize(
     ("name", "backend", "precision", "line"),
     [
-        ("cpu", "onnxruntime", "bf16", "no bf16 MatMul: choose one of fp32, fp16"),
+        ("cpu", "onnxruntime", "bf16", "no bf16 MatMul: choose fp32 or fp16$"),
+        ("l4", "onnxruntime", "bf16", "no bf16 MatMul: choose fp32 or fp16, or another backend$"),
         ("cpu", "tensorrt", "fp32", "tensorrt does not run on cpu .*choose one of onnxruntime"),
         ("orin-nano-8", "tensorrt-rtx", "fp16", "does not run on orin-nano-8"),
         ("h200", "tensorrt-rtx", "fp16", "does not run on h200"),

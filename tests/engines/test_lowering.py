@@ -25,7 +25,7 @@ SIZES = {"sequence": 5, "reference": 2, "visual_tokens": 2, "batch": 2}
 
 @pytest.fixture(params=["fp32", "fp16"])
 def bundle(request: pytest.FixtureRequest, built: Callable[..., Bundle]) -> Bundle:
-    return built(precision=request.param, max_context=40)
+    return built(precision=request.param)
 
 
 def _copy(bundle: Bundle, to: Path) -> Path:
@@ -143,7 +143,7 @@ def test_other_opsets_are_our_bug(tmp_path: Path, opset: int) -> None:
         lower_file(tmp_path / "x.onnx", opset)
 
 
-def _scatter(cache: tuple[int | str, ...], **attributes: object) -> ir.Graph:
+def _scatter(cache: tuple[int | str, ...], **attributes: str | int) -> ir.Graph:
     past = ir.val("past", dtype=ir.DataType.FLOAT, shape=cache)
     update = ir.val("update", dtype=ir.DataType.FLOAT, shape=(1, 2, "sequence", 4))
     index = ir.val("index", dtype=ir.DataType.INT64, shape=(1,))
@@ -156,7 +156,7 @@ def _scatter(cache: tuple[int | str, ...], **attributes: object) -> ir.Graph:
     ("cache", "attributes"),
     [((1, 2, 8, 4), {"mode": "circular"}), ((1, 2, 8, 4), {"axis": 1}), ((1, "heads", 8, 4), {})],
 )
-def test_updates_that_the_pass_does_not_know(cache: tuple[int | str, ...], attributes: dict[str, object]) -> None:
+def test_updates_that_the_pass_does_not_know(cache: tuple[int | str, ...], attributes: dict[str, str | int]) -> None:
     graph = _scatter(cache, **attributes)
     with pytest.raises(ValueError, match="TensorScatter"):
         lower_tensor_scatter(graph)

@@ -48,7 +48,8 @@ class NumpyLlama:
     def logits(self, hidden: Array) -> Array:
         """Scores ``[vocabulary]`` after the last row."""
         head = "lm_head.weight" if "lm_head.weight" in self.weights else "embed_tokens.weight"
-        return self._round(self._norm("norm", hidden[-1:]) @ self._weight(head).T)[0]
+        scores: Array = self._round(self._norm("norm", hidden[-1:]) @ self._weight(head).T)[0]
+        return scores
 
     def _layer(self, prefix: str, trace: Trace, positions: Array) -> None:
         normed = self._norm(f"{prefix}.input_layernorm", trace.hidden)

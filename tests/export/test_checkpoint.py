@@ -72,7 +72,9 @@ def test_old_and_new_names_are_the_same_weights(checkpoint: Path, tmp_path: Path
     # as the modules are called: model.language_model.layers.0..., lm_head.weight
     as_modules = tmp_path / "modules"
     as_modules.mkdir()
-    save_file({f"model.{k}" if k != "lm_head.weight" else k: v for k, v in inside.items()}, as_modules / "model.safetensors")
+    save_file(
+        {f"model.{k}" if k != "lm_head.weight" else k: v for k, v in inside.items()}, as_modules / "model.safetensors"
+    )
     shutil.copyfile(checkpoint / "config.json", as_modules / "config.json")
     model.save_pretrained(tmp_path / "saved")
     published = _values(checkpoint)
@@ -163,8 +165,7 @@ def test_a_hub_id_in_the_cache_offline(checkpoint: Path, tmp_path: Path) -> None
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("0" * 40)
     program = (
-        "from clasp_trt.export.checkpoint import Checkpoint\n"
-        "print(len(Checkpoint.open('nobody/tiny').tensors(str)))\n"
+        "from clasp_trt.export.checkpoint import Checkpoint\nprint(len(Checkpoint.open('nobody/tiny').tensors(str)))\n"
     )
     environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "", "HOME": str(tmp_path)}
     done = subprocess.run(
@@ -187,7 +188,9 @@ def test_pickled_weights_are_refused_with_advice(folder: Path, name: str) -> Non
 
 def test_no_weights_at_all(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"has no weights; expected model\.safetensors"):
+    with pytest.raises(
+        CheckpointError, match=r"has no safetensors weights; expected model\.safetensors.*save_pretrained"
+    ):
         Checkpoint.open(folder)
 
 
@@ -247,7 +250,9 @@ def test_a_bad_config(folder: Path, content: str) -> None:
         (lambda c: c["vision_config"].update(image_size=[56, 28]), "for squares"),
     ],
 )
-def test_a_configuration_that_we_do_not_compile(folder: Path, change: Callable[[dict[str, Any]], object], message: str) -> None:
+def test_a_configuration_that_we_do_not_compile(
+    folder: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
     _edit(folder / "config.json", change)
     with pytest.raises(CheckpointError, match=message) as error:
         family_of(Checkpoint.open(folder))
@@ -274,8 +279,27 @@ def test_a_tensor_of_another_shape_is_named(folder: Path) -> None:
         weights.vector("norm.weight", 64)
 
 
-@pytest.mark.parametrize("name", ["tokenizer.json"])
-def test_a_checkpoint_without_its_tokenizer(folder: Path, name: str) -> None:
-    (folder / name).unlink()
-    with pytest.raises(CheckpointError, match=rf"has no {re.escape(name)}; download the whole repository"):
+def test_a_checkpoint_without_its_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match=r"has no tokenizer\.json; download the whole repository"):
+        family_of(Checkpoint.open(folder))
+
+
+@pytest.mark.parametrize("added", [None, 3, [], [3, None], [{"id": 502}], [{"id": 1, "content": "<s>"}]])
+def test_a_tokenizer_without_the_image_token(folder: Path, added: object) -> None:
+    _edit(folder / "tokenizer.json", lambda tokenizer: tokenizer.update(added_tokens=added))
+    with pytest.raises(CheckpointError, match="no added token with the image_token_id 502"):
+        family_of(Checkpoint.open(folder))
+
+
+@pytest.mark.parametrize(("stop", "expected"), [(2, (2,)), ([2, 7], (2, 7)), ([], ()), (None, (2,))])
+def test_stop_tokens(folder: Path, stop: object, expected: tuple[int, ...]) -> None:
+    _edit(folder / "generation_config.json", lambda config: config.update(eos_token_id=stop))
+    assert family_of(Checkpoint.open(folder)).info.stop_token_ids == expected
+
+
+@pytest.mark.parametrize("stop", ["</s>", [2, "</s>"], 2.5, True])
+def test_stop_tokens_that_are_no_ids(folder: Path, stop: object) -> None:
+    _edit(folder / "generation_config.json", lambda config: config.update(eos_token_id=stop))
+    with pytest.raises(CheckpointError, match=r"eos_token_id .* expected token ids"):
         family_of(Checkpoint.open(folder))

@@ -79,9 +79,7 @@ def _numpy(folder: Path, dims: LlamaDims, dtype: str = "float64") -> NumpyLlama:
     weights = {name.removeprefix(prefix): w for name, w in tensors.items() if name.startswith(prefix)}
     if "language_model.lm_head.weight" in tensors:
         weights["lm_head.weight"] = tensors["language_model.lm_head.weight"]
-    return NumpyLlama(
-        weights, dims.heads, dims.kv_heads, dims.head_dim, dims.norm_epsilon, _frequencies(dims), dtype
-    )
+    return NumpyLlama(weights, dims.heads, dims.kv_heads, dims.head_dim, dims.norm_epsilon, _frequencies(dims), dtype)
 
 
 def _family(folder: Path) -> Family:
@@ -153,9 +151,7 @@ def test_saliency_is_the_attention_that_visual_tokens_receive(checkpoint: Path, 
     dims = family.decoder
     hidden, positions = _rows(dims, 16, seed=1)
     visual, reference = np.arange(3, 11), np.arange(16 - references, 16)
-    outputs = Segment(family, 1, 2, watched=True, dtype=dtype)(
-        hidden, positions, reference=reference, visual=visual
-    )
+    outputs = Segment(family, 1, 2, watched=True, dtype=dtype)(hidden, positions, reference=reference, visual=visual)
 
     def seen(model: NumpyLlama) -> tuple[Array, Array]:
         trace = model.layers(hidden, positions, 1, 2)

@@ -128,6 +128,14 @@ def test_kmeans_of_degenerate_matrices(kind: str, count: int) -> None:
     _check_kmeans(gram, _marks(np.random.default_rng(0), 1, tokens, [count]), keep, ITERATIONS)
 
 
+def test_an_empty_cluster_keeps_its_center() -> None:
+    """Seeds 1 and 2 are equal, so cluster 1 is empty after the first iteration and wins both back in the second."""
+    x = np.array([[[-1, 0], [1, 0], [1, 0], [0, 1]]])
+    pivots = np.array([[True, False, False, False]])
+    found = [_kmeans(4, 3, iterations)(gram=reference_gram(x), pivots=pivots)["kept"] for iterations in (1, 5)]
+    assert [kept.tolist() for kept in found] == [[[0, 1, 2]], [[0, 1, 3]]]
+
+
 @pytest.mark.parametrize("count", [1, 8])
 def test_sums_of_similarities_are_exact_at_the_largest_size(count: int) -> None:
     """Similarities of 1 and -1, the largest there are, and one step less for a few: the float32 bodies must see the
@@ -143,17 +151,22 @@ def test_sums_of_similarities_are_exact_at_the_largest_size(count: int) -> None:
 
 
 def test_bodies_mean_the_same_to_the_reference_evaluator() -> None:
-    """A second reader of the function bodies, slow and literal. Tie orders of its TopK differ, so inputs have none."""
+    """A second reader of the function bodies, slow and literal."""
     rng = np.random.default_rng(4)
     phi = rng.random((2, 15)).astype(np.float32)
-    evaluated = ReferenceEvaluator(ir.to_proto(pivot_model(15, 6))).run(
-        None, {"saliency": phi, "pivot_count": np.array([0, 5])}
-    )
-    np.testing.assert_array_equal(evaluated[0], reference_pivots(phi, [0, 5], 6))
+    found = _evaluate(pivot_model(15, 6), saliency=phi, pivot_count=np.array([0, 5]))
+    np.testing.assert_array_equal(found[0], reference_pivots(phi, [0, 5], 6))
     x = rng.standard_normal((2, 15, 4)).astype(np.float32)
     gram, pivots = reference_gram(x), _marks(rng, 2, 15, [3, 2])
-    evaluated = ReferenceEvaluator(ir.to_proto(gram_model(15, 4))).run(None, {"x": x})
-    assert np.abs(evaluated[0] - gram).max() <= 1 / GRAM_STEPS
+    assert np.abs(_evaluate(gram_model(15, 4), x=x)[0] - gram).max() <= 1 / GRAM_STEPS
+    found = _evaluate(kmeans_model(15, 6), gram=gram, pivots=pivots)
+    for one, other in zip(found, reference_kmeans(gram, pivots, 6), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def _evaluate(model: ir.Model, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
+    results: Any = ReferenceEvaluator(ir.to_proto(model)).run(None, inputs)
+    return list(results)
 
 
 # --- Gram matrix --------------------------------------------------------------------------------------------

@@ -31,7 +31,8 @@ class _Module(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.square(self.linear(x))
-        return (y @ self.square.weight)[..., self.order]
+        out: torch.Tensor = (y @ self.square.weight)[..., self.order]
+        return out
 
 
 def _meta() -> torch.nn.Module:
