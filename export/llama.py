@@ -70,7 +70,7 @@ def segment_graph(dims: LlamaDims, spec: SegmentSpec, weights: Weights, dtype: s
         watched = (
             (reference, visual) if layer == spec.last_layer and reference is not None and visual is not None else None
         )
-        hidden, seen = step.layer(layer, hidden, spec.capacity, watched)
+        hidden, seen = step.layer(layer, hidden, spec.capacity, watched, last_row=layer == dims.layers - 1)
         saliency = seen if seen is not None else saliency
     if spec.last_layer == dims.layers - 1:
         g.output(
@@ -110,18 +110,32 @@ class _Step:
         self.caches: list[tuple[ir.Value, str]] = []
 
     def layer(
-        self, layer: int, hidden: ir.Value, capacity: int, watched: tuple[ir.Value, ir.Value] | None
+        self,
+        layer: int,
+        hidden: ir.Value,
+        capacity: int,
+        watched: tuple[ir.Value, ir.Value] | None,
+        *,
+        last_row: bool,
     ) -> tuple[ir.Value, ir.Value | None]:
-        """One pre-norm block; also the saliency if ``watched`` names ``(reference_index, visual_index)``."""
+        """One pre-norm block; also the saliency if ``watched`` names ``(reference_index, visual_index)``.
+
+        With ``last_row`` only the last row is carried on, which is all that the decoder's last layer owes; keys and
+        values are still those of every row.
+        """
         g, dims = self.g, self.dims
         prefix = f"layers.{layer}"
+        positions, mask = self.positions, self.mask
         normed = self._norm(f"{prefix}.input_layernorm", hidden)
-        query = self._rotate(self._heads(f"{prefix}.self_attn.q_proj", normed, dims.heads))
-        key = self._rotate(self._heads(f"{prefix}.self_attn.k_proj", normed, dims.kv_heads))
+        key = self._rotate(self._heads(f"{prefix}.self_attn.k_proj", normed, dims.kv_heads), positions)
         value = self._heads(f"{prefix}.self_attn.v_proj", normed, dims.kv_heads)
         keys = self._cached(f"key_{layer}", key, capacity)
         values = self._cached(f"value_{layer}", value, capacity)
-        attended = g.op("Attention", query, keys, values, self.mask, scale=1.0 / math.sqrt(dims.head_dim))
+        if last_row:
+            hidden, normed, positions = (self._last(x, axis=1) for x in (hidden, normed, positions))
+            mask = self._last(mask, axis=0)
+        query = self._rotate(self._heads(f"{prefix}.self_attn.q_proj", normed, dims.heads), positions)
+        attended = g.op("Attention", query, keys, values, mask, scale=1.0 / math.sqrt(dims.head_dim))
         joined = g.op(
             "Reshape", g.op("Transpose", attended, perm=[0, 2, 1, 3]), g.const([0, 0, dims.heads * dims.head_dim])
         )
@@ -166,8 +180,11 @@ class _Step:
         split = self.g.op("Reshape", flat, self.g.const([0, 0, heads, self.dims.head_dim]))
         return self.g.op("Transpose", split, perm=[0, 2, 1, 3])
 
-    def _rotate(self, x: ir.Value) -> ir.Value:
-        return self.g.op("RotaryEmbedding", x, *self.rotary, self.positions)
+    def _rotate(self, x: ir.Value, positions: ir.Value) -> ir.Value:
+        return self.g.op("RotaryEmbedding", x, *self.rotary, positions)
+
+    def _last(self, x: ir.Value, axis: int) -> ir.Value:
+        return self.g.op("Slice", x, self.g.const([-1]), self.g.const([np.iinfo(np.int64).max]), self.g.const([axis]))
 
     def _cached(self, name: str, fresh: ir.Value, capacity: int) -> ir.Value:
         """Writes ``fresh`` into its cache and returns the filled part, ``[1, kv_heads, kv_length, head_dim]``."""
@@ -207,7 +224,6 @@ def _rotary(g: GraphBuilder, dims: LlamaDims, spec: SegmentSpec, dtype: str) -> 
 
 def _logits(g: GraphBuilder, dims: LlamaDims, weights: Weights, hidden: ir.Value) -> ir.Value:
     scale = g.weight("norm.weight", weights.vector("norm.weight", dims.width))
-    last = g.op("Slice", hidden, g.const([-1]), g.const([np.iinfo(np.int64).max]), g.const([1]))
-    normed = g.op("RMSNormalization", last, scale, epsilon=dims.norm_epsilon)
+    normed = g.op("RMSNormalization", hidden, scale, epsilon=dims.norm_epsilon)
     head = weights.linear("lm_head" if "lm_head.weight" in weights else "embed_tokens", dims.width, dims.vocabulary)
     return g.cast(g.op("MatMul", normed, g.weight("lm_head.weight", head)), "float32")

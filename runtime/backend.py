@@ -36,5 +36,8 @@ class Backend(Protocol):
     def zeros(self, shape: tuple[int, ...], dtype: str) -> Tensor:
         """A tensor of zeros of a manifest dtype."""
 
+    def rows(self, tensor: Tensor, start: int, stop: int) -> Tensor:
+        """Rows ``start`` to ``stop`` of a tensor ``[1, rows, ...]``, without a copy where the backend can."""
+
     def download(self, tensor: Tensor) -> NDArray[Any]:
         """The contents of ``tensor`` on the host."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from clasp_trt.errors import PromptError
 from clasp_trt.runtime.backend import Backend, Runner, Tensor
 from clasp_trt.runtime.result import Kept
 from clasp_trt.runtime.timing import Timer
+
+PREFILL_ROWS = 320
+"""Rows of a prefill chunk: the fastest of 160 to 640 for a 1.1B decoder on two cores."""
 
 
 @dataclass
@@ -103,7 +107,7 @@ class Decoder:
         logits = None
         for number, (segment, count) in enumerate(zip(self._segments, rows, strict=True)):
             with timer.step(segment.graph):
-                outputs = self._run(number, state, 0, count)
+                outputs = self._prefill_segment(number, state, count)
             sequence.filled.append(count)
             logits = outputs.get("logits")
             state["hidden"] = outputs.get("hidden_out")
@@ -151,6 +155,22 @@ class Decoder:
             "visual_index": index,
         }
         return self._embed(inputs, {})["hidden"]
+
+    def _prefill_segment(self, number: int, state: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
+        """Runs all rows through a segment.
+
+        The last segment owes only its last row, so it takes them in chunks: a chunk attends to no slot after its own,
+        where one call would compute those products and mask them.
+        """
+        chunks = -(-rows // PREFILL_ROWS) if number == len(self._segments) - 1 else 1
+        ends = [rows * chunk // chunks for chunk in range(chunks + 1)]
+        for start, stop in pairwise(ends):
+            part = dict(state)
+            if chunks > 1:
+                for name in ("hidden", "position_ids"):
+                    part[name] = self._backend.rows(state[name], start, stop)
+            outputs = self._run(number, part, start, stop - start)
+        return outputs
 
     def _run(self, number: int, state: Mapping[str, Tensor], filled: int, rows: int) -> dict[str, Tensor]:
         upload, segment, caches = self._backend.upload, self._segments[number], self._caches[number]

@@ -16,6 +16,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from clasp_trt.compiler import build
 from clasp_trt.policy import CATEGORY_NAMES, Category, Policy
+from clasp_trt.runtime import decoder
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.result import Result
 from examples.random_llava import PRESETS, make
@@ -147,7 +148,7 @@ def assert_same(result: Result, reference: Reference) -> None:
 @pytest.mark.parametrize(
     "category", range(len(CATEGORY_NAMES)), ids=lambda number: CATEGORY_NAMES[number].replace(" / ", " or ")
 )
-@pytest.mark.parametrize("pruning", ["decoder", "encoder"])
+@pytest.mark.parametrize("pruning", PRUNINGS)
 def test_every_category(built: Builder, pruning: str, category: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = built("grouped", pruning)
     result, _ = compiled(pair.pipeline, PROMPTS["long text after"], CATEGORY_NAMES[category], monkeypatch)
@@ -173,6 +174,18 @@ def test_kept_tokens_logits_and_answer(
     truth = _stack(exact)
     baseline = np.abs(_stack(reference) - truth).max()
     assert np.abs(logits - truth).max() <= 4 * baseline
+
+
+@pytest.mark.parametrize("pruning", PRUNINGS)
+def test_prefill_in_chunks(built: Builder, pruning: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the last segment cuts a prompt, what it leaves in the caches and says is the same."""
+    pair, prompt = built("grouped", pruning), PROMPTS["long text before"]
+    whole, logits = compiled(pair.pipeline, prompt, None, monkeypatch)
+    for rows in (1, 7, 64):
+        monkeypatch.setattr(decoder, "PREFILL_ROWS", rows)
+        result, chunked = compiled(pair.pipeline, prompt, None, monkeypatch)
+        assert result.token_ids == whole.token_ids
+        assert np.abs(chunked - logits).max() <= 1e-5 * np.abs(logits).max()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
