@@ -25,8 +25,6 @@ class Runner(Protocol):
 class Backend(Protocol):
     """Loads graphs and moves tensors."""
 
-    name: str
-
     def load(self, path: Path, graph: Graph) -> Runner:
         """Loads one graph of a bundle. Raises :class:`clasp_trt.errors.BackendError` if the backend refuses it."""
 

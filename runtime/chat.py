@@ -10,25 +10,6 @@ from clasp_trt.runtime.chat_sandbox import ChatEnvironment
 MAX_PROMPT_CHARACTERS = 1_000_000
 MAX_TEMPLATE_CHARACTERS = 256_000
 
-DEFAULT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if message['role'] != 'system' %}{{ message['role'].upper() + ': '}}{% endif %}"
-    "{# Render all images first #}"
-    "{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}"
-    "{{ '<image>\\n' }}{% endfor %}"
-    "{# Render all text next #}"
-    "{% if message['role'] != 'assistant' %}"
-    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}"
-    "{{ content['text'] + ' '}}{% endfor %}"
-    "{% else %}"
-    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}"
-    "{% generation %}{{ content['text'] + ' '}}{% endgeneration %}{% endfor %}"
-    "{% endif %}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
-)
-"""LLaVA-1.5's own, llava-hf/llava-1.5-7b-hf (``USER: <image>\\n... ASSISTANT:``); for want of another."""
-
 
 class ChatTemplate:
     """Renders one user turn, with or without one image, ready for the tokenizer.

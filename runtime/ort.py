@@ -21,8 +21,6 @@ _ERRORS_ONLY = 3
 class OrtBackend:
     """CPU backend; every graph computes on ``threads`` threads (default: the usable cores), one graph at a time."""
 
-    name = "onnxruntime"
-
     def __init__(self, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise BackendError(f"threads is {threads}, expected at least 1")

@@ -25,6 +25,9 @@ from clasp_trt.runtime.sampling import Sampler, Sampling
 from clasp_trt.runtime.timing import Timer
 from clasp_trt.runtime.tokenizer import Tokenizer
 
+BACKEND = "onnxruntime"
+"""The one backend that this runtime has."""
+
 ImageSource = str | PathLike[str] | bytes | Image.Image
 """A file, an http(s) or data URL, base64, encoded bytes, or a Pillow image."""
 
@@ -43,6 +46,11 @@ def load(
     :class:`clasp_trt.errors.ClaspError` for a malformed bundle or a backend that refuses it.
     """
     opened = Bundle.open(bundle, verify=verify)
+    if opened.manifest.backend != BACKEND:
+        raise BackendError(
+            f"{opened.root} is a bundle for backend {opened.manifest.backend}, which this runtime cannot run; "
+            f"`clasp-trt build` the portable bundle or the checkpoint with --backend {BACKEND}"
+        )
     try:
         from clasp_trt.runtime.ort import OrtBackend  # the one module that needs the backend's library
     except ImportError as error:

@@ -40,15 +40,6 @@ class Tokenizer:
         except Exception as error:  # the Rust side raises bare Exception for a malformed file
             raise BundleError(f"{Path(path).name}: cannot read the tokenizer: {error}") from error
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids, added tokens included."""
-        return self._inner.get_vocab_size()
-
-    def token_id(self, token: str) -> int | None:
-        """The id of `token` as spelled in the vocabulary, or None."""
-        return self._inner.token_to_id(token)
-
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Ids of `text`, by default with the special tokens that the checkpoint puts around one (``<s>`` for
         LLaVA).

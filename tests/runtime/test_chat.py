@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from clasp_trt.errors import PromptError
 from clasp_trt.runtime import chat_sandbox
-from clasp_trt.runtime.chat import DEFAULT_TEMPLATE, MAX_PROMPT_CHARACTERS, ChatTemplate
+from clasp_trt.runtime.chat import MAX_PROMPT_CHARACTERS, ChatTemplate
+from examples.random_llava import CHAT_TEMPLATE
 
 QWEN = (  # the shape of Qwen-VL's
     "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}<|im_start|>system\n"
@@ -57,7 +58,7 @@ def reference() -> Any:
     return transformers.PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", unk_token="<unk>")
 
 
-@pytest.mark.parametrize("template", [DEFAULT_TEMPLATE, QWEN, MIXED], ids=["llava", "qwen", "mixed"])
+@pytest.mark.parametrize("template", [CHAT_TEMPLATE, QWEN, MIXED], ids=["llava", "qwen", "mixed"])
 @pytest.mark.parametrize("with_image", [True, False])
 def test_renders_as_transformers(template: str, with_image: bool, reference: Any) -> None:
     ours = ChatTemplate(template, "<image>", {"bos_token": "<s>"})
@@ -73,13 +74,13 @@ def test_renders_as_transformers(template: str, with_image: bool, reference: Any
 
 
 def test_the_default_is_vicunas() -> None:
-    chat = ChatTemplate(DEFAULT_TEMPLATE, "<image>")
+    chat = ChatTemplate(CHAT_TEMPLATE, "<image>")
     assert chat.render("What is this?", with_image=True) == "USER: <image>\nWhat is this? ASSISTANT:"
     assert chat.render("What is this?", with_image=False) == "USER: What is this? ASSISTANT:"
 
 
 def test_an_image_goes_where_the_prompt_says() -> None:
-    chat = ChatTemplate(DEFAULT_TEMPLATE, "<image>")
+    chat = ChatTemplate(CHAT_TEMPLATE, "<image>")
     assert chat.render("Look: <image> What?", with_image=True) == "USER: Look: <image> What? ASSISTANT:"
 
 
@@ -96,7 +97,7 @@ def test_an_image_goes_where_the_prompt_says() -> None:
 )
 def test_prompts_refused(prompt: str, with_image: bool, says: str) -> None:
     with pytest.raises(PromptError, match=says):
-        ChatTemplate(DEFAULT_TEMPLATE, "<image>").render(prompt, with_image=with_image)
+        ChatTemplate(CHAT_TEMPLATE, "<image>").render(prompt, with_image=with_image)
 
 
 @pytest.mark.parametrize("template", ["{{ messages[0].content[-1].text }}", "<image>" * 3, ""])
@@ -206,13 +207,13 @@ def test_a_template_can_be_rendered_again_after_a_failure() -> None:
 @settings(max_examples=100, deadline=None)
 def test_any_prompt_is_rendered_verbatim(prompt: str) -> None:
     if prompt.strip() and "<image>" not in prompt:
-        chat = ChatTemplate(DEFAULT_TEMPLATE, "<image>")
+        chat = ChatTemplate(CHAT_TEMPLATE, "<image>")
         assert chat.render(prompt, with_image=True) == f"USER: <image>\n{prompt} ASSISTANT:"
 
 
 def test_an_empty_image_token_is_refused() -> None:
     with pytest.raises(PromptError, match="image token"):
-        ChatTemplate(DEFAULT_TEMPLATE, "")
+        ChatTemplate(CHAT_TEMPLATE, "")
 
 
 def test_special_tokens_come_in_two_forms() -> None:
