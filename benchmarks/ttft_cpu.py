@@ -22,8 +22,9 @@ from benchmarks.worker import Sample, Worker
 
 ROOT = Path(__file__).parents[1]
 PHOTO = ROOT / "examples" / "photos" / "chelsea.jpg"
-PROMPT = (  # 60 tokens with its template, in the vocabulary of a random checkpoint
-    "What is the cat looking at, and what is it likely to do next? Answer in one short sentence, and say how sure you are."
+PROMPT = (  # 63 tokens with its template, in the vocabulary of a random checkpoint
+    "What is the cat looking at, and what is it likely to do next? "
+    "Answer in one short sentence, and say how sure you are."
 )
 SELECTION = ("route", "project", "gram", "prune_0", "prune_1", "prune_2")
 """Router, fusion (with the projector, which every LLaVA has), Gram matrix and selections. The saliency is not among

@@ -17,6 +17,7 @@ from clasp_trt.errors import TargetError
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
 PRECISIONS = ("fp32", "fp16", "bf16")
 PORTABLE_OPSET = 24  # Attention, RotaryEmbedding and RMSNormalization are opset 23, TensorScatter 24
+OLD_OPSET = 23  # the newest of ONNX Runtime 1.23, the last release for Python 3.10 and so for JetPack 6
 
 # Newest ONNX opset that the parser of each TensorRT release reads, from its release notes; ascending.
 _TENSORRT_OPSETS = (((10, 0), 20), ((10, 9), 22), ((10, 13), 24), ((11, 0), 25))
@@ -55,9 +56,13 @@ class Target:
         """The default backend."""
         return self.backends[0]
 
-    @property
-    def opset(self) -> int:
-        """The newest ONNX opset, up to that of the portable graphs, that the default backend reads."""
+    def opset(self, backend: str) -> int:
+        """The newest ONNX opset, up to that of the portable graphs, that ``backend``, one of ``backends``, reads here.
+
+        For ONNX Runtime, Orin gets :data:`OLD_OPSET`, so that one bundle runs under JetPack 6 and 7.
+        """
+        if backend == "onnxruntime":
+            return OLD_OPSET if self.sm == "8.7" else PORTABLE_OPSET
         return PORTABLE_OPSET if self.tensorrt is None else min(PORTABLE_OPSET, max_opset(self.tensorrt))
 
     @property
@@ -81,6 +86,12 @@ def max_opset(tensorrt: str) -> int:
     if not readable:
         raise TargetError(f"TensorRT {tensorrt} is too old; version 10.0 or newer is needed")
     return readable[-1]
+
+
+def onnxruntime_opset(version: str) -> int:
+    """The newest ONNX opset, up to that of the portable graphs, that ONNX Runtime ``version`` reads."""
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return PORTABLE_OPSET if (major, minor) >= (1, 24) else OLD_OPSET
 
 
 def get(name: str) -> Target:
@@ -111,6 +122,18 @@ def check(target: Target, backend: str, precision: str) -> None:
     if precision not in target.precisions:
         raise TargetError(
             f"precision {precision} does not run on {target.name}: choose one of {', '.join(target.precisions)}"
+        )
+
+
+def check_memory(target: Target, weights: int, precision: str) -> None:
+    """Raise :class:`TargetError` if ``weights`` bytes alone are more than ``target`` has; one that has room for them
+    may still lack it for the rest."""
+    # modules are sold in powers of two, so a data sheet's GB is read as the larger GiB: what is refused cannot work
+    if target.memory_gb is not None and weights > target.memory_gb * 2**30:
+        raise TargetError(
+            f"the weights take {weights / 1e9:.1f} GB in {precision}, more than the {target.memory_gb:g} GB of"
+            f" {target.name} ({target.device}): choose another target, a smaller checkpoint"
+            f"{', or --precision fp16' if precision == 'fp32' else ''}"
         )
 
 

@@ -7,21 +7,20 @@ from pathlib import Path
 
 from clasp_trt.bundle import Graph
 from clasp_trt.errors import BackendError
-from clasp_trt.targets import Target
+from clasp_trt.targets import Target, onnxruntime_opset
 
-OPSET = 24
-OLD_OPSET = 23  # the newest of ONNX Runtime 1.23, the last release for Python 3.10 and so for JetPack 6
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a graph, the graphs done and those to do in all."""
 
 
 def opset_for(target: Target) -> int:
-    """The newest opset that ONNX Runtime reads both here and on ``target``.
+    """The newest opset that ONNX Runtime reads both here and on ``target``."""
+    import onnxruntime as ort
 
-    Orin gets :data:`OLD_OPSET`, so that one bundle runs under JetPack 6 and 7.
-    """
-    return OLD_OPSET if target.sm == "8.7" else min(OPSET, _installed_opset())
+    return min(target.opset("onnxruntime"), onnxruntime_opset(ort.__version__))
 
 
-def compile_graphs(root: Path, graphs: Sequence[Graph], opset: int, progress: Callable[[str, int], None]) -> None:
+def compile_graphs(root: Path, graphs: Sequence[Graph], opset: int, progress: Progress) -> None:
     """Makes the graphs of a staged bundle loadable by ONNX Runtime at ``opset`` and proves it by loading each one.
 
     One graph is in memory at a time. Raises :class:`BackendError` if a graph is refused.
@@ -30,7 +29,7 @@ def compile_graphs(root: Path, graphs: Sequence[Graph], opset: int, progress: Ca
 
     from clasp_trt.engines.lowering import lower_file
 
-    for graph in graphs:
+    for done, graph in enumerate(graphs, start=1):
         lower_file(root / graph.path, opset)
         options = ort.SessionOptions()
         options.log_severity_level = 3
@@ -42,11 +41,4 @@ def compile_graphs(root: Path, graphs: Sequence[Graph], opset: int, progress: Ca
         except Exception as error:  # its exceptions have no common base
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BackendError(f"ONNX Runtime {ort.__version__} refuses the graph {graph.name}: {reason}") from error
-        progress(graph.name, 1)
-
-
-def _installed_opset() -> int:
-    import onnxruntime as ort
-
-    major, minor = ort.__version__.split(".")[:2]
-    return OPSET if (int(major), int(minor)) >= (1, 24) else OLD_OPSET
+        progress(graph.name, done, len(graphs))

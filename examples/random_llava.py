@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -455,13 +456,23 @@ def _write_json(path: Path, content: Mapping[str, object]) -> None:
 def make(out: Path, shape: Shape, seed: int = 0, dtype: DType = "float32", shards: int | None = None) -> Path:
     """Write a checkpoint of ``shape`` into the folder ``out`` and return ``out``.
 
-    ``shards`` None writes one file per GB. The same arguments give the same bytes. Raises FileExistsError
-    when ``out`` exists and is not an empty folder, ValueError on an impossible number of shards.
+    ``shards`` None writes one file per GB. The same arguments give the same bytes. The folder is written beside
+    ``out`` and renamed at the end, so that an interrupted run leaves nothing there. Raises FileExistsError when
+    ``out`` exists and is not an empty folder, ValueError on an impossible number of shards.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not an empty folder: choose another, or delete it")
-    out.mkdir(parents=True, exist_ok=True)
+    destination = out.resolve()
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent) as beside:
+        whole = Path(beside) / destination.name  # one level down: a temporary folder is closed to all others
+        whole.mkdir()
+        _write(whole, shape, seed, dtype, shards)
+        whole.rename(destination)
+    return out
 
+
+def _write(out: Path, shape: Shape, seed: int, dtype: DType, shards: int | None) -> None:
     tokenizer = _train_tokenizer(shape.vocab)
     image_token_id = tokenizer.get_vocab_size(with_added_tokens=False)
     pad_token_id = image_token_id + 1
@@ -476,7 +487,6 @@ def make(out: Path, shape: Shape, seed: int = 0, dtype: DType = "float32", shard
     # Nothing that ends an answer or can't be decoded: every answer is as long as was asked for.
     unspoken = (UNK_ID, EOS_ID, *range(image_token_id, shape.vocab))
     _write_weights(out, list(tensors(shape, unspoken)), dtype, seed, shards)
-    return out
 
 
 @click.command()

@@ -19,15 +19,17 @@ from clasp_trt.export.graph import DTYPES
 
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 _FLOATS = {"F64", "F32", "F16", "BF16"}
+_ADVICE = "expected float weights: give the checkpoint that it was quantised from"
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a weight lies: its file and shape. Its float type on disk does not matter to the export."""
+    """Where a tensor lies, its shape, and its type in safetensors' words, such as ``BF16``."""
 
     file: Path
     key: str
     shape: tuple[int, ...]
+    dtype: str
 
 
 class Checkpoint:
@@ -41,7 +43,7 @@ class Checkpoint:
         """Opens a folder, or a hub id such as ``llava-hf/llava-1.5-7b-hf``.
 
         With ``HF_HUB_OFFLINE`` set, the hub's cache on this machine is all there is. Raises :class:`CheckpointError`
-        if it is neither or if its weights are not safetensors.
+        if it is neither, if its weights are not safetensors, or if they are quantised.
         """
         root = Path(model)
         if not os.path.isdir(root):  # unlike Path.is_dir, no error for names that no file system takes
@@ -51,6 +53,7 @@ class Checkpoint:
                 f"{model} is not a checkpoint: it has no config.json; give a Hugging Face model folder or hub id"
             )
         checkpoint = cls(root)
+        checkpoint.refuse_quantised()
         checkpoint.shards  # noqa: B018  refuses wrong weight formats now, not after minutes of work
         return checkpoint
 
@@ -62,6 +65,17 @@ class Checkpoint:
     @property
     def model_type(self) -> str:
         return str(self.config.get("model_type", ""))
+
+    def refuse_quantised(self) -> None:
+        """Raises :class:`CheckpointError` if ``config.json`` says that the weights are quantised."""
+        for part in (self.config, self.config.get("text_config")):
+            settings = part.get("quantization_config") if isinstance(part, dict) else None
+            if settings is not None:
+                method = settings.get("quant_method") if isinstance(settings, dict) else None
+                raise CheckpointError(
+                    f"{self.root} is quantised (quantization_config of config.json, method {str(method)[:40]!a}); "
+                    f"{_ADVICE}"
+                )
 
     def json(self, name: str) -> dict[str, Any]:
         """A JSON object of the folder. Raises :class:`CheckpointError` if it is missing or malformed."""
@@ -109,15 +123,14 @@ class Checkpoint:
         return tuple(self.root / name for name in names)
 
     def tensors(self, rename: Callable[[str], str]) -> Mapping[str, StoredTensor]:
-        """All float weights; ``rename`` maps keys to canonical names, so that old and new layouts look alike."""
+        """All tensors; ``rename`` maps keys to canonical names, so that old and new layouts look alike."""
         found: dict[str, StoredTensor] = {}
         for path in self.shards:
             try:
                 with safe_open(path, framework="pt") as file:
                     for key in file.keys():  # noqa: SIM118  not a dict
                         view = file.get_slice(key)
-                        if view.get_dtype() in _FLOATS:
-                            found[rename(key)] = StoredTensor(path, key, tuple(view.get_shape()))
+                        found[rename(key)] = StoredTensor(path, key, tuple(view.get_shape()), view.get_dtype())
             except (SafetensorError, OSError) as error:
                 raise CheckpointError(
                     f"{path} is not a readable safetensors file ({error}); download it again"
@@ -137,14 +150,19 @@ class Weights:
     def tensor(self, name: str, shape: tuple[int, ...] | None = None, *, transpose: bool = False) -> ir.LazyTensor:
         """The weight ``name`` in the export's dtype; ``transpose`` turns ``[out, in]`` into ``[in, out]``.
 
-        ``shape`` is the shape expected on disk. Raises :class:`CheckpointError` if the weight is missing or differs.
+        ``shape`` is the shape expected on disk. Raises :class:`CheckpointError` if the weight is missing, differs or
+        is quantised; and, once it is read, if it has values that the export's dtype cannot hold.
         """
         stored = self._tensors.get(self._prefix + name)
+        if stored is None and self._prefix + name.removesuffix("weight") + "qweight" in self._tensors:
+            raise CheckpointError(f"the tensor {self._prefix}{name} is stored packed, as qweight; {_ADVICE}")
         if stored is None:
             raise CheckpointError(
                 f"the checkpoint lacks the tensor {self._prefix}{name}; "
                 "it is incomplete, or not of the model_type that its config names"
             )
+        if stored.dtype not in _FLOATS:
+            raise CheckpointError(f"the tensor {stored.key} has type {stored.dtype}; {_ADVICE}")
         if shape is not None and stored.shape != shape:
             raise CheckpointError(
                 f"the tensor {stored.key} has shape {list(stored.shape)}, but config.json says {list(shape)}"
@@ -168,7 +186,14 @@ def _read(stored: StoredTensor, dtype: str, transpose: bool) -> ir.TensorProtoco
     import torch
 
     with safe_open(stored.file, framework="pt") as file:
-        tensor = file.get_tensor(stored.key).to(getattr(torch, dtype))
+        source = file.get_tensor(stored.key)
+    tensor = source.to(getattr(torch, dtype))
+    if tensor.dtype != source.dtype and bool((tensor.isinf() & source.isfinite()).any()):
+        advice = "use --precision bf16 or fp32" if dtype == "float16" else "no precision holds it"
+        raise CheckpointError(
+            f"the tensor {stored.key} holds {float(source[source.isfinite()].abs().max()):g}, beyond the "
+            f"{torch.finfo(tensor.dtype).max:g} of {dtype}; {advice}"
+        )
     return TorchTensor((tensor.t() if transpose else tensor).contiguous())
 
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -173,24 +172,18 @@ def _check(family: Family, layers: tuple[int, ...], schedule: Schedule, max_cont
 
 
 def _copy_assets(checkpoint: Checkpoint, family: Family, root: Path) -> None:
-    checkpoint.json("tokenizer.json")  # refuses a missing or malformed file
-    (root / "tokenizer.json").write_bytes((checkpoint.root / "tokenizer.json").read_bytes())
+    _copy(checkpoint, root, "tokenizer.json")
+    if (checkpoint.root / "generation_config.json").is_file():  # for the record: the manifest has the stop tokens
+        _copy(checkpoint, root, "generation_config.json")
     (root / "preprocessor_config.json").write_text(json.dumps(_image_processor(checkpoint), indent=2) + "\n")
     (root / "chat_template.jinja").write_text(family.chat_template(), encoding="utf-8")
     tokens = json.dumps(_special_tokens(checkpoint), indent=2, ensure_ascii=False)
     (root / "special_tokens_map.json").write_text(tokens + "\n", encoding="utf-8")
-    generation = {"eos_token_id": list(family.info.stop_token_ids)}
-    (root / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
 
 
-def _preprocessor(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The image processor's configuration, which transformers 5 saves as a part of ``processor_config.json``."""
-    name, parent = "preprocessor_config.json", "processor_config.json"
-    if not (checkpoint.root / name).is_file() and (checkpoint.root / parent).is_file():
-        nested = checkpoint.json(parent).get("image_processor")
-        if isinstance(nested, dict):
-            return nested
-    return checkpoint.json(name)
+def _copy(checkpoint: Checkpoint, root: Path, name: str) -> None:
+    checkpoint.json(name)  # refuses a missing or malformed file
+    (root / name).write_bytes((checkpoint.root / name).read_bytes())
 
 
 def _special_tokens(checkpoint: Checkpoint) -> dict[str, str]:

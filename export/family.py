@@ -34,7 +34,7 @@ class Family(Protocol):
         """Hidden states of ``layers`` layers and their weights ``alpha`` to visual tokens of decoder width."""
 
     def decoder_weights(self, dtype: str) -> Weights:
-        """Weights named ``layers.N...``, ``norm``, ``embed_tokens`` and, unless tied, ``lm_head``."""
+        """Weights named ``layers.N...``, ``norm``, ``embed_tokens`` and ``lm_head``; tied ones are one tensor."""
 
     def chat_template(self) -> str:
         """The Jinja template that turns messages into a prompt."""

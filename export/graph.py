@@ -11,9 +11,7 @@ from onnx_ir.tape import Tape
 
 from clasp_trt.bundle import TensorSpec
 from clasp_trt.ops import DOMAIN, DOMAIN_VERSION
-
-OPSET = 24
-"""Opset of every exported graph; older consumers get lowered copies (:mod:`clasp_trt.engines.lowering`)."""
+from clasp_trt.targets import PORTABLE_OPSET
 
 IR_VERSION = 11
 
@@ -82,13 +80,13 @@ class GraphBuilder:
         return self.op("Cast", value, to=int(DTYPES[dtype]))
 
     def model(self, functions: Iterable[ir.Function] = ()) -> ir.Model:
-        """The finished model, strongly typed, at :data:`OPSET`."""
+        """The finished model, strongly typed, at :data:`clasp_trt.targets.PORTABLE_OPSET`."""
         graph = ir.Graph(
             self._inputs,
             self._outputs,
             nodes=self._tape.nodes,
             initializers=self._tape.initializers,
-            opset_imports={"": OPSET},
+            opset_imports={"": PORTABLE_OPSET},
             name=self.name,
         )
         graph.doc_string = "\n".join([self._purpose, *describe_ports(graph, self._meanings)])
@@ -99,7 +97,13 @@ class GraphBuilder:
 
     def function(self, attributes: dict[str, int]) -> ir.Function:
         """The recorded nodes as a model-local function of domain ``clasp`` with the given attribute defaults."""
-        graph = ir.Graph(self._inputs, self._outputs, nodes=self._tape.nodes, opset_imports={"": OPSET}, name=self.name)
+        graph = ir.Graph(
+            self._inputs,
+            self._outputs,
+            nodes=self._tape.nodes,
+            opset_imports={"": PORTABLE_OPSET},
+            name=self.name,
+        )
         defaults = [ir.AttrInt64(name, value) for name, value in attributes.items()]
         return ir.Function(DOMAIN, self.name, graph=graph, attributes=defaults)
 

@@ -225,5 +225,5 @@ def _rotary(g: GraphBuilder, dims: LlamaDims, spec: SegmentSpec, dtype: str) -> 
 def _logits(g: GraphBuilder, dims: LlamaDims, weights: Weights, hidden: ir.Value) -> ir.Value:
     scale = g.weight("norm.weight", weights.vector("norm.weight", dims.width))
     normed = g.op("RMSNormalization", hidden, scale, epsilon=dims.norm_epsilon)
-    head = weights.linear("lm_head" if "lm_head.weight" in weights else "embed_tokens", dims.width, dims.vocabulary)
+    head = weights.linear("lm_head", dims.width, dims.vocabulary)
     return g.cast(g.op("MatMul", normed, g.weight("lm_head.weight", head)), "float32")

@@ -19,7 +19,8 @@ import torch
 from onnxscript import optimizer
 
 from clasp_trt.export.checkpoint import Weights
-from clasp_trt.export.graph import DTYPES, IR_VERSION, OPSET, describe_ports
+from clasp_trt.export.graph import DTYPES, IR_VERSION, describe_ports
+from clasp_trt.targets import PORTABLE_OPSET
 
 
 def trace(
@@ -42,7 +43,7 @@ def trace(
             module.eval(),
             kwargs=dict(inputs),
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=PORTABLE_OPSET,
             input_names=list(inputs),
             output_names=list(outputs),
             dynamic_shapes={name: {0: batch} for name in inputs},
@@ -52,8 +53,9 @@ def trace(
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     model = program.model
-    if model.graph.opset_imports[""] != OPSET:
-        raise RuntimeError(f"torch.onnx.export made opset {model.graph.opset_imports['']}, asked for {OPSET}")
+    if model.graph.opset_imports[""] != PORTABLE_OPSET:
+        made = model.graph.opset_imports[""]
+        raise RuntimeError(f"torch.onnx.export made opset {made}, asked for {PORTABLE_OPSET}")
     link_weights(model.graph, {name for name, _ in module.named_parameters()}, weights)
     optimizer.optimize_ir(model, input_size_limit=4096, output_size_limit=4096)
     _declare(model, outputs, meanings, purpose)
@@ -122,7 +124,10 @@ def _quiet() -> Iterator[None]:
 
 
 def on_meta(build: Any, *args: Any, dtype: str) -> Any:
-    """Calls ``build(*args)`` with parameters on the meta device in ``dtype`` and buffers made real."""
+    """Calls ``build(*args)`` on the meta device, floats in ``dtype``.
+
+    A buffer has values, and becomes a constant of the trace, only if the module names its device itself.
+    """
     with torch.device("meta"):
         module = build(*args)
     return module.to(getattr(torch, dtype)).eval()

@@ -55,7 +55,8 @@ class RuleRouter:
     The paper routes with an instruction-following language model; this stands in until a learned router takes
     its place behind the same :class:`Router`. Evidence for a category is the sum of the weights of its rules
     that match, capped; confidence is the softmax over all categories and doubt. Below the policy's threshold,
-    and for a category that the policy does not have under the paper's name, the answer is Default.
+    and for a category that the policy does not have under the paper's name, the answer is Default. No other name is
+    ever reached: :func:`unreached` lists them.
     """
 
     def __init__(self, names: Sequence[str], threshold: float) -> None:
@@ -78,11 +79,25 @@ class RuleRouter:
         """Decide; see :class:`Router`."""
         scores, why = _evidence(_clean(prompt))
         best = max(scores, key=lambda name: scores[name])
-        weights = {name: math.exp(score) for name, score in scores.items()}
-        confidence = weights[best] / (sum(weights.values()) + math.exp(_DOUBT))
-        if scores[best] > 0 and confidence >= self.threshold and best in self.names[:-1]:
-            return Route(self.names.index(best), best, confidence, why)
-        return Route(len(self.names) - 1, self.names[-1], 1 - confidence, why)
+        total = sum(math.exp(score) for score in scores.values()) + math.exp(_DOUBT)
+        confidence = math.exp(scores[best]) / total
+        known = set(self.names[:-1])
+        if scores[best] > 0 and confidence >= self.threshold:
+            if best in known:
+                return Route(self.names.index(best), best, confidence, why)
+            why = (f"the policy has no category {best!r}", *why)
+        # what speaks for a category that the policy lacks is no doubt about Default
+        rival = max((math.exp(score) / total for name, score in scores.items() if name in known), default=0.0)
+        return Route(len(self.names) - 1, self.names[-1], 1 - rival, why)
+
+
+def unreached(names: Sequence[str]) -> tuple[str, ...]:
+    """Those of a policy's category names that :class:`RuleRouter` never answers with, whatever the prompt.
+
+    ``names`` is in the policy's order; the last, Default, is always reached.
+    """
+    ruled = {name for name, _, _ in RULES}
+    return tuple(name for name in names[:-1] if name not in ruled)
 
 
 def _clean(prompt: str) -> str:

@@ -77,7 +77,7 @@ RULES: tuple[tuple[str, float, str], ...] = (
     (SPATIAL, 3.5, r"\bwhere(?:'s| is| are| was| were| does| do| can)\b"),
     (SPATIAL, 4.0, r"\b(?:what|who|which|is|are|does|do)\b[^.?!]{0,50}\b(?:to the left|to the right|left of|right of|behind|in front of|next to|beside|beneath|underneath|above|below|under|on top of|between|near|inside|adjacent to|across from)\b"),
     (SPATIAL, 5.0, r"\b(?:closest|nearest|farthest|furthest|closer|nearer|farther|further|leftmost|rightmost|topmost)\b"),
-    (SPATIAL, 4.0, r"\b(?:left|right|top|bottom)(?:[- ]hand)?(?: side)? or (?:\w+ ){0,3}(?:left|right|top|bottom|bottom)\b|\b(?:which|what) (?:side|direction|corner)\b"),
+    (SPATIAL, 4.0, r"\b(?:left|right|top|bottom)(?:[- ]hand)?(?: side)? or (?:\w+ ){0,3}(?:left|right|top|bottom)\b|\b(?:which|what) (?:side|direction|corner)\b"),
     (SPATIAL, 3.5, r"\b(?:relative )?(?:position|location|orientation|distance|arrangement)\b|\bspatial\b|\bfacing\b"),
     (SPATIAL, 1.5, r"\b(?:on|at|in|from) the (?:left|right|top|bottom|middle|center|centre|corner|background|foreground)\b"),
     (SPATIAL, 4.0, r"(?:在|位于)(?:图\S{0,3}的?|\S{0,6}的?)?(?:哪里|哪儿|哪边|哪一边|哪个位置|哪个方向|哪一侧|什么位置|什么方向|何处|哪个角落)"),

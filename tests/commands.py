@@ -24,7 +24,8 @@ def check_line(words: list[str]) -> None:
     values are not converted and callbacks do not run, so files need not exist.
     """
     command: click.Command = GROUP
-    context = click.Context(GROUP, info_name="clasp-trt")
+    # with the group's own settings: click keeps the help option that the first context makes
+    context = click.Context(GROUP, info_name="clasp-trt", **GROUP.context_settings)
     while isinstance(command, click.Group):
         given, words, _ = command.make_parser(context).parse_args(list(words))
         if {"help", "version"} & given.keys():

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 import clasp_trt
+from clasp_trt import targets
 from clasp_trt.bundle import Bundle
 from clasp_trt.compiler import DEFAULT_CONTEXT, Options, Pruning, build
-from clasp_trt.errors import BackendError, BundleError, OutputError, PolicyError, ScheduleError, TargetError
+from clasp_trt.errors import (
+    BackendError,
+    BundleError,
+    CheckpointError,
+    OutputError,
+    PolicyError,
+    ScheduleError,
+    TargetError,
+)
 from clasp_trt.policy import CATEGORY_NAMES
 from tests.commands import GROUP
 
@@ -26,6 +38,7 @@ def test_the_function_mirrors_the_command() -> None:
     assert set(asked) == set(taken) - {"progress"}
     for name in ("target", "prune_at", "precision"):
         assert asked[name] == taken[name].default
+    assert asked["precision"] is asked["prune_at"] is None, "a default would look as if it were given"
 
 
 @pytest.mark.parametrize(
@@ -130,13 +143,14 @@ def test_portable_bundle_becomes_one_for_a_target(built: Callable[..., Bundle], 
     assert made.policy == portable.policy
     assert {phase.split()[0] for phase, _, _ in heard} == {"check", "compile", "verify"}
     assert all(0 <= done <= total for _, done, total in heard)
+    compiled = [(done, total) for phase, done, total in heard if phase.startswith("compile")]
+    graphs = len(made.manifest.graphs)
+    assert compiled == [(number, graphs) for number in range(1, graphs + 1)]
     assert heard[-1][1] == heard[-1][2] > 0
     portable.verify()
 
 
 def test_portable_bundle_may_be_completed_in_place(built: Callable[..., Bundle], tmp_path: Path) -> None:
-    import shutil
-
     place = shutil.copytree(built(target=None).root, tmp_path / "out")
     with pytest.raises(OutputError, match="exists"):
         build(place, place)
@@ -147,7 +161,16 @@ def test_portable_bundle_may_be_completed_in_place(built: Callable[..., Bundle],
 
 @pytest.mark.parametrize(
     "option",
-    [{"budget": 4}, {"schedule": (3, 2, 1)}, {"prune_at": "none"}, {"precision": "fp16"}, {"max_context": 64}],
+    [
+        {"budget": 4},
+        {"schedule": (3, 2, 1)},
+        {"prune_at": "none"},
+        {"prune_at": "decoder"},
+        {"precision": "fp16"},
+        {"precision": "fp32"},
+        {"max_context": 64},
+        {"policy": "mine.json"},
+    ],
 )
 def test_bundle_fixes_what_it_was_made_with(
     built: Callable[..., Bundle], tmp_path: Path, option: dict[str, object]
@@ -161,3 +184,77 @@ def test_targets_without_their_own_backend_yet(built: Callable[..., Bundle], tmp
         build(built(target=None).root, tmp_path / "out", target="thor")
     made = build(built(target=None).root, tmp_path / "out", target="thor", backend="onnxruntime")
     assert made.manifest.target == "thor"
+
+
+def test_weights_that_a_device_cannot_hold_are_refused_before_the_work(
+    built: Callable[..., Bundle], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portable = built(target=None)
+    stored = (checkpoint / "model.safetensors").stat().st_size
+    monkeypatch.setattr("clasp_trt.export.exporter.save", lambda *_: pytest.fail("a graph was exported"))
+    monkeypatch.setattr("clasp_trt.bundle.Bundle.verify", lambda *_: pytest.fail("the bundle was read"))
+    for room, model in ((stored * 0.9, checkpoint), (stored * 0.4, portable.root)):
+        nano = replace(targets.get("orin-nano-8"), memory_gb=room / 2**30)
+        monkeypatch.setattr(targets, "TARGETS", {**targets.TARGETS, nano.name: nano})
+        with pytest.raises(TargetError, match=r"more than the .* GB of orin-nano-8"):
+            build(model, tmp_path / "out", target=nano.name, backend="onnxruntime")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _rewrite(path: Path, change: Callable[[Any], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "line"),
+    [
+        (
+            "preprocessor_config.json",
+            lambda config: config.update(size={"shortest_edge": 32}, crop_size=32),
+            r"the preprocessor_config.json of .* pictures of 32x32 pixels, but the vision tower takes 56x56",
+        ),
+        (
+            "preprocessor_config.json",
+            lambda config: config.update(do_center_crop=False),
+            r"the preprocessor_config.json of .* pictures of \d+x56 pixels, but",
+        ),
+        (
+            "preprocessor_config.json",
+            lambda config: config.update(image_processor_type="SiglipImageProcessor"),
+            r"the preprocessor_config.json of .* cannot be used: image_processor_type is 'SiglipImageProcessor'",
+        ),
+        (
+            "tokenizer.json",
+            lambda config: config["model"].update(type="Clay"),
+            r"the tokenizer.json of .* cannot be used: cannot read the tokenizer",
+        ),
+    ],
+)
+def test_checkpoint_whose_files_cannot_work_makes_no_bundle(
+    checkpoint: Path, tmp_path: Path, file: str, change: Callable[[Any], object], line: str
+) -> None:
+    copied = Path(shutil.copytree(checkpoint, tmp_path / "copied"))
+    _rewrite(copied / file, change)
+    with pytest.raises(CheckpointError, match=line):
+        build(copied, tmp_path / "out", budget=8, target=None)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["copied"]
+
+
+@pytest.mark.parametrize(
+    ("template", "line"),
+    [
+        ("{% for message in messages %}", "the chat template is broken: TemplateSyntaxError"),
+        ("{{ raise_exception('no system turn') }}", "the chat template failed"),
+        ("{{ messages[0]['content'][-1]['text'] }}", "the chat template wrote <image> 0 times for 1 image"),
+    ],
+)
+def test_chat_template_that_cannot_work_makes_no_bundle(
+    checkpoint: Path, tmp_path: Path, template: str, line: str
+) -> None:
+    copied = Path(shutil.copytree(checkpoint, tmp_path / "copied"))
+    (copied / "chat_template.jinja").write_text(template)
+    with pytest.raises(CheckpointError, match=f"^the chat template of .*copied cannot be used: {line}"):
+        build(copied, tmp_path / "out", budget=8, target=None)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["copied"]

@@ -53,6 +53,31 @@ def shown_commands() -> list[tuple[str, list[str]]]:
     ]
 
 
+def commands_in_prose(text: str) -> list[str]:
+    """The lower-case words that follow ``clasp-trt`` in inline code, as commands do; a placeholder is in capitals."""
+    prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [word for code in re.findall(r"`([^`]+)`", prose) for word in re.findall(r"^clasp-trt\s+([a-z]\S*)", code)]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_prose_promises_no_command_that_is_not_there(document: Path) -> None:
+    from tests.commands import command_names
+
+    assert set(commands_in_prose(document.read_text())) <= set(command_names())
+
+
+def test_commands_are_found_in_prose() -> None:
+    text = (
+        "Use `clasp-trt build\nM`, `clasp-trt COMMAND --help`, `--show` or `clasp-trt\nfly`.\n```\n`clasp-trt x`\n```\n"
+    )
+    assert commands_in_prose(text) == ["build", "fly"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_placeholder_is_left(document: Path) -> None:
+    assert re.findall(r"@[A-Z]+@", document.read_text()) == []
+
+
 def test_documents_exist() -> None:
     assert [d.name for d in DOCUMENTS if not d.is_file()] == []
 

@@ -12,6 +12,7 @@ from clasp_trt.bundle.errors import ManifestField, ManifestSyntax, SchemaVersion
 from clasp_trt.bundle.fields import Field, parse_strict
 from clasp_trt.bundle.manifest import (
     DTYPES,
+    PORTABLE,
     PRECISIONS,
     PRUNE_AT,
     SCHEMA,
@@ -26,6 +27,7 @@ from clasp_trt.bundle.manifest import (
 )
 from clasp_trt.errors import ScheduleError
 from clasp_trt.schedule import Schedule
+from clasp_trt.targets import BACKENDS, TARGETS
 
 # POSIX portable file names: the only ones that every file system and archive format carries unchanged.
 _RELATIVE_PATH = re.compile(r"[A-Za-z0-9._-]{1,255}(/[A-Za-z0-9._-]{1,255})*")
@@ -87,8 +89,8 @@ def _read(root: Field) -> Manifest:
         opset=top["opset"].integer(1),
         graphs=tuple(_graph(item) for item in top["graphs"].elements()),
         segments=tuple(_segment(item) for item in top["segments"].elements()),
-        backend=top["backend"].text(),
-        target=top["target"].text(),
+        backend=top["backend"].one_of((PORTABLE, *BACKENDS)),
+        target=top["target"].one_of((PORTABLE, *TARGETS)),
         versions=_versions(top["versions"]),
         files=_files(top["files"]),
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from clasp_trt.bundle.errors import InconsistentManifest
-from clasp_trt.bundle.manifest import MANIFEST, POLICY, Manifest
+from clasp_trt.bundle.manifest import MANIFEST, POLICY, PORTABLE, Manifest
+from clasp_trt.targets import TARGETS
 
 
 def check(manifest: Manifest, source: str) -> None:
     """Raise :class:`InconsistentManifest`, naming the place in ``source``, for the first contradiction."""
-    for rule in (_names, _dims, _pruning, _segments):
+    for rule in (_names, _dims, _pruning, _segments, _engine):
         for problem in rule(manifest):
             raise InconsistentManifest(f"{source}: {problem}; rebuild the bundle")
 
@@ -83,6 +84,14 @@ def _segments(manifest: Manifest) -> Iterator[str]:
     for _, last in manifest.schedule.segments():
         if last not in ends:
             yield f"segments: the schedule prunes after layer {last}, but no segment ends there"
+
+
+def _engine(manifest: Manifest) -> Iterator[str]:
+    """Backend and target are portable together, or the one runs on the other."""
+    backend, target = manifest.backend, manifest.target
+    legal = (PORTABLE,) if target == PORTABLE else TARGETS[target].backends
+    if backend not in legal:
+        yield f"backend: '{backend}', but target '{target}' takes {' or '.join(legal)}"
 
 
 def _repeated(names: Iterable[str]) -> Iterator[str]:

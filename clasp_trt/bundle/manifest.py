@@ -14,6 +14,8 @@ POLICY = "policy.json"
 DTYPES = ("float32", "float16", "bfloat16", "int64", "bool")
 PRECISIONS = ("fp32", "fp16", "bf16")
 PRUNE_AT = ("decoder", "encoder", "none")
+PORTABLE = "portable"
+"""Backend and target of a bundle that holds graphs only."""
 
 
 @dataclass(frozen=True)
@@ -109,3 +111,8 @@ class Manifest:
     target: str
     versions: Mapping[str, str]
     files: Mapping[str, FileEntry] = field(default_factory=dict)
+
+    @property
+    def text_context(self) -> int:
+        """``max_context`` of a request without an image: nothing is pruned, so the smallest segment is its limit."""
+        return min(segment.capacity for segment in self.segments)

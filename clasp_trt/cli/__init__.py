@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,17 @@ from clasp_trt.errors import ClaspError
 COMMANDS = ("build", "export", "run", "inspect", "route", "targets", "doctor")
 PROGRAM = "clasp-trt"
 MISTAKE = 2
+
+# By these the machine refuses what the program was right to ask: rights, room, limits, broken hardware. Any other error
+# of the system, such as a missing file that nobody checked for, is our bug.
+_REFUSALS = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG),
+        *(errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOLCK),
+        *(errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE),
+    }
+)
 
 
 class _Commands(click.Group):
@@ -66,7 +78,7 @@ def _exit_code(group: click.Group, args: Sequence[str] | None, name: str) -> int
                 return _fail(str(error), error.exit_code)
             if isinstance(error, click.ClickException):
                 return _fail(_usage(error), MISTAKE)
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and error.errno in _REFUSALS:
                 return _fail(_refusal(error), MISTAKE)
             raise
 
@@ -91,6 +103,6 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _refusal(error: OSError) -> str:
-    """What the operating system refused where nobody expected it: the machine's state, hardly ever our bug."""
+    """What the machine refused where nobody expected it."""
     name = "" if error.filename is None else f"{str(error.filename)[:200]}: "
     return " ".join(f"{name}{error.strerror or error}".split())

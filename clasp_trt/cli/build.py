@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -31,4 +32,4 @@ def command(
         bundle = compile_bundle(model, output, options, target=target, backend=backend, force=force, progress=progress)
     tell(bundle, as_json)
     if not as_json:
-        click.echo(f'next: clasp-trt run {output} --image photo.jpg --prompt "..."')
+        click.echo(f'next: clasp-trt run {shlex.quote(output)} --image photo.jpg --prompt "..."')

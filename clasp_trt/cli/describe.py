@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from clasp_trt.bundle import Bundle
+from clasp_trt.bundle import Bundle, Manifest
 from clasp_trt.bundle.codec import dumps
 from clasp_trt.cli.output import megabytes, print_json
 from clasp_trt.policy import Policy
@@ -24,15 +24,17 @@ def tell(bundle: Bundle, as_json: bool) -> None:
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:
-    """What ``inspect --json`` prints: the manifest, and the policy's provenance."""
+    """What ``inspect --json`` prints: the manifest, what follows from it, and the policy's provenance."""
     return {
         "path": str(bundle.root),
         "bytes": _size(bundle),
         "mean_visual_tokens": bundle.manifest.schedule.mean_tokens,
+        "text_context": bundle.manifest.text_context,
         "policy": {
             "calibrated": bundle.policy.calibrated,
             "provenance": dict(bundle.policy.provenance),
             "layers": list(bundle.policy.layers),
+            "unreached": list(_unreached(bundle.policy)),
         },
         "manifest": json.loads(dumps(bundle.manifest)),
     }
@@ -50,9 +52,11 @@ def summary(bundle: Bundle) -> str:
         f"vision     {vision.layers} layers, {vision.image_size} px, {vision.tokens} tokens",
         f"policy     reads vision layers {layers} ({calibration(policy)})",
         f"decoder    {decoder.layers} layers, width {decoder.width}, {decoder.heads} heads "
-        f"({decoder.kv_heads} KV), context {manifest.max_context}",
+        f"({decoder.kv_heads} KV), context {_context(manifest)}",
         f"pruning    {schedule.describe()}",
     ]
+    if unreached := _unreached(policy):
+        lines.insert(3, f"router     reaches no {', '.join(map(repr, unreached))}; name it with run --category")
     for segment in manifest.segments:
         lines.append(
             f"{segment.graph:<10} layers {segment.first_layer}-{segment.last_layer}, {segment.capacity} KV slots"
@@ -63,6 +67,18 @@ def summary(bundle: Bundle) -> str:
 def calibration(policy: Policy) -> str:
     """Where a policy's numbers come from; a prior's are not the paper's, and nobody may take them for it."""
     return _KINDS[str(policy.provenance["kind"])]
+
+
+def _context(manifest: Manifest) -> str:
+    whole, text = manifest.max_context, manifest.text_context
+    return str(whole) if text == whole else f"{whole} with an image, {text} for text alone"
+
+
+def _unreached(policy: Policy) -> tuple[str, ...]:
+    """The categories that no rule of the router leads to."""
+    from clasp_trt.runtime.router import unreached
+
+    return unreached([category.name for category in policy.categories])
 
 
 def _size(bundle: Bundle) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from dataclasses import dataclass
 from importlib import import_module, metadata
 
@@ -15,34 +16,46 @@ from clasp_trt.cli.output import json_option, print_json, print_table
 
 @dataclass(frozen=True)
 class _Task:
-    """Something to do, the distributions it needs, and how to get them; without needs, why it cannot be done."""
+    """Something to do, and the extra of clasp-trt that it takes; "" stands for clasp-trt without any."""
 
     name: str
-    needs: tuple[str, ...]
-    remedy: str
+    extra: str
+
+    @property
+    def remedy(self) -> str:
+        return f"pip install 'clasp-trt[{self.extra}]'" if self.extra else "pip install clasp-trt"
 
 
-_RUNTIME = ("onnxruntime", "numpy", "pillow", "tokenizers", "jinja2")
+@dataclass(frozen=True)
+class _Need:
+    """A distribution that an extra ("": every installation) requires, and the least version of it, "" for any."""
+
+    extra: str
+    name: str
+    least: str
+
+
 _TASKS = (
-    _Task("answer with bundles (run)", _RUNTIME, "pip install clasp-trt"),
-    _Task("complete portable bundles (build BUNDLE)", ("onnxruntime", "onnx-ir"), "pip install onnx-ir"),
-    _Task(
-        "compile checkpoints (build, export)",
-        ("onnxruntime", "torch", "transformers", "safetensors", "onnx", "onnx-ir", "onnxscript"),
-        "pip install 'clasp-trt[export]'",
-    ),
-    _Task("build TensorRT engines", (), "not in this version; use --backend onnxruntime"),
+    _Task("answer with bundles (run)", ""),
+    _Task("complete portable bundles (build BUNDLE)", "build"),
+    _Task("compile checkpoints (build, export)", "export"),
 )
+_NOT_YET = {"build TensorRT engines": "not in this version; use --backend onnxruntime"}
+_UNKNOWN = "cannot tell, since clasp-trt itself is not installed; pip install -e . in its source tree"
+
+# What our own metadata holds, such as: onnx-ir>=0.1.12; extra == "build"
+_REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:>=\s*([\d.]+))?[^;]*(?:;.*\bextra\s*==\s*[\"']([\w-]+)[\"'])?")
 
 
 @click.command("doctor", short_help="Tell what is installed here and what that allows.")
 @json_option
 def command(as_json: bool) -> None:
     """Tell what is installed here, what that allows, and how to get what is missing."""
-    found = {name: _version(name) for task in _TASKS for name in task.needs}
+    needs = _needs()
+    found = {need.name: _version(need.name) for need in needs or (_Need("", "onnxruntime", ""),)}
     opset, complaint = _opset_read()
     cores, memory = len(os.sched_getaffinity(0)), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    lacking = {task.name: _lacking(task, found, complaint) for task in _TASKS}
+    lacking = {task.name: _lacking(task, needs, found, complaint) for task in _TASKS} | _NOT_YET
     report = {
         "clasp-trt": clasp_trt.__version__,
         "python": platform.python_version(),
@@ -51,7 +64,7 @@ def command(as_json: bool) -> None:
         "memory_bytes": memory,
         "packages": found,
         "onnxruntime": {"loads": complaint is None, "reads_opset": opset, "complaint": complaint},
-        "can": {name: reason is None for name, reason in lacking.items()},
+        "can": {name: None if reason == _UNKNOWN else reason is None for name, reason in lacking.items()},
     }
     if as_json:
         print_json(report)
@@ -64,7 +77,8 @@ def command(as_json: bool) -> None:
     print_table([(*row, _note(opset, complaint) if row[0] == "onnxruntime" else "") for row in rows])
     click.echo()
     for name, reason in lacking.items():
-        click.echo(f"yes  {name}" if reason is None else f"no   {name}: {reason}")
+        answer = "yes" if reason is None else "?" if reason == _UNKNOWN else "no"
+        click.echo(f"{answer:<4} {name}{'' if reason is None else f': {reason}'}")
 
 
 def _opset_read() -> tuple[int | None, str | None]:
@@ -83,16 +97,44 @@ def _note(opset: int | None, complaint: str | None) -> str:
     return f"loads, reads opset {opset}" if complaint is None else f"does not load: {complaint}"
 
 
-def _lacking(task: _Task, found: dict[str, str | None], complaint: str | None) -> str | None:
+def _needs() -> tuple[_Need, ...]:
+    """The requirements that the installed clasp-trt states for the tasks; none if it is not installed."""
+    try:
+        stated = metadata.requires("clasp-trt") or []
+    except metadata.PackageNotFoundError:
+        return ()
+    matches = filter(None, map(_REQUIREMENT.match, stated))
+    needs = (_Need(match[3] or "", match[1], match[2] or "") for match in matches)
+    extras = {task.extra for task in _TASKS}
+    return tuple(need for need in needs if need.extra in extras)
+
+
+def _lacking(task: _Task, needs: tuple[_Need, ...], found: dict[str, str | None], complaint: str | None) -> str | None:
     """What stands in the way of ``task``, and the remedy; None if nothing does."""
-    if not task.needs:
-        return task.remedy
-    missing = [name for name in task.needs if found[name] is None]
-    if missing:
-        return f"{', '.join(missing)} missing; {task.remedy}"
+    if not needs:
+        return _UNKNOWN
+    faults = []
+    for need in needs:
+        version = found[need.name]
+        if need.extra not in ("", task.extra):
+            continue
+        if version is None:
+            faults.append(f"{need.name} missing")
+        elif _release(version) < _release(need.least):
+            faults.append(f"{need.name} {version} older than {need.least}")
+    if faults:
+        return f"{', '.join(faults)}; {task.remedy}"
     if complaint is not None:
         return "onnxruntime does not load; pip install --force-reinstall onnxruntime"
     return None
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers that a version begins with, without zeros at the end: (2, 9, 1) for 2.9.1+cpu, (1,) for 1.0."""
+    numbers = [int(number) for number in re.findall(r"\d+", re.split(r"[^\d.]", version)[0])]
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
 
 
 def _version(name: str) -> str | None:

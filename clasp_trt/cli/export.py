@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -26,4 +27,8 @@ def command(model: str, output: str, force: bool, options: Options, as_json: boo
         bundle = compile_bundle(model, output, options, target=None, force=force, progress=progress)
     tell(bundle, as_json)
     if not as_json:
-        click.echo(f"next, on the device: clasp-trt build {output} -o BUNDLE --target TARGET")
+        # without --backend most targets mean TensorRT, which this version cannot build
+        click.echo(
+            f"next, on the device: clasp-trt build {shlex.quote(output)} -o BUNDLE --target TARGET "
+            "--backend onnxruntime"
+        )

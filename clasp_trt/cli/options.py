@@ -44,20 +44,21 @@ _COMPILE = (
     click.option(
         "--prune-at",
         type=click.Choice(PRUNE_AT),
-        default="decoder",
-        show_default=True,
-        help="Where tokens are dropped: in the decoder, before it, or nowhere.",
+        default=None,  # here and below the compiler knows them: what was not given must not look as if it were
+        help="Where tokens are dropped: in the decoder, before it, or nowhere [default: decoder].",
     ),
     click.option(
         "--precision",
         type=click.Choice(PRECISIONS),
-        default="fp32",
-        show_default=True,
-        help="Type of weights and activations.",
+        default=None,
+        help="Type of weights and activations [default: fp32].",
     ),
     click.option("--policy", type=click.Path(), help="Policy file [default: an uncalibrated prior]."),
     click.option(
-        "--max-context", type=int, help="Longest sequence of prompt, visual tokens and answer [default: 2048]."
+        "--max-context",
+        type=int,
+        help="Longest sequence of prompt, visual tokens and answer; text alone gets less where tokens are pruned, "
+        "see `clasp-trt inspect` [default: 2048].",
     ),
 )
 
@@ -74,8 +75,8 @@ def compile_options(command: Callable[..., None]) -> Callable[..., None]:
         budget: int | None,
         schedule: tuple[int, ...] | None,
         prune_layers: tuple[int, ...] | None,
-        prune_at: str,
-        precision: str,
+        prune_at: str | None,
+        precision: str | None,
         policy: str | None,
         max_context: int | None,
         **others: object,

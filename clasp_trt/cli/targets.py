@@ -18,7 +18,15 @@ def command(as_json: bool) -> None:
     """List the devices that a bundle can be built for, and what is legal there; the first backend is the default."""
     if as_json:
         print_json(
-            [{**asdict(t), "backend": t.backend, "opset": t.opset, "builds_on": t.builds_on} for t in TARGETS.values()]
+            [
+                {
+                    **asdict(t),
+                    "backend": t.backend,
+                    "opset": {backend: t.opset(backend) for backend in t.backends},
+                    "builds_on": t.builds_on,
+                }
+                for t in TARGETS.values()
+            ]
         )
         return
     rows = [_HEAD]

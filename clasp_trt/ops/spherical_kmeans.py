@@ -3,7 +3,8 @@
 Everything happens on the Gram matrix ``G``: with ``S[t, k]`` the sum of ``G[t, i]`` over the members ``i`` of cluster
 ``k`` and ``C[k]`` the sum of ``S[t, k]`` over its members ``t``, the cosine of token ``t`` to the mean direction of
 cluster ``k`` is ``S[t, k] / sqrt(C[k])``. ``G`` counts in steps of ``1 / GRAM_STEPS``, so ``S`` and ``C`` are exact
-integers and the only rounding is that last division, in float32.
+integers, whatever the order of summation. Four roundings follow, the same in every implementation: ``C`` to float32,
+its square root, ``S`` to float32, and their quotient.
 """
 
 from __future__ import annotations

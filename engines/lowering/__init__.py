@@ -10,17 +10,17 @@ import onnx_ir as ir
 from clasp_trt.engines.lowering.tensor_scatter import lower_tensor_scatter
 
 
-def lower_file(path: Path, opset: int) -> bool:
+def lower_file(path: Path, opset: int) -> None:
     """Rewrites the ONNX file ``path`` in place for ``opset``; its weights stay in the files where they are.
 
     Needs: a graph at opset 24, and ``opset`` 23 or 24. Ensures: the file passes onnx.checker at ``opset`` and has the
-    same ports. Returns whether anything changed.
+    same ports; one at ``opset`` or below is not touched.
     """
     if opset not in (23, 24):
         raise ValueError(f"opset {opset} is not one that graphs can be lowered to, expected 23 or 24")
     model = ir.load(path)
     if model.graph.opset_imports[""] <= opset:
-        return False
+        return
     lower_tensor_scatter(model.graph)
     # every other operator in use is the same in 23, or has only gained types there that we do not use
     model.graph.opset_imports[""] = opset
@@ -30,4 +30,3 @@ def lower_file(path: Path, opset: int) -> bool:
     ir.save(model, staged)
     staged.replace(path)
     onnx.checker.check_model(str(path), full_check=True)
-    return True

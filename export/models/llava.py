@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 import onnx_ir as ir
 import torch
@@ -26,13 +27,9 @@ _RENAMES = (
     (re.compile(r"^(?:model\.)?language_model\.(?:model\.)?"), "decoder."),
 )
 _STATIC_ROTARY = ("default", "linear", "llama3", "yarn")
-_VICUNA_TEMPLATE = (
-    "{% for message in messages %}{% if message['role'] == 'system' %}{{ message['content'][0]['text'] }}{% else %}"
-    "{{ message['role'].upper() + ': ' }}"
-    "{% for content in message['content'] if content['type'] == 'image' %}{{ '<image>\n' }}{% endfor %}"
-    "{% for content in message['content'] if content['type'] == 'text' %}{{ content['text'] + ' ' }}{% endfor %}"
-    "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
-)
+_HEAD, _EMBEDDING = "decoder.lm_head.weight", "decoder.embed_tokens.weight"
+_TEMPLATES = ("processor_config.json", "chat_template.json", "chat_template.jinja", "tokenizer_config.json")
+"""Where a chat template may lie; the first that has one decides, as in transformers."""
 
 
 def family(checkpoint: Checkpoint) -> LlavaFamily:
@@ -85,20 +82,41 @@ class LlavaFamily:
         )
 
     def decoder_weights(self, dtype: str) -> Weights:
-        tied = self._text.tie_word_embeddings or self._config.tie_word_embeddings
-        drop = {"decoder.lm_head.weight"} if tied else set()
-        return Weights({name: t for name, t in self._tensors.items() if name not in drop}, "decoder.", dtype)
+        tensors = self._tensors
+        shared = tensors.get(_EMBEDDING, tensors.get(_HEAD)) if self._config.tie_word_embeddings else None
+        if shared is not None:  # if both are stored they stay two, whatever the flag says: as in transformers
+            tensors = {_HEAD: shared, _EMBEDDING: shared, **tensors}
+        return Weights(tensors, "decoder.", dtype)
 
     def chat_template(self) -> str:
-        root = self._checkpoint.root
-        if (root / "chat_template.jinja").is_file():
-            return (root / "chat_template.jinja").read_text(encoding="utf-8")
-        for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
-            if (root / name).is_file():
-                template = self._checkpoint.json(name).get("chat_template")
-                if isinstance(template, str):
+        for name in _TEMPLATES:
+            path = self._checkpoint.root / name
+            if path.is_file():
+                template = self._read_template(path)
+                if template is not None:
                     return template
-        return _VICUNA_TEMPLATE
+        raise CheckpointError(
+            f"{self._checkpoint.root} has no chat template (looked at {', '.join(_TEMPLATES)}); download the whole "
+            "repository of the model, or write the template that it was trained with into chat_template.jinja"
+        )
+
+    def _read_template(self, path: Path) -> str | None:
+        """The template of a file, or None if it has none. Of several named ones, the ``default``."""
+        if path.suffix == ".jinja":
+            try:
+                return path.read_text(encoding="utf-8")
+            except ValueError as error:
+                raise CheckpointError(f"{path} is not UTF-8 text ({error}); download the file again") from None
+        found = self._checkpoint.json(path.name).get("chat_template")
+        if isinstance(found, list):
+            named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
+            found = named.get("default", found)
+        if found is None or isinstance(found, str):
+            return found
+        raise CheckpointError(
+            f"chat_template of {path} is neither a template nor a list that names a 'default'; write the one to use "
+            f"into chat_template.jinja and remove the entry from {path.name}"
+        )
 
     @cached_property
     def _tensors(self) -> dict[str, StoredTensor]:
@@ -160,12 +178,15 @@ class LlavaFamily:
         )
 
     def _stop_tokens(self) -> tuple[int, ...]:
-        path = self._checkpoint.root / "generation_config.json"
-        stop = self._checkpoint.json(path.name).get("eos_token_id") if path.is_file() else None
-        stop = self._text.eos_token_id if stop is None else stop
+        """What ends an answer. There may be none: then, as in transformers, an answer ends at its greatest length."""
+        source = "generation_config.json"
+        there = (self._checkpoint.root / source).is_file()
+        stop = self._checkpoint.json(source).get("eos_token_id") if there else None
+        if stop is None:
+            source, stop = "config.json (text_config)", self._text.eos_token_id
         ids = stop if isinstance(stop, list) else [] if stop is None else [stop]
         if not all(type(id) is int for id in ids):
-            raise CheckpointError(f"eos_token_id {stop!r} of {path.name} is not supported; expected token ids")
+            raise CheckpointError(f"eos_token_id {stop!r} of {source} is not supported; expected token ids")
         return tuple(ids)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,8 +217,37 @@ def test_a_bundle_is_no_checkpoint(refused: Refused, bundle: Path, portable: Pat
     out = tmp_path / "out"
     assert "already built for cpu; give the portable bundle" in refused("build", bundle, "-o", out)
     assert "fixes pruning, precision, policy and context" in refused("build", portable, "-o", out, "--budget", "4")
+    for given in (["--precision", "fp32"], ["--prune-at", "decoder"]):  # what was asked for counts, default or not
+        assert "fixes pruning, precision, policy and context" in refused("build", portable, "-o", out, *given)
     assert "is a bundle already; give a checkpoint to export" in refused("export", portable, "-o", out)
     assert names(tmp_path) == []
+
+
+def test_portable_bundle_does_not_run(refused: Refused, portable: Path) -> None:
+    assert "clasp-trt build" in refused("run", portable, "--prompt", "hi")
+
+
+def test_weights_beyond_the_targets_memory(
+    refused: Refused, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clasp_trt import targets
+
+    nano = replace(targets.get("orin-nano-8"), memory_gb=1e-4)
+    monkeypatch.setattr(targets, "TARGETS", {nano.name: nano})
+    line = refused("build", checkpoint, "-o", tmp_path / "out", "--target", nano.name, "--backend", "onnxruntime")
+    assert line.startswith("the weights take ")
+    assert line.endswith("choose another target, a smaller checkpoint, or --precision fp16")
+    assert names(tmp_path) == []
+
+
+def test_checkpoint_whose_pictures_do_not_fit(refused: Refused, copied: Path, tmp_path: Path) -> None:
+    config = json.loads((copied / "preprocessor_config.json").read_text())
+    (copied / "preprocessor_config.json").write_text(json.dumps({**config, "size": 32, "crop_size": 32}))
+    line = refused("build", copied, "-o", tmp_path / "out", "--budget", "8")
+    assert line.startswith(
+        f"the preprocessor_config.json of {copied} cannot be used: it makes pictures of 32x32 pixels"
+    )
+    assert names(tmp_path) == ["copied"]
 
 
 def test_damage_to_a_portable_bundle_does_not_get_fresh_hashes(
@@ -313,6 +345,29 @@ def test_module_is_the_command(shell: dict[str, str], tmp_path: Path) -> None:
         assert done.returncode == code
         assert done.stderr.count("\n") == (code == 2)
         assert bool(done.stdout) == (code == 0)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EMFILE, errno.EIO])
+def test_what_the_machine_refuses_is_one_line(refused: Refused, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(_: object) -> None:
+        raise OSError(number, os.strerror(number), "some/file")
+
+    monkeypatch.setattr("clasp_trt.cli.targets.print_json", refuse)
+    assert refused("targets", "--json") == f"some/file: {os.strerror(number)}"
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(errno.ENOENT, "gone"), OSError(errno.EBADF, "closed"), OSError("?")]
+)
+def test_other_errors_of_the_system_are_our_bugs(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("clasp_trt.cli.targets.print_json", fail)
+    from clasp_trt.cli import main
+
+    with pytest.raises(OSError, match=re.escape(str(error))):
+        main.main(["targets", "--json"])
 
 
 def test_our_own_bug_shows_its_traceback(clasp: Clasp, monkeypatch: pytest.MonkeyPatch) -> None:

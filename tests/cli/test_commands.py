@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +22,8 @@ from clasp_trt.bundle import Bundle
 from clasp_trt.runtime.overlay import MEDOID, PIVOT
 from clasp_trt.targets import TARGETS
 from tests.cli.conftest import Clasp
-from tests.commands import GROUP, command_names
+from tests.commands import GROUP, check_line, command_names
+from tests.house import PYPROJECT
 
 # What a device lacks that only runs and completes bundles.
 EXPORT_ONLY = ("torch", "transformers", "safetensors", "huggingface_hub", "onnxscript")
@@ -67,6 +71,18 @@ def test_export_then_build_elsewhere(clasp: Clasp, checkpoint: Path, tmp_path: P
     assert Bundle.open(tmp_path / "out").manifest.target == "cpu"
 
 
+def test_next_step_can_be_pasted(clasp: Clasp, checkpoint: Path, tmp_path: Path) -> None:
+    made = tmp_path / "my $graphs"
+    hint = clasp("export", checkpoint, "-o", made, "--budget", "8").out.splitlines()[-1]
+    line = shlex.split(hint.removeprefix("next, on the device: clasp-trt "))
+    check_line(line)
+    words = {"BUNDLE": str(tmp_path / "it's"), "TARGET": "thor"}  # a target whose default cannot be built yet
+    done = clasp(*(words.get(word, word) for word in line))
+    assert done.code == 0, done.err
+    line = shlex.split(done.out.splitlines()[-1].removeprefix("next: clasp-trt "))
+    assert line[:2] == ["run", str(tmp_path / "it's")]
+
+
 def test_portable_bundle_is_completed_and_run_without_torch(
     portable: Path, photo: Path, shell: dict[str, str], tmp_path: Path
 ) -> None:
@@ -88,14 +104,38 @@ def test_inspect(clasp: Clasp, bundle: Path) -> None:
     plain = clasp("inspect", bundle).out
     assert "pruning    16 -> 7 after layer 0 -> 5 after layer 1 -> 4 after layer 2 (mean 8.0 visual tokens" in plain
     assert "(uncalibrated prior)" in plain
+    assert ", context 96 with an image, 84 for text alone\n" in plain  # of 16 visual tokens the last stage keeps 4
+    assert "router" not in plain
     assert clasp("inspect", bundle, "--verify").out == plain
     graphs = clasp("inspect", bundle, "--graphs").out
     assert "\nvision  (graphs/vision.onnx)\n  in  pixel_values: float32[batch, 3, 56, 56]\n" in graphs
     told = facts(clasp, "inspect", bundle)
     assert isinstance(told, dict)
     assert told["mean_visual_tokens"] == 8
+    assert told["text_context"] == 84
     assert told["policy"]["calibrated"] is False
+    assert told["policy"]["unreached"] == []
     assert told["manifest"] == json.loads((bundle / "clasp.json").read_text())
+
+
+def test_inspect_of_an_unpruned_bundle_has_one_context(clasp: Clasp, built: Callable[..., Bundle]) -> None:
+    assert ", context 96\n" in clasp("inspect", built(prune_at="none").root).out
+
+
+def test_inspect_names_categories_that_no_rule_reaches(
+    clasp: Clasp, built: Callable[..., Bundle], bundle: Path, tmp_path: Path
+) -> None:
+    policy = json.loads((bundle / "policy.json").read_text())
+    policy["categories"][0]["name"] = "defects"
+    (tmp_path / "mine.json").write_text(json.dumps(policy))
+    made = built(target=None, policy=str(tmp_path / "mine.json")).root
+    assert "\nrouter     reaches no 'defects'; name it with run --category\n" in clasp("inspect", made).out
+    told = facts(clasp, "inspect", made)
+    assert isinstance(told, dict)
+    assert told["policy"]["unreached"] == ["defects"]
+    route = clasp("route", "--prompt", "What animal is this?", "--policy", made / "policy.json").out
+    assert route.startswith("default (id 8)")
+    assert "the policy has no category 'object identification'" in route
 
 
 def test_run_answers_and_states_facts(clasp: Clasp, bundle: Path, photo: Path) -> None:
@@ -170,8 +210,23 @@ def test_targets(clasp: Clasp) -> None:
     told = facts(clasp, "targets")
     assert isinstance(told, list)
     assert {row["name"]: row["backend"] for row in told} == {name: t.backend for name, t in TARGETS.items()}
+    opset = {row["name"]: row["opset"] for row in told}
+    assert opset["orin-agx-64"] == {"tensorrt": 24, "onnxruntime": 23}
+    assert opset["cpu"] == {"onnxruntime": 24}
 
 
+@pytest.fixture
+def requirements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What an installation's metadata holds, which differs from the project file only in spelling."""
+    project = PYPROJECT["project"]
+    stated = list(project["dependencies"])
+    for extra, needs in project["optional-dependencies"].items():
+        stated += [f'{need}{" and" if ";" in need else ";"} extra == "{extra}"' for need in needs]
+    monkeypatch.setattr(metadata, "requires", lambda name: stated if name == "clasp-trt" else None)
+    return stated
+
+
+@pytest.mark.usefixtures("requirements")
 def test_doctor(clasp: Clasp) -> None:
     told = facts(clasp, "doctor")
     assert isinstance(told, dict)
@@ -180,29 +235,59 @@ def test_doctor(clasp: Clasp) -> None:
     assert told["onnxruntime"]["loads"] is True
     assert told["onnxruntime"]["reads_opset"] in (23, 24)
     assert told["can"]["answer with bundles (run)"] is True
+    assert told["can"]["build TensorRT engines"] is False
+    assert {"click", "numpy", "onnx", "onnx-ir", "torch"} <= told["packages"].keys()
+    assert not {"pytest", "mypy", "polygraphy"} & told["packages"].keys(), "of no job"
     done = clasp("doctor")
     assert (done.code, done.err) == (0, "")
     assert "loads, reads opset" in done.out
     assert "yes  answer with bundles (run)\n" in done.out
 
 
+def versions(monkeypatch: pytest.MonkeyPatch, **named: str | None) -> None:
+    """Distributions that seem to be of another version, or not to be there."""
+    real: Callable[[str], str] = metadata.version
+
+    def version(name: str) -> str:
+        key = name.replace("-", "_")
+        found = named[key] if key in named else real(name)
+        if found is None:
+            raise metadata.PackageNotFoundError(name)
+        return found
+
+    monkeypatch.setattr(metadata, "version", version)
+
+
+@pytest.mark.usefixtures("requirements")
 def test_doctor_finds_what_is_wrong(clasp: Clasp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    from importlib import metadata
-
-    version = metadata.version
-
-    def without_torch(name: str) -> str:
-        if name == "torch":
-            raise metadata.PackageNotFoundError(name)
-        return version(name)
-
-    monkeypatch.setattr(metadata, "version", without_torch)
+    versions(monkeypatch, torch=None)
     done = clasp("doctor")
     assert done.code == 0
     assert "does not load: import of onnxruntime halted" in done.out
     assert "no   answer with bundles (run): onnxruntime does not load; pip install" in done.out
     assert "no   compile checkpoints (build, export): torch missing; pip install 'clasp-trt[export]'\n" in done.out
+
+
+@pytest.mark.usefixtures("requirements")
+def test_doctor_and_compiler_ask_for_the_same(clasp: Clasp, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(monkeypatch, onnx=None, onnx_ir="0.1.9.dev1", torch="2.9.0+cpu", numpy="2")
+    out = clasp("doctor").out
+    remedy = "onnx missing, onnx-ir 0.1.9.dev1 older than 0.1.12; pip install 'clasp-trt[build]'\n"
+    assert f"no   complete portable bundles (build BUNDLE): {remedy}" in out
+    assert "torch 2.9.0+cpu older" not in out
+    assert "yes  answer with bundles (run)\n" in out
+
+
+def test_doctor_who_knows_no_requirements_says_so(clasp: Clasp, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> Sequence[str]:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", absent)
+    assert "?    answer with bundles (run): cannot tell, since clasp-trt itself is not installed" in clasp("doctor").out
+    told = facts(clasp, "doctor")
+    assert isinstance(told, dict)
+    assert told["can"]["answer with bundles (run)"] is None
 
 
 def terminal(line: list[str | Path], env: dict[str, str]) -> tuple[int, str, str]:

@@ -292,8 +292,6 @@ STRING_PLACES: list[Place] = [
     ("model", "model_type"),
     ("model", "name"),
     ("model", "image_token"),
-    ("backend",),
-    ("target",),
     ("versions", "clasp-trt"),
     ("graphs", 0, "name"),
     ("graphs", 0, "path"),
@@ -301,7 +299,13 @@ STRING_PLACES: list[Place] = [
     ("segments", 0, "graph"),
     ("files", "policy.json", "sha256"),
 ]
-CHOICE_PLACES: list[Place] = [("precision",), ("prune_at",), ("graphs", 0, "inputs", 0, "dtype")]
+CHOICE_PLACES: list[Place] = [
+    ("precision",),
+    ("prune_at",),
+    ("backend",),
+    ("target",),
+    ("graphs", 0, "inputs", 0, "dtype"),
+]
 INTEGER_PLACES: list[Place] = [
     *(("model", "vision", key) for key in VALID["model"]["vision"]),
     *(("model", "decoder", key) for key in VALID["model"]["decoder"]),
@@ -424,6 +428,9 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "segments[2]: layers 3..3, but layer 2": altered(("segments", 1, "last_layer"), 1),
     "segments: they cover 5 layers": altered(("segments", 2, "last_layer"), 4),
     "segments: they cover 3 layers": without(("segments", 2)),
+    "backend: 'onnxruntime', but target 'portable' takes portable": altered(("target",), "portable"),
+    "backend: 'portable', but target 'cpu' takes onnxruntime": altered(("backend",), "portable"),
+    "backend: 'tensorrt', but target 'cpu' takes onnxruntime": altered(("backend",), "tensorrt"),
     "segments: they cover 0 layers": altered(("segments",), []),
     "prunes after layer 0, but no segment ends there": altered(
         ("segments",), [{"graph": "segment_0", "first_layer": 0, "last_layer": 3, "capacity": 64}]

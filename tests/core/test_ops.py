@@ -42,7 +42,7 @@ def requests(draw: st.DrawFn) -> tuple[NDArray[np.float64], NDArray[np.float32],
     x = draw(hnp.arrays(np.float64, (batch, count, 3), elements=st.sampled_from(POISON)))
     phi = draw(hnp.arrays(np.float32, (batch, count), elements=st.sampled_from(POISON)))
     keep = draw(st.integers(1, count + 2))
-    counts = draw(st.lists(st.integers(0, min(keep, count)), min_size=batch, max_size=batch))
+    counts = draw(st.lists(st.integers(0, keep), min_size=batch, max_size=batch))
     return x, phi, counts, keep
 
 
@@ -59,7 +59,7 @@ def test_always_exactly_keep_distinct_ascending(
     assert (np.diff(kept, axis=1) > 0).all()
     assert kept.min() >= 0
     assert kept.max() < x.shape[1]
-    assert is_pivot.sum(axis=1).tolist() == counts
+    assert is_pivot.sum(axis=1).tolist() == [min(count, x.shape[1]) for count in counts]
     for row in range(len(x)):
         one = select(phi[row : row + 1], x[row : row + 1], counts[row : row + 1], keep)
         assert one[0].tolist() == [kept[row].tolist()], "images of a batch are independent"
@@ -93,7 +93,7 @@ def test_nan_saliency_is_minus_infinity_and_signed_zeros_are_equal() -> None:
     [
         ([-1], 2, "pivot_count"),
         ([3], 2, "pivot_count"),
-        ([4], 9, "pivot_count"),
+        ([10], 9, "pivot_count"),
         ([0], 0, "keep"),
         ([1, 1], 2, "shape"),
     ],
@@ -101,6 +101,15 @@ def test_nan_saliency_is_minus_infinity_and_signed_zeros_are_equal() -> None:
 def test_pivot_bounds_are_refused(counts: list[int], keep: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pivot_select([[1.0, 2.0, 3.0]], counts, keep)
+
+
+def test_more_pivots_than_tokens_are_all_of_them() -> None:
+    """``R >= N`` keeps everything, so ``K1`` of ``R`` may exceed ``N`` as well."""
+    phi, x = [[3.0, np.nan, 1.0, 2.0, 0.0]], np.eye(5)[None]
+    assert pivot_select(phi, [9], 10).tolist() == [[True] * 5]
+    kept, is_pivot = select(phi, x, [9], 10)
+    assert kept.tolist() == [[0, 1, 2, 3, 4]]
+    assert is_pivot.all()
 
 
 # --- completion ---------------------------------------------------------------------------------------------

@@ -30,8 +30,9 @@ def test_every_row_is_consistent(target: targets.Target) -> None:
     for figure in (target.memory_gb, target.bandwidth_gb_s, target.fp16_tflops):
         assert figure is None or figure > 0
     assert target.builds_on == ("device" if target.backend == "tensorrt" else "anywhere")
-    assert target.opset == 24
     for backend in target.backends:
+        old = (target.sm, backend) == ("8.7", "onnxruntime")  # JetPack 6 has ONNX Runtime 1.23
+        assert target.opset(backend) == (23 if old else 24)
         for precision in target.precisions:
             if (backend, precision) != ("onnxruntime", "bf16"):
                 targets.check(target, backend, precision)
@@ -51,6 +52,25 @@ def test_every_row_is_consistent(target: targets.Target) -> None:
 )
 def test_opset_of_a_tensorrt_release(version: str, opset: int) -> None:
     assert targets.max_opset(version) == opset
+
+
+@pytest.mark.parametrize(
+    ("version", "opset"), [("1.23.2", 23), ("1.24.0", 24), ("1.31.0.dev20260101", 24), ("2.0.0", 24)]
+)
+def test_opset_of_an_onnxruntime_release(version: str, opset: int) -> None:
+    assert targets.onnxruntime_opset(version) == opset
+
+
+def test_weights_beyond_a_devices_memory() -> None:
+    """A model of 7.06e9 weights on 8 GB: in fp16 still too much, but fp32 is told of it."""
+    nano, weights = targets.get("orin-nano-8"), 7_063_000_000
+    with pytest.raises(TargetError, match=r"^the weights take 28\.3 GB in fp32, more than the 8 GB of orin-nano-8 "):
+        targets.check_memory(nano, 4 * weights, "fp32")
+    with pytest.raises(TargetError, match=r"14\.1 GB in fp16, .*a smaller checkpoint$"):
+        targets.check_memory(nano, 2 * weights, "fp16")
+    targets.check_memory(nano, 8 * 2**30, "fp32")
+    targets.check_memory(targets.get("orin-agx-32"), 4 * weights, "fp32")
+    targets.check_memory(targets.get("cpu"), 1 << 60, "fp32")
 
 
 @pytest.mark.parametrize(("version", "line"), [("8.6.1", "too old"), ("ten", "10.13.3"), ("11", "10.13.3")])

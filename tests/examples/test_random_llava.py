@@ -136,6 +136,27 @@ def test_bad_shapes_and_destinations_are_refused(tmp_path: Path) -> None:
     assert "is not an empty folder" in result.output
 
 
+def test_an_interrupted_run_leaves_nothing_that_looks_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def interrupted(path: Path, *arguments: Any) -> None:
+        written.extend(path.parent.iterdir())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(random_llava, "_write_shard", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "new" / "model", TINY)
+    assert written, "interrupted among the files, not before them"
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_an_empty_folder_is_a_destination(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    assert not any(_load(make(tmp_path / "link", TINY))[1].values())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "model"]
+
+
 def test_command_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(
         main, [str(tmp_path / "out"), "--preset", "tiny", "--dtype", "float16", "--shards", "2"]

@@ -19,7 +19,9 @@ from transformers import LlavaForConditionalGeneration
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint, Weights
+from clasp_trt.export.exporter import GRAPHS, save
 from clasp_trt.export.family import family_of, supported
+from clasp_trt.export.graph import GraphBuilder
 from clasp_trt.export.models.llava import _rename
 from examples.random_llava import PRESETS, make
 
@@ -104,17 +106,15 @@ def test_the_type_on_disk_does_not_matter(tmp_path: Path, stored: str, dtype: st
 
 
 def test_tensors_that_are_no_floats_are_no_weights(folder: Path) -> None:
+    """Old files hold buffers such as ``position_ids``, which nobody asks for; a weight must be floats."""
     tensors = load_file(folder / "model.safetensors")
-    position_ids = {"vision_tower.vision_model.embeddings.position_ids": torch.arange(17)[None]}
-    save_file({**tensors, **position_ids}, folder / "model.safetensors")
-    assert not any("position_ids" in name for name in Checkpoint.open(folder).tensors(_rename))
-
-
-def test_a_tied_head_is_the_embedding_even_if_the_file_has_another(folder: Path) -> None:
-    _edit(folder / "config.json", lambda config: config["text_config"].update(tie_word_embeddings=True))
-    weights = family_of(Checkpoint.open(folder)).decoder_weights("float32")
-    assert "lm_head.weight" not in weights
-    assert "embed_tokens.weight" in weights
+    positions = "vision_tower.vision_model.embeddings.position_ids"
+    save_file({**tensors, positions: torch.arange(17)[None]}, folder / "model.safetensors")
+    family = family_of(Checkpoint.open(folder))
+    assert family.vision_graph((1, 3), "float32").graph.outputs
+    with pytest.raises(CheckpointError, match=r"position_ids has type I64; expected float weights") as error:
+        Weights(Checkpoint.open(folder).tensors(_rename), "tower.", "float32").tensor("embeddings.position_ids")
+    _line(error)
 
 
 # --- broken checkpoints -------------------------------------------------------------------------------------
@@ -292,14 +292,66 @@ def test_a_tokenizer_without_the_image_token(folder: Path, added: object) -> Non
         family_of(Checkpoint.open(folder))
 
 
-@pytest.mark.parametrize(("stop", "expected"), [(2, (2,)), ([2, 7], (2, 7)), ([], ()), (None, (2,))])
-def test_stop_tokens(folder: Path, stop: object, expected: tuple[int, ...]) -> None:
-    _edit(folder / "generation_config.json", lambda config: config.update(eos_token_id=stop))
-    assert family_of(Checkpoint.open(folder)).info.stop_token_ids == expected
+# --- weights that are no plain floats -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stop", ["</s>", [2, "</s>"], 2.5, True])
-def test_stop_tokens_that_are_no_ids(folder: Path, stop: object) -> None:
-    _edit(folder / "generation_config.json", lambda config: config.update(eos_token_id=stop))
-    with pytest.raises(CheckpointError, match=r"eos_token_id .* expected token ids"):
-        family_of(Checkpoint.open(folder))
+@pytest.mark.parametrize("part", ["", "text_config"])
+@pytest.mark.parametrize("method", ["bitsandbytes", "awq", "gptq", "fp8"])
+def test_a_quantised_checkpoint_is_refused_by_name(folder: Path, part: str, method: str) -> None:
+    settings = {"quantization_config": {"quant_method": method}}
+    _edit(folder / "config.json", lambda config: (config[part] if part else config).update(settings))
+    with pytest.raises(
+        CheckpointError, match=rf"is quantised .* method '{method}'\); expected float weights: give"
+    ) as error:
+        Checkpoint.open(folder)
+    _line(error)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "found"), [(torch.uint8, "U8"), (torch.int8, "I8"), (torch.float8_e4m3fn, "F8_E4M3"), (None, "qweight")]
+)
+def test_quantised_weights_that_no_configuration_tells_of(folder: Path, dtype: torch.dtype | None, found: str) -> None:
+    path, layer = folder / "model.safetensors", "language_model.model.layers.1.mlp.up_proj"
+    tensors = load_file(path)
+    weight = tensors.pop(f"{layer}.weight")
+    tensors |= {f"{layer}.weight": weight.to(dtype)} if dtype else {f"{layer}.qweight": weight.to(torch.int32)}
+    save_file(tensors, path)
+    weights = family_of(Checkpoint.open(folder)).decoder_weights("float32")
+    with pytest.raises(
+        CheckpointError, match=rf"layers\.1\.mlp\.up_proj.*{found}; expected float weights: give"
+    ) as error:
+        weights.linear("layers.1.mlp.up_proj", 48, 96)
+    _line(error)
+
+
+@pytest.mark.parametrize("stored", ["float32", "bfloat16"])
+def test_a_value_beyond_fp16_is_refused_by_name(tmp_path: Path, stored: str) -> None:
+    values = torch.tensor([1.0, -70000.0, torch.inf], dtype=getattr(torch, stored))
+    save_file({"w": values}, tmp_path / "model.safetensors")
+    tensors = Checkpoint(tmp_path).tensors(str)
+    with pytest.raises(
+        CheckpointError, match=r"the tensor w holds 70\d+, beyond the 65504 of float16; use .* bf16 or fp32"
+    ):
+        Weights(tensors, "", "float16").tensor("w").numpy()
+    for dtype in ("bfloat16", "float32"):
+        assert np.isinf(Weights(tensors, "", dtype).tensor("w").numpy().astype(np.float64)).tolist() == [
+            False,
+            False,
+            True,
+        ]
+
+
+def test_the_largest_fp16_value_is_not_beyond_it(tmp_path: Path) -> None:
+    save_file({"w": torch.tensor([65504.0, -65519.0])}, tmp_path / "model.safetensors")
+    found = Weights(Checkpoint(tmp_path).tensors(str), "", "float16").tensor("w").numpy()
+    assert found.tolist() == [65504.0, -65504.0]
+
+
+def test_a_value_beyond_fp16_is_one_line_through_the_export_s_writer(tmp_path: Path) -> None:
+    save_file({"w": torch.full((1024,), 1e6)}, tmp_path / "model.safetensors")
+    g = GraphBuilder("segment", "A test.")
+    weight = g.weight("w", Weights(Checkpoint(tmp_path).tensors(str), "", "float16").tensor("w"))
+    g.output(g.op("Identity", weight), "y", "float16", [1024], "the weight")
+    (tmp_path / GRAPHS).mkdir()
+    with pytest.raises(CheckpointError, match="the tensor w holds 1e"):
+        save(g.model(), tmp_path, lambda name, size: None)

@@ -27,10 +27,11 @@ from clasp_trt.export.exporter import (
     plan_segments,
 )
 from clasp_trt.export.family import Family, family_of
-from clasp_trt.export.graph import DTYPES, IR_VERSION, OPSET, PRECISIONS
+from clasp_trt.export.graph import DTYPES, IR_VERSION, PRECISIONS
 from clasp_trt.export.selection import MAX_TOKENS
 from clasp_trt.ops import DOMAIN
 from clasp_trt.schedule import Schedule
+from clasp_trt.targets import PORTABLE_OPSET
 
 LAYERS, CONTEXT = (1, 3), 64
 SCHEDULE = schedules.given(16, 4, (9, 5, 3))
@@ -93,7 +94,7 @@ def test_every_graph_passes_the_checks_of_onnx(made: Made) -> None:
         model = onnx.load(made.root / graph.path)
         assert model.ir_version == IR_VERSION
         domains = {entry.domain: entry.version for entry in model.opset_import}
-        assert domains == {"": OPSET, **({DOMAIN: 1} if graph.name.startswith("prune") else {})}
+        assert domains == {"": PORTABLE_OPSET, **({DOMAIN: 1} if graph.name.startswith("prune") else {})}
         inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
         unknown = [v.name for v in inferred.graph.value_info if not v.type.tensor_type.elem_type]
         assert not unknown, "every value has a type"
@@ -191,7 +192,7 @@ def test_assets(checkpoint: Path, made: Made) -> None:
     assert (made.root / "chat_template.jinja").read_text() == (checkpoint / "chat_template.jinja").read_text()
     tokens = json.loads((made.root / "special_tokens_map.json").read_text())
     assert tokens["bos_token"] == "<s>"
-    assert json.loads((made.root / "generation_config.json").read_text()) == {"eos_token_id": [2]}
+    assert (made.root / "generation_config.json").read_bytes() == (checkpoint / "generation_config.json").read_bytes()
 
 
 @pytest.fixture
@@ -215,6 +216,14 @@ def test_a_checkpoint_that_today_s_library_saved(folder: Path, tmp_path: Path) -
     (tmp_path / "out").mkdir()
     _export(folder, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "preprocessor_config.json").read_text()) == expected
+
+
+@pytest.mark.usefixtures("no_graphs")
+def test_a_checkpoint_without_a_generation_config(folder: Path, tmp_path: Path) -> None:
+    (folder / "generation_config.json").unlink()
+    (tmp_path / "out").mkdir()
+    _export(folder, tmp_path / "out")
+    assert not (tmp_path / "out" / "generation_config.json").exists()
 
 
 @pytest.mark.usefixtures("no_graphs")

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint, Weights
-from clasp_trt.export.graph import OPSET
 from clasp_trt.export.trace import on_meta, trace
+from clasp_trt.targets import PORTABLE_OPSET
 from tests.export.running import Runnable
 
 
@@ -83,7 +83,7 @@ def test_a_traced_graph_holds_lazy_weights_and_no_transposes_of_them(
     assert tuple(graph.initializers["square.weight"].shape or ()) == (5, 5)
     transposed = [node.inputs[0] for node in graph if node.op_type == "Transpose"]
     assert graph.initializers["linear.weight"] not in transposed
-    assert graph.opset_imports[""] == OPSET
+    assert graph.opset_imports[""] == PORTABLE_OPSET
     lines = str(graph.doc_string).splitlines()
     assert lines == [
         "A test.",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -43,10 +43,10 @@ LONG = (
     "Nobody had told my sister that the bridge was closed, so she sang until the ferry came. It began to rain; the "
     "boatman, who sold maps, said: keep left, count the towers, and never trust a clock in a station. We ate well."
 )
-PROMPTS = {
-    "long text after": f"{LONG} What is behind the cat?",
-    "long text before": f"{LONG} <image> What colour is it?",
-    "one word after": "Look at this picture: <image> how many",
+PROMPTS = {  # with the category that each is routed to; "count the towers" makes the first one doubtful
+    "long text after": (f"{LONG} What is behind the cat?", "default"),
+    "long text before": (f"{LONG} <image> What colour is it?", "attribute / breed identification"),
+    "one word after": ("Look at this picture: <image> how many", "counting"),
 }
 
 
@@ -61,16 +61,17 @@ class Built:
         return LlavaForConditionalGeneration.from_pretrained(self.folder, attn_implementation="eager", dtype=dtype)
 
 
-Builder = Callable[[str, str], Built]
+class Builder(Protocol):
+    def __call__(self, shape: str, pruning: str, *, spread: bool = True) -> Built: ...
 
 
 def spread_policy(vision_layers: int) -> Policy:
-    """A policy whose categories all differ in layers and split, so that a mixed-up category shows."""
+    """A policy whose categories all differ in their layers alone, so that a mixed-up one shows without pruning too."""
     layers = tuple(range(1, vision_layers + 1))
     rows = tuple(
         Category(
             name=name,
-            scores=tuple(round(0.1 * ((3 * number + 2 * layer) % 5), 1) for layer in layers),
+            scores=tuple((number + 1) * layer % 11 / 10 for layer in layers),
             ratio=template.ratio,
         )
         for number, (name, template) in enumerate(zip(CATEGORY_NAMES, _prior_rows(), strict=True))
@@ -86,21 +87,21 @@ def _prior_rows() -> tuple[Category, ...]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    """A pipeline for a shape and a way of pruning, built once."""
+    """A pipeline for a shape and a way of pruning, built once; ``spread`` gives it :func:`spread_policy`."""
     torch.set_num_threads(1)
-    done: dict[tuple[str, str], Built] = {}
+    done: dict[tuple[str, str, bool], Built] = {}
 
-    def get(shape: str, pruning: str) -> Built:
-        if (shape, pruning) not in done:
+    def get(shape: str, pruning: str, *, spread: bool = True) -> Built:
+        if (shape, pruning, spread) not in done:
             root = tmp_path_factory.mktemp("parity")
             folder = make(root / "checkpoint", SHAPES[shape])
             options = dict(PRUNINGS[pruning])
-            if pruning != "none":
+            if spread:
                 (root / "policy.json").write_text(spread_policy(SHAPES[shape].vision_layers).dumps())
                 options["policy"] = root / "policy.json"
             build(folder, root / "bundle", prune_at=pruning, max_context=1024, **options)
-            done[shape, pruning] = Built(load(root / "bundle", threads=1), folder)
-        return done[shape, pruning]
+            done[shape, pruning, spread] = Built(load(root / "bundle", threads=1), folder)
+        return done[shape, pruning, spread]
 
     return get
 
@@ -145,14 +146,31 @@ def assert_same(result: Result, reference: Reference) -> None:
     assert list(result.token_ids) == list(reference.tokens)
 
 
+def in_float64(pair: Built, prompt: str, category: str, reference: Reference) -> tuple[NDArray[np.float64], float]:
+    """The eager logits in float64, and how far from them others may be: 4 times the error of float32."""
+    exact = eager(pair.pipeline, pair.model(torch.float64), prompt, CATEGORY_NAMES.index(category))
+    assert list(exact.tokens) == list(reference.tokens), "choose another seed: float32 itself changes the answer"
+    truth = _stack(exact)
+    return truth, 4 * float(np.abs(_stack(reference) - truth).max())
+
+
 @pytest.mark.parametrize(
     "category", range(len(CATEGORY_NAMES)), ids=lambda number: CATEGORY_NAMES[number].replace(" / ", " or ")
 )
 @pytest.mark.parametrize("pruning", PRUNINGS)
 def test_every_category(built: Builder, pruning: str, category: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = built("grouped", pruning)
-    result, _ = compiled(pair.pipeline, PROMPTS["long text after"], CATEGORY_NAMES[category], monkeypatch)
-    assert_same(result, eager(pair.pipeline, pair.model(), PROMPTS["long text after"], category))
+    prompt, _ = PROMPTS["long text after"]
+    result, _ = compiled(pair.pipeline, prompt, CATEGORY_NAMES[category], monkeypatch)
+    assert_same(result, eager(pair.pipeline, pair.model(), prompt, category))
+
+
+@pytest.mark.parametrize("pruning", PRUNINGS)
+def test_categories_answer_differently(built: Builder, pruning: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the nine cases above would be one."""
+    pipeline, (prompt, _) = built("grouped", pruning).pipeline, PROMPTS["long text after"]
+    logits = [compiled(pipeline, prompt, name, monkeypatch)[1][0] for name in CATEGORY_NAMES]
+    assert len({step.tobytes() for step in logits}) == len(CATEGORY_NAMES)
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
@@ -162,36 +180,47 @@ def test_kept_tokens_logits_and_answer(
     built: Builder, shape: str, pruning: str, prompt: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Logits are held to the error that the eager model itself makes in float32 against float64."""
-    pair = built(shape, pruning)
-    result, logits = compiled(pair.pipeline, PROMPTS[prompt], None, monkeypatch)
-    category = pair.pipeline.route(PROMPTS[prompt]).category
-    assert result.route.category == category
-    reference = eager(pair.pipeline, pair.model(), PROMPTS[prompt], category)
+    pair, (text, category) = built(shape, pruning), PROMPTS[prompt]
+    result, logits = compiled(pair.pipeline, text, None, monkeypatch)
+    assert result.category == category
+    reference = eager(pair.pipeline, pair.model(), text, CATEGORY_NAMES.index(category))
     assert_same(result, reference)
     assert len(set(result.token_ids)) > 4, "a model that repeats itself proves little"
-    exact = eager(pair.pipeline, pair.model(torch.float64), PROMPTS[prompt], category)
-    assert list(exact.tokens) == list(reference.tokens), "choose another seed: float32 itself changes the answer"
-    truth = _stack(exact)
-    baseline = np.abs(_stack(reference) - truth).max()
-    assert np.abs(logits - truth).max() <= 4 * baseline
+    truth, tolerance = in_float64(pair, text, category, reference)
+    assert np.abs(logits - truth).max() <= tolerance
 
 
 @pytest.mark.parametrize("pruning", PRUNINGS)
 def test_prefill_in_chunks(built: Builder, pruning: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """However the last segment cuts a prompt, what it leaves in the caches and says is the same."""
-    pair, prompt = built("grouped", pruning), PROMPTS["long text before"]
-    whole, logits = compiled(pair.pipeline, prompt, None, monkeypatch)
+    pair, (prompt, category) = built("grouped", pruning), PROMPTS["long text before"]
+    reference = eager(pair.pipeline, pair.model(), prompt, CATEGORY_NAMES.index(category))
+    truth, tolerance = in_float64(pair, prompt, category, reference)
     for rows in (1, 7, 64):
         monkeypatch.setattr(decoder, "PREFILL_ROWS", rows)
-        result, chunked = compiled(pair.pipeline, prompt, None, monkeypatch)
-        assert result.token_ids == whole.token_ids
-        assert np.abs(chunked - logits).max() <= 1e-5 * np.abs(logits).max()
+        result, logits = compiled(pair.pipeline, prompt, None, monkeypatch)
+        assert_same(result, reference)
+        assert np.abs(logits - truth).max() <= tolerance
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_unpruned_is_the_stock_model(built: Builder, shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_stock(built(shape, "none", spread=False), monkeypatch)
+
+
+def test_a_distinct_head_under_a_tied_flag_is_the_stock_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stock model believes the tensors, not the flag."""
+    folder = make(tmp_path / "checkpoint", BASE)
+    config = json.loads((folder / "config.json").read_text())
+    for part in (config, config["text_config"]):
+        part["tie_word_embeddings"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+    build(folder, tmp_path / "bundle", prune_at="none", max_context=1024)
+    assert_stock(Built(load(tmp_path / "bundle", threads=1), folder), monkeypatch)
+
+
+def assert_stock(pair: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the photograph and the bare prompt on: processor, template and tokenizer are the checkpoint's own."""
-    pair = built(shape, "none")
     processor = AutoProcessor.from_pretrained(pair.folder)
     question = "What is the animal doing?"
     turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
@@ -223,7 +252,7 @@ def test_policy_is_data(built: Builder, tmp_path: Path) -> None:
     turned = replace(policy, categories=tuple(replace(row, scores=row.scores[::-1]) for row in policy.categories))
     (tmp_path / "policy.json").write_text(turned.dumps())
     other = load(pair.pipeline.bundle.root, policy=tmp_path / "policy.json", threads=1)
-    prompt = PROMPTS["long text after"]
+    prompt, _ = PROMPTS["long text after"]
     result = other.generate(PHOTO, prompt, max_new_tokens=NEW_TOKENS)
     assert_same(result, eager(other, pair.model(), prompt, result.route.category))
     before = pair.pipeline.generate(PHOTO, prompt, max_new_tokens=NEW_TOKENS)

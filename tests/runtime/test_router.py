@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from clasp_trt.errors import PolicyError
 from clasp_trt.policy import CATEGORY_NAMES, DEFAULT_CATEGORY
-from clasp_trt.runtime.router import MAX_CHARACTERS, Route, Router, RuleRouter
+from clasp_trt.runtime.router import MAX_CHARACTERS, Route, Router, RuleRouter, unreached
 from clasp_trt.runtime.router_rules import RULES
 
 PROMPTS = json.loads((Path(__file__).parent / "prompts.json").read_text("utf-8"))
@@ -119,6 +119,23 @@ def test_a_users_taxonomy() -> None:
     assert router.route("How many dogs?").category == 1
     assert router.route("What does the sign say?").category == 3  # no "text / symbol recognition" here: Default
     assert RuleRouter(("default",), 0.5).route("How many dogs?").category == 0
+
+
+def test_a_category_that_the_policy_lacks_is_default_for_a_stated_reason() -> None:
+    router = RuleRouter(("defects", "spatial relations", "default"), 0.5)
+    route = router.route("How many dogs are there?")
+    assert route.name == "default"
+    assert route.confidence > 0.9, "nothing that the policy knows competes"
+    assert route.why == ("the policy has no category 'counting'", "counting: how many")
+    weak = router.route("How many dogs are on the left?")  # a hint of one that it knows is some doubt
+    assert weak.name == "default"
+    assert 0.5 < weak.confidence < route.confidence
+    assert RuleRouter(("default",), 0.5).route("How many dogs?").confidence == 1
+
+
+def test_categories_that_no_rule_reaches() -> None:
+    assert unreached(CATEGORY_NAMES) == ()
+    assert unreached(("defects", "counting", "labels", "default")) == ("defects", "labels")
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
