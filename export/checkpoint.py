@@ -33,10 +33,11 @@ class StoredTensor:
 
 
 class Checkpoint:
-    """A folder in Hugging Face format with safetensors weights."""
+    """A folder in Hugging Face format with safetensors weights; ``name`` is the model's, for people to read."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, name: str | None = None) -> None:
         self.root = root
+        self.name = name or root.resolve().name
 
     @classmethod
     def open(cls, model: str | Path) -> Checkpoint:
@@ -45,14 +46,14 @@ class Checkpoint:
         With ``HF_HUB_OFFLINE`` set, the hub's cache on this machine is all there is. Raises :class:`CheckpointError`
         if it is neither, if its weights are not safetensors, or if they are quantised.
         """
-        root = Path(model)
+        root, name = Path(model), None
         if not os.path.isdir(root):  # unlike Path.is_dir, no error for names that no file system takes
-            root = _download(str(model), root)
+            root, name = _download(str(model), root), str(model).rpartition("/")[2]
         if not (root / "config.json").is_file():
             raise CheckpointError(
                 f"{model} is not a checkpoint: it has no config.json; give a Hugging Face model folder or hub id"
             )
-        checkpoint = cls(root)
+        checkpoint = cls(root, name)
         checkpoint.refuse_quantised()
         checkpoint.shards  # noqa: B018  refuses wrong weight formats now, not after minutes of work
         return checkpoint

@@ -32,6 +32,8 @@ class OrtBackend:
         options.intra_op_num_threads = self._threads
         # each session has its own threads; those of an idle one must not spin while the next one computes
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        # small blocks to share out, so that no thread waits long for another; 5 % of a prefill on two cores
+        options.add_session_config_entry("session.dynamic_block_base", "4")
         # weights go outside the arena, which otherwise keeps the peak of loading for ever
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         try:

@@ -140,7 +140,7 @@ class LlavaFamily:
         image, patch = _pixels("image_size", vision.image_size), _pixels("patch_size", vision.patch_size)
         return ModelInfo(
             model_type="llava",
-            name=self._checkpoint.root.resolve().name,
+            name=self._checkpoint.name,
             vision=VisionDims(
                 layers=vision.num_hidden_layers,
                 width=vision.hidden_size,

@@ -194,6 +194,13 @@ def test_no_weights_at_all(folder: Path) -> None:
         Checkpoint.open(folder)
 
 
+def test_a_model_from_the_hub_keeps_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache keeps it in a folder named after a commit."""
+    monkeypatch.setattr("clasp_trt.export.checkpoint._download", lambda model, root: folder)
+    assert Checkpoint.open("llava-hf/llava-1.5-7b-hf").name == "llava-1.5-7b-hf"
+    assert Checkpoint.open(folder).name == folder.name
+
+
 def test_a_missing_shard_is_named(sharded: Path) -> None:
     (sharded / "model-00002-of-00003.safetensors").unlink()
     with pytest.raises(CheckpointError, match="lacks the shard model-00002-of-00003"):
