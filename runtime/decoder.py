@@ -10,7 +10,9 @@ import numpy as np
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import PromptError
+from clasp_trt.methods import METHODS, Method, Raters
 from clasp_trt.runtime.backend import Backend, Runner, Tensor
+from clasp_trt.runtime.host_prune import HostPrune
 from clasp_trt.runtime.result import Kept
 from clasp_trt.runtime.timing import Timer
 
@@ -42,6 +44,7 @@ class Decoder:
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
         manifest = bundle.manifest
         self._backend, self._stages, self._segments = backend, manifest.schedule.stages, manifest.segments
+        self._vision = manifest.model.vision
         self._embed = _load(bundle, backend, "embed")
         self._gram = _load(bundle, backend, "gram") if self._stages else None
         self._prunes = [_load(bundle, backend, f"prune_{number}") for number in range(len(self._stages))]
@@ -60,15 +63,19 @@ class Decoder:
         ]
         self._cached: Sequence | None = None
 
-    def room(self, prompt: Prompt) -> int:
+    def room(self, prompt: Prompt, method: Method = METHODS["clasp"]) -> int:
         """How many tokens :meth:`step` can append to ``prompt``. Raises :class:`PromptError` if it fills a cache."""
         length, visual = len(prompt.input_ids), len(prompt.visual_index)
-        room = min(
-            segment.capacity - rows for segment, rows in zip(self._segments, self._rows(length, visual), strict=True)
-        )
+        rows = self._rows(length, visual, method)
+        room = min(segment.capacity - count for segment, count in zip(self._segments, rows, strict=True))
         if room < 1:
+            keeps = (
+                f", {visual} of them for visual tokens that method {method.name} never drops,"
+                if (method.keeps_all and visual)
+                else ""
+            )
             raise PromptError(
-                f"the prompt takes {length} positions and leaves no room for an answer; "
+                f"the prompt takes {length} positions{keeps} and leaves no room for an answer; "
                 f"shorten it by {1 - room} tokens, or build with a larger --max-context"
             )
         return room
@@ -80,13 +87,15 @@ class Decoder:
         cls_saliency: Tensor | None,
         pivot_counts: tuple[int, ...],
         timer: Timer,
+        method: Method = METHODS["clasp"],
     ) -> tuple[Sequence, Tensor, tuple[Kept, ...]]:
         """Runs the whole prompt; returns the sequence, the logits of its last row, and what each stage kept.
 
         ``visual`` is ``[1, tokens, width]`` or None without an image; ``cls_saliency`` ``[1, tokens]`` serves pruning
-        before the decoder. Raises :class:`PromptError` if the prompt does not fit.
+        before the decoder and methods that ask for it. A method that is not compiled chooses on the host. Raises
+        :class:`PromptError` if the prompt does not fit.
         """
-        self.room(prompt)
+        self.room(prompt, method)
         self._cached = None
         upload = self._backend.upload
         state: dict[str, Tensor] = {
@@ -99,11 +108,15 @@ class Decoder:
         if visual is not None and self._gram is not None:
             with timer.step("gram"):
                 state["gram"] = self._gram({"visual": visual}, {})["gram"]
+        if visual is not None and method.raters is not None:
+            with timer.step("raters"):
+                state["reference_index"] = self._rating(method.raters, prompt, state["hidden"])
+        prunes = self._prunes if method.compiled else self._host_prunes(method, cls_saliency)
         sequence, kept = Sequence(len(prompt.input_ids)), list[Kept]()
         if visual is not None and -1 in self._stage_after:
             state["saliency"] = cls_saliency
-            kept.append(self._prune(-1, state, pivot_counts, kept, timer))
-        rows = self._rows(len(prompt.input_ids), len(prompt.visual_index))
+            kept.append(self._prune(-1, prunes, state, pivot_counts, kept, timer))
+        rows = self._rows(len(prompt.input_ids), len(prompt.visual_index), method)
         logits = None
         for number, (segment, count) in enumerate(zip(self._segments, rows, strict=True)):
             with timer.step(segment.graph):
@@ -113,7 +126,7 @@ class Decoder:
             state["hidden"] = outputs.get("hidden_out")
             if visual is not None and segment.last_layer in self._stage_after:
                 state["saliency"] = outputs["saliency"]
-                kept.append(self._prune(segment.last_layer, state, pivot_counts, kept, timer))
+                kept.append(self._prune(segment.last_layer, prunes, state, pivot_counts, kept, timer))
         self._cached = sequence
         return sequence, logits, tuple(kept)
 
@@ -140,13 +153,29 @@ class Decoder:
         sequence.length += 1
         return logits
 
-    def _rows(self, length: int, visual: int) -> list[int]:
-        """Rows of the prompt that reach each segment."""
+    def _rows(self, length: int, visual: int, method: Method) -> list[int]:
+        """Rows of the prompt that reach each segment, ``visual`` of which are visual tokens at first."""
         rows = []
         for segment in self._segments:
-            kept = [stage.keep for stage in self._stages if stage.after_layer < segment.first_layer]
-            rows.append(length - (visual - min(kept) if kept and visual else 0))
+            left = visual
+            for stage in self._stages:
+                if stage.after_layer < segment.first_layer:
+                    left = method.count(left, stage.keep)
+            rows.append(length - visual + left)
         return rows
+
+    def _rating(self, raters: Raters, prompt: Prompt, hidden: Tensor) -> Tensor:
+        """The reference rows that ``raters`` picks by the embedded prompt."""
+        rows = self._backend.download(hidden)[0].astype(np.float32)
+        rate = raters(rows[prompt.reference_index], rows[prompt.visual_index])
+        return self._backend.upload(prompt.reference_index[rate])
+
+    def _host_prunes(self, method: Method, cls_saliency: Tensor | None) -> list[Runner]:
+        seen = None if cls_saliency is None else self._backend.download(cls_saliency)
+        return [
+            HostPrune(method, self._backend, number, stage.keep, self._vision, seen)
+            for number, stage in enumerate(self._stages)
+        ]
 
     def _embed_rows(self, ids: np.ndarray, visual: Tensor | None, index: Tensor) -> Tensor:
         inputs = {
@@ -188,6 +217,7 @@ class Decoder:
     def _prune(
         self,
         after_layer: int,
+        prunes: list[Runner],
         state: dict[str, Tensor],
         pivot_counts: tuple[int, ...],
         before: list[Kept],
@@ -199,9 +229,10 @@ class Decoder:
         with timer.step(f"prune_{number}"):
             inputs = {name: state[name] for name in names}
             inputs["pivot_count"] = self._backend.upload(np.array([pivot_counts[number]]))
-            outputs = self._prunes[number](inputs, {})
-            indices = self._backend.download(outputs["kept"])[0]
-            is_pivot = self._backend.download(outputs["is_pivot"])[0]
+            outputs = prunes[number](inputs, {})
+            # copies: what a backend gives to the host may live no longer than its tensor
+            indices = self._backend.download(outputs["kept"])[0].copy()
+            is_pivot = self._backend.download(outputs["is_pivot"])[0].copy()
         state.update({name: outputs[f"{name}_out"] for name in names if f"{name}_out" in outputs})
         return Kept(after_layer, before[-1].indices[indices] if before else indices, is_pivot)
 

@@ -26,28 +26,33 @@ _MARGIN, _GAP, _LINE = 20, 16, 24
 _TITLE_SIZE, _TEXT_SIZE = 20, 16
 _INK, _GREY, _PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
 _FADE, _TINT = 0.7, 0.18
-_LEGEND = ((PIVOT, "pivot: attended to most"), (MEDOID, "medoid: stands for tokens that pivots leave out"))
+_OURS = ("clasp", "clasp-fixed")  # whose tokens that are no pivots are medoids
+_REST = {True: ("medoid", "stands for tokens that pivots leave out"), False: ("other", "kept for another reason")}
 
 
-def overlay(view: Image.Image, result: Result, schedule: Schedule) -> Image.Image:
+def overlay(view: Image.Image, result: Result, schedule: Schedule, method: str = "clasp") -> Image.Image:
     """Draws what every stage kept over ``view``, the square that the model saw, in the raster order of its tokens.
 
-    ``schedule`` is the bundle's; its tokens form a square grid. Returns an RGB image: a title, a panel of the whole
-    view, a panel for each stage with its caption, and a legend if anything was pruned.
+    ``schedule`` is the bundle's; its tokens form a square grid. ``method`` names what chose the tokens. Returns an RGB
+    image: a title, a panel of the whole view, a panel for each stage with its caption, and a legend if anything was
+    pruned.
     """
+    rest, reason = _REST[method in _OURS]
     grid = round(schedule.tokens**0.5)
     cell = max(_MIN_CELL, round(_PANEL / grid))
     side = grid * cell
     bright = view.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
     panels = [(bright, "what the model sees", f"{schedule.tokens} visual tokens")]
-    panels += [(_panel(bright, kept, grid), *_caption(kept, schedule.tokens)) for kept in result.kept]
+    panels += [(draw_kept(bright, kept, grid), *_caption(kept, schedule.tokens, rest)) for kept in result.kept]
     top = _MARGIN + 2 * _LINE + _GAP
     width = 2 * _MARGIN + len(panels) * (side + _GAP) - _GAP
     height = top + side + 2 * _LINE + _GAP + (_LINE + _GAP if result.kept else 0)
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     text, title = ImageFont.load_default(_TEXT_SIZE), ImageFont.load_default(_TITLE_SIZE)
-    draw.text((_MARGIN, _MARGIN), result.category, _INK, title)
+    draw.text(
+        (_MARGIN, _MARGIN), result.category if method == "clasp" else f"{result.category}, by {method}", _INK, title
+    )
     draw.text((_MARGIN, _MARGIN + _LINE + 4), _budget(result, schedule), _GREY, text)
     for number, (panel, head, detail) in enumerate(panels):
         left = _MARGIN + number * (side + _GAP)
@@ -55,7 +60,25 @@ def overlay(view: Image.Image, result: Result, schedule: Schedule) -> Image.Imag
         draw.text((left, top + side + 6), head, _INK, text)
         draw.text((left, top + side + 4 + _LINE), detail, _GREY, text)
     if result.kept:
-        _draw_legend(draw, text, top + side + 2 * _LINE + _GAP)
+        legend = ((PIVOT, "pivot: attended to most"), (MEDOID, f"{rest}: {reason}"))
+        _draw_legend(draw, text, top + side + 2 * _LINE + _GAP, legend)
+    return sheet
+
+
+def draw_kept(bright: Image.Image, kept: Kept, grid: int) -> Image.Image:
+    """One stage's picture: dropped tokens faded, kept ones tinted and framed in the colour of their kind.
+
+    ``bright`` is the view as RGB, its side a whole number of pixels for each of ``grid`` by ``grid`` tokens.
+    """
+    cell = bright.width // grid
+    frame = round(cell / 10)
+    sheet = Image.blend(bright.convert("L").convert("RGB"), Image.new("RGB", bright.size, _PAPER), _FADE)
+    draw = ImageDraw.Draw(sheet)
+    for box, is_pivot in _cells(kept, grid, cell):
+        colour = PIVOT if is_pivot else MEDOID
+        sheet.paste(Image.blend(bright.crop(box), Image.new("RGB", (cell, cell), colour), _TINT), box)
+        left, top, right, bottom = box
+        draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=frame)
     return sheet
 
 
@@ -77,8 +100,12 @@ def save_overlay(path: str | os.PathLike[str], image: Image.Image, result: Resul
 
     Raises :class:`OutputError` if that fails.
     """
+    save_picture(path, overlay(pipeline.view(image), result, pipeline.bundle.manifest.schedule))
+
+
+def save_picture(path: str | os.PathLike[str], sheet: Image.Image) -> None:
+    """Writes ``sheet`` to ``path``, whole or not at all. Raises :class:`OutputError` if that fails."""
     check_destination(path)
-    sheet = overlay(pipeline.view(image), result, pipeline.bundle.manifest.schedule)
     target = Path(path)
     draft = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
     try:
@@ -99,28 +126,14 @@ def _budget(result: Result, schedule: Schedule) -> str:
     return f"{schedule.mean_tokens:.4g} of {schedule.tokens} visual tokens, averaged over {schedule.layers} layers"
 
 
-def _caption(kept: Kept, tokens: int) -> tuple[str, str]:
+def _caption(kept: Kept, tokens: int, rest: str) -> tuple[str, str]:
     pivots, count = int(kept.is_pivot.sum()), len(kept.indices)
     where = "before the decoder" if kept.after_layer < 0 else f"after layer {kept.after_layer}"
-    return where, f"{count} of {tokens}: {_count(pivots, 'pivot')}, {_count(count - pivots, 'medoid')}"
+    return where, f"{count} of {tokens}: {_count(pivots, 'pivot')}, {_count(count - pivots, rest)}"
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _panel(bright: Image.Image, kept: Kept, grid: int) -> Image.Image:
-    """The view with dropped tokens faded and kept ones tinted and framed in the colour of their kind."""
-    cell = bright.width // grid
-    frame = round(cell / 10)
-    panel = Image.blend(bright.convert("L").convert("RGB"), Image.new("RGB", bright.size, _PAPER), _FADE)
-    draw = ImageDraw.Draw(panel)
-    for box, is_pivot in _cells(kept, grid, cell):
-        colour = PIVOT if is_pivot else MEDOID
-        panel.paste(Image.blend(bright.crop(box), Image.new("RGB", (cell, cell), colour), _TINT), box)
-        left, top, right, bottom = box
-        draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=frame)
-    return panel
 
 
 def _cells(kept: Kept, grid: int, cell: int) -> Iterator[tuple[tuple[int, int, int, int], bool]]:
@@ -130,9 +143,14 @@ def _cells(kept: Kept, grid: int, cell: int) -> Iterator[tuple[tuple[int, int, i
         yield (left, top, left + cell, top + cell), is_pivot
 
 
-def _draw_legend(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, top: int) -> None:
+def _draw_legend(
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    top: int,
+    legend: tuple[tuple[tuple[int, int, int], str], ...],
+) -> None:
     left = float(_MARGIN)
-    for colour, words in _LEGEND:
+    for colour, words in legend:
         draw.rectangle((left, top + 2, left + 15, top + 17), fill=colour)
         draw.text((left + 24, top), words, _INK, font)
         left += 24 + draw.textlength(words, font) + 2 * _GAP

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -12,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.errors import BackendError, BundleError, PolicyError, PromptError
+from clasp_trt.errors import BackendError, BundleError, ImageError, MethodError, PolicyError, PromptError
+from clasp_trt.methods import METHODS, Method, get
 from clasp_trt.policy import Policy
-from clasp_trt.runtime.backend import Backend, Tensor
+from clasp_trt.runtime.backend import Backend, Runner, Tensor
 from clasp_trt.runtime.chat import ChatTemplate
 from clasp_trt.runtime.decoder import Decoder, Prompt
 from clasp_trt.runtime.image import load_image
@@ -36,15 +39,18 @@ def load(
     bundle: str | PathLike[str],
     *,
     policy: str | PathLike[str] | None = None,
+    method: str | None = None,
     threads: int | None = None,
     verify: bool = False,
 ) -> Pipeline:
     """Opens a bundle for inference on the CPU with ONNX Runtime.
 
-    ``policy`` is a policy file that takes the place of the bundle's own; ``threads`` bounds the compute threads
-    (default: the usable cores); ``verify`` also checks every file's hash. Raises a
+    ``policy`` is a policy file that takes the place of the bundle's own; ``method`` names another pruning method of
+    :data:`clasp_trt.methods.METHODS`; ``threads`` bounds the compute threads (default: the usable cores); ``verify``
+    also checks every file's hash. Raises a
     :class:`clasp_trt.errors.ClaspError` for a malformed bundle or a backend that refuses it.
     """
+    chosen = None if method is None else get(method)
     opened = Bundle.open(bundle, verify=verify)
     if opened.manifest.backend != BACKEND:
         raise BackendError(
@@ -55,7 +61,20 @@ def load(
         from clasp_trt.runtime.ort import OrtBackend  # the one module that needs the backend's library
     except ImportError as error:
         raise BackendError(f"onnxruntime cannot be imported ({error}); pip install onnxruntime") from error
-    return Pipeline(opened, OrtBackend(threads), policy=None if policy is None else Policy.load(policy))
+    return Pipeline(opened, OrtBackend(threads), policy=None if policy is None else Policy.load(policy), method=chosen)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """An image as the vision graph saw it, for any number of requests: :meth:`Pipeline.encode` makes it.
+
+    ``features`` ``[1, layers, tokens, width]`` are those of every exported layer, not fused yet, and ``cls_saliency``
+    is ``[1, tokens]``: tensors of the backend, which no request changes. ``vision`` is the graph that gave them.
+    """
+
+    features: Tensor
+    cls_saliency: Tensor
+    vision: Runner
 
 
 class Answer(Iterator[str]):
@@ -84,18 +103,25 @@ class Answer(Iterator[str]):
 
 
 class Pipeline:
-    """A loaded bundle. It answers one request at a time; use one pipeline for each thread."""
+    """A loaded bundle, which answers by its :attr:`policy` and with its :attr:`method`.
+
+    It answers one request at a time; use one pipeline for each thread.
+    """
 
     def __init__(
-        self, bundle: Bundle, backend: Backend, *, policy: Policy | None = None, router: Router | None = None
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        *,
+        policy: Policy | None = None,
+        method: Method | None = None,
+        router: Router | None = None,
     ) -> None:
-        self.bundle, self.policy = bundle, policy or bundle.policy
-        self._columns = _columns(self.policy.layers, bundle.policy.layers)
+        self.bundle = bundle
+        self._given_router = router
+        self._adopt(policy or bundle.policy, method or METHODS["clasp"])
         self._backend = backend
         self._model = bundle.manifest.model
-        names = tuple(category.name for category in self.policy.categories)
-        self._router = router or RuleRouter(names, self.policy.threshold)
-        self._names = names
         self._tokenizer = Tokenizer.from_file(bundle.path("tokenizer.json"))
         template = bundle.path("chat_template.jinja").read_text(encoding="utf-8")
         self._chat = ChatTemplate(template, self._model.image_token, _read_object(bundle, "special_tokens_map.json"))
@@ -104,21 +130,39 @@ class Pipeline:
         self._projector = backend.load(bundle.path(bundle.graph("projector").path), bundle.graph("projector"))
         self._decoder = Decoder(bundle, backend)
 
+    def variant(self, *, policy: Policy | None = None, method: Method | None = None) -> Pipeline:
+        """This pipeline with another policy or pruning method; what is None stays as it is.
+
+        Both share loaded graphs and caches, so a variant costs nothing, and only one of them can answer at a time.
+        Raises :class:`clasp_trt.errors.PolicyError` or :class:`~clasp_trt.errors.MethodError` for one that the bundle
+        cannot follow.
+        """
+        other = copy.copy(self)
+        other._adopt(policy or self.policy, method or self.method)
+        return other
+
+    def encode(self, image: ImageSource) -> Encoded:
+        """Runs the vision graph on ``image``: requests that are given the result need not run it again.
+
+        The result serves this pipeline and its variants. Raises :class:`clasp_trt.errors.ImageError`.
+        """
+        return self._encode(image, Timer())
+
     def generate(
         self,
-        image: ImageSource | None,
+        image: ImageSource | Encoded | None,
         prompt: str,
         *,
         max_new_tokens: int = 256,
         sampling: Sampling | None = None,
         category: str | None = None,
     ) -> Result:
-        """Answers ``prompt`` about ``image`` (None: about text alone). See :meth:`stream`."""
+        """Answers ``prompt`` about ``image``, which may be encoded (None: about text alone). See :meth:`stream`."""
         return self.stream(image, prompt, max_new_tokens=max_new_tokens, sampling=sampling, category=category).result
 
     def stream(
         self,
-        image: ImageSource | None,
+        image: ImageSource | Encoded | None,
         prompt: str,
         *,
         max_new_tokens: int = 256,
@@ -128,7 +172,8 @@ class Pipeline:
         """Like :meth:`generate`, but the answer comes in pieces as it is made.
 
         ``sampling`` defaults to greedy decoding, ``category`` overrides the router. Nothing is computed before the
-        first piece is asked for. Raises :class:`clasp_trt.errors.ImageError` or :class:`~clasp_trt.errors.PromptError`.
+        first piece is asked for. The timings of an encoded image leave out what :meth:`encode` did. Raises
+        :class:`clasp_trt.errors.ImageError` or :class:`~clasp_trt.errors.PromptError`.
         """
         if type(max_new_tokens) is not int or max_new_tokens < 1:
             raise PromptError(f"max_new_tokens is {max_new_tokens!r}, expected a whole number of at least 1")
@@ -142,22 +187,35 @@ class Pipeline:
         """The part of an image that the model sees, at the size at which it sees it."""
         return self._preprocess.view(image)
 
+    def _adopt(self, policy: Policy, method: Method) -> None:
+        """Takes on a policy and a method, with all that follows from them."""
+        names = tuple(category.name for category in policy.categories)
+        columns = _columns(policy.layers, self.bundle.policy.layers)
+        _check_method(method, self.bundle)
+        self.policy, self.method = policy, method
+        self._names, self._columns = names, columns
+        self._router = self._given_router or RuleRouter(names, policy.threshold)
+
     def _answer(
-        self, image: ImageSource | None, prompt: str, max_new_tokens: int, sampling: Sampling, category: str | None
+        self,
+        image: ImageSource | Encoded | None,
+        prompt: str,
+        max_new_tokens: int,
+        sampling: Sampling,
+        category: str | None,
     ) -> Generator[str, None, Result]:
         timer = Timer()
         with timer.step("route"):
             route = self._router.route(prompt) if category is None else self._forced(category)
         with timer.step("tokenize"):
             tokens = self._tokenize(prompt, with_image=image is not None)
-            room = self._decoder.room(tokens)
+            room = self._decoder.room(tokens, self.method)
         visual = saliency = None
         if image is not None:
-            with timer.step("preprocess"):
-                pixels = self._preprocess([load_image(image)])
-            visual, saliency = self._see(pixels, route.category, timer)
+            encoded = image if isinstance(image, Encoded) else self._encode(image, timer)
+            visual, saliency = self._project(encoded, route.category, timer), encoded.cls_saliency
         counts = self.policy.pivot_counts(route.category, self.bundle.manifest.schedule.keeps)
-        sequence, logits, kept = self._decoder.prefill(tokens, visual, saliency, counts, timer)
+        sequence, logits, kept = self._decoder.prefill(tokens, visual, saliency, counts, timer, self.method)
         sampler, decoder = Sampler(sampling), self._tokenizer.stream()
         token = sampler.next(self._scores(logits))
         timer.milliseconds["ttft"] = timer.elapsed_ms()
@@ -221,19 +279,45 @@ class Pipeline:
             )
         return Prompt(ids, np.arange(start, start + count), np.arange(start + count, len(ids)))
 
-    def _see(self, pixels: NDArray[np.float32], category: int, timer: Timer) -> tuple[Tensor, Tensor]:
-        """Visual tokens ``[1, tokens, width]`` fused for ``category``, and the [CLS] saliency ``[1, tokens]``."""
+    def _encode(self, image: ImageSource, timer: Timer) -> Encoded:
+        with timer.step("preprocess"):
+            pixels = self._preprocess([load_image(image)])
         with timer.step("vision"):
             seen = self._vision({"pixel_values": self._backend.upload(pixels)}, {})
+        return Encoded(seen["features"], seen["cls_saliency"], self._vision)
+
+    def _project(self, image: Encoded, category: int, timer: Timer) -> Tensor:
+        """Visual tokens ``[1, tokens, width]``, fused for ``category`` if the method fuses."""
+        if image.vision is not self._vision:
+            raise ImageError("the image was encoded by another loaded bundle; encode it with this pipeline")
         with timer.step("project"):
-            alpha = np.zeros((1, len(self.bundle.policy.layers)), dtype=np.float32)
-            alpha[0, self._columns] = self.policy.alpha(category)
-            projected = self._projector({"features": seen["features"], "alpha": self._backend.upload(alpha)}, {})
-        return projected["visual"], seen["cls_saliency"]
+            layers = self.bundle.policy.layers
+            alpha = np.zeros((1, len(layers)), dtype=np.float32)
+            if self.method.fused:
+                alpha[0, self._columns] = self.policy.alpha(category)
+            else:
+                alpha[0, layers.index(self._model.vision.feature_layer)] = 1
+            projected = self._projector({"features": image.features, "alpha": self._backend.upload(alpha)}, {})
+        return projected["visual"]
 
     def _scores(self, logits: Tensor) -> NDArray[Any]:
         scores: NDArray[Any] = self._backend.download(logits).reshape(-1)
         return scores
+
+
+def _check_method(method: Method, bundle: Bundle) -> None:
+    stages, layer = bundle.manifest.schedule.stages, bundle.manifest.model.vision.feature_layer
+    if not stages and method.name not in ("none", "clasp"):
+        raise MethodError(
+            f"method {method.name} prunes, but the bundle has no stages; build it with --prune-at decoder or encoder"
+        )
+    if method.raters is not None and any(stage.after_layer < 0 for stage in stages):
+        raise MethodError(f"method {method.name} rates by the prompt's attention; build with --prune-at decoder")
+    if not method.fused and layer not in bundle.policy.layers:
+        raise MethodError(
+            f"method {method.name} reads vision layer {layer}, which the bundle does not hold "
+            f"(it has {_numbers(bundle.policy.layers)}); build it with a policy that names layer {layer}"
+        )
 
 
 def _columns(wanted: Sequence[int], exported: Sequence[int]) -> list[int]:

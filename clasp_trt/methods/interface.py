@@ -1,0 +1,89 @@
+"""What a pruning method may look at, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Selection = tuple[NDArray[np.int64], NDArray[np.bool_]]
+"""``(kept, is_pivot)``: int64 ``[keep]``, ascending indices into the stage's tokens, and bool ``[keep]``, true for
+those kept for the attention that they receive and false for those kept for any other reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One stage as a method sees it, with the ``tokens`` visual tokens that earlier stages left.
+
+    - ``saliency``, float32 ``[tokens]``: attention that each token receives from the reference rows, or from [CLS] for
+      a stage before the decoder;
+    - ``gram``, float32 ``[tokens, tokens]``: cosine similarities as :func:`clasp_trt.ops.token_gram` makes them;
+    - ``cls_saliency``, float32 ``[tokens]``: attention of the vision tower's [CLS] token;
+    - ``places``, int64 ``[tokens]``, ascending: where the tokens were among those of the whole image, in raster order;
+    - ``grid``: rows and columns of the patch grid of the whole image;
+    - ``keep``: how many to keep; ``pivot_count``: how many of them CLASP keeps as pivots; ``stage``: from 0.
+    """
+
+    saliency: NDArray[np.float32]
+    gram: NDArray[np.float32]
+    cls_saliency: NDArray[np.float32]
+    places: NDArray[np.int64]
+    grid: tuple[int, int]
+    keep: int
+    pivot_count: int
+    stage: int
+
+    @property
+    def tokens(self) -> int:
+        return len(self.places)
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """False for a token whose row was zero or not finite; such a token is the last choice."""
+        valid: NDArray[np.bool_] = np.diagonal(self.gram) != 0
+        return valid
+
+
+Raters = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.bool_]]
+"""Picks the text rows that rate, bool ``[rows]``, from embedded text ``[rows, width]`` and visual tokens ``[tokens,
+width]``; at least one does."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A pruning method.
+
+    ``select`` keeps exactly ``min(view.keep, view.tokens)`` tokens, or all with ``keeps_all``; it is a function of its
+    view alone. ``summary`` is one line for a person. The rest says what surrounds the selection:
+
+    - ``fused``: visual tokens mix vision layers as the policy says; otherwise they are those of the one layer that the
+      checkpoint reads by itself;
+    - ``compiled``: the bundle's own prune graphs compute the same selection, so ``select`` is not called;
+    - ``raters``: which text rows make the saliency; None for all the text after the image.
+    """
+
+    name: str
+    summary: str
+    select: Callable[[View], Selection]
+    fused: bool = False
+    compiled: bool = False
+    keeps_all: bool = False
+    raters: Raters | None = None
+
+    def count(self, tokens: int, keep: int) -> int:
+        """How many of ``tokens`` visual tokens a stage of ``keep`` leaves."""
+        return tokens if self.keeps_all else min(tokens, keep)
+
+
+def ranked(score: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Indices, best first: valid ones, then the highest score, then the lowest index. NaN counts as minus infinity."""
+    known = np.where(np.isnan(score), -np.inf, score)
+    return np.lexsort((np.arange(len(score)), -known, ~valid)).astype(np.int64)
+
+
+def selection(kept: NDArray[np.int64], *, pivots: NDArray[np.int64] | None = None) -> Selection:
+    """``kept`` in ascending order, with those marked that are among ``pivots``."""
+    ordered = np.sort(kept).astype(np.int64)
+    return ordered, np.isin(ordered, [] if pivots is None else pivots)

@@ -1,0 +1,33 @@
+"""VisionZip: keep what the vision tower attends to, and an even sample of the rest.
+
+After S. Yang et al., "VisionZip: Longer is Better but Not Necessary in Vision Language Models", CVPR 2025,
+arXiv:2412.04467: dominant tokens are those to which [CLS] attends most; contextual tokens are sampled evenly from the
+rest, which is merged into them by the similarity of keys. Of 64 tokens 54 are dominant and 10 contextual, and so in
+proportion for 128 and 192.
+
+Simplified: nothing is merged, because what a stage keeps are indices of tokens as they are; a contextual token stands
+for itself. The paper prunes once, before the decoder; here every stage repeats it on what is left, by the same
+[CLS] saliency, which is also why the question does not matter.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clasp_trt.methods.interface import Method, Selection, View, ranked, selection
+
+
+def select(view: View) -> Selection:
+    """Dominant tokens, which are the pivots, and ``floor(5/32 keep)`` contextual ones at equal steps of the rest."""
+    contextual = view.keep * 5 // 32
+    dominant = ranked(view.cls_saliency, view.valid)[: view.keep - contextual]
+    free = np.ones(view.tokens, dtype=np.bool_)
+    free[dominant] = False
+    rest = np.flatnonzero(free & view.valid)
+    step = max(1, len(rest) // max(1, contextual))
+    sample = rest[::step][:contextual]
+    spare = np.flatnonzero(free & ~view.valid)[: contextual - len(sample)]
+    return selection(np.concatenate([dominant, sample, spare]), pivots=dominant)
+
+
+VISIONZIP = Method("visionzip", "keep what [CLS] attends to and an even sample of the rest", select)
