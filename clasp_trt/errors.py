@@ -48,5 +48,13 @@ class PromptError(ClaspError):
     """A prompt that the model cannot take."""
 
 
+class DataError(ClaspError):
+    """A file of questions that cannot be used, or results that do not belong to them."""
+
+
 class BackendError(ClaspError):
     """A backend that is missing or too old, or that refused a graph."""
+
+
+class MethodError(ClaspError):
+    """An unknown pruning method, or one that the bundle cannot follow."""

@@ -1,0 +1,166 @@
+"""``clasp-trt eval``: how often a bundle answers right, per category and pruning method."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import click
+
+from clasp_trt.cli.describe import calibration
+from clasp_trt.cli.output import json_option, print_json, print_table, progress_bar
+from clasp_trt.cli.signals import stop_if_asked
+
+if TYPE_CHECKING:
+    from clasp_trt.bundle import Bundle
+    from clasp_trt.evaluation import Interval, MethodReport, Questions, Report, Share
+    from clasp_trt.policy import Policy
+
+ALL = "all"
+
+
+@click.command("eval", short_help="Measure accuracy per category and method.")
+@click.argument("bundle", type=click.Path())
+@click.option(
+    "--data", required=True, type=click.Path(), help="Questions: JSON lines of image, prompt, answer, category."
+)
+@click.option(
+    "--method", "names", multiple=True, help="Pruning method; may repeat; `all` for every one [default: clasp]."
+)
+@click.option("--policy", type=click.Path(), help="Policy file [default: the bundle's own].")
+@click.option("--route", is_flag=True, help="Answer under the router's category, also where a row has one.")
+@click.option("--limit", type=click.IntRange(min=1), help="Ask the first N questions alone.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="Compute threads [default: the usable cores].")
+@click.option(
+    "--output", type=click.Path(), help="Keep the answers in this file; a run that was stopped goes on there."
+)
+@json_option
+def command(
+    bundle: str,
+    data: str,
+    names: tuple[str, ...],
+    policy: str | None,
+    route: bool,
+    limit: int | None,
+    max_new_tokens: int,
+    threads: int | None,
+    output: str | None,
+    as_json: bool,
+) -> None:
+    """Ask BUNDLE every question of a file and count the right answers, with other pruning methods beside CLASP.
+
+    An answer is right if it is the expected one after case, punctuation and articles are taken away.
+    """
+    from clasp_trt.bundle import Bundle
+    from clasp_trt.evaluation import Questions, check_categories, evaluate, results
+    from clasp_trt.policy import Policy
+    from clasp_trt.runtime.pipeline import load
+
+    # all that can be refused at once comes before the weights are read
+    opened = Bundle.open(bundle)
+    methods = _methods(names, opened)
+    chosen = opened.policy if policy is None else Policy.load(policy)
+    questions = Questions.read(data, limit=limit)
+    check_categories(questions, chosen)
+    wanted = results.header(opened, chosen, questions, methods, max_new_tokens=max_new_tokens, route=route)
+    with nullcontext() if output is None else results.opened(output, wanted, questions) as store:
+        pipeline = load(bundle, policy=policy, threads=threads)
+        stop_if_asked()
+        with progress_bar() as progress:
+            report = evaluate(
+                pipeline, questions, methods,
+                max_new_tokens=max_new_tokens, route=route, store=store, progress=progress,
+            )  # fmt: skip
+    if as_json:
+        print_json({**_header_json(opened, chosen, questions, max_new_tokens, route), **report.to_json()})
+    else:
+        for line in _header(opened, chosen, questions, report, max_new_tokens, route):
+            click.echo(line)
+        click.echo()
+        print_table(_table(report))
+        click.echo()
+        click.echo(_legend(report))
+
+
+def _methods(names: tuple[str, ...], bundle: Bundle) -> tuple[str, ...]:
+    """The methods asked for, each once, in the order in which they were named. Without stages, nothing else than
+    ``none`` and ``clasp`` (layer fusion alone) makes a difference."""
+    from clasp_trt.methods import METHODS, get
+
+    every = [name for name in METHODS if bundle.manifest.schedule.stages or name in ("none", "clasp")]
+    wanted = [each for name in names or ("clasp",) for each in (every if name == ALL else [get(name).name])]
+    return tuple(dict.fromkeys(wanted))
+
+
+def _header(
+    bundle: Bundle, policy: Policy, questions: Questions, report: Report, max_new_tokens: int, route: bool
+) -> list[str]:
+    manifest = bundle.manifest
+    asked = "the router's" if route else "the row's, or else the router's"
+    lines = [
+        f"bundle    {manifest.model.name}, {manifest.precision}: {manifest.schedule.describe()}",
+        f"policy    {calibration(policy)}; category: {asked}",
+        f"data      {questions.name}: {report.questions} questions about {report.pictures} pictures",
+        f"answers   greedy, at most {max_new_tokens} tokens",
+    ]
+    if report.routing is not None:
+        lines.append(
+            f"router    {100 * report.routing.value:.1f} % of {report.routing.total} rows get their own category"
+        )
+    return lines
+
+
+def _header_json(
+    bundle: Bundle, policy: Policy, questions: Questions, max_new_tokens: int, route: bool
+) -> dict[str, object]:
+    return {
+        "bundle": str(bundle.root),
+        "schedule": bundle.manifest.schedule.to_json(),
+        "policy": {"calibrated": policy.calibrated, "provenance": dict(policy.provenance)},
+        "data": {"path": questions.name, "sha256": questions.sha256},
+        "max_new_tokens": max_new_tokens,
+        "route": route,
+    }
+
+
+def _table(report: Report) -> list[tuple[str, ...]]:
+    methods = report.methods
+    categories = methods[0].categories
+    rows = [("", *(method.name for method in methods))]
+    rows += [
+        (f"{name} ({share.total})", *(_percent(method.categories[name]) for method in methods))
+        for name, share in categories.items()
+    ]
+    rows.append((f"all ({report.questions})", *(_percent(method.overall) for method in methods)))
+    if methods[0].against_none is not None:
+        rows.append(("of unpruned", *map(_retention, methods)))
+    rows.append(("visual tokens", *(f"{method.mean_visual_tokens:5.1f}" for method in methods)))
+    rows.append(("TTFT, ms", *(f"{method.ttft_ms:5.1f}" for method in methods)))
+    return rows
+
+
+def _percent(share: Share) -> str:
+    return f"{100 * share.value:5.1f} {_ends(share.interval)}"
+
+
+def _retention(method: MethodReport) -> str:
+    compared = method.against_none
+    if compared is None or compared.ratio is None:
+        return "    -"
+    ends = "" if compared.ratio_interval is None else _ends(compared.ratio_interval)
+    return f"{100 * compared.ratio:5.1f} {ends}"
+
+
+def _ends(interval: Interval) -> str:
+    """An interval of shares in whole per cent: more would not fit ten methods side by side."""
+    return f"({100 * interval.low:.0f}-{100 * interval.high:.0f})"
+
+
+def _legend(report: Report) -> str:
+    paired = report.methods[0].against_none is not None
+    return (
+        "Right answers in %, with Wilson's 95 % interval (questions taken as independent)\n"
+        + ("of unpruned: in % of none, paired by question, 95 % bootstrap over pictures\n" if paired else "")
+        + "visual tokens: mean over decoder layers; TTFT: median, from the decoded picture on"
+    )
