@@ -124,17 +124,24 @@ class Options:
 
     ``precision`` is one of :data:`clasp_trt.bundle.PRECISIONS` (default: fp32), ``policy`` a policy file (default: an
     uncalibrated prior), ``max_context`` the longest sequence of prompt, visual tokens and answer (default: 2048, or
-    what the checkpoint knows if that is less).
+    what the checkpoint knows if that is less). ``vision_layers`` are the layers that the prior is made over, as hidden
+    states, for a calibration to choose from (default: three depths, or one without pruning); the layer that the
+    checkpoint reads by itself is always among them.
     """
 
     pruning: Pruning = Pruning()
     precision: str | None = None
     policy: str | os.PathLike[str] | None = None
     max_context: int | None = None
+    vision_layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.floats not in PRECISIONS:
             raise TargetError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
+        if self.policy is not None and self.vision_layers is not None:
+            raise PolicyError(
+                "--policy and --vision-layers exclude each other: a policy names the layers that it reads"
+            )
 
     @property
     def floats(self) -> str:
@@ -163,6 +170,7 @@ def build(
     precision: str | None = None,
     policy: str | os.PathLike[str] | None = None,
     max_context: int | None = None,
+    vision_layers: Sequence[int] | None = None,
     force: bool = False,
     progress: Progress = _silent,
 ) -> Bundle:
@@ -173,7 +181,8 @@ def build(
     """
     stages = None if schedule is None else tuple(schedule)
     layers = None if prune_layers is None else tuple(prune_layers)
-    options = Options(Pruning(prune_at, budget, stages, layers), precision, policy, max_context)
+    read = None if vision_layers is None else tuple(vision_layers)
+    options = Options(Pruning(prune_at, budget, stages, layers), precision, policy, max_context, read)
     return compile_bundle(model, output, options, target=target, backend=backend, force=force, progress=progress)
 
 
@@ -233,7 +242,7 @@ def _export(
         targets.check_memory(engine.device, _weights(checkpoint) * FLOAT_BYTES[options.floats], options.floats)
     vision, decoder, pruning = family.info.vision, family.info.decoder, options.pruning
     schedule = pruning.schedule(vision.tokens, decoder.layers)
-    policy = _prior(family, pruning) if policy is None else _fitting(policy, family, options)
+    policy = _prior(family, options) if policy is None else _fitting(policy, family, options)
     context = min(DEFAULT_CONTEXT, family.max_positions) if options.max_context is None else options.max_context
     exported = export(
         checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
@@ -331,11 +340,19 @@ def _needing(work: str, remedy: str) -> Iterator[None]:
         raise BackendError(f"{work} needs {error.name or error}, which cannot be imported here; {remedy}") from error
 
 
-def _prior(family: Family, pruning: Pruning) -> Policy:
-    """The baseline reads what the checkpoint was trained to read; pruning may also look at shallower layers."""
+def _prior(family: Family, options: Options) -> Policy:
+    """The baseline reads what the checkpoint was trained to read; pruning may also look at shallower layers, and
+    anything at layers that were asked for."""
     vision = family.info.vision
     layers = {vision.feature_layer}
-    if pruning.place != "none":
+    if options.vision_layers is not None:
+        for layer in options.vision_layers:
+            if not 0 <= layer <= vision.layers:
+                raise PolicyError(
+                    f"--vision-layers: there is no layer {layer}; the tower of this checkpoint has 0 to {vision.layers}"
+                )
+        layers |= set(options.vision_layers)
+    elif options.pruning.place != "none":
         layers |= {layer for layer in (vision.layers // 8, vision.layers // 2) if 0 < layer < vision.feature_layer}
     return prior(sorted(layers), vision.feature_layer)
 

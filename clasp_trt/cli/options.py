@@ -55,6 +55,11 @@ _COMPILE = (
     ),
     click.option("--policy", type=click.Path(), help="Policy file [default: an uncalibrated prior]."),
     click.option(
+        "--vision-layers",
+        type=IntegerList(),
+        help="Vision layers that calibrate may choose from, instead of --policy [default: three depths].",
+    ),
+    click.option(
         "--max-context",
         type=int,
         help="Longest sequence of prompt, visual tokens and answer; text alone gets less where tokens are pruned, "
@@ -79,12 +84,13 @@ def compile_options(command: Callable[..., None]) -> Callable[..., None]:
         precision: str | None,
         policy: str | None,
         max_context: int | None,
+        vision_layers: tuple[int, ...] | None,
         **others: object,
     ) -> None:
         from clasp_trt.compiler import Options, Pruning
 
         pruning = Pruning(prune_at, budget, schedule, prune_layers)
-        command(options=Options(pruning, precision, policy, max_context), **others)
+        command(options=Options(pruning, precision, policy, max_context, vision_layers), **others)
 
     decorated: Callable[..., None] = gather
     for option in reversed((*_OUTPUT, *_COMPILE)):
