@@ -1,4 +1,4 @@
-# make demo   install what compiling and answering need into .venv, then show the main job at work
+# make demo   install what compiling and answering need into .venv, then build a small model and ask it something
 # make test   install the development tools too, then check everything that CI checks
 # Both may be repeated: a step whose inputs did not change is not done again.
 
@@ -16,7 +16,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
-	$(BIN)/python examples/demo.py
+	$(BIN)/clasp-trt demo
 
 test: lint
 	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS)

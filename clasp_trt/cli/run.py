@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clasp_trt.cli.kept import kept_json, kept_line
 from clasp_trt.cli.options import prompt_option
 from clasp_trt.cli.output import json_option, print_json
 from clasp_trt.cli.signals import stop_if_asked
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--top-p", type=float, default=1.0, show_default=True)
 @click.option("--seed", type=int, help="Seed of the sampling [default: a fresh one].")
 @click.option("--category", help="Take this category instead of the router's.")
+@click.option("--policy", type=click.Path(), help="Policy file [default: the bundle's own].")
 @click.option("--threads", type=click.IntRange(min=1), help="Compute threads [default: the usable cores].")
 @click.option("--show", type=click.Path(), help="Also write a picture of the kept tokens to this file.")
 @json_option
@@ -36,6 +38,7 @@ def command(
     top_p: float,
     seed: int | None,
     category: str | None,
+    policy: str | None,
     threads: int | None,
     show: str | None,
     as_json: bool,
@@ -54,7 +57,7 @@ def command(
     if show is not None:
         check_destination(show)
     picture = None if image is None else load_image(image)
-    pipeline = load(bundle, threads=threads)
+    pipeline = load(bundle, policy=policy, threads=threads)
     stop_if_asked()
     answer = pipeline.stream(picture, prompt, max_new_tokens=max_new_tokens, sampling=sampling, category=category)
     result = answer.result if as_json else _print_answer(answer)
@@ -80,11 +83,8 @@ def _print_answer(answer: Answer) -> Result:
 
 
 def _facts(result: Result) -> str:
-    kept = f"{result.visual_tokens} visual tokens"
-    if result.kept:
-        kept += " -> " + " -> ".join(str(len(stage.indices)) for stage in result.kept)
     return (
-        f"[{result.category}] {kept} | TTFT {result.timings_ms['ttft']:.0f} ms | "
+        f"{kept_line(result)} | TTFT {result.timings_ms['ttft']:.0f} ms | "
         f"{len(result.token_ids)} tokens, {result.tokens_per_second:.1f} tokens/s"
     )
 
@@ -101,8 +101,5 @@ def _as_json(result: Result) -> dict[str, object]:
         "tokens_per_second": result.tokens_per_second,
         "timings_ms": result.timings_ms,
         "tpot_ms": list(result.tpot_ms),
-        "kept": [
-            {"after_layer": s.after_layer, "indices": s.indices.tolist(), "is_pivot": s.is_pivot.tolist()}
-            for s in result.kept
-        ],
+        "kept": kept_json(result),
     }

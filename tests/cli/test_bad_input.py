@@ -48,7 +48,10 @@ def names(folder: Path) -> list[str]:
     ("line", "expected"),
     [
         ("biuld M -o out", "no command 'biuld'; did you mean 'build'? see clasp-trt --help"),
-        ("dance", "choose one of build, export, run, inspect, route, targets, doctor; see clasp-trt --help"),
+        (
+            "dance",
+            "choose one of build, export, run, show, eval, calibrate, inspect, route, targets, demo, doctor; see",
+        ),
         ("build M -o out --budgte 3", "'--budgte'. Did you mean '--budget'? see clasp-trt build --help"),
         ("--versoin", "'--versoin'. Did you mean '--version'? see clasp-trt --help"),
         ("build", "missing argument 'MODEL'; see clasp-trt build --help"),

@@ -1,0 +1,74 @@
+"""``clasp-trt show``: a picture of the visual tokens that a prompt keeps."""
+
+from __future__ import annotations
+
+import click
+
+from clasp_trt.cli.kept import kept_json, kept_line
+from clasp_trt.cli.options import prompt_option
+from clasp_trt.cli.output import json_option, print_json
+from clasp_trt.cli.signals import stop_if_asked
+
+
+@click.command("show", short_help="Draw the visual tokens that a prompt keeps.")
+@click.argument("bundle", type=click.Path())
+@click.option("--image", required=True, help="File, http(s) or data URL, or base64.")
+@prompt_option
+@click.option("-o", "--output", required=True, type=click.Path(), help="Picture to write: .png, .jpg or .webp.")
+@click.option("--category", help="Take this category instead of the router's.")
+@click.option("--policy", type=click.Path(), help="Policy file [default: the bundle's own].")
+@click.option("--method", default="clasp", show_default=True, help="Choose tokens by another pruning method.")
+@click.option("--threads", type=click.IntRange(min=1), help="Compute threads [default: the usable cores].")
+@json_option
+def command(
+    bundle: str,
+    image: str,
+    prompt: str,
+    output: str,
+    category: str | None,
+    policy: str | None,
+    method: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Draw which visual tokens each stage of BUNDLE keeps of an image for a prompt.
+
+    Pivots are blue, the tokens that complete them red, dropped ones faded. No answer is generated.
+    """
+    from clasp_trt import methods
+    from clasp_trt.bundle import Bundle
+    from clasp_trt.errors import BundleError, MethodError
+    from clasp_trt.runtime.image import load_image
+    from clasp_trt.runtime.overlay import check_destination, overlay, save_picture
+    from clasp_trt.runtime.pipeline import load
+
+    # all that can be refused at once comes before the weights are read
+    check_destination(output)
+    if methods.get(method).keeps_all:
+        raise MethodError(f"method {method} keeps every visual token, so there is nothing to show; choose another")
+    opened = Bundle.open(bundle)
+    schedule = opened.manifest.schedule
+    if not schedule.stages:
+        raise BundleError(
+            f"{opened.root} keeps every visual token, so there is nothing to show; "
+            "give a bundle that was built with --budget or --schedule"
+        )
+    picture = load_image(image)
+    pipeline = load(bundle, policy=policy, method=method, threads=threads)
+    stop_if_asked()
+    result = pipeline.generate(picture, prompt, max_new_tokens=1, category=category)
+    save_picture(output, overlay(pipeline.view(picture), result, schedule, method))
+    if as_json:
+        print_json(
+            {
+                "picture": output,
+                "method": method,
+                "category": result.category,
+                "confidence": result.route.confidence,
+                "visual_tokens": result.visual_tokens,
+                "mean_visual_tokens": schedule.mean_tokens,
+                "kept": kept_json(result),
+            }
+        )
+    else:
+        click.echo(f"{kept_line(result)} | {output}")
