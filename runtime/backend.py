@@ -38,4 +38,4 @@ class Backend(Protocol):
         """Rows ``start`` to ``stop`` of a tensor ``[1, rows, ...]``, without a copy where the backend can."""
 
     def download(self, tensor: Tensor) -> NDArray[Any]:
-        """The contents of ``tensor`` on the host."""
+        """The contents of ``tensor`` on the host, the caller's own."""

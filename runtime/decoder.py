@@ -231,8 +231,8 @@ class Decoder:
             inputs["pivot_count"] = self._backend.upload(np.array([pivot_counts[number]]))
             outputs = prunes[number](inputs, {})
             # copies: what a backend gives to the host may live no longer than its tensor
-            indices = self._backend.download(outputs["kept"])[0].copy()
-            is_pivot = self._backend.download(outputs["is_pivot"])[0].copy()
+            indices = self._backend.download(outputs["kept"])[0]
+            is_pivot = self._backend.download(outputs["is_pivot"])[0]
         state.update({name: outputs[f"{name}_out"] for name in names if f"{name}_out" in outputs})
         return Kept(after_layer, before[-1].indices[indices] if before else indices, is_pivot)
 

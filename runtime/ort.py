@@ -58,7 +58,7 @@ class OrtBackend:
         return self.upload(tensor.numpy()[:, start:stop])  # a view all the way
 
     def download(self, tensor: ort.OrtValue) -> NDArray[Any]:
-        return np.asarray(tensor.numpy())
+        return np.array(tensor.numpy())  # a copy: the view of an uploaded array ends with its OrtValue
 
 
 class OrtRunner:
