@@ -30,11 +30,11 @@ from benchmarks.accuracy_page import page
 from benchmarks.accuracy_plot import save_plot
 from clasp_trt.bundle import MANIFEST, Bundle
 from clasp_trt.methods import METHODS
+from clasp_trt.schedule import scaled_keeps
 
 ROOT = Path(__file__).parents[1]
-PAPER_TOKENS = 576
-PAPER_KEEPS = {Fraction(1, 3): (300, 200, 110), Fraction(2, 9): (303, 110, 36), Fraction(1, 9): (66, 30, 17)}
-"""The stages of the paper, of 576 tokens, and the share that is kept on the mean over 32 layers."""
+NOMINAL = {Fraction(1, 3): 192, Fraction(2, 9): 128, Fraction(1, 9): 64}
+"""The share that is nominally kept, and the published budget of 576 tokens whose stages are scaled."""
 REPORT_S = 60.0
 
 
@@ -54,21 +54,13 @@ UNPRUNED = Setting("unpruned", "none", Fraction(1), ("--prune-at", "none"))
 def settings(tokens: int) -> tuple[Setting, ...]:
     """The paper's three budgets, as stages in the decoder and as one stage before it, for ``tokens`` visual tokens."""
     made = []
-    for nominal, keeps in PAPER_KEEPS.items():
-        stages = ",".join(map(str, _scaled(keeps, tokens)))
+    for nominal, published in NOMINAL.items():
+        stages = ",".join(map(str, scaled_keeps(published, tokens)))
         made.append(Setting(f"decoder {nominal}", "decoder", nominal, ("--schedule", stages)))
-    for nominal in PAPER_KEEPS:
+    for nominal in NOMINAL:
         budget = str(round(nominal * tokens))
         made.append(Setting(f"encoder {nominal}", "encoder", nominal, ("--prune-at", "encoder", "--budget", budget)))
     return tuple(made)
-
-
-def _scaled(keeps: Sequence[int], tokens: int) -> tuple[int, ...]:
-    """Stages for ``tokens`` visual tokens; of very few, each still keeps one more than its successor."""
-    stages = [0]
-    for keep in reversed(keeps):
-        stages.append(max(round(Fraction(keep * tokens, PAPER_TOKENS)), stages[-1] + 1))
-    return tuple(reversed(stages[1:]))
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,19 @@ def given(tokens: int, layers: int, keeps: Sequence[int], prune_layers: Sequence
     return _schedule(tokens, layers, keeps, chosen, "given")
 
 
+def scaled_keeps(published: int, tokens: int) -> tuple[int, ...]:
+    """The stages of the published budget ``published`` as the same fractions of ``tokens`` visual tokens, for
+    :func:`given`; halves round up, and of very few tokens each stage still keeps one more than the next.
+
+    The mean over layers is what the places of the stages make it, not ``published / 576`` of ``tokens``.
+    """
+    keeps: list[int] = []
+    for keep in reversed(PUBLISHED_KEEPS[published]):
+        nearest = int(Fraction(keep * tokens, PUBLISHED_TOKENS) + Fraction(1, 2))
+        keeps.append(max(nearest, keeps[-1] + 1 if keeps else 1))
+    return tuple(reversed(keeps))
+
+
 def encoder(tokens: int, layers: int, budget: int) -> Schedule:
     """One stage before the decoder: all ``layers`` layers see ``budget`` of the ``tokens`` visual tokens."""
     _check_count("tokens", tokens)

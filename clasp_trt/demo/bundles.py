@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from clasp_trt.bundle import Bundle
 from clasp_trt.compiler import Options, Pruning, compile_bundle
 from clasp_trt.demo import shipped
 from clasp_trt.errors import BackendError, BundleError
-from clasp_trt.schedule import PUBLISHED_KEEPS, PUBLISHED_TOKENS
+from clasp_trt.schedule import scaled_keeps
 
 UNPRUNED = "unpruned"
 NOMINAL: Mapping[str, int] = {"third": 192, "ninth": 64}
@@ -68,21 +67,12 @@ def names(budgets: Sequence[int]) -> tuple[str, ...]:
     return (UNPRUNED, *(f"budget-{budget}" for budget in budgets)) if budgets else (UNPRUNED, *NOMINAL)
 
 
-def stages(published: int, tokens: int) -> tuple[int, ...]:
-    """The published stages of budget ``published``, of 576 tokens, as the same fractions of ``tokens``; descending."""
-    keeps: list[int] = []
-    for keep in reversed(PUBLISHED_KEEPS[published]):
-        nearest = int(Fraction(keep * tokens, PUBLISHED_TOKENS) + Fraction(1, 2))
-        keeps.append(max(nearest, keeps[-1] + 1 if keeps else 1))
-    return tuple(reversed(keeps))
-
-
 def _prunings(budgets: Sequence[int], tokens: int) -> dict[str, Pruning]:
     """How each pruned bundle prunes, by its name."""
     if budgets:
         asked = [Pruning(budget=budget) for budget in budgets]
     else:
-        asked = [Pruning(keeps=stages(published, tokens)) for published in NOMINAL.values()]
+        asked = [Pruning(keeps=scaled_keeps(published, tokens)) for published in NOMINAL.values()]
     return dict(zip(names(budgets)[1:], asked, strict=True))
 
 

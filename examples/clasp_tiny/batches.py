@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from examples.clasp_tiny.architecture import TOKENS
+from examples.clasp_tiny.architecture import PATCH, TOKENS
 from examples.clasp_tiny.labels import label
 from examples.clasp_tiny.words import PREFIX, VOCABULARY, answer_ids, encode, question_ids
-from examples.shapesvqa import Question, draw_questions, render
+from examples.shapesvqa import Question, Scene, draw_questions, render
+from examples.shapesvqa.scene import COLOURS
 
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -74,17 +75,20 @@ class Packed:
         positions: int64 [batch, rows], rotary positions.
         owner: int64 [batch, rows], which question a row belongs to; -1 for padding.
         targets: int64 [batch, rows], the next token where an answer is due, else IGNORE.
+        meant: int64 [batch, 3, rows], row and column of the patch grid and colour of the one shape whose kind a row
+            names, else IGNORE.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
     owner: torch.Tensor
     targets: torch.Tensor
+    meant: torch.Tensor
 
 
 def load(seeds: range, split: str, quota: Quota, rows: int) -> tuple[Pictures, Packed, list[list[Question]]]:
     """The scenes of these seeds. Questions that do not fit into ``rows`` are left out, which few are."""
-    pixels, patches, picture, thing, packs, asked = [], [], [], [], [], []
+    pixels, patches, picture, thing, packs, meant, asked = [], [], [], [], [], [], []
     for seed in seeds:
         scene, questions = draw_questions(seed, split, quota.greatest)
         found = label(scene)
@@ -94,13 +98,15 @@ def load(seeds: range, split: str, quota: Quota, rows: int) -> tuple[Pictures, P
         thing.append(found.thing)
         pack, fitting = _pack(quota.of(questions), rows, seed)
         packs.append(pack)
+        meant.append(_meant(pack[0], scene))
         asked.append(fitting)
     image = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float().div_(255)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
     pictures = Pictures(
         (image - mean) / std, *(torch.from_numpy(np.stack(values)) for values in (patches, picture, thing))
     )
-    return pictures, Packed(*torch.from_numpy(np.stack(packs, axis=1)).unbind(0)), asked
+    packed = torch.from_numpy(np.stack(packs, axis=1)).unbind(0)
+    return pictures, Packed(*packed, torch.from_numpy(np.stack(meant))), asked
 
 
 def _pack(questions: list[Question], rows: int, seed: int) -> tuple[np.ndarray, list[Question]]:
@@ -122,6 +128,17 @@ def _pack(questions: list[Question], rows: int, seed: int) -> tuple[np.ndarray, 
         fitting.append(questions[number])
         start = end
     return pack, fitting
+
+
+def _meant(ids: np.ndarray, scene: Scene) -> np.ndarray:
+    """int64 [3, rows]; see :class:`Packed`."""
+    meant = np.full((3, len(ids)), IGNORE, dtype=np.int64)
+    kinds = Counter(shape.kind for shape in scene.shapes)
+    for shape in scene.shapes:
+        if kinds[shape.kind] == 1:
+            where = int(shape.at.y // PATCH), int(shape.at.x // PATCH), COLOURS.index(shape.colour)
+            meant[:, ids == VOCABULARY[shape.kind]] = np.array(where)[:, None]
+    return meant
 
 
 PREFIX_IDS = torch.tensor(encode(PREFIX))

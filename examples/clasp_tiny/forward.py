@@ -11,6 +11,8 @@ from examples.clasp_tiny.batches import LENGTH, PREFIX_IDS, Packed
 HIDDEN = -1e4
 NEVER = 8
 """Drop depth of a token that stays: the number of decoder layers."""
+GROUNDED = 3
+"""Decoder layers after which a word that names a thing should know where it is and how it looks."""
 
 
 def see(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -22,8 +24,8 @@ def see(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> tuple[tor
 
 def answer(
     model: LlavaForConditionalGeneration, features: torch.Tensor, packed: Packed, depth: torch.Tensor
-) -> torch.Tensor:
-    """Logits [batch, rows, vocabulary] of the packed rows.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [batch, rows, vocabulary] of the packed rows, and their hidden states after GROUNDED layers.
 
     ``features`` is [batch, 1 + TOKENS, width]. ``depth`` int64 [batch, TOKENS] is the decoder layer from which on a
     visual token is no longer seen: 0 drops it before the decoder, NEVER keeps it.
@@ -41,7 +43,9 @@ def answer(
     for number, layer in enumerate(decoder.layers):
         mask = base.masked_fill((leaves <= number)[:, None, None, :], HIDDEN)
         hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
-    return model.lm_head(decoder.norm(hidden[:, LENGTH:]))
+        if number == GROUNDED - 1:
+            grounded = hidden[:, LENGTH:]
+    return model.lm_head(decoder.norm(hidden[:, LENGTH:])), grounded
 
 
 def _mask(packed: Packed) -> torch.Tensor:
@@ -51,3 +55,20 @@ def _mask(packed: Packed) -> torch.Tensor:
     seen = (owner[:, :, None] == owner[:, None, :]) | (owner == -2)[:, None, :]
     causal = torch.ones(LENGTH + rows, LENGTH + rows, dtype=torch.bool).tril()
     return torch.zeros(seen.shape).masked_fill(~(seen & causal), HIDDEN)[:, None]
+
+
+@torch.no_grad()
+def settle(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> None:
+    """Scales the tower's residual stream so that what the projector reads has variance one on ``pixels``.
+
+    Training lets that stream grow, and a projector made for unit variance would drown the words. Layer norms make the
+    tower blind to the scale, so dividing all that writes to the stream changes nothing else.
+    """
+    tower = model.model.vision_tower
+    scale = float(see(model, pixels)[0][:, 1:].flatten(0, 1).std(0).square().mean().sqrt())
+    writers = [tower.pre_layrnorm]
+    for layer in tower.encoder.layers:
+        writers += [layer.self_attn.out_proj, layer.mlp.fc2]
+    for writer in writers:
+        writer.weight.div_(scale)
+        writer.bias.div_(scale)

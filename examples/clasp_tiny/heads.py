@@ -6,13 +6,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from examples.clasp_tiny.architecture import WIDTH
-from examples.clasp_tiny.batches import Pictures
+from examples.clasp_tiny.architecture import SIDE, WIDTH
+from examples.clasp_tiny.batches import IGNORE, Pictures
 from examples.clasp_tiny.labels import PATCH_CLASSES, PICTURE_CLASSES
+from examples.shapesvqa.scene import COLOURS
 
 GROUND = 0.2
 """Weight of a patch with nothing in it: three in four are."""
 
+
+WORD_CLASSES = [SIDE, SIDE, len(COLOURS)]
+"""Row, column and colour of what a word names."""
 
 MEDIUM = 4.0
 """Patches of a thing of medium size."""
@@ -27,7 +31,9 @@ class Heads(nn.Module):
         self.norm = nn.LayerNorm(WIDTH)
         self.patch = nn.Linear(WIDTH, sum(PATCH_CLASSES.values()))
         self.picture = nn.Linear(WIDTH, sum(PICTURE_CLASSES.values()))
-        for linear in (self.patch, self.picture):
+        self.word_norm = nn.LayerNorm(WIDTH)
+        self.word = nn.Linear(WIDTH, sum(WORD_CLASSES))
+        for linear in (self.patch, self.picture, self.word):
             nn.init.normal_(linear.weight, 0, WIDTH**-0.5, generator=generator)
             nn.init.zeros_(linear.bias)
 
@@ -53,6 +59,15 @@ class Heads(nn.Module):
         )
         right = (scores[0].argmax(-1) == pictures.patches[:, 0])[full].float().mean()
         return patch / weight.sum(), picture / len(PICTURE_CLASSES), right
+
+    def words(self, hidden: torch.Tensor, meant: torch.Tensor) -> torch.Tensor:
+        """Loss of what words name: ``hidden`` [batch, rows, width], ``meant`` [batch, 3, rows] as in ``Packed``."""
+        scores = self.word(self.word_norm(hidden)).split(WORD_CLASSES, dim=-1)
+        losses = [
+            functional.cross_entropy(score.transpose(1, 2), target, ignore_index=IGNORE)
+            for score, target in zip(scores, meant.unbind(1), strict=True)
+        ]
+        return torch.stack(losses).mean()
 
 
 def _by_thing(thing: torch.Tensor) -> torch.Tensor:

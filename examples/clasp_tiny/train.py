@@ -66,12 +66,16 @@ HARD = Quota(1, {"spatial relations": 4, "text / symbol recognition": 2, "defaul
 
 STAGES = (
     Stage("tower", 1800, 32, muon=0.02, adam=2e-3, tower=1.0, labels=1.0, answers=False),
-    Stage("decoder", 1000, 32, muon=0.02, adam=2e-3, tower=0.0, labels=0.0),
-    Stage("joint", 1000, 32, muon=0.02, adam=2e-3, tower=0.5, labels=0.3, by_thing=True, questions=HARD),
-    Stage(
-        "dropping", 1000, 32, muon=0.01, adam=1e-3, tower=0.5, labels=0.2, by_thing=True, questions=HARD, dropping=0.6
-    ),
+    Stage("things", 900, 32, muon=0.02, adam=2e-3, tower=1.0, labels=1.0, by_thing=True, answers=False),
+    Stage("decoder", 1200, 32, muon=0.02, adam=2e-3, tower=0.0, labels=0.0, questions=HARD),
+    Stage("joint", 1200, 32, muon=0.01, adam=1e-3, tower=0.4, labels=0.2, by_thing=True, questions=HARD, dropping=0.6),
 )
+WORDS = 0.3
+"""Weight of what words know about the things they name."""
+
+FIGURES = ("patch", "picture", "what", "words", "answer", "token_accuracy")
+"""What a step tells: losses, the share of patches and of answers' tokens that are right."""
+
 WARMUP = 100
 CHECKPOINT_EVERY = 200
 GATE = 0.95
@@ -93,9 +97,14 @@ class Trainer:
         embeddings = {id(self.model.lm_head.weight), id(self.model.model.language_model.embed_tokens.weight)}
         embeddings |= {id(p) for p in self.model.model.vision_tower.embeddings.parameters()}
         self.groups = {"tower": tower, "decoder": decoder, "heads": list(self.heads.parameters())}
+        self.embeddings = embeddings
+        self.begin()
+
+    def begin(self) -> None:
+        """Makes the optimisers anew: each stage starts without the momentum of the one before."""
         matrices, others = [], []
         for name, parameters in self.groups.items():
-            is_matrix = [p.ndim == 2 and id(p) not in embeddings and name != "heads" for p in parameters]
+            is_matrix = [p.ndim == 2 and id(p) not in self.embeddings and name != "heads" for p in parameters]
             if any(is_matrix):
                 chosen = [p for p, m in zip(parameters, is_matrix, strict=True) if m]
                 matrices.append({"params": chosen, "name": name})
@@ -108,15 +117,14 @@ class Trainer:
         self._rates(stage, number)
         for parameter in self._parameters():
             parameter.grad = None
-        sums = torch.zeros(5)
+        sums = torch.zeros(len(FIGURES))
         for shard in range(self.rank, SHARDS, self.workers):
             sums += self._shard(stage, number, first_seed, shard)
         self._reduce(sums)
         nn.utils.clip_grad_norm_(self._parameters(), 1.0)
         self.muon.step()
         self.adam.step()
-        names = ("patch", "picture", "what", "answer", "token_accuracy")
-        return dict(zip(names, (sums / SHARDS).tolist(), strict=True))
+        return dict(zip(FIGURES, (sums / SHARDS).tolist(), strict=True))
 
     def _shard(self, stage: Stage, number: int, first_seed: int, shard: int) -> torch.Tensor:
         each = stage.batch // SHARDS
@@ -125,7 +133,7 @@ class Trainer:
         with torch.set_grad_enabled(stage.tower > 0):
             features, summary = self._see(self.model, pictures.pixels)
         loss = torch.zeros(())
-        told = torch.zeros(5)
+        told = torch.zeros(len(FIGURES))
         if stage.labels:
             patch, picture, what = self.heads(features, summary, pictures, by_thing=stage.by_thing)
             loss = stage.labels * (patch + picture)
@@ -133,12 +141,15 @@ class Trainer:
         if stage.answers:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + start)
             depth = depths(pictures.thing, stage.dropping, generator)
-            logits = self._answer(self.model, features, packed, depth).flatten(0, 1)
+            logits, hidden = self._answer(self.model, features, packed, depth)
+            words = self.heads.words(hidden, packed.meant)
+            logits = logits.flatten(0, 1)
             targets = packed.targets.flatten()
             answer = functional.cross_entropy(logits, targets, ignore_index=IGNORE)
             due = targets != IGNORE
-            told[3], told[4] = answer.detach(), (logits.argmax(-1) == targets)[due].float().mean()
-            loss = loss + answer
+            token_accuracy = (logits.argmax(-1) == targets)[due].float().mean()
+            told[3:] = torch.stack([words.detach(), answer.detach(), token_accuracy])
+            loss = loss + WORDS * words + answer
         (loss / SHARDS).backward()
         return told
 
@@ -185,7 +196,7 @@ def accuracy(model: LlavaForConditionalGeneration, seeds: range, split: str) -> 
         pictures, packed, asked = load(range(start, min(start + 32, seeds.stop)), split, Quota(1), ROWS)
         features, _ = forward.see(model, pictures.pixels)
         stays = torch.full((len(features), TOKENS), forward.NEVER)
-        said = forward.answer(model, features, packed, stays).argmax(-1)
+        said = forward.answer(model, features, packed, stays)[0].argmax(-1)
         wrong = (said != packed.targets) & (packed.targets != IGNORE)
         for row, questions in enumerate(asked):
             for number, question in enumerate(questions):
@@ -227,6 +238,10 @@ def _work(rank: int, folder: Path, seed: int, workers: int, compiled: bool, meet
 
 def _run_stage(trainer: Trainer, stage: Stage, index: int, at: int, first_seed: int, folder: Path) -> None:
     began, smooth = time.monotonic(), dict[str, float]()
+    if at == 0:
+        trainer.begin()
+        if stage.answers and not STAGES[index - 1].answers:  # a decoder begins to read from the tower
+            forward.settle(trainer.model, load(range(first_seed, first_seed + 64), "train", Quota(1), ROWS)[0].pixels)
     for number in range(at, stage.steps):
         told = trainer.step(stage, number, first_seed)
         smooth = {name: 0.98 * smooth.get(name, value) + 0.02 * value for name, value in told.items()}
@@ -244,7 +259,7 @@ def _run_stage(trainer: Trainer, stage: Stage, index: int, at: int, first_seed: 
         if stage.answers and done % 400 == 0:
             each = accuracy(trainer.model, range(64), "calibration")
             _log(folder, {"stage": stage.name, "step": done, "accuracy": {k: round(v, 3) for k, v in each.items()}})
-    if stage.name == "tower" and smooth.get("what", 1.0) < GATE:
+    if not stage.answers and smooth.get("what", 1.0) < GATE:
         raise SystemExit(f"the tower names {smooth['what']:.1%} of the patches, expected {GATE:.0%}: train it longer")
 
 

@@ -34,7 +34,7 @@ def test_settings_of_144_tokens() -> None:
     assert made == {
         "decoder 1/3": ("--schedule", "75,50,28"),
         "decoder 2/9": ("--schedule", "76,28,9"),
-        "decoder 1/9": ("--schedule", "16,8,4"),
+        "decoder 1/9": ("--schedule", "17,8,4"),
         "encoder 1/3": ("--prune-at", "encoder", "--budget", "48"),
         "encoder 2/9": ("--prune-at", "encoder", "--budget", "32"),
         "encoder 1/9": ("--prune-at", "encoder", "--budget", "16"),

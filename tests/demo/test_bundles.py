@@ -7,15 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import clasp_trt
 from clasp_trt.demo import bundles as module
-from clasp_trt.demo.bundles import NOMINAL, RECORD, bundles, stages
+from clasp_trt.demo.bundles import RECORD, bundles
 from clasp_trt.errors import BackendError, PolicyError
 from clasp_trt.policy import Policy, prior
-from clasp_trt.schedule import PUBLISHED_KEEPS
 from tests.house import PYPROJECT
 
 
@@ -117,17 +114,3 @@ def test_missing_exporter_is_said_before_any_work(
 def test_exporter_is_what_the_extra_installs() -> None:
     extra = PYPROJECT["project"]["optional-dependencies"]["export"]
     assert [need.partition(">=")[0].replace("-", "_") for need in extra] == list(module._EXPORT)
-
-
-@given(tokens=st.integers(4, 5000), published=st.sampled_from(sorted(PUBLISHED_KEEPS)))
-def test_stages_are_the_published_fractions(tokens: int, published: int) -> None:
-    found = stages(published, tokens)
-    assert list(found) == sorted(set(found), reverse=True)
-    assert found[-1] >= 1
-    for number, (keep, fraction) in enumerate(zip(found, PUBLISHED_KEEPS[published], strict=True)):
-        assert abs(keep - fraction * tokens / 576) <= max(0.5, 3 - number)
-
-
-@pytest.mark.parametrize(("name", "expected"), [("third", (75, 50, 28)), ("ninth", (17, 8, 4))])
-def test_stages_of_144_tokens(name: str, expected: tuple[int, ...]) -> None:
-    assert stages(NOMINAL[name], 144) == expected

@@ -77,7 +77,7 @@ def test_a_packed_question_is_answered_as_if_it_were_alone(model, dropped: bool)
     pictures, packed, _ = batches.load(range(2), "train", batches.Quota(1), 120)
     keep = torch.rand(2, architecture.TOKENS, generator=torch.Generator().manual_seed(1)) < 0.4
     depth = torch.where(keep, forward.NEVER, 0) if dropped else torch.full(keep.shape, forward.NEVER)
-    logits = forward.answer(model, forward.see(model, pictures.pixels)[0], packed, depth)
+    logits, _ = forward.answer(model, forward.see(model, pictures.pixels)[0], packed, depth)
     for picture, number in ((0, 0), (0, 3), (1, 2)):
         rows = packed.owner[picture] == number
         alone = _alone(
