@@ -215,3 +215,39 @@ def test_a_quota_takes_the_first_of_each_category() -> None:
         every = [question for question in questions if question.category == category]
         taken = [question for question in chosen if question.category == category]
         assert taken == every[: 3 if category == "spatial relations" else 1]
+
+
+@torch.no_grad()
+def test_settling_scales_what_the_projector_reads_and_nothing_else() -> None:
+    model = architecture.new_model(1)
+    for parameter in model.model.vision_tower.encoder.parameters():
+        parameter.mul_(2)  # as far from unit variance as training leaves it
+    pixels = batches.load(range(4), "train", batches.Quota(1), 120)[0].pixels
+    before, summary = forward.see(model, pixels)
+    forward.settle(model, pixels)
+    after, same = forward.see(model, pixels)
+    assert after[:, 1:].flatten(0, 1).std(0).square().mean() == pytest.approx(1, rel=1e-3)
+    scale = before.norm() / after.norm()
+    assert scale > 2
+    assert (scale * after - before).norm() < 0.01 * before.norm()  # no more than the norms' epsilon
+    assert (same - summary).norm() < 0.01 * summary.norm()
+
+
+def test_words_mean_the_one_shape_of_their_kind() -> None:
+    found = 0
+    for seed in range(12):
+        scene = draw_questions(seed, "train", 2)[0]
+        _, packed, _ = batches.load(range(seed, seed + 1), "train", batches.Quota(2), 200)
+        ids, meant = packed.ids[0].tolist(), packed.meant[0].T.tolist()
+        kinds = [shape.kind for shape in scene.shapes]
+        for word, where in zip(ids, meant, strict=True):
+            named = [shape for shape in scene.shapes if words.VOCABULARY[shape.kind] == word]
+            if len(named) != 1:
+                assert where == [batches.IGNORE] * 3
+                continue
+            (shape,) = named
+            assert kinds.count(shape.kind) == 1
+            assert where[0] == int(shape.at.y) // 12
+            assert where[1] == int(shape.at.x) // 12
+            found += 1
+    assert found > 50
