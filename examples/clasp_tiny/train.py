@@ -61,14 +61,19 @@ class Stage:
     dropping: float = 0.0
 
 
-HARD = Quota(1, {"spatial relations": 4, "text / symbol recognition": 2, "default": 3, "counting": 1})
-"""What a decoder learns last: relations, text, and comparing two things."""
+RELATIONS = Quota(1, {"spatial relations": 4, "text / symbol recognition": 2, "default": 3})
+"""More of what a decoder learns last: relations, text, and comparing two things."""
+
+BROAD = Quota(2, {"spatial relations": 3})
 
 STAGES = (
     Stage("tower", 1800, 32, muon=0.02, adam=2e-3, tower=1.0, labels=1.0, answers=False),
     Stage("things", 900, 32, muon=0.02, adam=2e-3, tower=1.0, labels=1.0, by_thing=True, answers=False),
-    Stage("decoder", 1200, 32, muon=0.02, adam=2e-3, tower=0.0, labels=0.0, questions=HARD),
-    Stage("joint", 1200, 32, muon=0.01, adam=1e-3, tower=0.4, labels=0.2, by_thing=True, questions=HARD, dropping=0.6),
+    Stage("decoder", 1200, 32, muon=0.02, adam=2e-3, tower=0.0, labels=0.0, questions=RELATIONS),
+    Stage("joint", 700, 32, muon=0.02, adam=2e-3, tower=0.2, labels=0.2, by_thing=True, questions=BROAD),
+    Stage(
+        "dropping", 900, 32, muon=0.01, adam=1e-3, tower=0.2, labels=0.2, by_thing=True, questions=BROAD, dropping=0.6
+    ),
 )
 WORDS = 0.3
 """Weight of what words know about the things they name."""
