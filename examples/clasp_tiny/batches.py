@@ -18,7 +18,7 @@ from examples.clasp_tiny.architecture import PATCH, TOKENS
 from examples.clasp_tiny.labels import label
 from examples.clasp_tiny.words import PREFIX, VOCABULARY, answer_ids, encode, question_ids
 from examples.shapesvqa import Question, Scene, draw_questions, render
-from examples.shapesvqa.scene import COLOURS
+from examples.shapesvqa.scene import COLOURS, Arrow, Person, Shape, Sign, Tool
 
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -75,8 +75,8 @@ class Packed:
         positions: int64 [batch, rows], rotary positions.
         owner: int64 [batch, rows], which question a row belongs to; -1 for padding.
         targets: int64 [batch, rows], the next token where an answer is due, else IGNORE.
-        meant: int64 [batch, 3, rows], row and column of the patch grid and colour of the one shape whose kind a row
-            names, else IGNORE.
+        meant: int64 [batch, 3, rows], row and column of the patch grid and colour of the one thing that a row names,
+            else IGNORE.
     """
 
     ids: torch.Tensor
@@ -86,8 +86,13 @@ class Packed:
     meant: torch.Tensor
 
 
-def load(seeds: range, split: str, quota: Quota, rows: int) -> tuple[Pictures, Packed, list[list[Question]]]:
-    """The scenes of these seeds. Questions that do not fit into ``rows`` are left out, which few are."""
+def load(
+    seeds: range, split: str, quota: Quota, rows: int, *, all_names: bool = False
+) -> tuple[Pictures, Packed, list[list[Question]]]:
+    """The scenes of these seeds. Questions that do not fit into ``rows`` are left out, which few are.
+
+    Words that name a thing are the kinds of shapes, or with ``all_names`` also colours and what is no shape.
+    """
     pixels, patches, picture, thing, packs, meant, asked = [], [], [], [], [], [], []
     for seed in seeds:
         scene, questions = draw_questions(seed, split, quota.greatest)
@@ -98,7 +103,7 @@ def load(seeds: range, split: str, quota: Quota, rows: int) -> tuple[Pictures, P
         thing.append(found.thing)
         pack, fitting = _pack(quota.of(questions), rows, seed)
         packs.append(pack)
-        meant.append(_meant(pack[0], scene))
+        meant.append(_meant(pack[0], scene, all_names=all_names))
         asked.append(fitting)
     image = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float().div_(255)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
@@ -130,15 +135,28 @@ def _pack(questions: list[Question], rows: int, seed: int) -> tuple[np.ndarray, 
     return pack, fitting
 
 
-def _meant(ids: np.ndarray, scene: Scene) -> np.ndarray:
+def _meant(ids: np.ndarray, scene: Scene, *, all_names: bool) -> np.ndarray:
     """int64 [3, rows]; see :class:`Packed`."""
     meant = np.full((3, len(ids)), IGNORE, dtype=np.int64)
-    kinds = Counter(shape.kind for shape in scene.shapes)
-    for shape in scene.shapes:
-        if kinds[shape.kind] == 1:
-            where = int(shape.at.y // PATCH), int(shape.at.x // PATCH), COLOURS.index(shape.colour)
-            meant[:, ids == VOCABULARY[shape.kind]] = np.array(where)[:, None]
+    for name, thing in (_names(scene) if all_names else _kinds(scene)).items():
+        where = int(thing.at.y // PATCH), int(thing.at.x // PATCH), COLOURS.index(thing.colour)
+        meant[:, ids == VOCABULARY[name]] = np.array(where)[:, None]
     return meant
+
+
+def _kinds(scene: Scene) -> dict[str, Shape]:
+    """The shapes that are alone of their kind, by it."""
+    times = Counter(shape.kind for shape in scene.shapes)
+    return {shape.kind: shape for shape in scene.shapes if times[shape.kind] == 1}
+
+
+def _names(scene: Scene) -> dict[str, Shape | Tool | Sign | Arrow | Person]:
+    """Also those alone of their colour, and the tool, the sign, the arrow and the person."""
+    times = Counter(shape.colour for shape in scene.shapes)
+    colours = {shape.colour: shape for shape in scene.shapes if times[shape.colour] == 1}
+    tool = {"tool": scene.tool, scene.tool.kind: scene.tool} if scene.tool else {}
+    others = {"sign": scene.sign, "arrow": scene.arrow, "person": scene.person}
+    return {**_kinds(scene), **colours, **tool, **{name: thing for name, thing in others.items() if thing}}
 
 
 PREFIX_IDS = torch.tensor(encode(PREFIX))

@@ -11,8 +11,6 @@ from examples.clasp_tiny.batches import LENGTH, PREFIX_IDS, Packed
 HIDDEN = -1e4
 NEVER = 8
 """Drop depth of a token that stays: the number of decoder layers."""
-GROUNDED = 3
-"""Decoder layers after which a word that names a thing should know where it is and how it looks."""
 
 
 def see(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -23,9 +21,9 @@ def see(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> tuple[tor
 
 
 def answer(
-    model: LlavaForConditionalGeneration, features: torch.Tensor, packed: Packed, depth: torch.Tensor
+    model: LlavaForConditionalGeneration, features: torch.Tensor, packed: Packed, depth: torch.Tensor, early: int = 3
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [batch, rows, vocabulary] of the packed rows, and their hidden states after GROUNDED layers.
+    """Logits [batch, rows, vocabulary] of the packed rows, and their hidden states after ``early`` layers.
 
     ``features`` is [batch, 1 + TOKENS, width]. ``depth`` int64 [batch, TOKENS] is the decoder layer from which on a
     visual token is no longer seen: 0 drops it before the decoder, NEVER keeps it.
@@ -43,9 +41,9 @@ def answer(
     for number, layer in enumerate(decoder.layers):
         mask = base.masked_fill((leaves <= number)[:, None, None, :], HIDDEN)
         hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
-        if number == GROUNDED - 1:
-            grounded = hidden[:, LENGTH:]
-    return model.lm_head(decoder.norm(hidden[:, LENGTH:])), grounded
+        if number == early - 1:
+            after = hidden[:, LENGTH:]
+    return model.lm_head(decoder.norm(hidden[:, LENGTH:])), after
 
 
 def _mask(packed: Packed) -> torch.Tensor:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ class Stage:
         answers: whether the decoder learns.
         questions: the most questions of a category that a picture is asked, and those of categories apart.
         dropping: share of pictures that lose visual tokens.
+        early: decoder layers after which a word should know where the thing that it names stands.
+        all_names: whether that goes for all names, or for the kinds of shapes alone.
     """
 
     name: str
@@ -59,6 +62,8 @@ class Stage:
     answers: bool = True
     questions: Quota = field(default_factory=lambda: Quota(2))
     dropping: float = 0.0
+    early: int = 3
+    all_names: bool = False
 
 
 RELATIONS = Quota(1, {"spatial relations": 4, "text / symbol recognition": 2, "default": 3})
@@ -66,14 +71,15 @@ RELATIONS = Quota(1, {"spatial relations": 4, "text / symbol recognition": 2, "d
 
 BROAD = Quota(2, {"spatial relations": 3})
 
+_Seeing = partial(Stage, batch=32, muon=0.02, adam=2e-3, tower=1.0, labels=1.0, answers=False)
+_Both = partial(Stage, batch=32, tower=0.2, labels=0.2, by_thing=True, questions=BROAD)
+
 STAGES = (
-    Stage("tower", 1800, 32, muon=0.02, adam=2e-3, tower=1.0, labels=1.0, answers=False),
-    Stage("things", 900, 32, muon=0.02, adam=2e-3, tower=1.0, labels=1.0, by_thing=True, answers=False),
+    _Seeing("tower", 1800),
+    _Seeing("things", 900, by_thing=True),
     Stage("decoder", 1200, 32, muon=0.02, adam=2e-3, tower=0.0, labels=0.0, questions=RELATIONS),
-    Stage("joint", 700, 32, muon=0.02, adam=2e-3, tower=0.2, labels=0.2, by_thing=True, questions=BROAD),
-    Stage(
-        "dropping", 900, 32, muon=0.01, adam=1e-3, tower=0.2, labels=0.2, by_thing=True, questions=BROAD, dropping=0.6
-    ),
+    _Both("joint", 700, muon=0.02, adam=2e-3),
+    _Both("dropping", 800, muon=0.01, adam=1e-3, dropping=0.6, early=1, all_names=True),
 )
 WORDS = 0.3
 """Weight of what words know about the things they name."""
@@ -134,7 +140,9 @@ class Trainer:
     def _shard(self, stage: Stage, number: int, first_seed: int, shard: int) -> torch.Tensor:
         each = stage.batch // SHARDS
         start = first_seed + number * stage.batch + shard * each
-        pictures, packed, _ = load(range(start, start + each), "train", stage.questions, ROWS)
+        pictures, packed, _ = load(
+            range(start, start + each), "train", stage.questions, ROWS, all_names=stage.all_names
+        )
         with torch.set_grad_enabled(stage.tower > 0):
             features, summary = self._see(self.model, pictures.pixels)
         loss = torch.zeros(())
@@ -146,7 +154,7 @@ class Trainer:
         if stage.answers:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + start)
             depth = depths(pictures.thing, stage.dropping, generator)
-            logits, hidden = self._answer(self.model, features, packed, depth)
+            logits, hidden = self._answer(self.model, features, packed, depth, stage.early)
             words = self.heads.words(hidden, packed.meant)
             logits = logits.flatten(0, 1)
             targets = packed.targets.flatten()
