@@ -159,8 +159,9 @@ def _digest(*words: str) -> str:
 
 
 def checkpoint_sha256(folder: Path) -> str:
-    """One hash of every file of a checkpoint."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """One hash of every file of a checkpoint that decides its answers: not of its card and its policy."""
+    others = ("README.md", "policy.json")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in others)
     return _digest(*(word for path in files for word in (path.relative_to(folder).as_posix(), _sha256(path))))
 
 

@@ -6,6 +6,7 @@ Every number of the card is one of those figures, or the blind bound on the same
 from __future__ import annotations
 
 import json
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,11 @@ def card(figures: dict[str, Any], bound: dict[str, Blind], chance: float) -> str
     return _HEAD + text + "\n".join(rows) + pruned + "\n".join(tokens) + more + _TAIL.format(recipe=_RECIPE)
 
 
-def bounds(pictures: int) -> tuple[dict[str, Blind], float]:
-    """The blind bound on the first ``pictures`` test scenes by category and ``"all"``, and even guessing over all."""
+def bounds(questions: int) -> tuple[dict[str, Blind], float]:
+    """The blind bound on the first ``questions`` of the test split by category and ``"all"``, and even guessing."""
     learned = [question for seed in range(LEARNED) for question in draw_questions(seed, "train", 2)[1]]
-    asked = [question for seed in range(pictures) for question in draw_questions(seed, "test")[1]]
+    every = (question for seed in count() for question in draw_questions(seed, "test")[1])
+    asked = list(islice(every, questions))
     found = blind(learned, asked)
     total = sum(each.questions for each in found.values())
     shares = [
@@ -128,7 +130,7 @@ def _percent(share: float) -> str:
 def main(figures: Path, output: Path) -> None:
     """Write the model card."""
     found = json.loads(figures.read_text(encoding="utf-8"))
-    bound, chance = bounds(found["data"]["pictures"])
+    bound, chance = bounds(found["data"]["questions"])
     asked = {name: share["total"] for name, share in found["unpruned"]["categories"].items()}
     if asked != {name: each.questions for name, each in bound.items() if name != "all"}:
         raise click.UsageError("the figures are of other questions than the generator's test split has")
