@@ -6,15 +6,17 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
+from clasp_trt.engines.lowering.rewriting import Scope, const, find, replace
 
-def lower_tensor_scatter(graph: ir.Graph) -> bool:
+
+def lower_tensor_scatter(scope: Scope) -> bool:
     """Replaces each cache update by a ``ScatterND`` of rows.
 
-    Needs: linear ``TensorScatter`` on axis -2 of caches ``[1, heads, capacity, head_dim]`` of static shape. Ensures: no
-    ``TensorScatter`` is left. Returns whether there was one. All updates of a graph share one index tensor for each
+    Needs: linear ``TensorScatter`` on axis -2 of caches ``[1, heads, capacity, head_dim]`` of known ``heads``. Ensures:
+    no ``TensorScatter`` is left. Returns whether there was one. All updates of a graph share one index tensor for each
     number of heads.
     """
-    nodes = [node for node in graph if node.op_type == "TensorScatter" and node.domain == ""]
+    nodes = find(scope, "TensorScatter")
     indices: dict[int, ir.Value] = {}
     for node in nodes:
         cache, update, write_index = node.inputs
@@ -28,25 +30,19 @@ def lower_tensor_scatter(graph: ir.Graph) -> bool:
         tape = Tape()
         if heads not in indices:
             indices[heads] = _rows(tape, update, write_index, heads)
-        scattered = tape.op("ScatterND", [cache, indices[heads], update])
-        scattered.type, scattered.shape = node.outputs[0].type, node.outputs[0].shape
-        ir.convenience.replace_nodes_and_values(graph, node, [node], tape.nodes, node.outputs, [scattered])
+        replace(scope, node, tape, tape.op("ScatterND", [cache, indices[heads], update]))
     return bool(nodes)
 
 
 def _rows(tape: Tape, update: ir.Value, write_index: ir.Value, heads: int) -> ir.Value:
     """Index tuples ``(0, head, write_index + i)`` of the rows of an update: ``[1, heads, sequence, 3]``."""
-
-    def const(value: object) -> ir.Value:
-        return tape.op("Constant", [], {"value": ir.tensor(np.asarray(value, dtype=np.int64))})
-
     sequence = tape.op("Shape", [update], {"start": 2, "end": 3})
-    steps = tape.op("Range", [const(0), tape.op("Squeeze", [sequence]), const(1)])
-    slots = tape.op("Reshape", [tape.op("Add", [steps, write_index]), const([1, 1, -1, 1])])
-    shape = tape.op("Concat", [const([1, heads]), sequence, const([1])], {"axis": 0})
+    steps = tape.op("Range", [const(tape, 0), tape.op("Squeeze", [sequence]), const(tape, 1)])
+    slots = tape.op("Reshape", [tape.op("Add", [steps, write_index]), const(tape, [1, 1, -1, 1])])
+    shape = tape.op("Concat", [const(tape, [1, heads]), sequence, const(tape, [1])], {"axis": 0})
     parts = [
-        tape.op("Expand", [const(np.zeros((1, 1, 1, 1))), shape]),
-        tape.op("Expand", [const(np.arange(heads).reshape(1, heads, 1, 1)), shape]),
+        tape.op("Expand", [const(tape, np.zeros((1, 1, 1, 1))), shape]),
+        tape.op("Expand", [const(tape, np.arange(heads).reshape(1, heads, 1, 1)), shape]),
         tape.op("Expand", [slots, shape]),
     ]
     return tape.op("Concat", parts, {"axis": 3})

@@ -1,0 +1,51 @@
+"""Models without functions: nothing for a plugin to answer to, and the same result."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from clasp_trt.engines.lowering.inline_functions import inline_functions
+from tests.export.running import Runnable
+
+
+def _model() -> ir.Model:
+    """``outer(x) = inner(x) + x`` called twice in a row, ``inner(x) = 2 x``, and one function that nothing calls."""
+    return ir.from_proto(
+        onnx.parser.parse_model(
+            """
+            <ir_version: 10, opset_import: ["": 24, "clasp": 1]>
+            main (float[3] x) => (float[3] y) {
+                once = clasp.outer <plugin_namespace = "clasp", plugin_version = "1"> (x)
+                y = clasp.outer <plugin_namespace = "clasp", plugin_version = "1"> (once)
+            }
+            <domain: "clasp", opset_import: ["": 24, "clasp": 1]>
+            outer (x) => (y) { twice = clasp.inner (x)  y = Add (twice, x) }
+            <domain: "clasp", opset_import: ["": 24]>
+            inner (x) => (y) { y = Add (x, x) }
+            <domain: "clasp", opset_import: ["": 24]>
+            idle (x) => (y) { y = Neg (x) }
+            """
+        )
+    )
+
+
+def test_calls_are_replaced_by_bodies_all_the_way_down() -> None:
+    model, x = _model(), np.array([1.0, -2.0, 0.5], np.float32)
+    before = Runnable(_model())(x=x)["y"]
+    assert inline_functions(model)
+    assert not model.functions
+    assert model.graph.opset_imports == {"": 24}
+    assert [(node.domain, node.op_type) for node in model.graph] == [("", "Add")] * 4
+    assert not any(name.startswith("plugin_") for node in model.graph for name in node.attributes)
+    np.testing.assert_array_equal(Runnable(model)(x=x)["y"], before)
+    np.testing.assert_array_equal(before, 9 * x)
+
+
+def test_a_model_without_functions_does_not_change() -> None:
+    model = _model()
+    assert inline_functions(model)
+    nodes = list(model.graph)
+    assert not inline_functions(model)
+    assert list(model.graph) == nodes
