@@ -1,7 +1,7 @@
 """The devices that a bundle can be built for: one table of published facts, and what is legal on each.
 
 A figure without a public source is ``None``, never a guess. Peak compute is dense: what a data sheet states
-with 2:4 sparsity is halved, and ``source`` says so. Dense fp16 runs at half the dense INT8 rate, hence at a
+with 2:4 sparsity is halved, and ``derivation`` says so. Dense fp16 runs at half the dense INT8 rate, hence at a
 quarter of the sparse one, which is what Orin's documents print.
 """
 
@@ -15,6 +15,7 @@ from types import MappingProxyType
 from clasp_trt.errors import TargetError
 
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
+COMPILED = ("tensorrt", "tensorrt-rtx")  # of these, the ones that run engines instead of graphs
 PRECISIONS = ("fp32", "fp16", "bf16")
 PORTABLE_OPSET = 24  # Attention, RotaryEmbedding and RMSNormalization are opset 23, TensorScatter 24
 OLD_OPSET = 23  # the newest of ONNX Runtime 1.23, the last release for Python 3.10 and so for JetPack 6
@@ -34,8 +35,10 @@ class Target:
 
     ``sm`` is the CUDA compute capability, ``memory_gb`` the data sheet's GB (on Jetson shared with the CPU),
     ``bandwidth_gb_s`` memory bandwidth in GB/s, ``fp16_tflops`` peak dense TFLOP/s of fp16 products summed in
-    fp32. The first of ``backends`` is the default. ``tensorrt`` is the release ``jetpack`` ships, or else the
-    oldest that reads the portable graphs. ``python`` is JetPack's own; ``None``: any supported one.
+    fp32. They stand in ``source``, a document of the vendor's (a copy of it lies at ``url``), word for word but for
+    the compute, which follows from it by ``derivation`` where there is one. The first of ``backends`` is the default.
+    ``tensorrt`` is the release ``jetpack`` ships, or else the oldest that reads the portable graphs. ``python`` is
+    JetPack's own; ``None``: any supported one.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Target:
     fp16_tflops: float | None
     backends: tuple[str, ...]
     source: str
+    url: str | None
+    derivation: str | None = None
     tensorrt: str | None = "10.13"
     jetpack: str | None = None
     python: str | None = None
@@ -55,6 +60,15 @@ class Target:
     def backend(self) -> str:
         """The default backend."""
         return self.backends[0]
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Where each figure that is known comes from, by the name of its field."""
+        figures = ("memory_gb", "bandwidth_gb_s", "fp16_tflops")
+        cited = {name: f"{self.source}, {self.url}" for name in figures if getattr(self, name) is not None}
+        if self.derivation is not None and "fp16_tflops" in cited:
+            cited["fp16_tflops"] += f": {self.derivation}"
+        return cited
 
     def opset(self, backend: str) -> int:
         """The newest ONNX opset, up to that of the portable graphs, that ``backend``, one of ``backends``, reads here.
@@ -137,44 +151,106 @@ def check_memory(target: Target, weights: int, precision: str) -> None:
         )
 
 
-def _jetson(
-    name: str, device: str, memory_gb: float, bandwidth_gb_s: float, fp16_tflops: float | None, source: str
+@dataclass(frozen=True)
+class _Document:
+    """A data sheet or white paper, and where a copy of it can be read."""
+
+    title: str
+    url: str
+
+
+_AGX_ORIN = _Document(
+    "NVIDIA Jetson AGX Orin Series data sheet DS-10662-001 v1.8",
+    "https://static.generation-robots.com/media/Jetson-AGX-Orin-Data-Sheet.pdf",
+)
+_ORIN_NX = _Document(
+    "NVIDIA Jetson Orin NX Series data sheet DS-10712-001 v1.7",
+    "https://developer.nvidia.com/downloads/jetson-orin-nx-module-series-data-sheet",
+)
+_ORIN_NANO = _Document(
+    "NVIDIA Jetson Orin Nano Super Developer Kit specifications",
+    "https://www.nvidia.com/en-us/autonomous-machines/embedded-systems/jetson-orin/nano-super-developer-kit/",
+)
+_THOR = _Document(
+    "NVIDIA Jetson Thor specifications (T5000)",
+    "https://www.nvidia.com/en-us/autonomous-machines/embedded-systems/jetson-thor/",
+)
+_A100 = _Document(
+    "NVIDIA A100 Tensor Core GPU datasheet",
+    "https://www.nvidia.com/content/dam/en-zz/Solutions/Data-Center/a100/pdf/"
+    "nvidia-a100-datasheet-us-nvidia-1758950-r4-web.pdf",
+)
+_H100 = _Document("NVIDIA H100 Tensor Core GPU specifications", "https://www.nvidia.com/en-us/data-center/h100/")
+_H200 = _Document("NVIDIA H200 Tensor Core GPU specifications", "https://www.nvidia.com/en-us/data-center/h200/")
+_L4 = _Document("NVIDIA L4 Tensor Core GPU specifications", "https://www.nvidia.com/en-us/data-center/l4/")
+_L40S = _Document("NVIDIA L40S GPU specifications", "https://www.nvidia.com/en-us/data-center/l40s/")
+_GA102 = _Document(
+    "NVIDIA Ampere GA102 GPU Architecture whitepaper",
+    "https://www.nvidia.com/content/PDF/nvidia-ampere-ga-102-gpu-architecture-whitepaper-v2.1.pdf",
+)
+_ADA = _Document(
+    "NVIDIA Ada GPU Architecture whitepaper",
+    "https://images.nvidia.com/aem-dam/Solutions/Data-Center/l4/nvidia-ada-gpu-architecture-whitepaper-v2.1.pdf",
+)
+_BLACKWELL = _Document(
+    "NVIDIA RTX Blackwell GPU Architecture whitepaper",
+    "https://images.nvidia.com/aem-dam/Solutions/geforce/blackwell/nvidia-rtx-blackwell-gpu-architecture.pdf",
+)
+
+
+def _orin(
+    name: str,
+    device: str,
+    memory_gb: float,
+    bandwidth_gb_s: float,
+    sparse_int8_tops: float,
+    document: _Document,
+    tops: str,
 ) -> Target:
-    """An Orin module under JetPack 7.2; JetPack 6 brings TensorRT 10.3, which reads opset 20 at most."""
+    """An Orin module under JetPack 7.2; JetPack 6 brings TensorRT 10.3, which reads opset 20 at most.
+
+    ``tops`` says in words what ``sparse_int8_tops``, those of the GPU alone, are.
+    """
+    figures = (memory_gb, bandwidth_gb_s, sparse_int8_tops / 4)
+    source = (document.title, document.url, f"a quarter of {tops}")
+    return Target(name, device, "8.7", *figures, _TENSORRT_ONLY, *source, "10.16", "7.2", "3.12")
+
+
+def _gpu(
+    name: str,
+    device: str,
+    sm: str,
+    memory_gb: float,
+    bandwidth_gb_s: float,
+    fp16_tflops: float,
+    backends: tuple[str, ...],
+    document: _Document,
+    derivation: str | None = None,
+) -> Target:
+    """A GPU with a memory of its own."""
     figures = (memory_gb, bandwidth_gb_s, fp16_tflops)
-    return Target(name, device, "8.7", *figures, _TENSORRT_ONLY, source, "10.16", "7.2", "3.12")
+    return Target(name, device, sm, *figures, backends, document.title, document.url, derivation)
 
 
 # fmt: off
 _ROWS = (
-    _jetson("orin-agx-64", "Jetson AGX Orin 64GB", 64, 204.8, 42.5,
-            "NVIDIA Jetson AGX Orin Series technical brief (a quarter of the GPU's 170 sparse INT8 TOPS)"),
-    _jetson("orin-agx-32", "Jetson AGX Orin 32GB", 32, 204.8, None,
-            "NVIDIA Jetson AGX Orin Series data sheet"),
-    _jetson("orin-nx-16", "Jetson Orin NX 16GB", 16, 102.4, None,
-            "NVIDIA Jetson Orin NX Series data sheet"),
-    _jetson("orin-nano-8", "Jetson Orin Nano 8GB (Super mode)", 8, 102, 16.75,
-            "NVIDIA Jetson Orin Nano Super Developer Kit datasheet (a quarter of its 67 sparse INT8 TOPS)"),
-    Target("thor", "Jetson AGX Thor T5000", "11.0", 128, 273, None, _TENSORRT_ONLY,
-           "NVIDIA Jetson Thor Series Modules data sheet", tensorrt="10.13.3", jetpack="7.1", python="3.12"),
-    Target("a100", "A100 80GB SXM", "8.0", 80, 2039, 312, _TENSORRT_FIRST,
-           "NVIDIA A100 Tensor Core GPU datasheet"),
-    Target("h100", "H100 80GB SXM", "9.0", 80, 3350, 989.5, _TENSORRT_ONLY,
-           "NVIDIA H100 Tensor Core GPU datasheet (sparse figure halved)"),
-    Target("h200", "H200 141GB SXM", "9.0", 141, 4800, 989.5, _TENSORRT_ONLY,
-           "NVIDIA H200 Tensor Core GPU datasheet (sparse figure halved)"),
-    Target("l4", "L4 24GB", "8.9", 24, 300, 121, _TENSORRT_FIRST,
-           "NVIDIA L4 Tensor Core GPU datasheet (sparse figure halved)"),
-    Target("l40s", "L40S 48GB", "8.9", 48, 864, 362.05, _TENSORRT_FIRST,
-           "NVIDIA L40S GPU datasheet"),
-    Target("rtx3090", "GeForce RTX 3090", "8.6", 24, 936, 71, _RTX_FIRST,
-           "NVIDIA Ampere GA102 GPU Architecture whitepaper"),
-    Target("rtx4090", "GeForce RTX 4090", "8.9", 24, 1008, 165.2, _RTX_FIRST,
-           "NVIDIA Ada GPU Architecture whitepaper"),
-    Target("rtx5090", "GeForce RTX 5090", "12.0", 32, 1792, 209.5, _RTX_FIRST,
-           "NVIDIA RTX Blackwell GPU Architecture whitepaper"),
+    _orin("orin-agx-64", "Jetson AGX Orin 64GB", 64, 204.8, 170, _AGX_ORIN, "the GPU's 170 sparse INT8 TOPS"),
+    _orin("orin-agx-32", "Jetson AGX Orin 32GB", 32, 204.8, 108, _AGX_ORIN, "the GPU's 108 sparse INT8 TOPS"),
+    _orin("orin-nx-16", "Jetson Orin NX 16GB (Super mode)", 16, 102, 77, _ORIN_NX,
+          "the 77 sparse INT8 TOPS that its two DLAs leave to the GPU in MAXN_SUPER: 157 - 80"),
+    _orin("orin-nano-8", "Jetson Orin Nano 8GB (Super mode)", 8, 102, 67, _ORIN_NANO, "its 67 sparse INT8 TOPS"),
+    Target("thor", "Jetson AGX Thor T5000", "11.0", 128, 273, 258.75, _TENSORRT_ONLY, _THOR.title, _THOR.url,
+           "an eighth of its 2070 sparse FP4 TFLOPS", tensorrt="10.13.3", jetpack="7.1", python="3.12"),
+    _gpu("a100", "A100 80GB SXM", "8.0", 80, 2039, 312, _TENSORRT_FIRST, _A100),
+    _gpu("h100", "H100 80GB SXM", "9.0", 80, 3350, 989.5, _TENSORRT_ONLY, _H100, "half of its 1979 sparse TFLOPS"),
+    _gpu("h200", "H200 141GB SXM", "9.0", 141, 4800, 989.5, _TENSORRT_ONLY, _H200, "half of its 1979 sparse TFLOPS"),
+    _gpu("l4", "L4 24GB", "8.9", 24, 300, 121, _TENSORRT_FIRST, _L4, "half of its 242 sparse TFLOPS"),
+    _gpu("l40s", "L40S 48GB", "8.9", 48, 864, 362.05, _TENSORRT_FIRST, _L40S),
+    _gpu("rtx3090", "GeForce RTX 3090", "8.6", 24, 936, 71, _RTX_FIRST, _GA102),
+    _gpu("rtx4090", "GeForce RTX 4090", "8.9", 24, 1008, 165.2, _RTX_FIRST, _ADA),
+    _gpu("rtx5090", "GeForce RTX 5090", "12.0", 32, 1792, 209.5, _RTX_FIRST, _BLACKWELL),
     Target("cpu", "any CPU that ONNX Runtime runs on", None, None, None, None, ("onnxruntime",),
-           "the machine itself", tensorrt=None, precisions=("fp32", "fp16")),
+           "the machine itself", None, tensorrt=None, precisions=("fp32", "fp16")),
 )
 # fmt: on
 

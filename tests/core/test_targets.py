@@ -27,8 +27,10 @@ def test_every_row_is_consistent(target: targets.Target) -> None:
     assert set(target.precisions) <= set(targets.PRECISIONS)
     assert (target.sm is None) == (target.name == "cpu")
     assert (target.jetpack is None) == (target.python is None)
-    for figure in (target.memory_gb, target.bandwidth_gb_s, target.fp16_tflops):
-        assert figure is None or figure > 0
+    figures = {name: getattr(target, name) for name in ("memory_gb", "bandwidth_gb_s", "fp16_tflops")}
+    assert all(figure is None or figure > 0 for figure in figures.values())
+    assert set(target.sources) == {name for name, figure in figures.items() if figure is not None}
+    assert all("NVIDIA" in source and ", https://" in source for source in target.sources.values())
     assert target.builds_on == ("device" if target.backend == "tensorrt" else "anywhere")
     for backend in target.backends:
         old = (target.sm, backend) == ("8.7", "onnxruntime")  # JetPack 6 has ONNX Runtime 1.23
@@ -36,6 +38,30 @@ def test_every_row_is_consistent(target: targets.Target) -> None:
         for precision in target.precisions:
             if (backend, precision) != ("onnxruntime", "bf16"):
                 targets.check(target, backend, precision)
+
+
+@pytest.mark.parametrize(
+    ("name", "tflops", "derivation"),
+    [
+        ("orin-agx-64", 170 / 4, "a quarter of the GPU's 170 sparse INT8 TOPS"),
+        ("orin-agx-32", 108 / 4, "a quarter of the GPU's 108 sparse INT8 TOPS"),
+        ("orin-nx-16", (157 - 80) / 4, "a quarter of the 77 sparse INT8 TOPS that its two DLAs leave to the GPU"),
+        ("orin-nano-8", 67 / 4, "a quarter of its 67 sparse INT8 TOPS"),
+        ("thor", 2070 / 8, "an eighth of its 2070 sparse FP4 TFLOPS"),
+        ("h100", 1979 / 2, "half of its 1979 sparse TFLOPS"),
+        ("l4", 242 / 2, "half of its 242 sparse TFLOPS"),
+    ],
+)
+def test_compute_that_no_document_prints_says_how_it_follows(name: str, tflops: float, derivation: str) -> None:
+    target = targets.get(name)
+    assert target.fp16_tflops == tflops
+    assert f": {derivation}" in target.sources["fp16_tflops"]
+    assert derivation not in target.sources["memory_gb"]
+
+
+def test_a_figure_without_a_source_is_none() -> None:
+    cpu = targets.get("cpu")
+    assert (cpu.memory_gb, cpu.bandwidth_gb_s, cpu.fp16_tflops, cpu.sources) == (None, None, None, {})
 
 
 @pytest.mark.parametrize(

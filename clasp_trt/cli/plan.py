@@ -1,0 +1,201 @@
+"""``clasp-trt plan``: will it fit, and how fast, before any download of weights or build."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from clasp_trt.bundle import MANIFEST, PRECISIONS, PRUNE_AT
+from clasp_trt.cli.options import IntegerList
+from clasp_trt.cli.output import json_option, print_json, print_table
+from clasp_trt.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from clasp_trt.planning import Memory, ModelShape, Plan, Side
+
+CONFIG = "config.json"
+
+
+@click.command("plan", short_help="Estimate memory and speed of a model on a target.")
+@click.argument("model")
+@click.option("--target", default="cpu", show_default=True, help="Device to plan for; see `clasp-trt targets`.")
+@click.option("--budget", type=int, help="Mean number of visual tokens over decoder layers [default: a third].")
+@click.option("--schedule", type=IntegerList(), help="Tokens kept by each stage, instead of --budget.")
+@click.option("--prune-layers", type=IntegerList(), help="Decoder layers (0-based) after which the stages stand.")
+@click.option("--prune-at", type=click.Choice(PRUNE_AT), help="Where tokens are dropped [default: decoder].")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="Type of weights and activations [default: fp32].")
+@click.option("--max-context", type=int, help="Longest sequence of prompt, visual tokens and answer [default: 2048].")
+@click.option("--prompt-tokens", type=int, help="Text tokens of the prompt that times are estimated for [default: 64].")
+@json_option
+def command(
+    model: str,
+    target: str,
+    budget: int | None,
+    schedule: tuple[int, ...] | None,
+    prune_layers: tuple[int, ...] | None,
+    prune_at: str | None,
+    precision: str | None,
+    max_context: int | None,
+    prompt_tokens: int | None,
+    as_json: bool,
+) -> None:
+    """Estimate whether MODEL fits a target, and how fast it can be there, from its config.json alone.
+
+    MODEL is a Hugging Face folder or hub id; of a hub id nothing but config.json is fetched.
+    """
+    from clasp_trt import planning, targets
+    from clasp_trt.compiler import DEFAULT_CONTEXT, DEFAULT_PRECISION, Pruning
+
+    device, pruning = targets.get(target), Pruning(prune_at, budget, schedule, prune_layers)
+    shape = _shape(model)
+    request = planning.Request(
+        model=shape,
+        target=device,
+        schedule=pruning.schedule(shape.tower.tokens, shape.decoder.layers),
+        precision=DEFAULT_PRECISION if precision is None else precision,
+        context=min(DEFAULT_CONTEXT, shape.decoder.max_positions) if max_context is None else max_context,
+        text_tokens=planning.TEXT_TOKENS if prompt_tokens is None else prompt_tokens,
+        machine=planning.measure() if device.sm is None else None,
+    )
+    plan = planning.make(request)
+    advice = planning.advise(plan)
+    if as_json:
+        print_json({**plan.to_json(), "fits": plan.pruned.memory.fits, "advice": advice})
+        return
+    _tell(plan, advice)
+
+
+def _shape(model: str) -> ModelShape:
+    from clasp_trt.planning import load_shape
+
+    root = Path(model)
+    if not os.path.isdir(root):  # unlike Path.is_dir, no error for names that no file system takes
+        return load_shape(_fetch(model, root), model.rpartition("/")[2])
+    if (root / MANIFEST).is_file():
+        raise CheckpointError(f"{model} is a bundle, made already; give its checkpoint, or see `clasp-trt inspect`")
+    if not (root / CONFIG).is_file():
+        raise CheckpointError(f"{model} has no {CONFIG}; give a Hugging Face model folder or hub id")
+    return load_shape(root / CONFIG, root.resolve().name)
+
+
+def _fetch(model: str, folder: Path) -> Path:
+    """The config.json of a hub id: fetched, or from the hub's cache on this machine."""
+    if model.startswith((".", "/", "~")) or model.count("/") != 1 or os.path.lexists(folder):
+        raise CheckpointError(
+            f"{model} is not a folder; give a Hugging Face model folder or a hub id such as llava-hf/llava-1.5-7b-hf"
+        )
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError:
+        raise CheckpointError(
+            f"{model} is not a folder here, and fetching from the hub needs huggingface_hub; "
+            "pip install huggingface_hub, or give a folder that holds the model's config.json"
+        ) from None
+    try:
+        return Path(hf_hub_download(model, CONFIG))
+    except Exception as error:  # the hub client raises many kinds; all mean that the file could not be had
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{model} is no folder here and its {CONFIG} could not be fetched: {reason}") from error
+
+
+def _tell(plan: Plan, advice: list[str]) -> None:
+    request, pruned = plan.request, bool(plan.request.schedule.stages)
+    model = request.model
+    parts = ", ".join(f"{name} {count / 1e6:.1f} M" for name, count in model.parts.items())
+    click.echo(
+        f"{model.name} ({model.model_type}) on {request.target.name} ({request.target.device}), {request.precision}, "
+        f"{request.target.backend}, context {request.context}"
+    )
+    click.echo(f"parameters  {model.parameters / 1e6:.1f} M: {parts}")
+    click.echo(f"pruning     {request.schedule.describe()}\n")
+    sides = (plan.pruned, plan.unpruned) if pruned else (plan.pruned,)
+    print_table(_memory_rows(sides, pruned))
+    click.echo()
+    if plan.pruned.timing is not None:
+        print_table(_time_rows(sides, pruned))
+        click.echo()
+    if pruned:
+        faster = "" if plan.ttft_ratio is None else f"time to first token x {plan.ttft_ratio:.2f}, "
+        click.echo(f"pruning buys: {faster}{_gb(plan.cache_saved)} less KV cache")
+    click.echo(_verdict(plan.pruned.memory, request.target.name))
+    if not plan.pruned.memory.fits:
+        click.echo(f"what would fit: {'; '.join(advice) or 'nothing among precisions, contexts, budgets and targets'}")
+    click.echo("\nassumed:")
+    for line in plan.assumptions:
+        click.echo(f"- {line}")
+
+
+def _memory_rows(sides: tuple[Side, ...], pruned: bool) -> list[tuple[str, ...]]:
+    """One column for each side; a decoder segment is one row in both."""
+    found = [side.memory for side in sides]
+    layers = {cut.name: f"layers {cut.first}-{cut.last}" for cut in sides[0].cuts}
+    rows: list[tuple[str, ...]] = [("MEMORY", "", *(("PRUNED", "UNPRUNED") if pruned else ("",)))]
+    for name in found[0].weights:
+        rows.append(
+            ("weights", f"{name}, {layers[name]}" if name in layers else name, *_cells(m.weights[name] for m in found))
+        )
+    for name, where in layers.items():
+        rows.append(("KV cache", f"{name}, {where}", *_cells(m.caches[name] for m in found)))
+    rows.append(("activations", "largest graph's prefill", *_cells(m.activations for m in found)))
+    rows.append(("runtime", "libraries and process", *_cells(m.runtime for m in found)))
+    rows.append(("needed", "", *_cells(m.needed for m in found)))
+    if (total := found[0].total) is not None and (available := found[0].available) is not None:
+        rows.append(("available", f"of {_gb(total)}", *_cells(available for _ in found)))
+    builds = [memory.build for memory in found if memory.build is not None]
+    if builds:
+        where = "" if builds[0].on_device else ", on the building host"
+        rows.append(("build peak", f"{builds[0].graph}, the largest graph{where}", *_cells(b.peak for b in builds)))
+        rows.append(("", "decoder in one graph, for comparison", *_cells(b.whole for b in builds)))
+    return rows
+
+
+def _time_rows(sides: tuple[Side, ...], pruned: bool) -> list[tuple[str, ...]]:
+    timings = [side.timing for side in sides if side.timing is not None]
+    other = {stage.name: stage for stage in timings[-1].stages}
+    titles = ("ROWS", "PRUNED", "BOUND BY", "ROWS", "UNPRUNED") if pruned else ("ROWS", "", "BOUND BY")
+    rows: list[tuple[str, ...]] = [("TIME", *titles)]
+    for stage in timings[0].stages:
+        cells = [str(stage.rows), _ms(stage.seconds), stage.bound]
+        if pruned:
+            same = other.get(stage.name)
+            cells += ["-", "-"] if same is None else [str(same.rows), _ms(same.seconds)]
+        rows.append((stage.name, *cells))
+    ends = [_ms(timing.ttft) for timing in timings]
+    steps = [_ms(timing.decode.seconds) for timing in timings]
+    speeds = [f"{1 / timing.decode.seconds:.1f}/s" for timing in timings]
+    for name, bound, values in (
+        ("first token", "", ends),
+        ("each token", timings[0].decode.bound, steps),
+        ("tokens", "", speeds),
+    ):
+        rows.append((name, "", values[0], bound, *(("", values[1]) if pruned else ())))
+    return rows
+
+
+def _verdict(memory: Memory, target: str) -> str:
+    if memory.available is None:
+        return "no memory figure is known for this target"
+    if not memory.runs:
+        return f"does not fit: {_gb(memory.needed)} needed, {_gb(memory.available)} available on {target}"
+    if not memory.builds and memory.build is not None:
+        return (
+            f"runs, but its engines cannot be built there: {_gb(memory.build.peak)} for {memory.build.graph}, "
+            f"{_gb(memory.available)} available; more prune layers make smaller graphs"
+        )
+    return f"fits: {_gb(memory.available - memory.needed)} to spare on {target}"
+
+
+def _cells(counts: Iterable[int]) -> list[str]:
+    return [_gb(count) for count in counts]
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.2f} GB"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f} ms" if seconds < 1e-2 else f"{seconds * 1e3:.0f} ms"
