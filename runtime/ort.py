@@ -19,12 +19,17 @@ _ERRORS_ONLY = 3
 
 
 class OrtBackend:
-    """CPU backend; every graph computes on ``threads`` threads (default: the usable cores), one graph at a time."""
+    """CPU backend; every graph computes on ``threads`` threads (default: the usable cores), one graph at a time.
 
-    def __init__(self, threads: int | None = None) -> None:
+    With ``trace``, a folder, each session writes a profile of its nodes there, ``<graph>_<date>.json``, which is whole
+    when the session is gone. Noting them takes time.
+    """
+
+    def __init__(self, threads: int | None = None, *, trace: Path | None = None) -> None:
         if threads is not None and threads < 1:
             raise BackendError(f"threads is {threads}, expected at least 1")
         self._threads = threads or len(os.sched_getaffinity(0))
+        self._trace = trace
 
     def load(self, path: Path, graph: Graph) -> OrtRunner:
         options = ort.SessionOptions()
@@ -36,6 +41,9 @@ class OrtBackend:
         options.add_session_config_entry("session.dynamic_block_base", "4")
         # weights go outside the arena, which otherwise keeps the peak of loading for ever
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+        if self._trace is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = os.fspath(self._trace / graph.name)
         try:
             session = ort.InferenceSession(os.fspath(path), options, providers=[PROVIDER])
         except Exception as error:  # its exceptions have no common base

@@ -7,6 +7,7 @@ import json
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,16 +53,31 @@ def load(
     """
     chosen = None if method is None else get(method)
     opened = Bundle.open(bundle, verify=verify)
-    if opened.manifest.backend != BACKEND:
-        raise BackendError(
-            f"{opened.root} is a bundle for backend {opened.manifest.backend}, which this runtime cannot run; "
-            f"`clasp-trt build` the portable bundle or the checkpoint with --backend {BACKEND}"
-        )
+    backend = backend_for(opened, threads=threads)
+    return Pipeline(opened, backend, policy=None if policy is None else Policy.load(policy), method=chosen)
+
+
+def backend_for(bundle: Bundle, *, threads: int | None = None, trace: Path | None = None) -> Backend:
+    """The backend that a bundle is built for; no graph is loaded yet.
+
+    ``trace`` is a folder for each graph's own profile, which is whole when the graph is let go; it costs time. Raises
+    :class:`clasp_trt.errors.BackendError` if this runtime cannot run the bundle.
+    """
+    check_backend(bundle)
     try:
         from clasp_trt.runtime.ort import OrtBackend  # the one module that needs the backend's library
     except ImportError as error:
         raise BackendError(f"onnxruntime cannot be imported ({error}); pip install onnxruntime") from error
-    return Pipeline(opened, OrtBackend(threads), policy=None if policy is None else Policy.load(policy), method=chosen)
+    return OrtBackend(threads, trace=trace)
+
+
+def check_backend(bundle: Bundle) -> None:
+    """Raises :class:`clasp_trt.errors.BackendError` for a bundle of a backend that this runtime does not have."""
+    if bundle.manifest.backend != BACKEND:
+        raise BackendError(
+            f"{bundle.root} is a bundle for backend {bundle.manifest.backend}, which this runtime cannot run; "
+            f"`clasp-trt build` the portable bundle or the checkpoint with --backend {BACKEND}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,9 +172,13 @@ class Pipeline:
         max_new_tokens: int = 256,
         sampling: Sampling | None = None,
         category: str | None = None,
+        ignore_stop: bool = False,
     ) -> Result:
         """Answers ``prompt`` about ``image``, which may be encoded (None: about text alone). See :meth:`stream`."""
-        return self.stream(image, prompt, max_new_tokens=max_new_tokens, sampling=sampling, category=category).result
+        return self.stream(
+            image, prompt,
+            max_new_tokens=max_new_tokens, sampling=sampling, category=category, ignore_stop=ignore_stop,
+        ).result  # fmt: skip
 
     def stream(
         self,
@@ -168,16 +188,19 @@ class Pipeline:
         max_new_tokens: int = 256,
         sampling: Sampling | None = None,
         category: str | None = None,
+        ignore_stop: bool = False,
     ) -> Answer:
         """Like :meth:`generate`, but the answer comes in pieces as it is made.
 
-        ``sampling`` defaults to greedy decoding, ``category`` overrides the router. Nothing is computed before the
-        first piece is asked for. The timings of an encoded image leave out what :meth:`encode` did. Raises
+        ``sampling`` defaults to greedy decoding, ``category`` overrides the router; with ``ignore_stop`` an answer goes
+        on after a stop token, so that its length is known beforehand. Nothing is computed before the first piece is
+        asked for. The timings of an encoded image leave out what :meth:`encode` did. Raises
         :class:`clasp_trt.errors.ImageError` or :class:`~clasp_trt.errors.PromptError`.
         """
         if type(max_new_tokens) is not int or max_new_tokens < 1:
             raise PromptError(f"max_new_tokens is {max_new_tokens!r}, expected a whole number of at least 1")
-        return Answer(self._answer(image, prompt, max_new_tokens, sampling or Sampling(), category))
+        stops = () if ignore_stop else self._model.stop_token_ids
+        return Answer(self._answer(image, prompt, max_new_tokens, sampling or Sampling(), category, stops))
 
     def route(self, prompt: str) -> Route:
         """The category of a prompt, as a request would see it."""
@@ -203,6 +226,7 @@ class Pipeline:
         max_new_tokens: int,
         sampling: Sampling,
         category: str | None,
+        stops: Sequence[int],
     ) -> Generator[str, None, Result]:
         timer = Timer()
         with timer.step("route"):
@@ -219,9 +243,9 @@ class Pipeline:
         sampler, decoder = Sampler(sampling), self._tokenizer.stream()
         token = sampler.next(self._scores(logits))
         timer.milliseconds["ttft"] = timer.elapsed_ms()
-        ids, gaps, reason = [token], list[float](), "length"
+        ids, decoding, reason = [token], Timer(), "length"
         while True:
-            if token in self._model.stop_token_ids:
+            if token in stops:
                 reason = "stop"
                 break
             if piece := decoder.push(token):
@@ -231,9 +255,8 @@ class Pipeline:
             if len(ids) > room:
                 reason = "context"
                 break
-            step = Timer()
-            token = sampler.next(self._scores(self._decoder.step(sequence, token)))
-            gaps.append(step.elapsed_ms())
+            with decoding.step("decode"):
+                token = sampler.next(self._scores(self._decoder.step(sequence, token)))
             ids.append(token)
         if piece := decoder.finish():
             yield piece
@@ -246,7 +269,8 @@ class Pipeline:
             prompt_tokens=len(tokens.input_ids),
             visual_tokens=len(tokens.visual_index),
             timings_ms=timer.milliseconds,
-            tpot_ms=tuple(gaps),
+            tpot_ms=tuple(span.milliseconds for span in decoding.spans),
+            spans=(*timer.spans, *decoding.spans),
         )
 
     def _forced(self, category: str) -> Route:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clasp_trt.runtime.router import Route
+from clasp_trt.runtime.timing import Span
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Result:
 
     ``timings_ms`` holds milliseconds per step of the chain until the first token, and their span ``ttft``; ``tpot_ms``
     those of each later token. ``finish_reason`` is ``stop`` (a stop token), ``length`` (``max_new_tokens``) or
-    ``context`` (the bundle's ``max_context`` is full).
+    ``context`` (the bundle's ``max_context`` is full). ``spans`` say when each step ran: those until the first token,
+    then one ``decode`` for each later token.
     """
 
     text: str
@@ -41,6 +43,7 @@ class Result:
     visual_tokens: int
     timings_ms: dict[str, float]
     tpot_ms: tuple[float, ...]
+    spans: tuple[Span, ...] = ()
 
     @property
     def category(self) -> str:

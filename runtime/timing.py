@@ -5,14 +5,29 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
+
+
+class Span(NamedTuple):
+    """A step and when it ran, in seconds of :func:`time.perf_counter`."""
+
+    name: str
+    start: float
+    end: float
+
+    @property
+    def milliseconds(self) -> float:
+        """How long it took."""
+        return (self.end - self.start) * 1e3
 
 
 class Timer:
-    """Milliseconds by step, in the order in which steps ran."""
+    """Milliseconds by step, in the order in which steps ran, and every single span."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
         self.milliseconds: dict[str, float] = {}
+        self.spans: list[Span] = []
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -21,7 +36,9 @@ class Timer:
         try:
             yield
         finally:
-            self.milliseconds[name] = self.milliseconds.get(name, 0.0) + (time.perf_counter() - start) * 1e3
+            span = Span(name, start, time.perf_counter())
+            self.spans.append(span)
+            self.milliseconds[name] = self.milliseconds.get(name, 0.0) + span.milliseconds
 
     def elapsed_ms(self) -> float:
         """Milliseconds since the timer was made."""

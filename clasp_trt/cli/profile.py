@@ -1,0 +1,216 @@
+"""``clasp-trt profile``: where the time and the memory of an answer go."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import click
+
+from clasp_trt.cli.output import json_option, megabytes, print_json, print_table, progress_bar
+from clasp_trt.cli.signals import stop_if_asked
+
+if TYPE_CHECKING:
+    from clasp_trt.bundle import Bundle
+    from clasp_trt.profiling import Profile, Ratio, Report, Workload
+    from clasp_trt.profiling.layers import Layers
+
+_NAMES = {
+    "ttft": "time to first token",
+    "decode": "decode step",
+    "tpot": "time per output token",
+    "answer": "whole answer",
+}
+_TOP = 10
+
+
+@click.command("profile", short_help="Measure latency by stage, and memory.")
+@click.argument("bundle", type=click.Path())
+@click.option("--against", multiple=True, type=click.Path(), help="Bundle to compare with, in turn; may repeat.")
+@click.option("--runs", type=click.IntRange(min=1), default=20, show_default=True, help="Answers that count.")
+@click.option("--warmup", type=click.IntRange(min=0), default=3, show_default=True, help="Answers before them.")
+@click.option("--image", help="File, http(s) or data URL, or base64 [default: noise of the bundle's size].")
+@click.option("--prompt", help="The question or instruction [default: words of --prompt-tokens].")
+@click.option("--prompt-tokens", type=click.IntRange(min=1), help="Length of a generated prompt [default: 32].")
+@click.option("--category", help="Take this category instead of the router's.")
+@click.option("--max-new-tokens", type=click.IntRange(min=2), default=16, show_default=True, help="Of every answer.")
+@click.option("--threads", type=click.IntRange(min=1), help="Compute threads [default: the usable cores].")
+@click.option("--per-layer", is_flag=True, help="Also time every node, in runs of their own.")
+@click.option("--plot", type=click.Path(), help="Draw stages and bundles to this file.")
+@click.option("--trace", type=click.Path(), help="Write a time line for Chrome's trace viewer to this file.")
+@click.option("--samples", is_flag=True, help="With --json: every single time, not only percentiles.")
+@json_option
+def command(
+    bundle: str,
+    against: tuple[str, ...],
+    runs: int,
+    warmup: int,
+    image: str | None,
+    prompt: str | None,
+    prompt_tokens: int | None,
+    category: str | None,
+    max_new_tokens: int,
+    threads: int | None,
+    per_layer: bool,
+    plot: str | None,
+    trace: str | None,
+    samples: bool,
+    as_json: bool,
+) -> None:
+    """Measure where the time of an answer of BUNDLE goes, and how much memory it takes.
+
+    Every answer has the same picture, prompt and number of tokens. Bundles take turns, each in a process of its own.
+    """
+    if samples and not as_json:
+        raise click.UsageError("--samples adds to --json; give both")
+    if prompt is not None and prompt_tokens is not None:
+        raise click.UsageError("--prompt-tokens is the length of a generated prompt; leave out one of the two")
+    _check_installed(plot is not None)
+    from clasp_trt.bundle import Bundle
+    from clasp_trt.profiling import Options, files, profile
+    from clasp_trt.profiling import plot as plotting
+    from clasp_trt.profiling import trace as tracing
+
+    # all that can be refused at once comes before the weights are read
+    if plot is not None:
+        files.check(plot, plotting.FORMATS)
+    if trace is not None:
+        files.check(trace, tracing.FORMATS)
+    bundles = [Bundle.open(path) for path in (bundle, *against)]
+    workload = _workload(bundles[0], image, prompt, prompt_tokens or 32, category, max_new_tokens)
+    stop_if_asked()
+    with progress_bar() as progress:
+        report = profile(bundles, workload, Options(runs, warmup, threads, per_layer), progress=progress)
+    if plot is not None:
+        files.write(plot, lambda path: plotting.save(path, report))
+    if trace is not None:
+        files.write(trace, lambda path: path.write_text(tracing.dumps(report), encoding="utf-8"))
+    if as_json:
+        print_json(report.to_json(samples=samples))
+    else:
+        _tell(report, generated=image is None)
+
+
+def _check_installed(plot: bool) -> None:
+    from clasp_trt.errors import BackendError
+
+    for name in ("polygraphy", *(["matplotlib"] if plot else [])):
+        if find_spec(name) is None:
+            what = "--plot" if name == "matplotlib" else "profile"
+            raise BackendError(f"{what} needs {name}, which is not installed; pip install 'clasp-trt[profile]'")
+
+
+def _workload(
+    bundle: Bundle, image: str | None, prompt: str | None, prompt_tokens: int, category: str | None, new_tokens: int
+) -> Workload:
+    from clasp_trt.errors import PromptError
+    from clasp_trt.profiling import workload
+    from clasp_trt.runtime.image import load_image
+
+    if prompt is not None and not prompt.strip():
+        raise PromptError("the prompt is empty; ask something")
+    return workload.Workload(
+        workload.noise(bundle) if image is None else load_image(image),
+        workload.words(bundle, prompt_tokens) if prompt is None else prompt,
+        category,
+        new_tokens,
+    )
+
+
+def _tell(report: Report, *, generated: bool) -> None:
+    picture = report.workload.image
+    click.echo(
+        f"asked      {report.runs} times after {report.warmup} to warm up; "
+        f"{'noise' if generated else 'a picture'} of {picture.width} x {picture.height}, "
+        f"{report.workload.new_tokens} tokens an answer"
+    )
+    for profile in report.profiles:
+        click.echo()
+        _tell_one(profile)
+    for other, ratios in zip(report.profiles[1:], report.comparisons, strict=True):
+        click.echo()
+        _tell_comparison(report, other, ratios)
+
+
+def _tell_one(profile: Profile) -> None:
+    manifest, sample, memory = profile.bundle.manifest, profile.samples[0], profile.memory
+    click.echo(f"bundle     {profile.bundle.root}: {manifest.model.name}, {manifest.precision}")
+    click.echo(f"pruning    {manifest.schedule.describe()}")
+    click.echo(f"prompt     {sample.prompt_tokens} tokens, {sample.visual_tokens} of them visual; [{sample.category}]")
+    click.echo(
+        f"memory     {megabytes(memory['steady'])} steady, {megabytes(memory['peak'])} peak "
+        f"({megabytes(memory['libraries'])} before the bundle, {megabytes(memory['loaded'])} with it loaded)"
+    )
+    print_table([("ms", "   median", "      p90", "      p99", " share"), *_stage_rows(profile)])
+    click.echo(f"{profile.tokens_per_second:.1f} tokens/s after the first")
+    if profile.layers is not None:
+        click.echo()
+        _tell_layers(profile.layers)
+
+
+def _stage_rows(profile: Profile) -> list[tuple[str, ...]]:
+    found = []
+    whole = "ttft"
+    for name, summary in profile.summaries.items():
+        if name == "decode":
+            whole = "decode"
+        share = "" if name in ("tpot", "answer") else f"{summary.median / profile.summaries[whole].median:6.1%}"
+        found.append((_label(name), *(f"{value:9.2f}" for value in summary), share))
+    return found
+
+
+def _tell_comparison(report: Report, other: Profile, ratios: dict[str, Ratio]) -> None:
+    from clasp_trt.profiling.statistics import LEAST_ROUNDS, LEVEL
+
+    first = report.profiles[0]
+    click.echo(f"{first.bundle.root} against {other.bundle.root}")
+    head = ("median, ms", "    first", "   second", "ratio", f"{LEVEL:.0%} interval", "")
+    rows = [
+        (
+            _label(name),
+            f"{first.summaries[name].median:9.2f}",
+            f"{other.summaries[name].median:9.2f}",
+            f"{ratio.value:5.2f}",
+            "-" if ratio.interval is None else "{:.2f} to {:.2f}".format(*ratio.interval),
+            _verdict(ratio),
+        )
+        for name, ratio in ratios.items()
+        if "/" not in name
+    ]
+    print_table([head, *rows])
+    if report.runs < LEAST_ROUNDS:
+        click.echo(f"fewer than {LEAST_ROUNDS} runs cannot tell a difference from noise")
+
+
+def _verdict(ratio: Ratio) -> str:
+    if ratio.beyond_noise is None:
+        return ""
+    return ("faster" if ratio.value < 1 else "slower") if ratio.beyond_noise else "within noise"
+
+
+def _tell_layers(layers: Layers) -> None:
+    from clasp_trt.profiling.layers import DECODE, PREFILL
+
+    for phase, title in ((PREFILL, "until the first token"), (DECODE, "a decode step")):
+        ops = layers.ops(phase)
+        total = sum(ops.values())
+        click.echo(f"operators, {title}: {', '.join(f'{op} {ms / total:.1%}' for op, ms in list(ops.items())[:_TOP])}")
+        nodes = [node for node in layers.nodes if node.phase == phase][:_TOP]
+        shapes = [" x ".join(map(str, node.shape)) or "scalar" for node in nodes]
+        print_table(
+            [
+                ("slowest nodes", "node", "output", "       ms", " share"),
+                *(
+                    (node.graph, node.name, shape, f"{node.milliseconds:9.3f}", f"{node.milliseconds / total:6.1%}")
+                    for node, shape in zip(nodes, shapes, strict=True)
+                ),
+            ]
+        )
+        click.echo()
+    click.echo("timed node by node, which takes longer: compare these times with one another, not with those above")
+
+
+def _label(name: str) -> str:
+    """A row's name for people: parts stand under their group."""
+    group, slash, part = name.partition("/")
+    return f"  {part}" if slash else _NAMES.get(group, group)
