@@ -14,16 +14,15 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import metadata
+from importlib import import_module, metadata
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import clasp_trt
 from clasp_trt import bundle as bundles
-from clasp_trt import schedule as schedules
 from clasp_trt import targets
-from clasp_trt.bundle import MANIFEST, POLICY, PORTABLE, PRECISIONS, PRUNE_AT, Bundle, Manifest
+from clasp_trt.bundle import MANIFEST, POLICY, PORTABLE, Bundle, Manifest
 from clasp_trt.errors import (
     BackendError,
     BundleError,
@@ -31,24 +30,32 @@ from clasp_trt.errors import (
     ClaspError,
     OutputError,
     PolicyError,
-    ScheduleError,
-    TargetError,
 )
+from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions, Options, Pruning
 from clasp_trt.policy import Policy, prior
-from clasp_trt.schedule import Schedule
-from clasp_trt.targets import Target
+from clasp_trt.targets import COMPILED, Target
 
 if TYPE_CHECKING:
     from clasp_trt.bundle import ModelInfo
     from clasp_trt.bundle.writer import Writer
+    from clasp_trt.engines.tensorrt.builder import Recipe
     from clasp_trt.export.checkpoint import Checkpoint
     from clasp_trt.export.family import Family
 
-DEFAULT_PRUNE_AT, DEFAULT_PRECISION, DEFAULT_CONTEXT = "decoder", "fp32", 2048
+__all__ = [
+    "DEFAULT_CONTEXT",
+    "DEFAULT_PRECISION",
+    "FLOAT_BYTES",
+    "EngineOptions",
+    "Options",
+    "Pruning",
+    "build",
+    "compile_bundle",
+]
+
 FLOAT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 _COPY_BYTES = 2**20
-_ENDLESS = 2**31 - 1  # tokens and layers of a model that every legal schedule fits
 
 Progress = Callable[[str, int, int], None]
 """Called with a phase, units done and units in all."""
@@ -58,103 +65,13 @@ def _silent(phase: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True)
-class Pruning:
-    """How a build prunes. What is None was not asked for.
-
-    ``at`` is one of :data:`clasp_trt.bundle.PRUNE_AT` (default: decoder). ``budget`` is the mean number of visual
-    tokens over decoder layers (default: a third of them); ``keeps`` gives the stages' sizes instead. ``prune_layers``
-    are the 0-based decoder layers after which the stages stand. Raises :class:`ScheduleError` for what contradicts
-    itself, whatever the model.
-    """
-
-    at: str | None = None
-    budget: int | None = None
-    keeps: tuple[int, ...] | None = None
-    prune_layers: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.place not in PRUNE_AT:
-            raise ScheduleError(f"--prune-at is {self.at!r}, expected one of {', '.join(PRUNE_AT)}")
-        if self.budget is not None and self.keeps is not None:
-            raise ScheduleError("--budget and --schedule exclude each other; give the mean or the stages, not both")
-        if self.place == "none" and (self.budget, self.keeps, self.prune_layers) != (None, None, None):
-            raise ScheduleError(
-                "--prune-at none keeps every token; drop --budget, --schedule and --prune-layers, "
-                "or choose decoder or encoder"
-            )
-        if self.place == "encoder" and (self.keeps, self.prune_layers) != (None, None):
-            raise ScheduleError(
-                "--prune-at encoder has one stage, before the decoder; "
-                "give its size with --budget, without --schedule and --prune-layers"
-            )
-        if self.keeps is not None:  # what no model could follow is refused before one is opened
-            schedules.given(_ENDLESS, _ENDLESS, self.keeps, range(len(self.keeps)))
-
-    @property
-    def place(self) -> str:
-        """``at``, or its default."""
-        return DEFAULT_PRUNE_AT if self.at is None else self.at
-
-    def mean(self, tokens: int) -> int | None:
-        """The mean to aim at with ``tokens`` visual tokens; None where none is asked for."""
-        if self.place == "none" or self.keeps is not None:
-            return None
-        return max(1, tokens // 3) if self.budget is None else self.budget
-
-    def schedule(self, tokens: int, layers: int) -> Schedule:
-        """The stages for a decoder of ``layers`` layers. Raises :class:`ScheduleError` if it cannot have them."""
-        mean = self.mean(tokens)
-        if self.keeps is not None:
-            return schedules.given(tokens, layers, self.keeps, self.prune_layers)
-        if mean is None:
-            return schedules.none(tokens, layers)
-        if self.place == "encoder":
-            return schedules.encoder(tokens, layers, mean)
-        try:
-            return schedules.solve(tokens, layers, mean, self.prune_layers)
-        except ScheduleError as error:
-            if self.budget is not None:
-                raise
-            raise ScheduleError(f"no --budget was given, so a third of the tokens is meant; {error}") from None
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to make of a checkpoint: all that a bundle fixes for good. What is None was not asked for.
-
-    ``precision`` is one of :data:`clasp_trt.bundle.PRECISIONS` (default: fp32), ``policy`` a policy file (default: an
-    uncalibrated prior), ``max_context`` the longest sequence of prompt, visual tokens and answer (default: 2048, or
-    what the checkpoint knows if that is less). ``vision_layers`` are the layers that the prior is made over, as hidden
-    states, for a calibration to choose from (default: three depths, or one without pruning); the layer that the
-    checkpoint reads by itself is always among them.
-    """
-
-    pruning: Pruning = Pruning()
-    precision: str | None = None
-    policy: str | os.PathLike[str] | None = None
-    max_context: int | None = None
-    vision_layers: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.floats not in PRECISIONS:
-            raise TargetError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
-        if self.policy is not None and self.vision_layers is not None:
-            raise PolicyError(
-                "--policy and --vision-layers exclude each other: a policy names the layers that it reads"
-            )
-
-    @property
-    def floats(self) -> str:
-        """``precision``, or its default."""
-        return DEFAULT_PRECISION if self.precision is None else self.precision
-
-
-@dataclass(frozen=True)
 class _Engine:
-    """What runs a bundle, and where."""
+    """What runs a bundle, and where; ``recipe`` is that of its engines, if the backend compiles."""
 
     backend: str
     device: Target
+    options: EngineOptions
+    recipe: Recipe | None = None
 
 
 def build(
@@ -171,6 +88,10 @@ def build(
     policy: str | os.PathLike[str] | None = None,
     max_context: int | None = None,
     vision_layers: Sequence[int] | None = None,
+    sm: Sequence[str] = (),
+    max_prompt: int | None = None,
+    max_build_memory: float | None = None,
+    cache: bool = True,
     force: bool = False,
     progress: Progress = _silent,
 ) -> Bundle:
@@ -183,7 +104,10 @@ def build(
     layers = None if prune_layers is None else tuple(prune_layers)
     read = None if vision_layers is None else tuple(vision_layers)
     options = Options(Pruning(prune_at, budget, stages, layers), precision, policy, max_context, read)
-    return compile_bundle(model, output, options, target=target, backend=backend, force=force, progress=progress)
+    engines = EngineOptions(tuple(sm), max_prompt, max_build_memory, cache)
+    return compile_bundle(
+        model, output, options, target=target, backend=backend, engines=engines, force=force, progress=progress
+    )
 
 
 def compile_bundle(
@@ -193,6 +117,7 @@ def compile_bundle(
     *,
     target: str | None,
     backend: str | None = None,
+    engines: EngineOptions | None = None,
     force: bool = False,
     progress: Progress = _silent,
 ) -> Bundle:
@@ -200,13 +125,16 @@ def compile_bundle(
 
     A ``target`` of None makes a portable bundle; given as ``model`` later, it is completed for a target without torch
     or the checkpoint. A bundle fixes ``options`` already, so none may be given with one, not even what it has.
-    ``backend`` defaults to the target's; ``force`` replaces an older bundle at ``output``. Raises a
-    :class:`clasp_trt.errors.ClaspError`, and then leaves everything as it was.
+    ``backend`` defaults to the target's; ``engines`` is for those that compile. ``force`` replaces an older bundle at
+    ``output``. Raises a :class:`clasp_trt.errors.ClaspError`, and then leaves everything as it was.
     """
-    engine = None if target is None else _engine(target, backend, options.floats)
+    is_bundle = os.path.isfile(Path(model) / MANIFEST)
+    engine = None
+    if target is not None:
+        engine = _engine(target, backend, options.floats, engines or EngineOptions(), os.fspath(model), is_bundle)
     if not os.fspath(output):
         raise OutputError("the output has an empty name; name a folder to make")
-    if os.path.isfile(Path(model) / MANIFEST):
+    if is_bundle:
         return _complete(Path(model), output, options, engine, force, progress)
     policy = None if options.policy is None else Policy.load(options.policy)
     with bundles.write(output, force=force) as writer:
@@ -214,16 +142,31 @@ def compile_bundle(
         return _finish(writer, manifest, engine, progress)
 
 
-def _engine(target: str, backend: str | None, precision: str) -> _Engine:
+def _engine(
+    target: str, backend: str | None, precision: str, options: EngineOptions, model: str, is_bundle: bool
+) -> _Engine:
+    """What can be told before ``model`` is opened: whether the target takes the backend, and whether it builds here."""
     device = targets.get(target)
-    engine = _Engine(backend or device.backend, device)
-    targets.check(device, engine.backend, precision)
-    if engine.backend != "onnxruntime":
-        raise BackendError(
-            f"backend {engine.backend} cannot be built by this version; add --backend onnxruntime to run on "
-            f"{device.name} with ONNX Runtime, or keep the portable graphs of `clasp-trt export`"
-        )
-    return engine
+    engine = _Engine(backend or device.backend, device, options)
+    if not is_bundle:  # a bundle has a precision of its own
+        targets.check(device, engine.backend, precision)
+    if engine.backend not in COMPILED:
+        if options != EngineOptions():
+            raise BackendError(
+                f"backend {engine.backend} builds no engines: drop --sm, --max-prompt, --max-build-memory and "
+                f"--no-cache, or add --backend {' or '.join(COMPILED)}"
+            )
+        return engine
+    from clasp_trt.engines.tensorrt import place
+    from clasp_trt.engines.tensorrt.builder import Recipe
+
+    assert device.sm is not None, f"{device.name} takes a backend that compiles"
+    sms = options.sms or (device.sm,)
+    library = place.check(device, engine.backend, sms, model, is_bundle=is_bundle)
+    with _needing("building engines", "pip install 'clasp-trt[build]'"):
+        import_module("clasp_trt.engines.tensorrt.compile")  # what it needs besides the library
+    limit = options.max_build_memory
+    return replace(engine, recipe=Recipe(library, sms, None if limit is None else round(limit * 1e9)))
 
 
 def _export(
@@ -244,6 +187,8 @@ def _export(
     schedule = pruning.schedule(vision.tokens, decoder.layers)
     policy = _prior(family, options) if policy is None else _fitting(policy, family, options)
     context = min(DEFAULT_CONTEXT, family.max_positions) if options.max_context is None else options.max_context
+    if engine is not None:
+        _longest_prompt(engine, context, vision.tokens)
     exported = export(
         checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
         precision=options.floats, progress=lambda graph, done, total: progress(f"export {graph}", done, total),
@@ -294,6 +239,8 @@ def _complete(
             "give the portable bundle that `clasp-trt export` wrote, or the checkpoint"
         )
     targets.check(engine.device, engine.backend, manifest.precision)
+    if engine.recipe is not None:
+        _longest_prompt(engine, manifest.max_context, manifest.schedule.tokens)
     # besides the weights these files are small
     targets.check_memory(engine.device, sum(file.bytes for file in manifest.files.values()), manifest.precision)
     with bundles.write(output, force=force) as writer:
@@ -315,6 +262,8 @@ def _finish(writer: Writer, manifest: Manifest, engine: _Engine | None, progress
 
 
 def _compile_engines(root: Path, manifest: Manifest, engine: _Engine, progress: Progress) -> Manifest:
+    if engine.recipe is not None:
+        return _compile_tensorrt(root, manifest, engine, engine.recipe, progress)
     with _needing("building for ONNX Runtime", "pip install 'clasp-trt[build]'"):
         from clasp_trt.engines import onnxruntime as compiler
 
@@ -329,6 +278,30 @@ def _compile_engines(root: Path, manifest: Manifest, engine: _Engine, progress: 
         target=engine.device.name,
         versions={**manifest.versions, **_versions("onnxruntime")},
     )
+
+
+def _compile_tensorrt(root: Path, manifest: Manifest, engine: _Engine, recipe: Recipe, progress: Progress) -> Manifest:
+    from clasp_trt.engines.tensorrt.compile import compile_graphs
+
+    engines = compile_graphs(
+        root, manifest, engine.device.name, recipe,
+        max_prompt=_longest_prompt(engine, manifest.max_context, manifest.schedule.tokens),
+        use_cache=engine.options.cache, memory_limit=recipe.workspace, progress=progress,
+    )  # fmt: skip
+    return replace(
+        manifest,
+        backend=engine.backend,
+        target=engine.device.name,
+        versions={**manifest.versions, recipe.library.backend: recipe.library.version},
+        engines=engines,
+    )
+
+
+def _longest_prompt(engine: _Engine, max_context: int, tokens: int) -> int:
+    """The longest text of a prompt that the engines are for; :class:`ScheduleError` if it does not fit."""
+    from clasp_trt.engines.tensorrt.profiles import longest_prompt
+
+    return longest_prompt(engine.options.max_prompt, max_context, tokens)
 
 
 @contextmanager

@@ -17,10 +17,13 @@ from clasp_trt.bundle.manifest import (
     PRUNE_AT,
     SCHEMA,
     DecoderDims,
+    Engine,
+    Engines,
     FileEntry,
     Graph,
     Manifest,
     ModelInfo,
+    Profile,
     Segment,
     TensorSpec,
     VisionDims,
@@ -37,6 +40,8 @@ _KEYS = (
     *("schema", "model", "precision", "prune_at", "schedule", "budget", "max_context", "opset"),
     *("graphs", "segments", "backend", "target", "versions", "files"),
 )
+_ENGINES = "engines"  # a key of bundles that have some, and of no others
+_SM = re.compile(r"[1-9][0-9]*\.[0-9]")
 
 _Dims = TypeVar("_Dims", VisionDims, DecoderDims)
 
@@ -59,6 +64,8 @@ def dumps(manifest: Manifest) -> str:
         "versions": dict(sorted(manifest.versions.items())),
         "files": {path: asdict(entry) for path, entry in sorted(manifest.files.items())},
     }
+    if manifest.engines is not None:
+        content[_ENGINES] = asdict(manifest.engines)
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
@@ -78,7 +85,8 @@ def loads(data: bytes, source: str) -> Manifest:
 
 def _read(root: Field) -> Manifest:
     _check_schema(root)
-    top = root.record(*_KEYS)
+    compiled = isinstance(root.value, dict) and _ENGINES in root.value
+    top = root.record(*_KEYS, *((_ENGINES,) if compiled else ()))
     return Manifest(
         model=_model(top["model"]),
         precision=top["precision"].one_of(PRECISIONS),
@@ -93,6 +101,7 @@ def _read(root: Field) -> Manifest:
         target=top["target"].one_of((PORTABLE, *TARGETS)),
         versions=_versions(top["versions"]),
         files=_files(top["files"]),
+        engines=_engines(top[_ENGINES]) if compiled else None,
     )
 
 
@@ -156,6 +165,33 @@ def _segment(item: Field) -> Segment:
     of = item.record("graph", "first_layer", "last_layer", "capacity")
     first, last = of["first_layer"].integer(0), of["last_layer"].integer(0)
     return Segment(of["graph"].text(), first, last, of["capacity"].integer(1))
+
+
+def _engines(item: Field) -> Engines:
+    of = item.record(*(entry.name for entry in fields(Engines)))
+    sms = []
+    for sm in of["sms"].elements():
+        if not _SM.fullmatch(sm.text()):
+            sm.fail("a compute capability such as '8.9'")
+        sms.append(sm.text())
+    engines = tuple(_one_engine(engine) for engine in of["engines"].elements())
+    return Engines(of["version"].text(), tuple(sms), of["max_prompt"].integer(1), engines)
+
+
+def _one_engine(item: Field) -> Engine:
+    of = item.record("graph", "path", "profiles")
+    return Engine(of["graph"].text(), _path(of["path"]), tuple(_profile(each) for each in of["profiles"].elements()))
+
+
+def _profile(item: Field) -> Profile:
+    of = item.record("name", "sizes")
+    sizes: dict[str, tuple[int, int, int]] = {}
+    for name, member in of["sizes"].members().items():
+        values = [value.integer(0) for value in member.elements()]
+        if len(values) != 3 or sorted(values) != values:
+            member.fail("three ascending integers: least, tuned for, greatest")
+        sizes[name] = (values[0], values[1], values[2])
+    return Profile(of["name"].text(), sizes)
 
 
 def _versions(item: Field) -> dict[str, str]:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from clasp_trt.bundle.errors import InconsistentManifest
 from clasp_trt.bundle.manifest import MANIFEST, POLICY, PORTABLE, Manifest
-from clasp_trt.targets import TARGETS
+from clasp_trt.targets import COMPILED, TARGETS
 
 
 def check(manifest: Manifest, source: str) -> None:
     """Raise :class:`InconsistentManifest`, naming the place in ``source``, for the first contradiction."""
-    for rule in (_names, _dims, _pruning, _segments, _engine):
+    for rule in (_names, _dims, _pruning, _segments, _backend, _engines):
         for problem in rule(manifest):
             raise InconsistentManifest(f"{source}: {problem}; rebuild the bundle")
 
@@ -86,12 +86,44 @@ def _segments(manifest: Manifest) -> Iterator[str]:
             yield f"segments: the schedule prunes after layer {last}, but no segment ends there"
 
 
-def _engine(manifest: Manifest) -> Iterator[str]:
+def _backend(manifest: Manifest) -> Iterator[str]:
     """Backend and target are portable together, or the one runs on the other."""
     backend, target = manifest.backend, manifest.target
     legal = (PORTABLE,) if target == PORTABLE else TARGETS[target].backends
     if backend not in legal:
         yield f"backend: '{backend}', but target '{target}' takes {' or '.join(legal)}"
+
+
+def _engines(manifest: Manifest) -> Iterator[str]:
+    """A backend that compiles has one engine for each graph, whose profiles cover all that varies; others have none."""
+    if manifest.backend not in COMPILED:
+        if manifest.engines is not None:
+            yield f"engines: there are some, but backend '{manifest.backend}' has none"
+        return
+    if manifest.engines is None:
+        yield f"engines: missing, but backend '{manifest.backend}' needs them"
+        return
+    if not manifest.engines.sms:
+        yield "engines.sms: empty, so that they run nowhere"
+    graphs = {graph.name: graph for graph in manifest.graphs}
+    if [engine.graph for engine in manifest.engines.engines] != list(graphs):
+        yield "engines.engines: expected one for each graph, in the order of the graphs"
+        return
+    for i, engine in enumerate(manifest.engines.engines):
+        if engine.path not in manifest.files:
+            yield f"engines.engines[{i}].path: {engine.path} is not among the files"
+        if not engine.profiles:
+            yield f"engines.engines[{i}].profiles: empty"
+        for name in _repeated(profile.name for profile in engine.profiles):
+            yield f"engines.engines[{i}].profiles: two are named {name!a}"
+        inputs = graphs[engine.graph].inputs
+        dims = {dim for port in inputs for dim in port.shape if isinstance(dim, str)}
+        for profile in engine.profiles:
+            here = f"engines.engines[{i}].profiles: {profile.name!a}"
+            if lacking := dims - profile.sizes.keys():
+                yield f"{here} has no sizes of {min(lacking)!a}"
+            if unknown := profile.sizes.keys() - dims - {port.name for port in inputs}:
+                yield f"{here} has sizes of {min(unknown)!a}, which the graph lacks"
 
 
 def _repeated(names: Iterable[str]) -> Iterator[str]:

@@ -30,7 +30,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph or engine, at ``path`` inside the bundle."""
+    """A graph, at ``path`` inside the bundle."""
 
     name: str
     path: str
@@ -87,6 +87,35 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Profile:
+    """Sizes that an engine takes: ``sizes`` maps each symbolic dimension of its graph's inputs, and each input whose
+    value is a shape, to the least, the one that it is tuned for, and the greatest."""
+
+    name: str
+    sizes: Mapping[str, tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """``graph`` compiled, at ``path`` inside the bundle."""
+
+    graph: str
+    path: str
+    profiles: tuple[Profile, ...]
+
+
+@dataclass(frozen=True)
+class Engines:
+    """A graph's worth of machine code each: they run on compute capabilities ``sms`` alone, under the very ``version``
+    of the backend's library that built them, and take prompts of ``max_prompt`` tokens of text at most."""
+
+    version: str
+    sms: tuple[str, ...]
+    max_prompt: int
+    engines: tuple[Engine, ...]
+
+
+@dataclass(frozen=True)
 class FileEntry:
     """Size in bytes and lowercase hexadecimal SHA-256 of one file."""
 
@@ -111,6 +140,7 @@ class Manifest:
     target: str
     versions: Mapping[str, str]
     files: Mapping[str, FileEntry] = field(default_factory=dict)
+    engines: Engines | None = None  # of a backend that compiles; others run the graphs themselves
 
     @property
     def text_context(self) -> int:

@@ -15,7 +15,10 @@ import clasp_trt
 from clasp_trt.cli.signals import signals_raise
 from clasp_trt.errors import ClaspError
 
-COMMANDS = ("build", "export", "run", "show", "eval", "calibrate", "inspect", "route", "targets", "demo", "doctor")
+COMMANDS = (
+    *("build", "export", "run", "show", "profile", "eval"),
+    *("calibrate", "inspect", "route", "plan", "targets", "demo", "doctor"),
+)
 PROGRAM = "clasp-trt"
 MISTAKE = 2
 

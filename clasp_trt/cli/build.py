@@ -10,10 +10,11 @@ import click
 from clasp_trt.cli.describe import tell
 from clasp_trt.cli.options import compile_options
 from clasp_trt.cli.output import json_option, progress_bar
-from clasp_trt.targets import BACKENDS
+from clasp_trt.targets import BACKENDS, COMPILED
 
 if TYPE_CHECKING:
-    from clasp_trt.compiler import Options
+    from clasp_trt.bundle import Bundle
+    from clasp_trt.options import Options
 
 
 @click.command("build", short_help="Compile a checkpoint or portable bundle for a target.")
@@ -21,15 +22,57 @@ if TYPE_CHECKING:
 @compile_options
 @click.option("--target", default="cpu", show_default=True, help="Device to build for; see `clasp-trt targets`.")
 @click.option("--backend", type=click.Choice(BACKENDS), help="What runs it there [default: the target's].")
+@click.option(
+    "--sm", multiple=True, help="Compute capability to compile for, such as 8.9; may repeat [default: the target's]."
+)
+@click.option(
+    "--max-prompt",
+    type=int,
+    help="Engines: longest text of a prompt in tokens [default: 512, or what the context leaves].",
+)
+@click.option(
+    "--max-build-memory", type=float, metavar="GB", help="Engines: what building may take [default: what is available]."
+)
+@click.option("--cache/--no-cache", default=True, help="Engines: use again what was built before [default: yes].")
 @json_option
 def command(
-    model: str, output: str, force: bool, options: Options, target: str, backend: str | None, as_json: bool
+    model: str,
+    output: str,
+    force: bool,
+    options: Options,
+    target: str,
+    backend: str | None,
+    sm: tuple[str, ...],
+    max_prompt: int | None,
+    max_build_memory: float | None,
+    cache: bool,
+    as_json: bool,
 ) -> None:
     """Compile MODEL, a Hugging Face folder, hub id or portable bundle, into a bundle."""
     from clasp_trt.compiler import compile_bundle
+    from clasp_trt.options import EngineOptions
 
-    with progress_bar() as progress:
-        bundle = compile_bundle(model, output, options, target=target, backend=backend, force=force, progress=progress)
+    engines = EngineOptions(sm, max_prompt, max_build_memory, cache)
+    reused = set()
+    with progress_bar() as bar:
+
+        def progress(phase: str, done: int, total: int) -> None:
+            if phase.startswith("reuse "):
+                reused.add(phase)
+            bar(phase, done, total)
+
+        bundle = compile_bundle(
+            model, output, options, target=target, backend=backend, engines=engines, force=force, progress=progress
+        )
+    if reused:
+        every = len(bundle.manifest.graphs)
+        click.echo(f"{len(reused)} of {every} engines are from the cache; --no-cache builds all", err=True)
     tell(bundle, as_json)
     if not as_json:
-        click.echo(f'next: clasp-trt run {shlex.quote(output)} --image photo.jpg --prompt "..."')
+        click.echo(_next(bundle, output))
+
+
+def _next(bundle: Bundle, output: str) -> str:
+    if bundle.manifest.backend in COMPILED:
+        return f"next: clasp-trt inspect {shlex.quote(output)} --engines"
+    return f'next: clasp-trt run {shlex.quote(output)} --image photo.jpg --prompt "..."'

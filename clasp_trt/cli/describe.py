@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from clasp_trt.bundle import Bundle, Manifest
+from clasp_trt.bundle import Bundle, Engine, Engines, Manifest
 from clasp_trt.bundle.codec import dumps
 from clasp_trt.cli.output import megabytes, print_json
 from clasp_trt.policy import Policy
@@ -61,7 +61,29 @@ def summary(bundle: Bundle) -> str:
         lines.append(
             f"{segment.graph:<10} layers {segment.first_layer}-{segment.last_layer}, {segment.capacity} KV slots"
         )
+    if manifest.engines is not None:
+        lines.append(_engines(manifest, manifest.engines))
     return "\n".join(lines)
+
+
+def profiles(engine: Engine) -> list[str]:
+    """One line for each profile of an engine: what each size may be, and what it is tuned for."""
+    return [
+        f"  {profile.name:<8} "
+        + ", ".join(
+            f"{name} {least}" if least == most else f"{name} {least}-{most} (tuned for {usual})"
+            for name, (least, usual, most) in profile.sizes.items()
+        )
+        for profile in engine.profiles
+    ]
+
+
+def _engines(manifest: Manifest, engines: Engines) -> str:
+    size = sum(manifest.files[engine.path].bytes for engine in engines.engines)
+    return (
+        f"engines    {len(engines.engines)} by {manifest.backend} {engines.version} for SM {', '.join(engines.sms)}, "
+        f"{megabytes(size)}, prompts of up to {engines.max_prompt} tokens of text"
+    )
 
 
 def calibration(policy: Policy) -> str:

@@ -12,6 +12,8 @@ import click
 
 import clasp_trt
 from clasp_trt.cli.output import json_option, print_json, print_table
+from clasp_trt.errors import BackendError
+from clasp_trt.targets import COMPILED
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ _TASKS = (
     _Task("complete portable bundles (build BUNDLE)", "build"),
     _Task("compile checkpoints (build, export)", "export"),
 )
-_NOT_YET = {"build TensorRT engines": "not in this version; use --backend onnxruntime"}
+_NOT_YET = {"run engines": "not in this version; use --backend onnxruntime"}
 _UNKNOWN = "cannot tell, since clasp-trt itself is not installed; pip install -e . in its source tree"
 
 # What our own metadata holds, such as: onnx-ir>=0.1.12; extra == "build"
@@ -55,7 +57,8 @@ def command(as_json: bool) -> None:
     found = {need.name: _version(need.name) for need in needs or (_Need("", "onnxruntime", ""),)}
     opset, complaint = _opset_read()
     cores, memory = len(os.sched_getaffinity(0)), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    lacking = {task.name: _lacking(task, needs, found, complaint) for task in _TASKS} | _NOT_YET
+    lacking = {task.name: _lacking(task, needs, found, complaint) for task in _TASKS}
+    lacking |= {f"build engines ({backend})": _engines_lack(backend) for backend in COMPILED} | _NOT_YET
     report = {
         "clasp-trt": clasp_trt.__version__,
         "python": platform.python_version(),
@@ -79,6 +82,20 @@ def command(as_json: bool) -> None:
     for name, reason in lacking.items():
         answer = "yes" if reason is None else "?" if reason == _UNKNOWN else "no"
         click.echo(f"{answer:<4} {name}{'' if reason is None else f': {reason}'}")
+
+
+def _engines_lack(backend: str) -> str | None:
+    """What stands in the way of building engines here with ``backend``, and the remedy; None if nothing does."""
+    from clasp_trt.engines.tensorrt.device import compute_capability
+    from clasp_trt.engines.tensorrt.library import load
+
+    try:
+        library = load(backend)
+    except BackendError as error:
+        return str(error)
+    if not library.ahead and compute_capability() is None:
+        return f"{backend} {library.version} is here, but no CUDA GPU, on which it builds"
+    return None
 
 
 def _opset_read() -> tuple[int | None, str | None]:

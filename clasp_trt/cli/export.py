@@ -12,7 +12,7 @@ from clasp_trt.cli.options import compile_options
 from clasp_trt.cli.output import json_option, progress_bar
 
 if TYPE_CHECKING:
-    from clasp_trt.compiler import Options
+    from clasp_trt.options import Options
 
 
 @click.command("export", short_help="Export a checkpoint to portable ONNX graphs.")
@@ -27,8 +27,4 @@ def command(model: str, output: str, force: bool, options: Options, as_json: boo
         bundle = compile_bundle(model, output, options, target=None, force=force, progress=progress)
     tell(bundle, as_json)
     if not as_json:
-        # without --backend most targets mean TensorRT, which this version cannot build
-        click.echo(
-            f"next, on the device: clasp-trt build {shlex.quote(output)} -o BUNDLE --target TARGET "
-            "--backend onnxruntime"
-        )
+        click.echo(f"next, on the device: clasp-trt build {shlex.quote(output)} -o BUNDLE --target TARGET")

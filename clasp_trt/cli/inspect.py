@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import click
 
-from clasp_trt.cli.describe import tell
+from clasp_trt.cli.describe import profiles, tell
 from clasp_trt.cli.output import json_option, progress_bar
 
 
 @click.command("inspect", short_help="Show what a bundle holds.")
 @click.argument("bundle", type=click.Path())
 @click.option("--graphs", is_flag=True, help="Also list every graph's inputs and outputs.")
+@click.option("--engines", is_flag=True, help="Also list the sizes that every engine takes.")
 @click.option("--verify", is_flag=True, help="Check every file's hash first.")
 @json_option
-def command(bundle: str, graphs: bool, verify: bool, as_json: bool) -> None:
-    """Show what BUNDLE holds: model, pruning schedule, policy, segments, files."""
+def command(bundle: str, graphs: bool, engines: bool, verify: bool, as_json: bool) -> None:
+    """Show what BUNDLE holds: model, pruning schedule, policy, segments, engines, files."""
     from clasp_trt.bundle import Bundle
 
     opened = Bundle.open(bundle)
@@ -27,3 +28,6 @@ def command(bundle: str, graphs: bool, verify: bool, as_json: bool) -> None:
         for side, ports in (("in ", graph.inputs), ("out", graph.outputs)):
             for port in ports:
                 click.echo(f"  {side} {port.name}: {port.dtype}[{', '.join(map(str, port.shape))}]")
+    compiled = opened.manifest.engines
+    for engine in compiled.engines if compiled is not None and engines and not as_json else ():
+        click.echo("\n".join((f"\n{engine.graph}  ({engine.path})", *profiles(engine))))

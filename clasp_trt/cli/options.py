@@ -71,7 +71,7 @@ _COMPILE = (
 def compile_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options that say what a bundle shall be and where it goes.
 
-    ``command`` gets the former gathered as ``options``, a :class:`clasp_trt.compiler.Options`, the latter as they are.
+    ``command`` gets the former gathered as ``options``, a :class:`clasp_trt.options.Options`, the latter as they are.
     """
 
     @functools.wraps(command)
@@ -87,7 +87,7 @@ def compile_options(command: Callable[..., None]) -> Callable[..., None]:
         vision_layers: tuple[int, ...] | None,
         **others: object,
     ) -> None:
-        from clasp_trt.compiler import Options, Pruning
+        from clasp_trt.options import Options, Pruning
 
         pruning = Pruning(prune_at, budget, schedule, prune_layers)
         command(options=Options(pruning, precision, policy, max_context, vision_layers), **others)

@@ -90,7 +90,7 @@ def test_what_the_system_refuses_unexpectedly_is_one_line(refused: Refused) -> N
         (["--precision", "bf16"], "precision bf16 does not run on backend onnxruntime"),
         (["--target", "orin-agx-46"], "unknown target 'orin-agx-46': did you mean 'orin-agx-64'?"),
         (["--target", "h100", "--backend", "tensorrt-rtx"], "does not run on h100"),
-        (["--target", "orin-agx-64"], "backend tensorrt cannot be built by this version; add --backend onnxruntime"),
+        (["--target", "orin-agx-64"], "backend tensorrt builds on the device itself (orin-agx-64: SM 8.7), but"),
     ],
 )
 def test_options_are_refused_before_the_exporter_is_loaded(

@@ -1,0 +1,126 @@
+"""What a build is asked for: what a bundle fixes for good, and what its engines are made for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from clasp_trt import schedule as schedules
+from clasp_trt.bundle import PRECISIONS, PRUNE_AT
+from clasp_trt.errors import BackendError, PolicyError, ScheduleError, TargetError
+from clasp_trt.schedule import Schedule
+
+DEFAULT_PRUNE_AT, DEFAULT_PRECISION, DEFAULT_CONTEXT = "decoder", "fp32", 2048
+
+_ENDLESS = 2**31 - 1  # tokens and layers of a model that every legal schedule fits
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """How a build prunes. What is None was not asked for.
+
+    ``at`` is one of :data:`clasp_trt.bundle.PRUNE_AT` (default: decoder). ``budget`` is the mean number of visual
+    tokens over decoder layers (default: a third of them); ``keeps`` gives the stages' sizes instead. ``prune_layers``
+    are the 0-based decoder layers after which the stages stand. Raises :class:`ScheduleError` for what contradicts
+    itself, whatever the model.
+    """
+
+    at: str | None = None
+    budget: int | None = None
+    keeps: tuple[int, ...] | None = None
+    prune_layers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.place not in PRUNE_AT:
+            raise ScheduleError(f"--prune-at is {self.at!r}, expected one of {', '.join(PRUNE_AT)}")
+        if self.budget is not None and self.keeps is not None:
+            raise ScheduleError("--budget and --schedule exclude each other; give the mean or the stages, not both")
+        if self.place == "none" and (self.budget, self.keeps, self.prune_layers) != (None, None, None):
+            raise ScheduleError(
+                "--prune-at none keeps every token; drop --budget, --schedule and --prune-layers, "
+                "or choose decoder or encoder"
+            )
+        if self.place == "encoder" and (self.keeps, self.prune_layers) != (None, None):
+            raise ScheduleError(
+                "--prune-at encoder has one stage, before the decoder; "
+                "give its size with --budget, without --schedule and --prune-layers"
+            )
+        if self.keeps is not None:  # what no model could follow is refused before one is opened
+            schedules.given(_ENDLESS, _ENDLESS, self.keeps, range(len(self.keeps)))
+
+    @property
+    def place(self) -> str:
+        """``at``, or its default."""
+        return DEFAULT_PRUNE_AT if self.at is None else self.at
+
+    def mean(self, tokens: int) -> int | None:
+        """The mean to aim at with ``tokens`` visual tokens; None where none is asked for."""
+        if self.place == "none" or self.keeps is not None:
+            return None
+        return max(1, tokens // 3) if self.budget is None else self.budget
+
+    def schedule(self, tokens: int, layers: int) -> Schedule:
+        """The stages for a decoder of ``layers`` layers. Raises :class:`ScheduleError` if it cannot have them."""
+        mean = self.mean(tokens)
+        if self.keeps is not None:
+            return schedules.given(tokens, layers, self.keeps, self.prune_layers)
+        if mean is None:
+            return schedules.none(tokens, layers)
+        if self.place == "encoder":
+            return schedules.encoder(tokens, layers, mean)
+        try:
+            return schedules.solve(tokens, layers, mean, self.prune_layers)
+        except ScheduleError as error:
+            if self.budget is not None:
+                raise
+            raise ScheduleError(f"no --budget was given, so a third of the tokens is meant; {error}") from None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to make of a checkpoint: all that a bundle fixes for good. What is None was not asked for.
+
+    ``precision`` is one of :data:`clasp_trt.bundle.PRECISIONS` (default: fp32), ``policy`` a policy file (default: an
+    uncalibrated prior), ``max_context`` the longest sequence of prompt, visual tokens and answer (default: 2048, or
+    what the checkpoint knows if that is less). ``vision_layers`` are the layers that the prior is made over, as hidden
+    states, for a calibration to choose from (default: three depths, or one without pruning); the layer that the
+    checkpoint reads by itself is always among them.
+    """
+
+    pruning: Pruning = Pruning()
+    precision: str | None = None
+    policy: str | os.PathLike[str] | None = None
+    max_context: int | None = None
+    vision_layers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.floats not in PRECISIONS:
+            raise TargetError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
+        if self.policy is not None and self.vision_layers is not None:
+            raise PolicyError(
+                "--policy and --vision-layers exclude each other: a policy names the layers that it reads"
+            )
+
+    @property
+    def floats(self) -> str:
+        """``precision``, or its default."""
+        return DEFAULT_PRECISION if self.precision is None else self.precision
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What to make engines for, of a backend that compiles. What is None, or empty, was not asked for.
+
+    ``sms`` are compute capabilities such as ``"8.9"`` (default: the target's), ``max_prompt`` is the longest text of a
+    prompt in tokens (default: 512, or what the context leaves beside an image), ``max_build_memory`` the GB that
+    building may take (default: what is available). With ``cache``, an engine that was built before is used again.
+    """
+
+    sms: tuple[str, ...] = ()
+    max_prompt: int | None = None
+    max_build_memory: float | None = None
+    cache: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_build_memory is not None and not self.max_build_memory > 0:
+            raise BackendError(f"--max-build-memory is {self.max_build_memory}; expected a number of GB above 0")

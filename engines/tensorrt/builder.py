@@ -1,0 +1,76 @@
+"""One graph becomes one engine, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clasp_trt.bundle import Graph, Profile
+from clasp_trt.engines.tensorrt import memory
+from clasp_trt.engines.tensorrt.callbacks import logger, monitor
+from clasp_trt.engines.tensorrt.capabilities import set_capabilities
+from clasp_trt.engines.tensorrt.library import Library
+from clasp_trt.engines.tensorrt.network import add_profile, parse
+from clasp_trt.errors import BackendError
+
+_EXHAUSTED = ("out of memory", "outofmemory", "bad_alloc", "cannot allocate")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides an engine beside its graph. ``sms`` are compute capabilities, ``workspace`` the bytes that a kernel
+    may use for scratch (None: the builder's own choice)."""
+
+    library: Library
+    sms: tuple[str, ...]
+    workspace: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One engine to build: ``graph`` of the manifest, in the form that the parser gets at ``model``, with ``weights``
+    bytes of weights, for ``profiles``, into the file ``output``."""
+
+    graph: Graph
+    model: Path
+    profiles: Sequence[Profile]
+    weights: int
+    output: Path
+
+
+Build = Callable[[Recipe, Job, Callable[[float], bool]], None]
+"""Builds one engine, and tells the part that is done, 0 to 1, while it does."""
+
+
+def build_engine(recipe: Recipe, job: Job, go_on: Callable[[float], bool]) -> None:
+    """Writes the serialised engine of ``job``. Raises :class:`BackendError` for what TensorRT refuses.
+
+    ``go_on`` hears the part that is done from within TensorRT's callback, where it must not raise; False cancels.
+    """
+    library, errors = recipe.library, list[str]()
+    trt = library.module
+    log = logger(trt, errors)
+    builder = trt.Builder(log)
+    # the parser owns the weights until the engine is built
+    network, _parser = parse(library, builder, log, job.model, job.graph.name, errors)
+    config = builder.create_builder_config()
+    config.progress_monitor = monitor(trt, go_on)
+    if recipe.workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace)
+    if library.ahead:
+        set_capabilities(trt, config, recipe.sms)
+    for profile in job.profiles:
+        add_profile(builder, config, network, job.graph, profile)
+    serialised = builder.build_serialized_network(network, config)
+    if serialised is None:
+        raise BackendError(_refusal(library, job, errors))
+    job.output.write_bytes(serialised)
+
+
+def _refusal(library: Library, job: Job, errors: Sequence[str]) -> str:
+    told, name = " ".join(errors).lower(), job.graph.name
+    if any(word in told for word in _EXHAUSTED):
+        return memory.exhausted(name, job.weights)
+    reason = errors[0] if errors else "no reason given"
+    return f"{library.backend} {library.version} cannot build the graph {name}: {reason}"

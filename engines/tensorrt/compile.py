@@ -1,0 +1,97 @@
+"""Every graph of a staged bundle becomes an engine beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from shutil import copyfile
+
+import onnx
+
+from clasp_trt.bundle import Engine, Engines, Graph, Manifest
+from clasp_trt.engines.lowering import lower_file
+from clasp_trt.engines.tensorrt import cache, limits, memory
+from clasp_trt.engines.tensorrt.builder import Build, Job, Recipe
+from clasp_trt.engines.tensorrt.process import build_apart
+from clasp_trt.engines.tensorrt.profiles import profiles
+
+FOLDER = "engines"
+
+Progress = Callable[[str, int, int], None]
+"""Called with a phase, the bytes of weights in engines so far, and those in all."""
+
+
+def compile_graphs(
+    root: Path,
+    manifest: Manifest,
+    target: str,
+    recipe: Recipe,
+    *,
+    max_prompt: int,
+    use_cache: bool,
+    memory_limit: int | None,
+    progress: Progress,
+    build: Build = build_apart,
+) -> Engines:
+    """Builds ``engines/TARGET/GRAPH.engine`` in ``root`` for each graph of ``manifest``, one at a time.
+
+    The graphs stay as they are. ``memory_limit`` (bytes) bounds the estimate of what a build takes. A phase is
+    ``compile GRAPH``, or ``reuse GRAPH`` for an engine from the cache. Raises :class:`BackendError` for what cannot be
+    built: for all that can be told from the graphs alone, before the first is built.
+    """
+    sizes = {graph.name: _weights(root / graph.path) for graph in manifest.graphs}
+    largest = max(sizes, key=lambda name: sizes[name])
+    memory.check(largest, sizes[largest], memory_limit)
+    folder = root / FOLDER / target
+    folder.mkdir(parents=True)
+    staged = [_stage(root / graph.path, graph, recipe.library.opset) for graph in manifest.graphs]
+    engines, done, total = [], 0, sum(sizes.values())
+    for graph, model in zip(manifest.graphs, staged, strict=True):
+        path, size = folder / f"{graph.name}.engine", sizes[graph.name]
+        wanted = profiles(manifest, graph, max_prompt)
+        job = Job(graph, model, wanted, size, path)
+        _make(recipe, job, build, use_cache, partial(_part_of, progress, done, size, total))
+        model.unlink()
+        done += size
+        engines.append(Engine(graph.name, path.relative_to(root).as_posix(), wanted))
+    return Engines(recipe.library.version, recipe.sms, max_prompt, tuple(engines))
+
+
+def _part_of(progress: Progress, before: int, size: int, total: int, phase: str, part: float) -> bool:
+    """Tells ``progress`` of a ``part`` (0 to 1) of a graph with ``size`` bytes, ``before`` of which are done."""
+    progress(phase, before + int(part * size), total)
+    return True
+
+
+def _make(recipe: Recipe, job: Job, build: Build, use_cache: bool, part: Callable[[str, float], bool]) -> None:
+    """Writes the engine of ``job``: from the cache, or built, and then kept there."""
+    key = cache.key(recipe, job.model, job.profiles) if use_cache else None
+    if key is not None and cache.fetch(key, job.output):
+        part(f"reuse {job.graph.name}", 1)
+        return
+    phase = f"compile {job.graph.name}"
+    part(phase, 0)
+    build(recipe, job, partial(part, phase))
+    part(phase, 1)
+    if key is not None:
+        cache.keep(key, job.output)
+
+
+def _stage(source: Path, graph: Graph, opset: int) -> Path:
+    """The form of the graph that the parser gets, in a file beside it, since both share their weights.
+
+    Without functions: a call that names a plugin would make the parser look for it, in a library that need not be here.
+    """
+    staged = source.with_suffix(".staged.onnx")
+    copyfile(source, staged)
+    lower_file(staged, opset, inline=True)
+    limits.check(onnx.load(staged, load_external_data=False), graph.name)
+    return staged
+
+
+def _weights(path: Path) -> int:
+    """Bytes of the graph's weights."""
+    model = onnx.load(path, load_external_data=False)
+    entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
+    return sum(int(entry.value) for entry in entries if entry.key == "length")

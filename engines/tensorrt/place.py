@@ -1,0 +1,47 @@
+"""What can be built where the user stands; said before any work, with the command for where it can."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from clasp_trt.engines.tensorrt.device import compute_capability
+from clasp_trt.engines.tensorrt.library import RTX_SMS, Library, load
+from clasp_trt.errors import BackendError, TargetError
+from clasp_trt.targets import Target, build_place
+
+
+def check(target: Target, backend: str, sms: Sequence[str], model: str, *, is_bundle: bool) -> Library:
+    """The library that builds ``model`` here for the compute capabilities ``sms``.
+
+    Raises :class:`TargetError` for capabilities that the backend does not build for, and :class:`BackendError` if the
+    GPU that it needs or the library is not here.
+    """
+    if build_place(backend) == "anywhere":
+        for sm in sms:
+            if sm not in RTX_SMS:
+                raise TargetError(f"--sm {sm}: {backend} compiles for {', '.join(RTX_SMS)}")
+        return load(backend)
+    if tuple(sms) != (target.sm,):
+        raise TargetError(
+            f"--sm is for tensorrt-rtx: backend {backend} builds for the GPU that it runs on, {target.sm}"
+        )
+    here = compute_capability()
+    if here == target.sm:
+        return load(backend)
+    found = "this machine has no CUDA GPU" if here is None else f"the GPU of this machine is SM {here}"
+    source = shlex.quote(model)
+    if is_bundle:
+        way = f"copy the bundle to the device and run there: clasp-trt build {source} -o OUT --target {target.name}"
+    else:
+        way = (
+            f"run `clasp-trt export {source} -o PORTABLE` here, copy PORTABLE to the device and run there: "
+            f"clasp-trt build PORTABLE -o OUT --target {target.name}"
+        )
+    if backend != target.backend:
+        way += f" --backend {backend}"
+    others = [other for other in target.backends if build_place(other) == "anywhere"]
+    raise BackendError(
+        f"backend {backend} builds on the device itself ({target.name}: SM {target.sm}), but {found}; {way}; "
+        f"or add --backend {' or '.join(others)} to run on {target.name} with what builds anywhere"
+    )

@@ -1,0 +1,79 @@
+"""Optimisation profiles from what a bundle is for: its budget, its context, and the longest prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from clasp_trt.bundle import Graph, Manifest, Profile, Segment
+from clasp_trt.errors import ScheduleError
+
+DEFAULT_PROMPT = 512
+"""Longest text of a prompt, in tokens, that engines are built for unless asked otherwise."""
+TYPICAL_TEXT = 64
+"""Text that kernels are tuned for: a question with its chat template, or the first half of an answer."""
+
+Sizes = Mapping[str, tuple[int, int, int]]
+
+
+def longest_prompt(asked: int | None, max_context: int, tokens: int) -> int:
+    """The text of a prompt to build for, beside ``tokens`` visual tokens and at least one of an answer.
+
+    Raises :class:`ScheduleError` if ``asked`` does not fit.
+    """
+    room = max_context - tokens - 1
+    if asked is None:
+        return min(DEFAULT_PROMPT, room)
+    if not 1 <= asked <= room:
+        raise ScheduleError(
+            f"--max-prompt {asked} does not fit: a context of {max_context} with {tokens} visual tokens leaves 1 to "
+            f"{room} for the text of a prompt; give less, or a larger --max-context"
+        )
+    return asked
+
+
+def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile, ...]:
+    """The profiles of ``graph`` for one request at a time: one, or ``prefill`` and ``decode`` where both pass through.
+
+    ``max_prompt`` is the longest text of a prompt. Sizes are least, tuned for and greatest of each symbolic dimension
+    of the graph's inputs, and of the value of ``kv_length``, which is a shape to the builder.
+    """
+    text, tokens = min(TYPICAL_TEXT, max_prompt), manifest.schedule.tokens
+    segment = next((each for each in manifest.segments if each.graph == graph.name), None)
+    if segment is not None:
+        return _segment(manifest, graph, segment, text, max_prompt)
+    if graph.name == "embed":
+        prefill = {"sequence": (1, tokens + text, tokens + max_prompt), "visual_tokens": (0, tokens, tokens)}
+        decode = {"sequence": (1, 1, 1), "visual_tokens": (0, 0, 0)}
+        return _profile("prefill", graph, prefill), _profile("decode", graph, decode)
+    sizes = {"batch": (1, 1, 1), "reference": (0, text, max_prompt)}
+    if graph.name.startswith("prune_"):
+        arriving = next(port.shape[-1] for port in graph.inputs if port.name == "visual_index")
+        assert isinstance(arriving, int)
+        sizes["sequence"] = (arriving + 1, arriving + text, arriving + max_prompt)
+    return (_profile("request", graph, sizes),)
+
+
+def _segment(manifest: Manifest, graph: Graph, segment: Segment, text: int, max_prompt: int) -> tuple[Profile, ...]:
+    kept = [stage.keep for stage in manifest.schedule.stages if stage.after_layer < segment.first_layer]
+    arriving, slots = min(kept, default=manifest.schedule.tokens), segment.capacity
+    usual = min(slots, arriving + text)
+    prefill = {
+        "sequence": (1, usual, min(slots, arriving + max_prompt)),
+        "kv_length": (1, usual, slots),
+        "visual_tokens": (0, arriving, arriving),
+        "reference": (0, text, max_prompt),
+    }
+    decode = {
+        "sequence": (1, 1, 1),
+        "kv_length": (1, min(slots, usual + TYPICAL_TEXT), slots),
+        "visual_tokens": (0, 0, 0),
+        "reference": (0, 0, 0),
+    }
+    return _profile("prefill", graph, prefill), _profile("decode", graph, decode)
+
+
+def _profile(name: str, graph: Graph, sizes: Sizes) -> Profile:
+    """Those of ``sizes`` that ``graph`` has; all that it has must be among them."""
+    dims = {dim for port in graph.inputs for dim in port.shape if isinstance(dim, str)}
+    values = {port.name for port in graph.inputs} & {"kv_length"}
+    return Profile(name, {key: sizes[key] for key in sorted(dims | values)})

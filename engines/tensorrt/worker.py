@@ -1,0 +1,63 @@
+"""The process of :mod:`clasp_trt.engines.tensorrt.process`: reads one request, builds one engine, says how it went.
+
+Lines on standard output: ``part FRACTION``, then ``done`` or ``refused "REASON"``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+_QUERY, _FIXED_ADDRESSES = 0xFFFFFFFF, 0x0040000  # of personality(2)
+_DIE_WITH_PARENT = 1  # of prctl(2)
+
+
+def main() -> None:
+    """Builds the engine that the JSON on standard input asks for."""
+    _fix_addresses()
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    request = json.load(sys.stdin)
+    os.fchdir(request["folder"])
+
+    from clasp_trt.bundle import Graph, Profile, TensorSpec
+    from clasp_trt.engines.tensorrt.builder import Job, Recipe, build_engine
+    from clasp_trt.engines.tensorrt.library import load
+    from clasp_trt.errors import BackendError
+
+    def ports(side: str) -> tuple[TensorSpec, ...]:
+        found: list[dict[str, Any]] = request["graph"][side]
+        return tuple(TensorSpec(port["name"], port["dtype"], tuple(port["shape"])) for port in found)
+
+    def tell(part: float) -> bool:
+        try:
+            print(f"part {part}", flush=True)
+        except OSError:  # nobody listens any more
+            return False
+        return True
+
+    graph = Graph(request["graph"]["name"], request["graph"]["path"], ports("inputs"), ports("outputs"))
+    profiles = [Profile(each["name"], each["sizes"]) for each in request["profiles"]]
+    job = Job(graph, Path(request["model"]), profiles, request["weights"], Path(request["output"]))
+    try:
+        build_engine(Recipe(load(request["backend"]), tuple(request["sms"]), request["workspace"]), job, tell)
+    except BackendError as error:
+        print(f"refused {json.dumps(str(error))}", flush=True)
+        sys.exit(2)
+    print("done", flush=True)
+
+
+def _fix_addresses() -> None:
+    """Starts this process again without address randomisation, where the kernel lets it."""
+    libc = ctypes.CDLL(None)
+    now = libc.personality(_QUERY)
+    if now != -1 and not now & _FIXED_ADDRESSES and libc.personality(now | _FIXED_ADDRESSES) != -1:
+        os.execv(sys.executable, sys.orig_argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The TensorRT that our sources use is the TensorRT of the table, and none of it is newer than a target has."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import pytest
+
+from clasp_trt import targets
+from clasp_trt.engines.tensorrt import api
+from clasp_trt.engines.tensorrt.library import KNOWS_PORTABLE
+from tests.house import ROOT
+
+SOURCES = ROOT / "engines" / "tensorrt"
+TOUCHING = ("attention.py", "builder.py", "callbacks.py", "capabilities.py", "network.py")
+TABLES = {
+    "attention.py": frozenset(api.ATTENTION_SINCE),
+    "capabilities.py": api.RTX_ONLY,
+}
+ROOTS = {"trt", "library.module"}  # how the module is called
+OBJECTS = frozenset(
+    {"builder", "config", "layer", "layer.attention", "network", "parser", "serialised", "binding", "wanted"}
+)
+"""How our sources call the objects that TensorRT gives them."""
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _uses(source: str) -> set[str]:
+    """Attributes of the module, as ``Class`` or ``Class.member``, and of its objects, as ``.member``."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Attribute):
+            continue
+        owner, chain = ast.unparse(node.value), ast.unparse(node)
+        if owner in ROOTS:
+            found.add(node.attr)
+        elif owner.partition(".")[0] == "trt":
+            found.add(chain.removeprefix("trt."))
+        elif owner in OBJECTS and node.attr != "__class__":
+            found.add(f".{node.attr}")
+    for node in ast.walk(ast.parse(source)):  # what we override of its classes
+        if isinstance(node, ast.ClassDef) and node.bases and ast.unparse(node.bases[0]).startswith("trt."):
+            base = ast.unparse(node.bases[0]).removeprefix("trt.")
+            found |= {f"{base}.{item.name}" for item in node.body if isinstance(item, ast.FunctionDef)}
+    return {use for use in found if not use.endswith(".__init__")}
+
+
+def _listed(use: str, table: frozenset[str]) -> bool:
+    return any(entry.endswith(use) for entry in table) if use.startswith(".") else use in table
+
+
+@pytest.mark.parametrize("name", TOUCHING)
+def test_every_attribute_is_in_the_table(name: str) -> None:
+    table = TABLES.get(name, frozenset(api.SINCE))
+    assert [use for use in sorted(_uses((SOURCES / name).read_text())) if not _listed(use, table)] == []
+
+
+def test_the_table_lists_nothing_that_is_not_used() -> None:
+    used = set().union(*(_uses((SOURCES / name).read_text()) for name in TOUCHING))
+    listed = {*api.SINCE, *api.ATTENTION_SINCE, *api.RTX_ONLY}
+    members = {use for use in used if use.startswith(".")} | {".desc"}  # of an error, which is never given a name
+    unused = [entry for entry in listed if entry not in used and "." + entry.rpartition(".")[2] not in members]
+    assert unused == []
+
+
+def test_no_other_file_touches_the_module() -> None:
+    for path in SOURCES.glob("*.py"):
+        if path.name not in TOUCHING:
+            assert _uses(path.read_text()) == set(), path.name
+
+
+def test_nothing_is_newer_than_the_oldest_tensorrt_of_a_target() -> None:
+    releases = [target.tensorrt for target in targets.TARGETS.values() if target.tensorrt is not None]
+    assert min(map(_release, releases)) >= _release(api.OLDEST)
+    assert max(map(_release, api.SINCE.values())) <= _release(api.OLDEST)
+    assert max(map(_release, api.ATTENTION_SINCE.values())) <= KNOWS_PORTABLE
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["trt.BuilderFlag.FP16", "config.set_flag(1)", "trt.Builder.max_threads", "network.add_input()", "layer.precision"],
+)
+def test_another_attribute_would_be_seen(line: str) -> None:
+    everything = frozenset({*api.SINCE, *api.ATTENTION_SINCE, *api.RTX_ONLY})
+    assert [use for use in _uses(line) if not _listed(use, everything)]
+
+
+@pytest.mark.trt
+def test_the_module_has_what_the_table_says() -> None:
+    from clasp_trt.engines.tensorrt.library import load
+
+    trt: Any = load("tensorrt-rtx").module
+    for entry in (*api.SINCE, *api.ATTENTION_SINCE, *api.RTX_ONLY):
+        found = trt
+        for part in entry.split("."):
+            found = getattr(found, part)

@@ -1,0 +1,88 @@
+"""Profiles follow from budget, context and the longest prompt, and cover every request that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clasp_trt.bundle import Bundle, Graph, Manifest
+from clasp_trt.engines.tensorrt.profiles import DEFAULT_PROMPT, longest_prompt, profiles
+from clasp_trt.errors import ScheduleError
+
+PROMPT = 40
+
+
+@pytest.fixture(params=["decoder", "encoder", "none"])
+def manifest(request: pytest.FixtureRequest, built: Callable[..., Bundle]) -> Manifest:
+    """16 visual tokens, 96 positions; pruned to 7, 5 and 4 in the decoder, to 8 before it, or not at all."""
+    return built(target=None, prune_at=request.param).manifest
+
+
+def _sizes(manifest: Manifest, graph: Graph) -> dict[str, dict[str, tuple[int, int, int]]]:
+    return {profile.name: dict(profile.sizes) for profile in profiles(manifest, graph, PROMPT)}
+
+
+def _dims(graph: Graph) -> set[str]:
+    return {dim for port in graph.inputs for dim in port.shape if isinstance(dim, str)}
+
+
+def test_every_size_that_varies_has_a_range(manifest: Manifest) -> None:
+    for graph in manifest.graphs:
+        for sizes in _sizes(manifest, graph).values():
+            assert sizes.keys() - {"kv_length"} == _dims(graph)
+            assert ("kv_length" in sizes) == any(port.name == "kv_length" for port in graph.inputs)
+            for least, usual, most in sizes.values():
+                assert 0 <= least <= usual <= most
+
+
+def test_what_decoding_runs_has_a_profile_of_its_own(manifest: Manifest) -> None:
+    steps = {"embed", *(segment.graph for segment in manifest.segments)}
+    for graph in manifest.graphs:
+        made = _sizes(manifest, graph)
+        assert list(made) == (["prefill", "decode"] if graph.name in steps else ["request"])
+        if "decode" in made:
+            assert made["decode"]["sequence"] == (1, 1, 1)
+            assert all(
+                made["decode"][name] == (0, 0, 0) for name in {"reference", "visual_tokens"} & made["decode"].keys()
+            )
+
+
+def test_a_segment_takes_the_longest_prompt_with_what_pruning_left(manifest: Manifest) -> None:
+    arriving = {"decoder": [16, 7, 5, 4], "encoder": [8], "none": [16]}[manifest.prune_at]
+    for segment, visual in zip(manifest.segments, arriving, strict=True):
+        graph = next(each for each in manifest.graphs if each.name == segment.graph)
+        made = _sizes(manifest, graph)
+        assert made["prefill"]["sequence"] == (1, visual + PROMPT, visual + PROMPT)
+        for name in ("prefill", "decode"):
+            assert made[name]["kv_length"][::2] == (1, segment.capacity)
+
+
+def test_no_segment_is_given_more_rows_than_slots(built: Callable[..., Bundle]) -> None:
+    manifest = built(target=None).manifest
+    for segment in manifest.segments:
+        graph = next(each for each in manifest.graphs if each.name == segment.graph)
+        assert max(profiles(manifest, graph, 79)[0].sizes["sequence"]) <= segment.capacity
+
+
+def test_a_prune_takes_the_tokens_that_reach_it(built: Callable[..., Bundle]) -> None:
+    manifest = built(target=None).manifest
+    for number, visual in enumerate((16, 7, 5)):
+        graph = next(each for each in manifest.graphs if each.name == f"prune_{number}")
+        sizes = _sizes(manifest, graph)["request"]
+        assert sizes == {"sequence": (visual + 1, visual + PROMPT, visual + PROMPT), "reference": (0, PROMPT, PROMPT)}
+
+
+@given(context=st.integers(20, 10**5), tokens=st.integers(1, 4000))
+def test_the_longest_prompt_leaves_room_for_image_and_answer(context: int, tokens: int) -> None:
+    room = context - tokens - 1
+    if room < 1:
+        return
+    default = longest_prompt(None, context, tokens)
+    assert default == min(room, DEFAULT_PROMPT)
+    assert longest_prompt(room, context, tokens) == room
+    for beyond in (0, room + 1):
+        with pytest.raises(ScheduleError, match=rf"^--max-prompt {beyond} does not fit: .* leaves 1 to {room} for"):
+            longest_prompt(beyond, context, tokens)

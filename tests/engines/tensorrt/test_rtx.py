@@ -1,0 +1,159 @@
+"""Real engines by TensorRT for RTX, on a machine that need not have a GPU."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from clasp_trt.bundle import Bundle, Graph, Profile, TensorSpec
+from clasp_trt.compiler import build
+from clasp_trt.engines.tensorrt.builder import Build, Job, Recipe, build_engine
+from clasp_trt.engines.tensorrt.library import RTX_SMS, load
+from clasp_trt.engines.tensorrt.process import build_apart
+from clasp_trt.errors import BackendError
+from clasp_trt.runtime.pipeline import load as load_pipeline
+from tests.house import ROOT
+
+pytestmark = pytest.mark.trt
+
+
+@pytest.fixture(scope="module")
+def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny checkpoint, pruned in the decoder, in fp16 for SM 8.9."""
+    out = tmp_path_factory.mktemp("rtx") / "bundle"
+    return build(checkpoint, out, target="rtx4090", precision="fp16", budget=8, max_context=96, cache=False)
+
+
+def _engines(bundle: Bundle) -> dict[str, str]:
+    assert bundle.manifest.engines is not None
+    return {each.graph: bundle.manifest.files[each.path].sha256 for each in bundle.manifest.engines.engines}
+
+
+def test_a_checkpoint_becomes_a_bundle_of_engines(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert (manifest.backend, manifest.target) == ("tensorrt-rtx", "rtx4090")
+    assert manifest.engines is not None
+    assert manifest.engines.sms == ("8.9",)
+    assert manifest.engines.version == manifest.versions["tensorrt-rtx"] == load("tensorrt-rtx").version
+    assert _engines(bundle).keys() == {graph.name for graph in manifest.graphs}
+    assert len({*_engines(bundle).values()}) == len(manifest.graphs)
+    bundle.verify()
+
+
+def test_builds_are_the_same_byte_for_byte(bundle: Bundle, built: Callable[..., Bundle], tmp_path: Path) -> None:
+    portable = built(target=None, precision="fp16")
+    again = build(portable.root, tmp_path / "again", target="rtx4090", cache=False)
+    assert _engines(again) == _engines(bundle)
+
+
+@pytest.mark.parametrize(("precision", "sms"), [("bf16", ("8.0", "8.6", "12.0", "12.1")), ("fp32", ("8.9",))])
+def test_every_precision_and_capability(
+    built: Callable[..., Bundle], tmp_path: Path, precision: str, sms: tuple[str, ...]
+) -> None:
+    portable = built(target=None, precision=precision, prune_at="encoder")
+    made = build(portable.root, tmp_path / "out", target="rtx4090", sm=sms, cache=False)
+    assert made.manifest.engines is not None
+    assert made.manifest.engines.sms == sms
+    assert set(sms) <= set(RTX_SMS)
+
+
+def test_this_runtime_says_that_it_cannot_run_engines(bundle: Bundle) -> None:
+    with pytest.raises(BackendError, match="is a bundle for backend tensorrt-rtx, which this runtime cannot run"):
+        load_pipeline(bundle.root)
+
+
+def _attention(path: Path, heads: int, size: int, dtype: type) -> Graph:
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    shape = [1, heads, 128, size]
+    ports = [helper.make_tensor_value_info(name, kind, shape) for name in "qkvy"]
+    node = helper.make_node("Attention", ["q", "k", "v"], ["y"], name="attention")
+    graph = helper.make_graph([node], "attention", ports[:3], ports[3:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=11), path)
+    spec = [TensorSpec(name, np.dtype(dtype).name, tuple(shape)) for name in "qkvy"]
+    return Graph("attention", path.name, tuple(spec[:3]), tuple(spec[3:]))
+
+
+def _build(path: Path, graph: Graph, build: Build = build_engine) -> bytes:
+    job = Job(graph, path, (Profile("request", {}),), 0, path.with_suffix(".engine"))
+    build(Recipe(load("tensorrt-rtx"), ("8.9",)), job, lambda part: True)
+    return job.output.read_bytes()
+
+
+def test_leave_to_decompose_changes_nothing_where_a_fused_kernel_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = _attention(tmp_path / "fused.onnx", 8, 64, np.float16)
+    allowed = _build(tmp_path / "fused.onnx", graph)
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.network.allow_decomposition", lambda trt, network: 0)
+    assert _build(tmp_path / "fused.onnx", graph) == allowed
+
+
+def test_without_leave_to_decompose_float32_attention_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = _attention(tmp_path / "single.onnx", 8, 64, np.float32)
+    assert _build(tmp_path / "single.onnx", graph)
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.network.allow_decomposition", lambda trt, network: 0)
+    with pytest.raises(BackendError, match=r"^tensorrt-rtx \S+ cannot build the graph attention: .*ttention") as error:
+        _build(tmp_path / "single.onnx", graph)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("how", [build_engine, build_apart])
+def test_what_the_parser_refuses_is_named(tmp_path: Path, how: Build) -> None:
+    ports = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4]) for name in "xy"]
+    node = helper.make_node("Conjure", ["x"], ["y"], name="it", domain="elsewhere")
+    graph = helper.make_graph([node], "magic", ports[:1], ports[1:])
+    imports = [helper.make_opsetid("", 24), helper.make_opsetid("elsewhere", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=11), tmp_path / "magic.onnx")
+    spec = Graph("magic", "magic.onnx", (TensorSpec("x", "float32", (4,)),), (TensorSpec("y", "float32", (4,)),))
+    with pytest.raises(BackendError, match=r"^tensorrt-rtx \S+ refuses the graph magic: "):
+        _build(tmp_path / "magic.onnx", spec, how)
+    assert not (tmp_path / "magic.engine").exists()
+
+
+def test_a_build_that_dies_takes_nobody_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = _attention(tmp_path / "fused.onnx", 8, 64, np.float16)
+    for number, line in ((signal.SIGSEGV, "died of the graph attention"), (signal.SIGKILL, "ran out of memory")):
+        worker = f"import os; os.kill(os.getpid(), {int(number)})"
+        monkeypatch.setattr("clasp_trt.engines.tensorrt.process._WORKER", worker)
+        with pytest.raises(BackendError, match=line):
+            _build(tmp_path / "fused.onnx", graph, build_apart)
+
+
+def test_ctrl_c_ends_a_build_and_leaves_nothing(built: Callable[..., Bundle], tmp_path: Path) -> None:
+    """The signal is sent while an engine is being built: the terminal that it has shows which phase runs."""
+    portable = built(target=None, precision="fp16")
+    main, child = os.openpty()
+    command = [sys.executable, "-m", "clasp_trt", "build", str(portable.root), "-o", str(tmp_path / "out")]
+    running = subprocess.Popen(
+        [*command, "--target", "rtx4090", "--no-cache"],
+        cwd=ROOT, stderr=child, stdout=subprocess.DEVNULL, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )  # fmt: skip
+    os.close(child)
+    shown = b""
+    guard = threading.Timer(120, running.kill)
+    guard.start()
+    try:
+        while b"compile prune_0" not in shown:
+            shown += os.read(main, 4096)
+        time.sleep(0.2)  # into the build of that engine
+        running.send_signal(signal.SIGINT)
+        assert running.wait() == 130
+    finally:
+        guard.cancel()
+        running.kill()
+        running.wait()
+        os.close(main)
+    assert list(tmp_path.iterdir()) == []
