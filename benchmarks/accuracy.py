@@ -97,7 +97,10 @@ class Job:
         return Run(setting.name, setting.place, str(setting.nominal), json.loads(report), self.answers(setting))
 
     def _asked(self, setting: Setting) -> Sequence[str]:
-        return ("none",) if setting is UNPRUNED else self.methods
+        if setting is UNPRUNED:
+            return ("none",)
+        # before the decoder no text has attended to anything, so there are no raters
+        return [name for name in self.methods if setting.place == "decoder" or METHODS[name].raters is None]
 
 
 def measure(job: Job, jobs: int) -> list[Run]:

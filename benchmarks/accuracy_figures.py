@@ -36,7 +36,7 @@ class Run:
 
 def figures(unpruned: Run, runs: list[Run]) -> dict[str, object]:
     """All that page and plot tell, as JSON: each method against no pruning, and CLASP against each method."""
-    lines = list(unpruned.right("none"))
+    lines = sorted(unpruned.right("none"))[: unpruned.report["questions"]]  # a cache may hold more than --limit asks
     pictures = _pictures(unpruned)
     picture_of = np.array([pictures[line] for line in lines])
 

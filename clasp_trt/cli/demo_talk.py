@@ -99,6 +99,13 @@ class Spoken(Silent):
                 ["mean visual tokens", *(f"{schedule.mean_tokens:.1f}" for schedule in schedules.values())],
             ]
         )
+        whole, *pruned = (score.ttft_ms for score in scores.values())
+        if min(pruned) >= whole:
+            click.echo()
+            self._wrapped(
+                "A model of this size answers so fast that the stages cost as much as they save: look at the answers "
+                "here, and at the README for what pruning saves a large one."
+            )
         click.echo(f"\nwhat was kept: {picture}")
         bundle = shlex.quote(str(picture.parent / list(schedules)[-1]))
         click.echo(f'next: clasp-trt show {bundle} --image photo.jpg --prompt "..." -o photo-kept.png')

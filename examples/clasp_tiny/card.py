@@ -41,6 +41,7 @@ Its accuracy under pruning is a regression test for clasp-trt's code; it says no
 benchmarks.
 
 ## Accuracy
+
 """
 
 _TAIL = """
@@ -52,8 +53,9 @@ _TAIL = """
 - **Token dropping.** In the last stage 60 % of the pictures lose visual tokens, at random or with a bias to things,
   in or before the decoder. That makes the model sturdier under every pruning method than a checkpoint that never saw
   missing tokens; published checkpoints have not had this.
-- **Attention.** [CLS] was trained to sum up what the picture holds, so that its attention falls on things. The
-  decoder's attention was trained by the answers alone.
+- **Attention.** [CLS] was trained to sum up what the picture holds. Words of a question that name a thing were trained to
+  know where it stands, in the last stage after the first decoder layer, so that early attention points at what a
+  question is about.
 - **Policy.** `policy.json` is the outcome of `clasp-trt calibrate` on the calibration split; its provenance is inside.
 
 `python -m examples.clasp_tiny OUT` makes the checkpoint again; `examples/clasp_tiny/README.md` tells how.
@@ -71,8 +73,8 @@ or `clasp-trt demo`. Licence: Apache-2.0, like the rest of the project.
 """
 
 _RECIPE = (
-    "Vision tower on labels of patches and pictures, then the decoder on a frozen tower, then both; "
-    "about an hour on two CPU cores from one command and one seed."
+    "Vision tower on labels of patches and pictures, then the decoder on a frozen tower, then both;\n"
+    "  about an hour on two CPU cores from one command and one seed."
 )
 
 
@@ -89,8 +91,8 @@ def card(figures: dict[str, Any], bound: dict[str, Blind], chance: float) -> str
     data = figures["data"]
     text = (
         f"Exact match in %, on {data['questions']} questions about {data['pictures']} pictures of the test split, all "
-        "visual tokens kept, by the compiled bundle (fp32, ONNX Runtime). The blind bound is the best that a model "
-        f"without eyes does on the same questions; even guessing gets {_percent(chance)} %.\n\n"
+        "visual tokens kept, by the\ncompiled bundle (fp32, ONNX Runtime). The blind bound is the best that a model "
+        f"without eyes does on the same questions;\neven guessing gets {_percent(chance)} %.\n\n"
     )
     tokens = [
         f"| {setting['name']} | {setting['mean_visual_tokens']:.1f} "
