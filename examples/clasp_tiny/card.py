@@ -53,8 +53,8 @@ _TAIL = """
 - **Token dropping.** In the last stage 60 % of the pictures lose visual tokens, at random or with a bias to things,
   in or before the decoder. That makes the model sturdier under every pruning method than a checkpoint that never saw
   missing tokens; published checkpoints have not had this.
-- **Attention.** [CLS] was trained to sum up what the picture holds. Words of a question that name a thing were trained to
-  know where it stands, in the last stage after the first decoder layer, so that early attention points at what a
+- **Attention.** [CLS] was trained to sum up what the picture holds. Words of a question that name a thing were trained
+  to know where it stands, in the last stage after the first decoder layer, so that early attention points at what a
   question is about.
 - **Policy.** `policy.json` is the outcome of `clasp-trt calibrate` on the calibration split; its provenance is inside.
 
