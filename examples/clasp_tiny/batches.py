@@ -138,7 +138,7 @@ def _pack(questions: list[Question], rows: int, seed: int) -> tuple[np.ndarray, 
 def _meant(ids: np.ndarray, scene: Scene, *, all_names: bool) -> np.ndarray:
     """int64 [3, rows]; see :class:`Packed`."""
     meant = np.full((3, len(ids)), IGNORE, dtype=np.int64)
-    for name, thing in (_names(scene) if all_names else _kinds(scene)).items():
+    for name, thing in (names(scene) if all_names else _kinds(scene)).items():
         where = int(thing.at.y // PATCH), int(thing.at.x // PATCH), COLOURS.index(thing.colour)
         meant[:, ids == VOCABULARY[name]] = np.array(where)[:, None]
     return meant
@@ -150,7 +150,7 @@ def _kinds(scene: Scene) -> dict[str, Shape]:
     return {shape.kind: shape for shape in scene.shapes if times[shape.kind] == 1}
 
 
-def _names(scene: Scene) -> dict[str, Shape | Tool | Sign | Arrow | Person]:
+def names(scene: Scene) -> dict[str, Shape | Tool | Sign | Arrow | Person]:
     """Also those alone of their colour, and the tool, the sign, the arrow and the person."""
     times = Counter(shape.colour for shape in scene.shapes)
     colours = {shape.colour: shape for shape in scene.shapes if times[shape.colour] == 1}
