@@ -1,8 +1,8 @@
-"""Why a method loses on ShapesVQA: how often a token of the thing that a question names is still there after each stage.
+"""Why a method loses on ShapesVQA: how often a token of the thing that a question names outlives each stage.
 
-``python -m benchmarks.coverage BUNDLE`` asks a bundle of clasp-tiny test questions that name a thing (a shape by its kind, the
-tool, the sign, the arrow, the person) under several methods, and counts, with the accuracy where a token of every named
-thing survived the first stage and where none did of some.
+``python -m benchmarks.coverage BUNDLE`` asks a bundle of clasp-tiny test questions that name a thing (a shape by its
+kind, the tool, the sign, the arrow, the person) under several methods, and counts; with the accuracy where a token of
+every named thing survived the first stage, and where one lost all of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ METHODS = ("random", "uniform", "fastv", "divprune", "clasp")
 
 
 def asked(scene: Scene, questions: list[Question]) -> Iterator[tuple[Question, list[NDArray[np.bool_]]]]:
-    """Questions with the patches, bool ``[tokens]``, of each thing that they name; those that name none are left out."""
+    """Questions that name things, with the patches, bool ``[tokens]``, of each of these."""
     found = label(scene).thing
     named = names(scene)
     for question in questions:

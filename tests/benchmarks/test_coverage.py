@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from benchmarks.coverage import asked  # noqa: E402
-from examples.shapesvqa import draw_questions  # noqa: E402
+from benchmarks.coverage import asked
+from examples.shapesvqa import draw_questions
 
 
 def test_named_things_are_where_they_were_drawn() -> None:
@@ -20,5 +20,5 @@ def test_named_things_are_where_they_were_drawn() -> None:
                     patch = int(shape.at.y // 12) * 12 + int(shape.at.x // 12)
                     assert sum(thing[patch] for thing in things) == 1
                     seen += 1
-        assert all("place" != question.template for question, _ in asked(scene, questions))
+        assert all(question.template != "place" for question, _ in asked(scene, questions))
     assert seen > 50

@@ -237,7 +237,7 @@ def test_methods_other_than_clasp_read_the_checkpoints_layer(pipe: Pipeline, cup
 # --- refusals -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", set(METHODS) - {"none", "clasp"})
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"none", "clasp"}))
 def test_an_unpruned_bundle_refuses_methods_that_prune(whole: Pipeline, name: str) -> None:
     with pytest.raises(MethodError, match=f"method {name} prunes, but the bundle has no stages"):
         whole.variant(method=METHODS[name])
