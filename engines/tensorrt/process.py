@@ -38,7 +38,7 @@ def build_apart(recipe: Recipe, job: Job, go_on: Callable[[float], bool]) -> Non
     # the environment, can move what lies in memory
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     request = {
-        "folder": place,
+        "folder": f"{place:08}",  # of one length, whatever is open here
         "backend": recipe.library.backend,
         "sms": recipe.sms,
         "workspace": recipe.workspace,

@@ -22,7 +22,7 @@ def main() -> None:
     _fix_addresses()
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     request = json.load(sys.stdin)
-    os.fchdir(request["folder"])
+    os.fchdir(int(request["folder"]))
 
     from clasp_trt.bundle import Graph, Profile, TensorSpec
     from clasp_trt.engines.tensorrt.builder import Job, Recipe, build_engine
