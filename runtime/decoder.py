@@ -13,6 +13,7 @@ from clasp_trt.errors import PromptError
 from clasp_trt.methods import METHODS, Method, Raters
 from clasp_trt.runtime.backend import Backend, Runner, Tensor
 from clasp_trt.runtime.host_prune import HostPrune
+from clasp_trt.runtime.prompt import Prompt
 from clasp_trt.runtime.result import Kept
 from clasp_trt.runtime.timing import Timer
 
@@ -26,16 +27,6 @@ class Sequence:
 
     length: int
     filled: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A tokenised request. ``visual_index`` and ``reference_index`` are int64 rows of the sequence: the visual tokens,
-    and the text after them, which is the reference set of the saliency."""
-
-    input_ids: np.ndarray
-    visual_index: np.ndarray
-    reference_index: np.ndarray
 
 
 class Decoder:

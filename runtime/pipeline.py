@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -15,19 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.errors import BackendError, BundleError, ImageError, MethodError, PolicyError, PromptError
+from clasp_trt.errors import BackendError, ImageError, MethodError, PolicyError, PromptError
 from clasp_trt.methods import METHODS, Method, get
 from clasp_trt.policy import Policy
 from clasp_trt.runtime.backend import Backend, Runner, Tensor
-from clasp_trt.runtime.chat import ChatTemplate
-from clasp_trt.runtime.decoder import Decoder, Prompt
+from clasp_trt.runtime.decoder import Decoder
 from clasp_trt.runtime.image import load_image
 from clasp_trt.runtime.preprocess import Preprocessor
+from clasp_trt.runtime.prompt import PromptReader, read_object
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.router import Route, Router, RuleRouter
 from clasp_trt.runtime.sampling import Sampler, Sampling
 from clasp_trt.runtime.timing import Timer
-from clasp_trt.runtime.tokenizer import Tokenizer
 
 BACKEND = "onnxruntime"
 """The one backend that this runtime has."""
@@ -138,10 +136,8 @@ class Pipeline:
         self._adopt(policy or bundle.policy, method or METHODS["clasp"])
         self._backend = backend
         self._model = bundle.manifest.model
-        self._tokenizer = Tokenizer.from_file(bundle.path("tokenizer.json"))
-        template = bundle.path("chat_template.jinja").read_text(encoding="utf-8")
-        self._chat = ChatTemplate(template, self._model.image_token, _read_object(bundle, "special_tokens_map.json"))
-        self._preprocess = Preprocessor.from_json(_read_object(bundle, "preprocessor_config.json"))
+        self._prompts = PromptReader(bundle)
+        self._preprocess = Preprocessor.from_json(read_object(bundle, "preprocessor_config.json"))
         self._vision = backend.load(bundle.path(bundle.graph("vision").path), bundle.graph("vision"))
         self._projector = backend.load(bundle.path(bundle.graph("projector").path), bundle.graph("projector"))
         self._decoder = Decoder(bundle, backend)
@@ -232,7 +228,7 @@ class Pipeline:
         with timer.step("route"):
             route = self._router.route(prompt) if category is None else self._forced(category)
         with timer.step("tokenize"):
-            tokens = self._tokenize(prompt, with_image=image is not None)
+            tokens = self._prompts.read(prompt, with_image=image is not None)
             room = self._decoder.room(tokens, self.method)
         visual = saliency = None
         if image is not None:
@@ -240,7 +236,7 @@ class Pipeline:
             visual, saliency = self._project(encoded, route.category, timer), encoded.cls_saliency
         counts = self.policy.pivot_counts(route.category, self.bundle.manifest.schedule.keeps)
         sequence, logits, kept = self._decoder.prefill(tokens, visual, saliency, counts, timer, self.method)
-        sampler, decoder = Sampler(sampling), self._tokenizer.stream()
+        sampler, decoder = Sampler(sampling), self._prompts.tokenizer.stream()
         token = sampler.next(self._scores(logits))
         timer.milliseconds["ttft"] = timer.elapsed_ms()
         ids, decoding, reason = [token], Timer(), "length"
@@ -261,7 +257,7 @@ class Pipeline:
         if piece := decoder.finish():
             yield piece
         return Result(
-            text=self._tokenizer.decode(ids[:-1] if reason == "stop" else ids),
+            text=self._prompts.tokenizer.decode(ids[:-1] if reason == "stop" else ids),
             token_ids=tuple(ids),
             finish_reason=reason,
             route=route,
@@ -279,29 +275,6 @@ class Pipeline:
                 f"category {category!r} is not in the bundle's policy; expected one of: {', '.join(self._names)}"
             )
         return Route(self._names.index(category), category, 1.0, ("forced",))
-
-    def _tokenize(self, prompt: str, *, with_image: bool) -> Prompt:
-        """Token ids with one id for each visual token, and where they are."""
-        ids = np.array(self._tokenizer.encode_chat(self._chat.render(prompt, with_image=with_image)), dtype=np.int64)
-        image_id, count = self._model.image_token_id, self._model.vision.tokens
-        places = np.flatnonzero(ids == image_id)
-        if not with_image:
-            if len(places):
-                raise PromptError(f"the prompt contains {self._model.image_token}, but there is no image")
-            return Prompt(ids, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-        if len(places) != 1:
-            raise PromptError(
-                f"the rendered prompt holds {len(places)} image tokens, expected one; "
-                "check the bundle's chat_template.jinja"
-            )
-        start = int(places[0])
-        ids = np.concatenate([ids[:start], np.full(count, image_id), ids[start + 1 :]])
-        asks = any(stage.after_layer >= 0 for stage in self.bundle.manifest.schedule.stages)
-        if asks and start + count == len(ids):
-            raise PromptError(
-                "no text follows the image, so nothing can say which of its tokens matter; put the question after it"
-            )
-        return Prompt(ids, np.arange(start, start + count), np.arange(start + count, len(ids)))
 
     def _encode(self, image: ImageSource, timer: Timer) -> Encoded:
         with timer.step("preprocess"):
@@ -357,13 +330,3 @@ def _columns(wanted: Sequence[int], exported: Sequence[int]) -> list[int]:
 
 def _numbers(values: Sequence[int]) -> str:
     return ", ".join(map(str, values))
-
-
-def _read_object(bundle: Bundle, name: str) -> dict[str, Any]:
-    try:
-        value = json.loads(bundle.path(name).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{bundle.root}: {name} is not JSON ({error}); rebuild the bundle") from None
-    if not isinstance(value, dict):
-        raise BundleError(f"{bundle.root}: {name} holds {type(value).__name__}, expected an object; rebuild the bundle")
-    return value

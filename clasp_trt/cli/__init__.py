@@ -16,7 +16,7 @@ from clasp_trt.cli.signals import signals_raise
 from clasp_trt.errors import ClaspError
 
 COMMANDS = (
-    *("build", "export", "run", "show", "profile", "eval"),
+    *("build", "export", "run", "show", "profile", "eval", "verify"),
     *("calibrate", "inspect", "route", "plan", "targets", "demo", "doctor"),
 )
 PROGRAM = "clasp-trt"

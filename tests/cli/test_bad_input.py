@@ -50,8 +50,8 @@ def names(folder: Path) -> list[str]:
         ("biuld M -o out", "no command 'biuld'; did you mean 'build'? see clasp-trt --help"),
         (
             "dance",
-            "choose one of build, export, run, show, profile, eval, calibrate, inspect, route, plan, targets, demo, "
-            "doctor; see",
+            "choose one of build, export, run, show, profile, eval, verify, calibrate, inspect, route, plan, targets, "
+            "demo, doctor; see",
         ),
         ("build M -o out --budgte 3", "'--budgte'. Did you mean '--budget'? see clasp-trt build --help"),
         ("--versoin", "'--versoin'. Did you mean '--version'? see clasp-trt --help"),

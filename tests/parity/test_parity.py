@@ -121,7 +121,7 @@ def compiled(
 def eager(pipeline: Pipeline, model: Any, prompt: str, category: int) -> Reference:
     """The reference's answer to what the pipeline was asked; only tokenizing and preprocessing are shared."""
     manifest, policy = pipeline.bundle.manifest, pipeline.policy
-    ids = torch.from_numpy(pipeline._tokenize(prompt, with_image=True).input_ids)[None]
+    ids = torch.from_numpy(pipeline._prompts.read(prompt, with_image=True).input_ids)[None]
     with Image.open(PHOTO) as image:
         pixels = torch.from_numpy(pipeline._preprocess([image.convert("RGB")])).to(model.dtype)
     row = policy.categories[category]

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import PromptError
 from clasp_trt.ops import select
-from clasp_trt.runtime.decoder import Decoder, Prompt, Sequence
+from clasp_trt.runtime.decoder import Decoder, Sequence
 from clasp_trt.runtime.ort import OrtBackend
+from clasp_trt.runtime.prompt import Prompt
 from clasp_trt.runtime.result import Kept
 from clasp_trt.runtime.timing import Timer
 

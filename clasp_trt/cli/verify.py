@@ -1,0 +1,90 @@
+"""``clasp-trt verify``: whether a bundle is whole, and computes what its checkpoint computes."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import click
+
+from clasp_trt.cli.output import json_option, print_json, print_table, progress_bar
+
+if TYPE_CHECKING:
+    from clasp_trt.verification import Check, Report
+
+_PROMPT = "Describe what is in the picture and say how sure you are of it."
+
+
+@click.command("verify", short_help="Check a bundle, and compare it with its checkpoint.")
+@click.argument("bundle", type=click.Path())
+@click.option("--against", metavar="CHECKPOINT", help="Folder or hub id: compare every stage with it, in torch.")
+@click.option("--image", help="File, http(s) or data URL, or base64 [default: noise of the bundle's size].")
+@click.option("--prompt", help="The question or instruction [default: one sentence about the picture].")
+@json_option
+def command(bundle: str, against: str | None, image: str | None, prompt: str | None, as_json: bool) -> None:
+    """Check that BUNDLE is whole: hashes, graphs, ports; with --against, that it computes what CHECKPOINT does."""
+    if against is None and (image is not None or prompt is not None):
+        raise click.UsageError("--image and --prompt are for a comparison; give --against too")
+    _check_installed(against is not None)
+    from clasp_trt.bundle import Bundle
+    from clasp_trt.errors import PromptError
+    from clasp_trt.runtime.image import load_image
+    from clasp_trt.verification.integrity import check
+
+    if prompt is not None and not prompt.strip():
+        raise PromptError("the prompt is empty; ask something")
+    opened = Bundle.open(bundle)
+    picture = None if image is None else load_image(image)
+    with progress_bar() as progress:
+        integrity = check(opened, progress=progress)
+    report = None
+    if against is not None:
+        from clasp_trt.profiling.workload import noise
+        from clasp_trt.verification.parity import compare
+
+        with progress_bar() as progress:
+            report = compare(opened, against, picture or noise(opened), prompt or _PROMPT, progress=progress)
+    if as_json:
+        print_json(
+            {
+                "bundle": str(opened.root),
+                "integrity": integrity.to_json(),
+                "parity": None if report is None else report.to_json(),
+            }
+        )
+    else:
+        click.echo(f"whole      {integrity.files} files, {integrity.graphs} graphs: {opened.root}")
+        for line in integrity.skipped:
+            click.echo(f"skipped    {line}")
+        if report is not None:
+            _tell(report)
+    if report is not None:
+        report.require()
+
+
+def _check_installed(compares: bool) -> None:
+    from clasp_trt.errors import BackendError
+
+    needed = ("torch", "transformers", "safetensors", "onnx_ir", "polygraphy") if compares else ()
+    for name in needed:
+        if find_spec(name) is None:
+            raise BackendError(
+                f"verify --against needs {name}, which is not installed; pip install 'clasp-trt[export,profile]'"
+            )
+
+
+def _tell(report: Report) -> None:
+    from clasp_trt.verification import FACTOR
+
+    click.echo(f"against    {report.checkpoint}, {report.precision}: at most {FACTOR:g} times what the precision costs")
+    click.echo(f"prompt     {report.prompt_tokens} tokens; [{report.category}]")
+    head = ("stage", "output", "    error", " relative", "precision", "  allowed", "")
+    print_table([head, *(_row(check) for check in report.checks)])
+    if report.first_drift is None:
+        click.echo(f"agrees     {len(report.checks)} outputs")
+
+
+def _row(check: Check) -> tuple[str, ...]:
+    numbers = (check.error, check.relative, check.baseline, check.tolerance)
+    told = ("exact".rjust(9) if number == 0 else f"{number:9.1e}" for number in numbers)
+    return check.stage, check.output, *told, "ok" if check.passed else "DRIFTS"

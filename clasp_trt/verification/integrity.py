@@ -1,0 +1,99 @@
+"""What can be told of a bundle by itself: its files are those that were written, and its graphs load."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from clasp_trt.errors import BackendError, BundleError
+from clasp_trt.runtime.pipeline import backend_for, check_backend
+
+if TYPE_CHECKING:
+    import onnx
+
+    from clasp_trt.bundle import Bundle, Graph
+
+Progress = Callable[[str, int, int], None]
+"""Called with a phase, units done and units in all."""
+
+
+@dataclass(frozen=True)
+class Integrity:
+    """What was found to be in order: numbers of files and graphs; ``skipped`` says what could not be looked at."""
+
+    files: int
+    graphs: int
+    skipped: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """A JSON object."""
+        return {"files": self.files, "graphs": self.graphs, "skipped": list(self.skipped)}
+
+
+def check(bundle: Bundle, *, progress: Progress = lambda phase, done, total: None) -> Integrity:
+    """Hashes every file, then checks and loads one graph after the other.
+
+    Raises a :class:`BundleError` or :class:`BackendError` that names the first file at fault.
+    """
+    manifest, skipped = bundle.manifest, []
+    bundle.verify(lambda done, total: progress("hash", done, total))
+    has_onnx = find_spec("onnx") is not None
+    if not has_onnx:
+        skipped.append("graphs were not checked against the ONNX standard; pip install 'clasp-trt[build]'")
+    backend = None
+    try:
+        check_backend(bundle)
+        backend = backend_for(bundle)
+    except BackendError as error:
+        skipped.append(f"graphs were not loaded: {error}")
+    for number, graph in enumerate(manifest.graphs):
+        progress(f"check {graph.name}", number, len(manifest.graphs))
+        if has_onnx:
+            _check_graph(bundle, graph)
+        if backend is not None:
+            try:
+                backend.load(bundle.path(graph.path), graph)
+            except BackendError as error:
+                raise BackendError(f"{bundle.root}: {graph.path}: {error}") from error
+    return Integrity(len(manifest.files), len(manifest.graphs), tuple(skipped))
+
+
+def _check_graph(bundle: Bundle, graph: Graph) -> None:
+    """The graph obeys ONNX, and has the ports that the manifest states."""
+    import onnx
+
+    path = bundle.path(graph.path)
+    try:
+        onnx.checker.check_model(os.fspath(path))  # by its name, for it reads the weights beside it
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # of the checker, of protobuf, or of the file system
+        lines = str(error).strip().splitlines()
+        reason = lines[0] if lines else type(error).__name__
+        raise BundleError(f"{bundle.root}: {graph.path}: not a valid ONNX graph ({reason}); rebuild it") from error
+    for side, stated, values in (
+        ("input", graph.inputs, model.graph.input),
+        ("output", graph.outputs, model.graph.output),
+    ):
+        ports = [f"{port.name}: {port.dtype}[{', '.join(map(str, port.shape))}]" for port in stated]
+        found = [_port(value) for value in values]
+        if ports != found:
+            differs = next((pair for pair in zip(ports, found, strict=False) if pair[0] != pair[1]), None)
+            told = (
+                f"{side} {differs[1]}, where the manifest states {differs[0]}"
+                if differs
+                else (f"{len(found)} {side}s, where the manifest states {len(ports)}")
+            )
+            raise BundleError(f"{bundle.root}: {graph.path}: has {told}; rebuild the bundle")
+
+
+def _port(value: onnx.ValueInfoProto) -> str:
+    import onnx
+
+    tensor = value.type.tensor_type
+    kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+    names = {"float": "float32"}
+    shape = [dim.dim_param or str(dim.dim_value) for dim in tensor.shape.dim]
+    return f"{value.name}: {names.get(kind, kind)}[{', '.join(shape)}]"

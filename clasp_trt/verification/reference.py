@@ -1,0 +1,149 @@
+"""The stages of a bundle computed by the checkpoint's own modules in torch, eagerly and in any float type.
+
+Each method takes the inputs of one graph as NumPy arrays and returns its outputs. Modules are cast one at a time, so
+that memory holds the checkpoint in float32 and one layer more. What lies in between (masks, saliency, fusion) is
+written from the equations and shares no code with the exporter.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from numpy.typing import NDArray
+from transformers import LlavaForConditionalGeneration
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+from transformers.utils import logging
+
+from clasp_trt.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class LlavaReference:
+    """A LLaVA checkpoint in float32 with eager attention. Raises :class:`CheckpointError` if it cannot be loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        shows_progress = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar of its own would draw into pipes
+        try:
+            model: Any = LlavaForConditionalGeneration.from_pretrained(
+                folder, attn_implementation="eager", dtype=torch.float32, local_files_only=True
+            )
+        except Exception as error:  # whatever transformers makes of it, the checkpoint is the cause
+            raise CheckpointError(f"{folder} cannot be loaded by transformers: {error}") from error
+        finally:
+            if shows_progress:
+                logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        self._tower = model.model.vision_tower.eval()
+        self._projector = model.model.multi_modal_projector.eval()
+        self._decoder = model.model.language_model.eval()
+        self._head = model.lm_head.eval()
+
+    @property
+    def vision_layers(self) -> int:
+        """Blocks of the vision tower."""
+        return len(self._tower.encoder.layers)
+
+    @torch.inference_mode()
+    def vision(
+        self, feed: Arrays, layers: Sequence[int], saliency_layer: int, dtype: torch.dtype
+    ) -> dict[str, NDArray[Any]]:
+        """``features`` ``[1, layers, tokens, width]`` and ``cls_saliency`` ``[1, tokens]``, of block
+        ``saliency_layer``."""
+        tower = _cast(self._tower, dtype)
+        hidden = tower.pre_layrnorm(tower.embeddings(torch.from_numpy(feed["pixel_values"]).to(dtype)))
+        states, saliency = [hidden], hidden
+        for number, block in enumerate(tower.encoder.layers[: max(*layers, saliency_layer)], start=1):
+            if number == saliency_layer:
+                saliency = _cls_saliency(block, hidden)
+            hidden = block(hidden, attention_mask=None)
+            states.append(hidden)
+        features = torch.stack([states[layer][:, 1:] for layer in layers], dim=1)
+        return {"features": _array(features), "cls_saliency": _array(saliency)}
+
+    @torch.inference_mode()
+    def projector(self, feed: Arrays, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
+        """``visual`` ``[1, tokens, width]``: Eqs. 9 and 10."""
+        features, alpha = torch.from_numpy(feed["features"]), torch.from_numpy(feed["alpha"])
+        wide = _wide(dtype)
+        fused = torch.einsum("bltw,bl->btw", features.to(wide), alpha.to(wide))
+        return {"visual": _array(_cast(self._projector, dtype)(fused.to(dtype)))}
+
+    @torch.inference_mode()
+    def embed(self, feed: Arrays, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
+        """``hidden`` ``[1, rows, width]``."""
+        hidden = self._decoder.embed_tokens(torch.from_numpy(feed["input_ids"])).to(dtype).clone()
+        hidden[0, torch.from_numpy(feed["visual_index"])] = torch.from_numpy(feed["visual"])[0].to(dtype)
+        return {"hidden": _array(hidden)}
+
+    @torch.inference_mode()
+    def segment(self, feed: Arrays, first: int, last: int, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
+        """Prefill of layers ``first`` to ``last``: ``hidden_out``, or the ``logits`` of the last row; and
+        ``saliency`` of the last layer where the graph has reference rows."""
+        hidden = torch.from_numpy(feed["hidden"]).to(dtype)
+        rotary = self._decoder.rotary_emb(hidden, position_ids=torch.from_numpy(feed["position_ids"]))
+        count = hidden.shape[1]
+        blocked = torch.ones(count, count, dtype=torch.bool).triu(diagonal=1)
+        mask = torch.zeros(1, 1, count, count, dtype=dtype).masked_fill_(blocked, torch.finfo(dtype).min)
+        found = {}
+        for number in range(first, last + 1):
+            layer = _cast(self._decoder.layers[number], dtype)
+            if number == last and "reference_index" in feed:
+                found["saliency"] = _array(_text_saliency(layer, hidden, rotary, blocked, feed))
+            hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
+        if last < len(self._decoder.layers) - 1:
+            return {"hidden_out": _array(hidden), **found}
+        normed = _cast(self._decoder.norm, dtype)(hidden[:, -1:])
+        return {"logits": _array(_cast(self._head, dtype)(normed)), **found}
+
+
+def _cls_saliency(block: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """Attention ``[1, tokens]`` of [CLS] to the patches, mean over heads (Eq. 4)."""
+    attention = block.self_attn
+    states = block.layer_norm1(hidden)
+    split = (states.shape[1], attention.num_heads, attention.head_dim)
+    wide = _wide(hidden.dtype)
+    query = attention.q_proj(states).view(split)[0].to(wide)
+    keys = attention.k_proj(states).view(split).to(wide)
+    scores: torch.Tensor = torch.einsum("hd,khd->hk", query, keys) * attention.scale
+    return scores.softmax(dim=-1)[:, 1:].mean(dim=0)[None]
+
+
+def _text_saliency(
+    layer: Any, hidden: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor], blocked: torch.Tensor, feed: Arrays
+) -> torch.Tensor:
+    """Attention ``[1, tokens]`` of the reference rows to the visual ones, mean over heads and rows (Eqs. 32-33)."""
+    attention = layer.self_attn
+    states = layer.input_layernorm(hidden)
+    split = (1, hidden.shape[1], -1, attention.head_dim)
+    query, keys = apply_rotary_pos_emb(
+        attention.q_proj(states).view(split).transpose(1, 2),
+        attention.k_proj(states).view(split).transpose(1, 2),
+        *rotary,
+    )
+    keys = keys.repeat_interleave(attention.num_key_value_groups, dim=1)
+    rows, visual = torch.from_numpy(feed["reference_index"]), torch.from_numpy(feed["visual_index"])
+    wide = _wide(hidden.dtype)
+    scores: torch.Tensor = query[0, :, rows].to(wide) @ keys[0].to(wide).transpose(1, 2) * attention.scaling
+    scores = scores.masked_fill(blocked[rows], -torch.inf)
+    return scores.softmax(dim=-1).mean(dim=(0, 1))[visual][None]
+
+
+def _cast(module: Any, dtype: torch.dtype) -> Any:
+    return module if dtype == torch.float32 else copy.deepcopy(module).to(dtype)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """The type in which graphs of this precision take weighted sums and softmax."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    found: NDArray[Any] = tensor.to(_wide(tensor.dtype)).contiguous().numpy()
+    return found

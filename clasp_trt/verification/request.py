@@ -1,0 +1,44 @@
+"""The one request on which a bundle and its checkpoint are compared, as the runtime would see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clasp_trt.errors import PromptError
+from clasp_trt.runtime.preprocess import Preprocessor
+from clasp_trt.runtime.prompt import Prompt, PromptReader, read_object
+from clasp_trt.runtime.router import Route, RuleRouter
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from clasp_trt.bundle import Bundle
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """``pixels`` float32 ``[1, 3, size, size]``, a tokenised prompt and the category that it is routed to."""
+
+    pixels: NDArray[np.float32]
+    prompt: Prompt
+    route: Route
+
+    @classmethod
+    def of(cls, bundle: Bundle, image: Image, text: str) -> Request:
+        """Preprocesses, tokenizes and routes. Raises :class:`PromptError` for a prompt that the bundle cannot take."""
+        names, room = tuple(category.name for category in bundle.policy.categories), bundle.manifest.max_context
+        prompt = PromptReader(bundle).read(text, with_image=True)
+        if len(prompt.input_ids) >= room:
+            raise PromptError(
+                f"the prompt takes {len(prompt.input_ids)} positions of the bundle's {room}, the image among them; "
+                f"shorten it by {len(prompt.input_ids) - room + 1} tokens"
+            )
+        return cls(
+            Preprocessor.from_json(read_object(bundle, "preprocessor_config.json"))([image]),
+            prompt,
+            RuleRouter(names, bundle.policy.threshold).route(text),
+        )
