@@ -125,20 +125,23 @@ def compile_bundle(
 
     A ``target`` of None makes a portable bundle; given as ``model`` later, it is completed for a target without torch
     or the checkpoint. A bundle fixes ``options`` already, so none may be given with one, not even what it has.
-    ``backend`` defaults to the target's; ``engines`` is for those that compile. ``force`` replaces an older bundle at
-    ``output``. Raises a :class:`clasp_trt.errors.ClaspError`, and then leaves everything as it was.
+    ``backend`` defaults to the target's; ``engines`` is for those that compile, and its memory also for a portable
+    bundle, which fixes where the decoder is cut. ``force`` replaces an older bundle at ``output``. Raises a
+    :class:`clasp_trt.errors.ClaspError`, and then leaves everything as it was.
     """
     is_bundle = os.path.isfile(Path(model) / MANIFEST)
-    engine = None
+    engine, asked = None, engines or EngineOptions()
     if target is not None:
-        engine = _engine(target, backend, options.floats, engines or EngineOptions(), os.fspath(model), is_bundle)
+        engine = _engine(target, backend, options.floats, asked, os.fspath(model), is_bundle)
+    elif replace(asked, max_build_memory=None) != EngineOptions():
+        raise BackendError("a portable bundle has no engines: of their options it takes --max-build-memory alone")
     if not os.fspath(output):
         raise OutputError("the output has an empty name; name a folder to make")
     if is_bundle:
         return _complete(Path(model), output, options, engine, force, progress)
     policy = None if options.policy is None else Policy.load(options.policy)
     with bundles.write(output, force=force) as writer:
-        manifest = _export(os.fspath(model), writer, options, policy, engine, progress)
+        manifest = _export(os.fspath(model), writer, options, policy, asked.memory_bytes, engine, progress)
         return _finish(writer, manifest, engine, progress)
 
 
@@ -163,16 +166,24 @@ def _engine(
     assert device.sm is not None, f"{device.name} takes a backend that compiles"
     sms = options.sms or (device.sm,)
     library = place.check(device, engine.backend, sms, model, is_bundle=is_bundle)
+    if not is_bundle:
+        place.check_precision(sms, precision)
     with _needing("building engines", "pip install 'clasp-trt[build]'"):
         import_module("clasp_trt.engines.tensorrt.compile")  # what it needs besides the library
-    limit = options.max_build_memory
-    return replace(engine, recipe=Recipe(library, sms, None if limit is None else round(limit * 1e9)))
+    return replace(engine, recipe=Recipe(library, sms, options.memory_bytes))
 
 
 def _export(
-    model: str, writer: Writer, options: Options, policy: Policy | None, engine: _Engine | None, progress: Progress
+    model: str,
+    writer: Writer,
+    options: Options,
+    policy: Policy | None,
+    memory_limit: int | None,
+    engine: _Engine | None,
+    progress: Progress,
 ) -> Manifest:
-    """Writes the portable half of a bundle from the checkpoint ``model``; ``engine`` is what will run it, if known."""
+    """Writes the portable half of a bundle from the checkpoint ``model``, cut so that building its engines takes at
+    most ``memory_limit`` bytes; ``engine`` is what will run it, if known."""
     progress("open the checkpoint", 0, 1)
     with _needing("exporting a checkpoint", "pip install 'clasp-trt[export]'"):
         from clasp_trt.export.checkpoint import Checkpoint
@@ -185,13 +196,16 @@ def _export(
         targets.check_memory(engine.device, _weights(checkpoint) * FLOAT_BYTES[options.floats], options.floats)
     vision, decoder, pruning = family.info.vision, family.info.decoder, options.pruning
     schedule = pruning.schedule(vision.tokens, decoder.layers)
+    if engine is not None:
+        targets.check_selection(engine.backend, schedule)
     policy = _prior(family, options) if policy is None else _fitting(policy, family, options)
     context = min(DEFAULT_CONTEXT, family.max_positions) if options.max_context is None else options.max_context
     if engine is not None:
         _longest_prompt(engine, context, vision.tokens)
     exported = export(
         checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
-        precision=options.floats, progress=lambda graph, done, total: progress(f"export {graph}", done, total),
+        precision=options.floats, memory_limit=memory_limit,
+        progress=lambda graph, done, total: progress(f"export {graph}", done, total),
     )  # fmt: skip
     (writer.root / POLICY).write_text(policy.dumps(), encoding="utf-8")
     _check_assets(writer.root, family.info, model)
@@ -239,7 +253,11 @@ def _complete(
             "give the portable bundle that `clasp-trt export` wrote, or the checkpoint"
         )
     targets.check(engine.device, engine.backend, manifest.precision)
+    targets.check_selection(engine.backend, manifest.schedule)
     if engine.recipe is not None:
+        from clasp_trt.engines.tensorrt import place
+
+        place.check_precision(engine.recipe.sms, manifest.precision)
         _longest_prompt(engine, manifest.max_context, manifest.schedule.tokens)
     # besides the weights these files are small
     targets.check_memory(engine.device, sum(file.bytes for file in manifest.files.values()), manifest.precision)

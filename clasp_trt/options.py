@@ -113,7 +113,8 @@ class EngineOptions:
 
     ``sms`` are compute capabilities such as ``"8.9"`` (default: the target's), ``max_prompt`` is the longest text of a
     prompt in tokens (default: 512, or what the context leaves beside an image), ``max_build_memory`` the GB that
-    building may take (default: what is available). With ``cache``, an engine that was built before is used again.
+    building may take (default: what is available): an export cuts the decoder finer for it. With ``cache``, an engine
+    that was built before is used again.
     """
 
     sms: tuple[str, ...] = ()
@@ -124,3 +125,8 @@ class EngineOptions:
     def __post_init__(self) -> None:
         if self.max_build_memory is not None and not self.max_build_memory > 0:
             raise BackendError(f"--max-build-memory is {self.max_build_memory}; expected a number of GB above 0")
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """``max_build_memory`` in bytes."""
+        return None if self.max_build_memory is None else round(self.max_build_memory * 1e9)

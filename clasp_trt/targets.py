@@ -13,8 +13,12 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from clasp_trt.errors import TargetError
+from clasp_trt.schedule import Schedule
 
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
+MAX_TOPK = 3840
+"""The largest K of TopK that TensorRT 10 and 11 and TensorRT for RTX take, itself included:
+https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/operators/TopK.html"""
 COMPILED = ("tensorrt", "tensorrt-rtx")  # of these, the ones that run engines instead of graphs
 PRECISIONS = ("fp32", "fp16", "bf16")
 PORTABLE_OPSET = 24  # Attention, RotaryEmbedding and RMSNormalization are opset 23, TensorScatter 24
@@ -136,6 +140,16 @@ def check(target: Target, backend: str, precision: str) -> None:
     if precision not in target.precisions:
         raise TargetError(
             f"precision {precision} does not run on {target.name}: choose one of {', '.join(target.precisions)}"
+        )
+
+
+def check_selection(backend: str, schedule: Schedule) -> None:
+    """Raise :class:`TargetError` if a stage keeps more tokens than ``backend`` can select."""
+    most = max(schedule.keeps, default=0)
+    if backend in COMPILED and most > MAX_TOPK:
+        raise TargetError(
+            f"a stage keeps {most} visual tokens, but {backend} selects {MAX_TOPK} at most; give a smaller --budget or "
+            "--schedule, or --prune-at none, or take --backend onnxruntime"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -173,6 +174,12 @@ class Weights:
         return ir.LazyTensor(
             lambda: _read(stored, self._dtype, transpose), dtype=kind, shape=ir.Shape(laid_out), name=name
         )
+
+    def nbytes(self, start: str) -> int:
+        """Bytes in the export's dtype of all the weights whose names start with ``start``."""
+        found = self._tensors.items()
+        numbers = sum(math.prod(stored.shape) for key, stored in found if key.startswith(self._prefix + start))
+        return numbers * DTYPES[self._dtype].bitwidth // 8
 
     def vector(self, name: str, size: int) -> ir.LazyTensor:
         """A weight of shape ``[size]``."""

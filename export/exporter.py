@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
+from clasp_trt import build_memory
 from clasp_trt.bundle import Graph, Segment
 from clasp_trt.errors import CheckpointError, ScheduleError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.family import Family
-from clasp_trt.export.graph import PRECISIONS, ports
+from clasp_trt.export.graph import DTYPES, PRECISIONS, ports
 from clasp_trt.export.llama import SegmentSpec, segment_graph
 from clasp_trt.export.prune import embed_graph, gram_graph, prune_graph
-from clasp_trt.export.selection import MAX_TOKENS
+from clasp_trt.ops import MAX_TOKENS
 from clasp_trt.schedule import Schedule
 
 Progress = Callable[[str, int, int], None]
@@ -47,19 +48,24 @@ def export(
     schedule: Schedule,
     max_context: int,
     precision: str,
+    memory_limit: int | None = None,
     progress: Progress = lambda graph, done, total: None,
 ) -> Exported:
     """Writes every file of a portable bundle but its manifest and policy into ``root``.
 
     ``layers`` are the support layers to export, ``max_context`` the longest sequence of prompt, visual tokens and
-    answer. Raises :class:`CheckpointError` or :class:`ScheduleError` for what the checkpoint cannot give.
+    answer. ``memory_limit`` are the bytes that building the engine of any graph may take: the decoder is cut as fine
+    as that asks. Raises :class:`CheckpointError` or :class:`ScheduleError` for what the checkpoint cannot give, and
+    :class:`BackendError` for a graph that no cut makes small enough.
     """
     _check(family, layers, schedule, max_context)
-    segments = plan_segments(schedule, max_context)
+    runs = build_memory.cut(schedule.segments(), memory_limit, _weigh(family, max_context, PRECISIONS[precision]))
+    segments = plan_segments(schedule, max_context, runs)
     # made before any is written, so that a missing tensor is found now; their weights are not read yet
     models = list(_graphs(family, layers, schedule, segments, max_context, PRECISIONS[precision]))
-    total = sum(tensor.nbytes for model in models for tensor in _weights(model))
-    done = 0
+    sizes = {str(model.graph.name): sum(tensor.nbytes for tensor in _weights(model)) for model in models}
+    build_memory.check_cut(sizes, memory_limit, precision)
+    done, total = 0, sum(sizes.values())
 
     def on_tensor(graph: str, size: int) -> None:
         nonlocal done
@@ -72,10 +78,15 @@ def export(
     return Exported(graphs, segments)
 
 
-def plan_segments(schedule: Schedule, max_context: int) -> tuple[Segment, ...]:
-    """The decoder's segments and their KV capacity: what pruning dropped before a segment needs no slots in it."""
+def plan_segments(
+    schedule: Schedule, max_context: int, runs: Sequence[build_memory.Run] | None = None
+) -> tuple[Segment, ...]:
+    """The decoder's segments and their KV capacity: what pruning dropped before a segment needs no slots in it.
+
+    ``runs`` are those of ``schedule``, or finer ones.
+    """
     segments = []
-    for number, (first, last) in enumerate(schedule.segments()):
+    for number, (first, last) in enumerate(schedule.segments() if runs is None else runs):
         kept = [stage.keep for stage in schedule.stages if stage.after_layer < first]
         dropped = schedule.tokens - min(kept, default=schedule.tokens)
         segments.append(Segment(f"segment_{number}", first, last, max_context - dropped))
@@ -169,6 +180,19 @@ def _check(family: Family, layers: tuple[int, ...], schedule: Schedule, max_cont
             f"--max-context {max_context} leaves too little room for text beside {tokens} visual tokens; "
             f"expected {tokens + MIN_TEXT} to {family.max_positions}"
         )
+
+
+def _weigh(family: Family, max_context: int, dtype: str) -> Callable[[int, int], int]:
+    """The function from first and last layer (inclusive) of a segment to the bytes of its weights."""
+    dims, weights = family.decoder, family.decoder_weights(dtype)
+    rotary = max_context * dims.head_dim * DTYPES[dtype].bitwidth // 8
+    head = weights.nbytes("norm.") + weights.nbytes("lm_head.")
+
+    def weigh(first: int, last: int) -> int:
+        layers = sum(weights.nbytes(f"layers.{layer}.") for layer in range(first, last + 1))
+        return rotary + layers + (head if last == dims.layers - 1 else 0)
+
+    return weigh
 
 
 def _copy_assets(checkpoint: Checkpoint, family: Family, root: Path) -> None:

@@ -1,9 +1,9 @@
 """Bodies of ``ClaspPivotSelect`` and ``ClaspSphericalKMeans`` in standard operators, and the Gram matrix they read.
 
 The bodies compute exactly what the numpy references of :mod:`clasp_trt.ops` compute. Sums of similarities are exact
-in float32 because a similarity in steps splits into a high and a low part of ten bits each, and a sum of 4096 such
-parts still fits the 24 bits of a float32. Sizes are static: there are ``keep`` clusters, and those beyond
-``keep - pivots`` stay closed.
+in float32 because a similarity in steps splits into a high and a low part of ten bits each, and a sum of
+:data:`clasp_trt.ops.MAX_TOKENS` such parts still fits the 24 bits of a float32. Sizes are static: there are ``keep``
+clusters, and those beyond ``keep - pivots`` stay closed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ import onnx_ir as ir
 
 from clasp_trt.export.graph import GraphBuilder
 from clasp_trt.ops import GRAM_STEPS, ITERATIONS, PIVOT_SELECT, SPHERICAL_KMEANS
-
-MAX_TOKENS = 3840
-"""Bound on the tokens of one selection: TensorRT's largest TopK, and few enough for exact float32 sums."""
 
 _HALF = 1024.0  # splits a similarity of 2**20 steps into two parts of 2**10
 _FIRST, _INVALID, _LAST = -4.0 * GRAM_STEPS, 2.0 * GRAM_STEPS, 4.0 * GRAM_STEPS  # around redundancies in +-GRAM_STEPS

@@ -41,6 +41,8 @@ class Decoder:
         self._prunes = [_load(bundle, backend, f"prune_{number}") for number in range(len(self._stages))]
         self._runners = [_load(bundle, backend, segment.graph) for segment in self._segments]
         self._stage_after = {stage.after_layer: number for number, stage in enumerate(self._stages)}
+        pruned = [n for n, segment in enumerate(self._segments) if segment.last_layer in self._stage_after]
+        self._tail = max(pruned, default=-1) + 1  # the first of the segments that no prune follows any more
         dims, dtype = manifest.model.decoder, bundle.graph("embed").outputs[0].dtype
         self._no_visual = backend.upload(np.zeros((1, 0, dims.width), dtype=dtype))
         self._no_index = backend.upload(np.zeros(0, dtype=np.int64))
@@ -107,17 +109,15 @@ class Decoder:
         if visual is not None and -1 in self._stage_after:
             state["saliency"] = cls_saliency
             kept.append(self._prune(-1, prunes, state, pivot_counts, kept, timer))
-        rows = self._rows(len(prompt.input_ids), len(prompt.visual_index), method)
-        logits = None
-        for number, (segment, count) in enumerate(zip(self._segments, rows, strict=True)):
+        sequence.filled = self._rows(len(prompt.input_ids), len(prompt.visual_index), method)
+        for number, segment in enumerate(self._segments[: self._tail]):
             with timer.step(segment.graph):
-                outputs = self._prefill_segment(number, state, count)
-            sequence.filled.append(count)
-            logits = outputs.get("logits")
-            state["hidden"] = outputs.get("hidden_out")
+                outputs = self._run(number, state, 0, sequence.filled[number])
+            state["hidden"] = outputs["hidden_out"]
             if visual is not None and segment.last_layer in self._stage_after:
                 state["saliency"] = outputs["saliency"]
                 kept.append(self._prune(segment.last_layer, prunes, state, pivot_counts, kept, timer))
+        logits = self._prefill_tail(state, sequence.filled[-1], timer)
         self._cached = sequence
         return sequence, logits, tuple(kept)
 
@@ -176,21 +176,24 @@ class Decoder:
         }
         return self._embed(inputs, {})["hidden"]
 
-    def _prefill_segment(self, number: int, state: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
-        """Runs all rows through a segment.
+    def _prefill_tail(self, state: Mapping[str, Tensor], rows: int, timer: Timer) -> Tensor:
+        """Runs all rows through the segments that no prune follows; returns the logits of the last row.
 
-        The last segment owes only its last row, so it takes them in chunks: a chunk attends to no slot after its own,
-        where one call would compute those products and mask them.
+        That row is all that they owe, so they take the rows in chunks: a chunk attends to no slot after its own, where
+        one call would compute those products and mask them.
         """
-        chunks = -(-rows // PREFILL_ROWS) if number == len(self._segments) - 1 else 1
+        chunks = -(-rows // PREFILL_ROWS)
         ends = [rows * chunk // chunks for chunk in range(chunks + 1)]
         for start, stop in pairwise(ends):
             part = dict(state)
             if chunks > 1:
                 for name in ("hidden", "position_ids"):
                     part[name] = self._backend.rows(state[name], start, stop)
-            outputs = self._run(number, part, start, stop - start)
-        return outputs
+            for number in range(self._tail, len(self._segments)):
+                with timer.step(self._segments[number].graph):
+                    outputs = self._run(number, part, start, stop - start)
+                part["hidden"] = outputs.get("hidden_out")
+        return outputs["logits"]
 
     def _run(self, number: int, state: Mapping[str, Tensor], filled: int, rows: int) -> dict[str, Tensor]:
         upload, segment, caches = self._backend.upload, self._segments[number], self._caches[number]

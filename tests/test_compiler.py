@@ -150,6 +150,13 @@ def test_portable_bundle_becomes_one_for_a_target(built: Callable[..., Bundle], 
     portable.verify()
 
 
+def test_engine_options_of_a_portable_bundle(built: Callable[..., Bundle], checkpoint: Path, tmp_path: Path) -> None:
+    assert len(built(target=None, prune_at="none", max_build_memory=0.2009).manifest.segments) == 3
+    for option in ({"sm": ("8.9",)}, {"max_prompt": 40}, {"cache": False}):
+        with pytest.raises(BackendError, match=r"^a portable bundle has no engines"):
+            build(checkpoint, tmp_path / "out", target=None, **option)  # type: ignore[arg-type]
+
+
 def test_portable_bundle_may_be_completed_in_place(built: Callable[..., Bundle], tmp_path: Path) -> None:
     place = shutil.copytree(built(target=None).root, tmp_path / "out")
     with pytest.raises(OutputError, match="exists"):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clasp_trt.cli.describe import tell
-from clasp_trt.cli.options import compile_options
-from clasp_trt.cli.output import json_option, progress_bar
+from clasp_trt.cli.describe import describe, summary
+from clasp_trt.cli.options import build_memory_option, compile_options
+from clasp_trt.cli.output import json_option, print_json, progress_bar
 from clasp_trt.targets import BACKENDS, COMPILED
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     type=int,
     help="Engines: longest text of a prompt in tokens [default: 512, or what the context leaves].",
 )
-@click.option(
-    "--max-build-memory", type=float, metavar="GB", help="Engines: what building may take [default: what is available]."
-)
+@build_memory_option
 @click.option("--cache/--no-cache", default=True, help="Engines: use again what was built before [default: yes].")
 @json_option
 def command(
@@ -53,12 +51,12 @@ def command(
     from clasp_trt.options import EngineOptions
 
     engines = EngineOptions(sm, max_prompt, max_build_memory, cache)
-    reused = set()
+    reused = set[str]()
     with progress_bar() as bar:
 
         def progress(phase: str, done: int, total: int) -> None:
             if phase.startswith("reuse "):
-                reused.add(phase)
+                reused.add(phase.removeprefix("reuse "))
             bar(phase, done, total)
 
         bundle = compile_bundle(
@@ -67,9 +65,12 @@ def command(
     if reused:
         every = len(bundle.manifest.graphs)
         click.echo(f"{len(reused)} of {every} engines are from the cache; --no-cache builds all", err=True)
-    tell(bundle, as_json)
-    if not as_json:
-        click.echo(_next(bundle, output))
+    if as_json:
+        engines_built = bundle.manifest.backend in COMPILED
+        print_json({**describe(bundle), **({"engines_reused": sorted(reused)} if engines_built else {})})
+        return
+    click.echo(summary(bundle))
+    click.echo(_next(bundle, output))
 
 
 def _next(bundle: Bundle, output: str) -> str:

@@ -41,6 +41,7 @@ _TASKS = (
     _Task("answer with bundles (run)", ""),
     _Task("complete portable bundles (build BUNDLE)", "build"),
     _Task("compile checkpoints (build, export)", "export"),
+    _Task("measure latency and memory (profile)", "profile"),
 )
 _NOT_YET = {"run engines": "not in this version; use --backend onnxruntime"}
 _UNKNOWN = "cannot tell, since clasp-trt itself is not installed; pip install -e . in its source tree"

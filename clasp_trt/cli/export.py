@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.describe import tell
-from clasp_trt.cli.options import compile_options
+from clasp_trt.cli.options import build_memory_option, compile_options
 from clasp_trt.cli.output import json_option, progress_bar
 
 if TYPE_CHECKING:
@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 @click.command("export", short_help="Export a checkpoint to portable ONNX graphs.")
 @click.argument("model")
 @compile_options
+@build_memory_option
 @json_option
-def command(model: str, output: str, force: bool, options: Options, as_json: bool) -> None:
+def command(
+    model: str, output: str, force: bool, options: Options, max_build_memory: float | None, as_json: bool
+) -> None:
     """Export MODEL, a Hugging Face folder or hub id, to portable ONNX graphs."""
     from clasp_trt.compiler import compile_bundle
+    from clasp_trt.options import EngineOptions
 
+    engines = EngineOptions(max_build_memory=max_build_memory)
     with progress_bar() as progress:
-        bundle = compile_bundle(model, output, options, target=None, force=force, progress=progress)
+        bundle = compile_bundle(model, output, options, target=None, engines=engines, force=force, progress=progress)
     tell(bundle, as_json)
     if not as_json:
         click.echo(f"next, on the device: clasp-trt build {shlex.quote(output)} -o BUNDLE --target TARGET")

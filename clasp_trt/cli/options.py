@@ -33,6 +33,13 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 prompt_option = click.option("--prompt", required=True, callback=_not_empty, help="The question or instruction.")
 
+build_memory_option = click.option(
+    "--max-build-memory",
+    type=float,
+    metavar="GB",
+    help="Engines: what building may take; cuts the decoder finer [default: what is available].",
+)
+
 _OUTPUT = (
     click.option("-o", "--output", required=True, type=click.Path(), help="Folder to write the bundle to."),
     click.option("--force", is_flag=True, help="Replace an existing bundle."),

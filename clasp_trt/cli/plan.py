@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.bundle import MANIFEST, PRECISIONS, PRUNE_AT
-from clasp_trt.cli.options import IntegerList
+from clasp_trt.cli.options import IntegerList, build_memory_option
 from clasp_trt.cli.output import json_option, print_json, print_table
 from clasp_trt.errors import CheckpointError
 
@@ -29,6 +29,7 @@ CONFIG = "config.json"
 @click.option("--prune-at", type=click.Choice(PRUNE_AT), help="Where tokens are dropped [default: decoder].")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="Type of weights and activations [default: fp32].")
 @click.option("--max-context", type=int, help="Longest sequence of prompt, visual tokens and answer [default: 2048].")
+@build_memory_option
 @click.option("--prompt-tokens", type=int, help="Text tokens of the prompt that times are estimated for [default: 64].")
 @json_option
 def command(
@@ -40,6 +41,7 @@ def command(
     prune_at: str | None,
     precision: str | None,
     max_context: int | None,
+    max_build_memory: float | None,
     prompt_tokens: int | None,
     as_json: bool,
 ) -> None:
@@ -48,9 +50,10 @@ def command(
     MODEL is a Hugging Face folder or hub id; of a hub id nothing but config.json is fetched.
     """
     from clasp_trt import planning, targets
-    from clasp_trt.compiler import DEFAULT_CONTEXT, DEFAULT_PRECISION, Pruning
+    from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions, Pruning
 
     device, pruning = targets.get(target), Pruning(prune_at, budget, schedule, prune_layers)
+    engines = EngineOptions(max_build_memory=max_build_memory)
     shape = _shape(model)
     request = planning.Request(
         model=shape,
@@ -60,6 +63,7 @@ def command(
         context=min(DEFAULT_CONTEXT, shape.decoder.max_positions) if max_context is None else max_context,
         text_tokens=planning.TEXT_TOKENS if prompt_tokens is None else prompt_tokens,
         machine=planning.measure() if device.sm is None else None,
+        build_memory=engines.memory_bytes,
     )
     plan = planning.make(request)
     advice = planning.advise(plan)
@@ -184,7 +188,7 @@ def _verdict(memory: Memory, target: str) -> str:
     if not memory.builds and memory.build is not None:
         return (
             f"runs, but its engines cannot be built there: {_gb(memory.build.peak)} for {memory.build.graph}, "
-            f"{_gb(memory.available)} available; more prune layers make smaller graphs"
+            f"{_gb(memory.available)} available"
         )
     return f"fits: {_gb(memory.available - memory.needed)} to spare on {target}"
 

@@ -11,8 +11,10 @@ from clasp_trt.cli.output import json_option, megabytes, print_json, print_table
 from clasp_trt.cli.signals import stop_if_asked
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from clasp_trt.bundle import Bundle
-    from clasp_trt.profiling import Profile, Ratio, Report, Workload
+    from clasp_trt.profiling import Profile, Ratio, Report
     from clasp_trt.profiling.layers import Layers
 
 _NAMES = {
@@ -30,9 +32,12 @@ _TOP = 10
 @click.option("--runs", type=click.IntRange(min=1), default=20, show_default=True, help="Answers that count.")
 @click.option("--warmup", type=click.IntRange(min=0), default=3, show_default=True, help="Answers before them.")
 @click.option("--image", help="File, http(s) or data URL, or base64 [default: noise of the bundle's size].")
+@click.option("--no-image", is_flag=True, help="Ask about text alone.")
 @click.option("--prompt", help="The question or instruction [default: words of --prompt-tokens].")
 @click.option("--prompt-tokens", type=click.IntRange(min=1), help="Length of a generated prompt [default: 32].")
 @click.option("--category", help="Take this category instead of the router's.")
+@click.option("--policy", type=click.Path(), help="Policy file [default: each bundle's own].")
+@click.option("--method", default="clasp", show_default=True, help="Choose tokens by another pruning method.")
 @click.option("--max-new-tokens", type=click.IntRange(min=2), default=16, show_default=True, help="Of every answer.")
 @click.option("--threads", type=click.IntRange(min=1), help="Compute threads [default: the usable cores].")
 @click.option("--per-layer", is_flag=True, help="Also time every node, in runs of their own.")
@@ -46,9 +51,12 @@ def command(
     runs: int,
     warmup: int,
     image: str | None,
+    no_image: bool,
     prompt: str | None,
     prompt_tokens: int | None,
     category: str | None,
+    policy: str | None,
+    method: str,
     max_new_tokens: int,
     threads: int | None,
     per_layer: bool,
@@ -59,15 +67,20 @@ def command(
 ) -> None:
     """Measure where the time of an answer of BUNDLE goes, and how much memory it takes.
 
-    Every answer has the same picture, prompt and number of tokens. Bundles take turns, each in a process of its own.
+    Every answer has the same picture or none, the same prompt and number of tokens. Bundles take turns, each in a
+    process of its own.
     """
     if samples and not as_json:
         raise click.UsageError("--samples adds to --json; give both")
     if prompt is not None and prompt_tokens is not None:
         raise click.UsageError("--prompt-tokens is the length of a generated prompt; leave out one of the two")
+    if image is not None and no_image:
+        raise click.UsageError("--no-image asks about text alone; leave out one of --image and --no-image")
     _check_installed(plot is not None)
+    from clasp_trt import methods
     from clasp_trt.bundle import Bundle
-    from clasp_trt.profiling import Options, files, profile
+    from clasp_trt.policy import Policy
+    from clasp_trt.profiling import Options, Workload, files, profile
     from clasp_trt.profiling import plot as plotting
     from clasp_trt.profiling import trace as tracing
 
@@ -76,8 +89,17 @@ def command(
         files.check(plot, plotting.FORMATS)
     if trace is not None:
         files.check(trace, tracing.FORMATS)
+    chosen = methods.get(method).name
+    followed = None if policy is None else Policy.load(policy)
     bundles = [Bundle.open(path) for path in (bundle, *against)]
-    workload = _workload(bundles[0], image, prompt, prompt_tokens or 32, category, max_new_tokens)
+    workload = Workload(
+        None if no_image else _picture(bundles[0], image),
+        _prompt(bundles[0], prompt, prompt_tokens or 32),
+        category,
+        max_new_tokens,
+        followed,
+        chosen,
+    )
     stop_if_asked()
     with progress_bar() as progress:
         report = profile(bundles, workload, Options(runs, warmup, threads, per_layer), progress=progress)
@@ -88,7 +110,7 @@ def command(
     if as_json:
         print_json(report.to_json(samples=samples))
     else:
-        _tell(report, generated=image is None)
+        _tell(report, picture="noise" if image is None else "a picture")
 
 
 def _check_installed(plot: bool) -> None:
@@ -100,29 +122,29 @@ def _check_installed(plot: bool) -> None:
             raise BackendError(f"{what} needs {name}, which is not installed; pip install 'clasp-trt[profile]'")
 
 
-def _workload(
-    bundle: Bundle, image: str | None, prompt: str | None, prompt_tokens: int, category: str | None, new_tokens: int
-) -> Workload:
-    from clasp_trt.errors import PromptError
+def _picture(bundle: Bundle, image: str | None) -> Image:
     from clasp_trt.profiling import workload
     from clasp_trt.runtime.image import load_image
 
+    return workload.noise(bundle) if image is None else load_image(image)
+
+
+def _prompt(bundle: Bundle, prompt: str | None, tokens: int) -> str:
+    from clasp_trt.errors import PromptError
+    from clasp_trt.profiling import workload
+
     if prompt is not None and not prompt.strip():
         raise PromptError("the prompt is empty; ask something")
-    return workload.Workload(
-        workload.noise(bundle) if image is None else load_image(image),
-        workload.words(bundle, prompt_tokens) if prompt is None else prompt,
-        category,
-        new_tokens,
-    )
+    return workload.words(bundle, tokens) if prompt is None else prompt
 
 
-def _tell(report: Report, *, generated: bool) -> None:
-    picture = report.workload.image
+def _tell(report: Report, *, picture: str) -> None:
+    asked = report.workload
+    shown = "no picture" if asked.image is None else f"{picture} of {asked.image.width} x {asked.image.height}"
+    method = "" if asked.method == "clasp" else f", method {asked.method}"
     click.echo(
         f"asked      {report.runs} times after {report.warmup} to warm up; "
-        f"{'noise' if generated else 'a picture'} of {picture.width} x {picture.height}, "
-        f"{report.workload.new_tokens} tokens an answer"
+        f"{shown}, {asked.new_tokens} tokens an answer{method}"
     )
     for profile in report.profiles:
         click.echo()

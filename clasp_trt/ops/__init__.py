@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clasp_trt.ops.contract import DOMAIN, DOMAIN_VERSION, OpContract
-from clasp_trt.ops.gram import GRAM_STEPS, token_gram
+from clasp_trt.ops.gram import GRAM_STEPS, MAX_TOKENS, token_gram
 from clasp_trt.ops.pivot_select import PIVOT_SELECT, pivot_select
 from clasp_trt.ops.spherical_kmeans import ITERATIONS, SPHERICAL_KMEANS, spherical_kmeans
 
@@ -18,6 +18,7 @@ __all__ = [
     "DOMAIN_VERSION",
     "GRAM_STEPS",
     "ITERATIONS",
+    "MAX_TOKENS",
     "PIVOT_SELECT",
     "SPHERICAL_KMEANS",
     "OpContract",

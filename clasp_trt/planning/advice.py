@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from clasp_trt import build_memory
 from clasp_trt import schedule as schedules
 from clasp_trt.errors import ClaspError, ScheduleError
 from clasp_trt.planning import assumptions
-from clasp_trt.planning.memory import ITEM_BYTES
+from clasp_trt.planning.memory import ITEM_BYTES, Memory
 from clasp_trt.planning.plan import MIN_TEXT, Plan, Request, make
 from clasp_trt.targets import TARGETS, Target
 
@@ -18,7 +19,22 @@ def advise(plan: Plan) -> list[str]:
     request = plan.request
     if plan.pruned.memory.fits:
         return []
-    return [*_precisions(request), *_contexts(request), *_budgets(request), *_targets(request)]
+    finer = _finer(request, plan.pruned.memory)
+    return [
+        *finer,
+        *_precisions(request),
+        *_contexts(request),
+        *_budgets(request),
+        *_targets(request),
+    ]
+
+
+def _finer(request: Request, memory: Memory) -> Iterator[str]:
+    """A finer cut of the decoder, where only building its engines takes too much."""
+    if memory.runs and memory.available is not None:
+        gigabytes = build_memory.within(memory.available)
+        if _fits(replace(request, build_memory=round(float(gigabytes) * 1e9))):
+            yield f"--max-build-memory {gigabytes}"
 
 
 def _precisions(request: Request) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clasp_trt.build_memory import BASE_BYTES, PER_WEIGHT
 from clasp_trt.planning.machine import Machine
 from clasp_trt.targets import Target
 
@@ -15,11 +16,6 @@ CPU_COMPUTE_FRACTION = 0.85
 """Share of the speed of a large fp32 product, measured on the machine, that a prefill reaches there."""
 CPU_BANDWIDTH_FRACTION = 0.85
 """Share of the bandwidth of a matrix times a vector, measured on the machine, that a decode step reaches there."""
-
-BUILD_BASE_BYTES = 200_000_000
-BUILD_FACTOR = 3.3
-"""Peak memory of an engine build: ``BUILD_BASE_BYTES`` and ``BUILD_FACTOR`` times the weights of the graph, as measured
-with TensorRT for RTX 1.7."""
 
 JETSON_SYSTEM_BYTES = 2_000_000_000
 """Firmware carve-outs and a headless operating system, which share a Jetson's memory."""
@@ -87,8 +83,6 @@ def told(target: Target, machine: Machine | None, text_tokens: int) -> list[str]
             f"{JETSON_SYSTEM_BYTES / 1e9:g} GB for firmware and operating system, " if shares_memory(target) else ""
         )
         lines.append(f"{system}{CUDA_RUNTIME_BYTES / 1e9:g} GB for the runtime with its CUDA context")
-        lines.append(
-            f"an engine build takes {BUILD_BASE_BYTES / 1e9:g} GB + {BUILD_FACTOR:g} x the weights of its graph"
-        )
+        lines.append(f"an engine build takes {BASE_BYTES / 1e9:g} GB + {PER_WEIGHT:g} x the weights of its graph")
     lines.append("not counted: routing, preprocessing, kernel launches, power limits")
     return lines

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clasp_trt.build_memory import Run
 from clasp_trt.schedule import Schedule
 
 
@@ -25,10 +27,10 @@ class Cut:
         return self.last - self.first + 1
 
 
-def cuts_of(schedule: Schedule) -> tuple[Cut, ...]:
-    """The segments of a schedule."""
+def cuts_of(schedule: Schedule, runs: Sequence[Run] | None = None) -> tuple[Cut, ...]:
+    """The segments of a schedule; ``runs`` are its runs of layers, or finer ones."""
     cuts = []
-    for number, (first, last) in enumerate(schedule.segments()):
+    for number, (first, last) in enumerate(schedule.segments() if runs is None else runs):
         kept = [stage.keep for stage in schedule.stages if stage.after_layer < first]
         watched = last in schedule.prune_layers
         cuts.append(Cut(f"segment_{number}", first, last, min(kept, default=schedule.tokens), watched))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clasp_trt.build_memory import peak
 from clasp_trt.planning import assumptions
 from clasp_trt.planning.cuts import Cut
 from clasp_trt.planning.machine import Machine
@@ -102,9 +103,14 @@ def graph_parameters(model: ModelShape, cuts: tuple[Cut, ...], context: int) -> 
         "embed": decoder.embedding_parameters,
     }
     for cut in cuts:
-        output = decoder.output_parameters if cut.last == decoder.layers - 1 else 0
-        graphs[cut.name] = cut.layers * decoder.layer_parameters + output + context * decoder.head_dim
+        graphs[cut.name] = segment_parameters(decoder, cut.first, cut.last, context)
     return graphs
+
+
+def segment_parameters(decoder: DecoderShape, first: int, last: int, context: int) -> int:
+    """Numbers that a graph of layers ``first`` to ``last`` (inclusive) holds."""
+    output = decoder.output_parameters if last == decoder.layers - 1 else 0
+    return (last - first + 1) * decoder.layer_parameters + output + context * decoder.head_dim
 
 
 def decoder_activations(decoder: DecoderShape, rows: int, item: int, scores: bool) -> int:
@@ -127,11 +133,4 @@ def tower_activations(tower: TowerShape, item: int, scores: bool) -> int:
 def _build(target: Target, parameters: dict[str, int], item: int) -> Build:
     largest = max(parameters, key=lambda name: parameters[name])
     whole = sum(count for name, count in parameters.items() if name.startswith("segment_"))
-    return Build(
-        largest, build_peak(parameters[largest] * item), build_peak(whole * item), assumptions.shares_memory(target)
-    )
-
-
-def build_peak(weights: int) -> int:
-    """Peak memory in bytes of building an engine from a graph of ``weights`` bytes."""
-    return assumptions.BUILD_BASE_BYTES + round(assumptions.BUILD_FACTOR * weights)
+    return Build(largest, peak(parameters[largest] * item), peak(whole * item), assumptions.shares_memory(target))

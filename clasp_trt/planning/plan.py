@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from clasp_trt import targets
-from clasp_trt.errors import PromptError, ScheduleError
+from clasp_trt import build_memory, targets
+from clasp_trt.errors import BackendError, PromptError, ScheduleError
+from clasp_trt.ops import MAX_TOKENS
 from clasp_trt.planning import assumptions, memory, roofline
 from clasp_trt.planning.cuts import Cut, cuts_of, unpruned
 from clasp_trt.planning.machine import Machine
@@ -20,8 +21,6 @@ TEXT_TOKENS = 64
 """Text tokens of a prompt where nothing else is said: a question of a line or two in its chat template."""
 MIN_TEXT = 16
 """Positions that a context must leave for prompt and answer, as an export demands."""
-MAX_TOKENS = 3840
-"""Visual tokens that a selection can handle, as an export demands."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,8 @@ class Request:
     """What is planned.
 
     ``context`` is the longest sequence of prompt, visual tokens and answer, ``text_tokens`` the text of the prompt that
-    times are estimated for. ``machine`` stands for the data sheet of target ``cpu``.
+    times are estimated for. ``machine`` stands for the data sheet of target ``cpu``. ``build_memory`` are the bytes
+    that building an engine may take, which cuts the decoder finer.
     """
 
     model: ModelShape
@@ -39,6 +39,7 @@ class Request:
     context: int
     text_tokens: int = TEXT_TOKENS
     machine: Machine | None = None
+    build_memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,9 @@ class Plan:
 def make(request: Request) -> Plan:
     """Plans ``request``. Raises a :class:`~clasp_trt.errors.ClaspError` for what could not be built or asked at all."""
     targets.check(request.target, request.target.backend, request.precision)
+    targets.check_selection(request.target.backend, request.schedule)
     _check(request)
-    cuts = cuts_of(request.schedule)
+    cuts = _cuts(request)
     whole = unpruned(cuts, request.schedule.tokens)
     return Plan(request, _side(request, cuts, pruned=True), _side(request, whole, pruned=False))
 
@@ -121,6 +123,23 @@ def _check(request: Request) -> None:
             f"--prompt-tokens {request.text_tokens} does not fit; expected 1 to {context - tokens - 1}, so that an "
             f"answer has room beside {tokens} visual tokens in --max-context {context}"
         )
+
+
+def _cuts(request: Request) -> tuple[Cut, ...]:
+    """The segments that an export makes. Raises :class:`BackendError` for a graph that it could not cut finer."""
+    model, schedule, limit = request.model, request.schedule, request.build_memory
+    if limit is not None and request.target.backend == "onnxruntime":
+        raise BackendError("backend onnxruntime builds no engines: drop --max-build-memory")
+    item = ITEM_BYTES[request.precision]
+    runs = build_memory.cut(
+        schedule.segments(),
+        limit,
+        lambda first, last: memory.segment_parameters(model.decoder, first, last, request.context) * item,
+    )
+    cuts = cuts_of(schedule, runs)
+    parameters = memory.graph_parameters(model, cuts, request.context)
+    build_memory.check_cut({name: count * item for name, count in parameters.items()}, limit, request.precision)
+    return cuts
 
 
 def _side(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Side:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -48,6 +48,7 @@ def profile(
     Raises:
         BackendError: a bundle that this runtime cannot run, before anything is loaded; or one whose process was killed.
         PromptError: an unknown category, or an answer that a bundle's context has no room for.
+        PolicyError, MethodError: a policy or a method that a bundle cannot follow.
     """
     options = options or Options()
     for bundle in bundles:
@@ -85,7 +86,7 @@ def take_turns(
 
 def _layers(bundle: Bundle, workload: Workload, options: Options, progress: Progress) -> layers.Layers:
     """A few answers in a new process, in which the graphs write profiles of their own."""
-    short = Workload(workload.image, workload.prompt, workload.category, min(workload.new_tokens, layers.MOST_TOKENS))
+    short = replace(workload, new_tokens=min(workload.new_tokens, layers.MOST_TOKENS))
     with tempfile.TemporaryDirectory() as folder:
         with Worker(Job(bundle.root, short, options.threads, Path(folder))) as worker:
             samples = []

@@ -76,7 +76,8 @@ class Report:
             "warmup": self.warmup,
             "new_tokens": self.workload.new_tokens,
             "prompt": self.workload.prompt,
-            "picture": [picture.width, picture.height],
+            "picture": None if picture is None else [picture.width, picture.height],
+            "method": self.workload.method,
             "bundles": [_profile_json(each, samples) for each in self.profiles],
             "comparisons": [
                 {

@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
+from clasp_trt import methods
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import ClaspError, PromptError
 from clasp_trt.profiling.memory import memory
@@ -25,7 +26,7 @@ def serve(channel: Connection) -> None:
     try:
         bundle, before = Bundle.open(job.bundle), memory()
         with Recorder(backend_for(bundle, threads=job.threads, trace=job.trace)) as recorder:
-            pipeline = Pipeline(bundle, recorder)
+            pipeline = Pipeline(bundle, recorder, policy=job.workload.policy, method=methods.get(job.workload.method))
             channel.send((before, memory()))
             while True:
                 channel.recv()

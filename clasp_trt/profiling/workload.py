@@ -1,4 +1,4 @@
-"""What is asked in every run: one picture, one prompt, one length of the answer."""
+"""What is asked in every run: one picture or none, one prompt, one length of the answer."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from clasp_trt.runtime.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from clasp_trt.bundle import Bundle
+    from clasp_trt.policy import Policy
 
 _SEED = 0
 _WORDS = ("Describe", "what", "is", "in", "the", "picture", "and", "say", "how", "sure", "you", "are", "of", "it")
@@ -19,12 +20,18 @@ _WORDS = ("Describe", "what", "is", "in", "the", "picture", "and", "say", "how",
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """A request. ``category`` None leaves it to the router; an answer has exactly ``new_tokens`` tokens, at least 2."""
+    """A request, about text alone if ``image`` is None. ``category`` None leaves it to the router.
 
-    image: Image.Image
+    An answer has exactly ``new_tokens`` tokens, at least 2. ``policy`` takes the place of the bundle's own; ``method``
+    is a name among :data:`clasp_trt.methods.METHODS`.
+    """
+
+    image: Image.Image | None
     prompt: str
     category: str | None
     new_tokens: int
+    policy: Policy | None = None
+    method: str = "clasp"
 
 
 def noise(bundle: Bundle) -> Image.Image:

@@ -14,6 +14,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from clasp_trt.engines.lowering.attention import lower_attention
 from clasp_trt.engines.lowering.bfloat16_conv import lower_bfloat16_conv
+from clasp_trt.engines.lowering.float32_matmul import lower_float32_matmul
 from clasp_trt.engines.lowering.inline_functions import inline_functions
 from clasp_trt.engines.lowering.opset import declare_opset
 from clasp_trt.engines.lowering.rewriting import scopes
@@ -34,13 +35,21 @@ _PASSES = (
 """Each with the opset that brought what it removes, the newest first."""
 
 
-def lower_file(path: Path, opset: int, *, decompose_attention: bool = False, inline: bool = False) -> bool:
+def lower_file(
+    path: Path,
+    opset: int,
+    *,
+    decompose_attention: bool = False,
+    decompose_float32: bool = False,
+    inline: bool = False,
+) -> bool:
     """Rewrites the ONNX file ``path`` in place for ``opset``; its weights stay in the files where they are.
 
     Needs: a graph of ours, and ``opset`` 20 to 24. Ensures: the file passes onnx.checker, has the same ports, and is at
     ``opset`` or below; with ``decompose_attention`` it has no ``Attention`` whatever the opset, which TensorRT for RTX
-    asks for in float32; with ``inline`` it has no functions, so no plugin is looked for. Returns whether there was
-    anything to do; if not, the file is not touched. A file that can't be lowered stays as it was (ValueError: our bug).
+    asks for in float32; with ``decompose_float32`` it has no float32 ``MatMul``; with ``inline`` it has no functions,
+    so no plugin is looked for. Returns whether there was anything to do; if not, the file is not touched. A file that
+    can't be lowered stays as it was (ValueError: our bug).
     """
     if not OLDEST_OPSET <= opset <= PORTABLE_OPSET:
         raise ValueError(
@@ -51,6 +60,8 @@ def lower_file(path: Path, opset: int, *, decompose_attention: bool = False, inl
     passes = [lower for since, lower in _PASSES if opset < since <= model.graph.opset_imports[""]]
     if decompose_attention and lower_attention not in passes:
         passes.append(lower_attention)
+    if decompose_float32:
+        passes.append(lower_float32_matmul)  # the last: those before it write such products
     if passes:
         ShapeInferencePass()(model)  # sees the shapes of weights, never their values
     for lower in passes:

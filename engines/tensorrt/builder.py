@@ -69,8 +69,8 @@ def build_engine(recipe: Recipe, job: Job, go_on: Callable[[float], bool]) -> No
 
 
 def _refusal(library: Library, job: Job, errors: Sequence[str]) -> str:
-    told, name = " ".join(errors).lower(), job.graph.name
+    told = " ".join(errors).lower()
     if any(word in told for word in _EXHAUSTED):
-        return memory.exhausted(name, job.weights)
+        return memory.exhausted(job.graph, job.weights)
     reason = errors[0] if errors else "no reason given"
-    return f"{library.backend} {library.version} cannot build the graph {name}: {reason}"
+    return f"{library.backend} {library.version} cannot build the graph {job.graph.name}: {reason}"

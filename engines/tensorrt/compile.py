@@ -13,6 +13,7 @@ from clasp_trt.bundle import Engine, Engines, Graph, Manifest
 from clasp_trt.engines.lowering import lower_file
 from clasp_trt.engines.tensorrt import cache, limits, memory
 from clasp_trt.engines.tensorrt.builder import Build, Job, Recipe
+from clasp_trt.engines.tensorrt.library import TURING
 from clasp_trt.engines.tensorrt.process import build_apart
 from clasp_trt.engines.tensorrt.profiles import profiles
 
@@ -41,11 +42,11 @@ def compile_graphs(
     built: for all that can be told from the graphs alone, before the first is built.
     """
     sizes = {graph.name: _weights(root / graph.path) for graph in manifest.graphs}
-    largest = max(sizes, key=lambda name: sizes[name])
-    memory.check(largest, sizes[largest], memory_limit)
+    largest = max(manifest.graphs, key=lambda graph: sizes[graph.name])
+    memory.check(largest, sizes[largest.name], memory_limit)
     folder = root / FOLDER / target
     folder.mkdir(parents=True)
-    staged = [_stage(root / graph.path, graph, recipe.library.opset) for graph in manifest.graphs]
+    staged = [_stage(root / graph.path, graph, recipe) for graph in manifest.graphs]
     engines, done, total = [], 0, sum(sizes.values())
     for graph, model in zip(manifest.graphs, staged, strict=True):
         path, size = folder / f"{graph.name}.engine", sizes[graph.name]
@@ -78,14 +79,14 @@ def _make(recipe: Recipe, job: Job, build: Build, use_cache: bool, part: Callabl
         cache.keep(key, job.output)
 
 
-def _stage(source: Path, graph: Graph, opset: int) -> Path:
+def _stage(source: Path, graph: Graph, recipe: Recipe) -> Path:
     """The form of the graph that the parser gets, in a file beside it, since both share their weights.
 
     Without functions: a call that names a plugin would make the parser look for it, in a library that need not be here.
     """
     staged = source.with_suffix(".staged.onnx")
     copyfile(source, staged)
-    lower_file(staged, opset, inline=True)
+    lower_file(staged, recipe.library.opset, decompose_float32=TURING in recipe.sms, inline=True)
     limits.check(onnx.load(staged, load_external_data=False), graph.name)
     return staged
 

@@ -15,9 +15,10 @@ MODULES = {
     # the bindings alone are real wheels on PyPI; the umbrella package only adds the first name
     "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
-RTX_SMS = ("8.0", "8.6", "8.9", "12.0", "12.1")
-"""Compute capabilities that TensorRT for RTX compiles our graphs for, whatever GPU is here. It also knows 7.5, but not
-float32 matrix products there, which saliency and selection are made of."""
+TURING = "7.5"
+"""TensorRT for RTX has no float32 matrix products for it; saliency and selection need them, so they are written out."""
+RTX_SMS = (TURING, "8.0", "8.6", "8.9", "12.0", "12.1")
+"""Compute capabilities that TensorRT for RTX compiles for, whatever GPU is here."""
 OLD_OPSET = 20
 """What every supported TensorRT reads."""
 KNOWS_PORTABLE = (10, 16)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import onnx
 
 from clasp_trt.errors import BackendError
+from clasp_trt.targets import MAX_TOPK
 
-MAX_TOPK = 3840
 _REFUSED = frozenset({"NonZero", "Compress", "Unique"})
 _SCATTERS = frozenset({"ScatterND", "ScatterElements"})
 _PAST, _LENGTHS = (4, 5), 6  # inputs of Attention: past_key and past_value, nonpad_kv_seqlen

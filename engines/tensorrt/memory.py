@@ -1,21 +1,16 @@
-"""How much memory a build takes, from the weights of its largest graph: engines are built one after the other."""
+"""Whether a build fits: engines are built one after the other, so the largest graph decides."""
 
 from __future__ import annotations
 
+from clasp_trt import build_memory
+from clasp_trt.bundle import Graph
 from clasp_trt.errors import BackendError
 
-FIXED_BYTES, PER_WEIGHT = 200_000_000, 3.3  # measured: `python -m benchmarks.engine_memory`
-CUT = "close other programs, build on a machine with more, or take --precision fp16, a smaller checkpoint"
 
-
-def estimate(weights: int) -> int:
-    """Peak bytes of building a graph with ``weights`` bytes of weights."""
-    return round(FIXED_BYTES + PER_WEIGHT * weights)
-
-
-def exhausted(name: str, weights: int) -> str:
-    """What to say when building the graph ``name`` ran out of memory."""
-    return f"building {name} ran out of memory: it needs about {estimate(weights) / 1e9:.1f} GB; {CUT}"
+def exhausted(graph: Graph, weights: int) -> str:
+    """What to say when building ``graph`` ran out of memory."""
+    need = f"building {graph.name} ran out of memory: it needs about {build_memory.peak(weights) / 1e9:.1f} GB"
+    return f"{need}; {_remedy(graph, available())}"
 
 
 def available() -> int | None:
@@ -30,12 +25,19 @@ def available() -> int | None:
     return None
 
 
-def check(name: str, weights: int, limit_bytes: int | None) -> None:
-    """Raises :class:`BackendError` if building the graph ``name`` takes more than the limit, or than there is."""
-    need, free = estimate(weights), available()
+def check(graph: Graph, weights: int, limit_bytes: int | None) -> None:
+    """Raises :class:`BackendError` if building ``graph`` takes more than the limit, or than there is."""
+    free = available()
     room, what = (free, "what is available here") if limit_bytes is None else (limit_bytes, "--max-build-memory")
-    if room is not None and need > room:
-        raise BackendError(
-            f"building {name} takes about {need / 1e9:.1f} GB ({FIXED_BYTES / 1e9:.1f} GB + {PER_WEIGHT} x its "
-            f"{weights / 1e9:.1f} GB of weights), more than {what}, {room / 1e9:.1f} GB; {CUT}"
-        )
+    if room is not None and build_memory.peak(weights) > room:
+        told = build_memory.told(graph.name, weights)
+        raise BackendError(f"{told}, more than {what}, {room / 1e9:.1f} GB; {_remedy(graph, room)}")
+
+
+def _remedy(graph: Graph, room: int | None) -> str:
+    """What to cut so that ``graph`` builds in ``room`` bytes: segments are fixed once they are exported."""
+    layers = sum(port.name.startswith("past_key_") for port in graph.inputs)
+    if layers > 1:
+        gigabytes = "GB" if room is None else build_memory.within(room)
+        return f"export the checkpoint with --max-build-memory {gigabytes}, which cuts the decoder finer"
+    return "close other programs, build on a machine with more, or take --precision fp16, a smaller checkpoint"

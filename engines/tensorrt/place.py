@@ -6,9 +6,17 @@ import shlex
 from collections.abc import Sequence
 
 from clasp_trt.engines.tensorrt.device import compute_capability
-from clasp_trt.engines.tensorrt.library import RTX_SMS, Library, load
+from clasp_trt.engines.tensorrt.library import RTX_SMS, TURING, Library, load
 from clasp_trt.errors import BackendError, TargetError
 from clasp_trt.targets import Target, build_place
+
+
+def check_precision(sms: Sequence[str], precision: str) -> None:
+    """Raises :class:`TargetError` if the library does not compile graphs of ``precision`` for one of ``sms``."""
+    if TURING in sms and precision != "fp16":
+        raise TargetError(
+            f"--sm {TURING} takes --precision fp16 alone, not {precision}: it has no such matrix products"
+        )
 
 
 def check(target: Target, backend: str, sms: Sequence[str], model: str, *, is_bundle: bool) -> Library:

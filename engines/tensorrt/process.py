@@ -19,12 +19,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import clasp_trt
-from clasp_trt.engines.tensorrt import memory
+from clasp_trt.engines.tensorrt import memory, worker
 from clasp_trt.engines.tensorrt.builder import Job, Recipe
 from clasp_trt.errors import BackendError
 
 _LOOK_S = 0.1
-_WORKER = "from clasp_trt.engines.tensorrt.worker import main; main()"
+# the worker's module is imported here too, so that it lies compiled when the first worker starts: compiling it there
+# would move memory
+_WORKER = f"from {worker.__name__} import main; main()"
 _PASSED_ON = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH")  # what it takes to find the library; more would move memory
 
 
@@ -51,25 +53,25 @@ def build_apart(recipe: Recipe, job: Job, go_on: Callable[[float], bool]) -> Non
     with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as errors:
         asked.write(json.dumps(request).encode())
         asked.seek(0)
-        worker = subprocess.Popen(
+        child = subprocess.Popen(
             [sys.executable, "-c", _WORKER],
             cwd="/", env=_environment(), pass_fds=(place,), stdin=asked, stdout=subprocess.PIPE, stderr=errors,
             start_new_session=True,
         )  # fmt: skip
         os.close(place)
         try:
-            last = _follow(worker, go_on)
-            worker.wait()
+            last = _follow(child, go_on)
+            child.wait()
         finally:
-            worker.kill()  # at once; nothing of it is of use
-            worker.wait()
-            if worker.stdout is not None:
-                worker.stdout.close()
-        if worker.returncode == 0 and last == "done":
+            child.kill()  # at once; nothing of it is of use
+            child.wait()
+            if child.stdout is not None:
+                child.stdout.close()
+        if child.returncode == 0 and last == "done":
             return
         job.output.unlink(missing_ok=True)
         errors.seek(0)
-        raise BackendError(_reason(recipe, job, worker.returncode, last, errors.read().decode(errors="replace")))
+        raise BackendError(_reason(recipe, job, child.returncode, last, errors.read().decode(errors="replace")))
 
 
 def _environment() -> dict[str, str]:
@@ -79,10 +81,10 @@ def _environment() -> dict[str, str]:
     return {**passed, "PYTHONPATH": os.pathsep.join((*found, here)), "PYTHONHASHSEED": "0"}
 
 
-def _follow(worker: subprocess.Popen[bytes], go_on: Callable[[float], bool]) -> str:
-    """Passes the fractions that ``worker`` prints to ``go_on`` until its output ends; returns the last other line."""
-    assert worker.stdout is not None
-    pipe, waiting, part, last = worker.stdout.fileno(), b"", 0.0, ""
+def _follow(child: subprocess.Popen[bytes], go_on: Callable[[float], bool]) -> str:
+    """Passes the fractions that ``child`` prints to ``go_on`` until its output ends; returns the last other line."""
+    assert child.stdout is not None
+    pipe, waiting, part, last = child.stdout.fileno(), b"", 0.0, ""
     while True:
         if select.select([pipe], [], [], _LOOK_S)[0]:
             chunk = os.read(pipe, 65536)
@@ -102,7 +104,7 @@ def _reason(recipe: Recipe, job: Job, code: int, last: str, errors: str) -> str:
     if last.startswith("refused "):
         return str(json.loads(last.removeprefix("refused ")))
     if code == -signal.SIGKILL:  # as the kernel does when memory runs out
-        return memory.exhausted(job.graph.name, job.weights)
+        return memory.exhausted(job.graph, job.weights)
     told = [line for line in errors.splitlines() if line.strip()]
     library = recipe.library
     return (

@@ -238,7 +238,8 @@ def test_doctor(clasp: Clasp) -> None:
     assert told["can"]["run engines"] is False
     assert {"build engines (tensorrt)", "build engines (tensorrt-rtx)"} <= told["can"].keys()
     assert {"click", "numpy", "onnx", "onnx-ir", "torch"} <= told["packages"].keys()
-    assert not {"pytest", "mypy", "polygraphy"} & told["packages"].keys(), "of no job"
+    assert not {"pytest", "mypy", "hypothesis"} & told["packages"].keys(), "of no job"
+    assert {"polygraphy", "matplotlib"} <= told["packages"].keys(), "of profile"
     done = clasp("doctor")
     assert (done.code, done.err) == (0, "")
     assert "loads, reads opset" in done.out

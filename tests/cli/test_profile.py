@@ -70,6 +70,42 @@ def test_json(clasp: Clasp, bundle: Path, photo: Path) -> None:
     assert told["comparisons"] == []
 
 
+def test_text_alone(clasp: Clasp, bundle: Path) -> None:
+    done = clasp("profile", bundle, *SHORT, "--no-image", "--per-layer")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("asked      2 times after 0 to warm up; no picture, 2 tokens an answer\n")
+    assert ", 0 of them visual; [" in done.out
+    rows = [line.split()[0] for line in done.out.splitlines() if line.strip()]
+    assert not {"vision", "project", "prune_0"} & set(rows)
+    assert {"segment_0", "segment_3", "decode"} <= set(rows)
+    told = json.loads(clasp("profile", bundle, *SHORT, "--no-image", "--json").out)
+    assert told["picture"] is None
+
+
+def test_policy_and_method(clasp: Clasp, bundle: Path, tmp_path: Path) -> None:
+    policy = json.loads((bundle / "policy.json").read_text())
+    policy["categories"][0]["name"] = "renamed"
+    (tmp_path / "mine.json").write_text(json.dumps(policy))
+    options = (*SHORT, "--policy", tmp_path / "mine.json", "--method", "fastv")
+    told = json.loads(clasp("profile", bundle, *options, "--category", "renamed", "--json").out)
+    assert (told["method"], told["bundles"][0]["category"]) == ("fastv", "renamed")
+    done = clasp("profile", bundle, *options)
+    assert done.out.splitlines()[0].endswith(", 2 tokens an answer, method fastv")
+
+
+def test_policy_or_method_that_a_bundle_cannot_follow(
+    refused: Refused, bundle: Path, unpruned: Path, tmp_path: Path
+) -> None:
+    policy = json.loads((bundle / "policy.json").read_text())
+    policy["layers"] = [1, 3]
+    (tmp_path / "mine.json").write_text(json.dumps(policy))
+    line = refused("profile", bundle, *SHORT, "--policy", tmp_path / "mine.json")
+    assert line.startswith("the policy reads vision layers 1, but the bundle holds 2, 3")
+    assert "method fastv prunes, but the bundle has no stages" in refused(
+        "profile", unpruned, *SHORT, "--method", "fastv"
+    )
+
+
 @pytest.fixture
 def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is refused now was refused before any weight was read."""
@@ -87,6 +123,9 @@ def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--prompt hi --prompt-tokens 4", "--prompt-tokens is the length of a generated prompt; leave out one of"),
         ("--prompt ", "the prompt is empty; ask something"),
         ("--image absent.png", "absent.png"),
+        ("--image absent.png --no-image", "leave out one of --image and --no-image"),
+        ("--method fastw", "unknown pruning method 'fastw'; did you mean 'fastv'?"),
+        ("--policy absent.json", "absent.json"),
         ("--against absent", "absent"),
         ("--runs 0", "0 is not in the range x>=1"),
         ("--max-new-tokens 1", "1 is not in the range x>=2"),

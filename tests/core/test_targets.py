@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clasp_trt import targets
+from clasp_trt import schedule, targets
 from clasp_trt.errors import TargetError
 
 # SM versions that TensorRT for RTX compiles for.
@@ -131,3 +131,13 @@ def test_unknown_name_lists_all() -> None:
 def test_refused_up_front(name: str, backend: str, precision: str, line: str) -> None:
     with pytest.raises(TargetError, match=line):
         targets.check(targets.get(name), backend, precision)
+
+
+def test_a_selection_that_no_engine_makes_is_refused_where_engines_are() -> None:
+    many = schedule.given(5000, 32, (3841,), (3,))
+    for backend in targets.COMPILED:
+        with pytest.raises(TargetError, match=rf"keeps 3841 visual tokens, but {backend} selects 3840 at most"):
+            targets.check_selection(backend, many)
+        targets.check_selection(backend, schedule.given(5000, 32, (3840,), (3,)))
+        targets.check_selection(backend, schedule.none(5000, 32))
+    targets.check_selection("onnxruntime", many)

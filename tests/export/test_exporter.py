@@ -15,7 +15,7 @@ from onnx import TensorProto, numpy_helper
 from safetensors.numpy import load_file
 
 from clasp_trt import schedule as schedules
-from clasp_trt.errors import CheckpointError, ScheduleError
+from clasp_trt.errors import BackendError, CheckpointError, ScheduleError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.exporter import (
     GRAPHS,
@@ -28,8 +28,7 @@ from clasp_trt.export.exporter import (
 )
 from clasp_trt.export.family import Family, family_of
 from clasp_trt.export.graph import DTYPES, IR_VERSION, PRECISIONS
-from clasp_trt.export.selection import MAX_TOKENS
-from clasp_trt.ops import DOMAIN
+from clasp_trt.ops import DOMAIN, MAX_TOKENS
 from clasp_trt.schedule import Schedule
 from clasp_trt.targets import PORTABLE_OPSET
 
@@ -59,12 +58,13 @@ def _export(
     schedule: Schedule = SCHEDULE,
     max_context: int = CONTEXT,
     precision: str = "fp32",
+    memory_limit: int | None = None,
     progress: Progress = lambda graph, done, total: None,
 ) -> Exported:
     checkpoint = Checkpoint.open(folder)
     return export(
         checkpoint, family_of(checkpoint), root, layers=layers, schedule=schedule, max_context=max_context,
-        precision=precision, progress=progress,
+        precision=precision, memory_limit=memory_limit, progress=progress,
     )  # fmt: skip
 
 
@@ -292,6 +292,14 @@ def test_caches_have_no_slots_for_what_was_pruned(schedule: Schedule, capacities
     segments = plan_segments(schedule, CONTEXT)
     assert [segment.capacity for segment in segments] == capacities
     assert [layer for s in segments for layer in range(s.first_layer, s.last_layer + 1)] == [0, 1, 2, 3]
+
+
+def test_a_graph_that_no_cut_makes_small_enough_is_refused_before_the_work(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        BackendError, match=r"^building segment_3 takes .* and cannot be cut finer; give at least 0\.3, or"
+    ):
+        _export(checkpoint, tmp_path, memory_limit=200_700_000)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_family_keeps_the_protocol(checkpoint: Path) -> None:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from clasp_trt.export.graph import GraphBuilder
-from clasp_trt.export.selection import MAX_TOKENS, pivot_select, spherical_kmeans, token_gram
-from clasp_trt.ops import DOMAIN, GRAM_STEPS, ITERATIONS, PIVOT_SELECT, SPHERICAL_KMEANS
+from clasp_trt.export.selection import _HALF, pivot_select, spherical_kmeans, token_gram
+from clasp_trt.ops import DOMAIN, GRAM_STEPS, ITERATIONS, MAX_TOKENS, PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.ops import pivot_select as reference_pivots
 from clasp_trt.ops import spherical_kmeans as reference_kmeans
 from clasp_trt.ops import token_gram as reference_gram
@@ -137,17 +137,26 @@ def test_an_empty_cluster_keeps_its_center() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 8])
-def test_sums_of_similarities_are_exact_at_the_largest_size(count: int) -> None:
+def test_sums_of_similarities_are_exact_at_a_large_size(count: int) -> None:
     """Similarities of 1 and -1, the largest there are, and one step less for a few: the float32 bodies must see the
-    difference, though the sums need 32 bits and the squared lengths 44."""
-    rng = np.random.default_rng(3)
-    gram = np.ones((1, MAX_TOKENS, MAX_TOKENS), dtype=np.float32)
-    sign = np.where(rng.random(MAX_TOKENS) < 0.5, -1, 1).astype(np.float32)
-    sign[: MAX_TOKENS // 8] = 1
+    difference, though the sums need 33 bits and the squared lengths 45."""
+    rng, tokens = np.random.default_rng(3), 4160
+    gram = np.ones((1, tokens, tokens), dtype=np.float32)
+    sign = np.where(rng.random(tokens) < 0.5, -1, 1).astype(np.float32)
+    sign[: tokens // 8] = 1
     gram *= sign[:, None] * sign[None]
-    less = np.triu(rng.random((MAX_TOKENS, MAX_TOKENS), dtype=np.float32) < 0.3, 1)
+    less = np.triu(rng.random((tokens, tokens), dtype=np.float32) < 0.3, 1)
     gram[0][less | less.T] *= np.float32(1 - 1 / GRAM_STEPS)
-    _check_kmeans(gram, _marks(rng, 1, MAX_TOKENS, [count]), 9, 2)
+    _check_kmeans(gram, _marks(rng, 1, tokens, [count]), 9, 2)
+
+
+def test_halves_of_similarities_add_up_exactly_at_the_largest_size() -> None:
+    """The largest halves there are, of as many tokens as there may be, and one part less: neither sum is rounded."""
+    high, low = GRAM_STEPS / _HALF, _HALF - 1
+    for part in (high, low):
+        assert float(np.float32(MAX_TOKENS * part)) == MAX_TOKENS * part
+        assert float(np.float32(MAX_TOKENS * part - 1)) == MAX_TOKENS * part - 1
+    assert float(np.float32((MAX_TOKENS + 1) * high - 1)) != (MAX_TOKENS + 1) * high - 1, "the bound is no smaller"
 
 
 def test_bodies_mean_the_same_to_the_reference_evaluator() -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from clasp_trt import schedule as schedules
 from clasp_trt import targets
-from clasp_trt.bundle import Bundle
-from clasp_trt.errors import PromptError, ScheduleError, TargetError
+from clasp_trt.bundle import Bundle, Manifest
+from clasp_trt.errors import BackendError, PromptError, ScheduleError, TargetError
 from clasp_trt.planning import Machine, ModelShape, Request, advise, load_shape, make, roofline, shape_of
 from clasp_trt.planning import plan as plans
 from clasp_trt.planning.cuts import Cut, cuts_of
@@ -26,7 +26,7 @@ GB = 1_000_000_000
 def test_segments_and_slots_are_those_of_an_export() -> None:
     from clasp_trt.export import exporter
 
-    assert (plans.MIN_TEXT, plans.MAX_TOKENS) == (exporter.MIN_TEXT, exporter.MAX_TOKENS)
+    assert plans.MIN_TEXT == exporter.MIN_TEXT
     for schedule in (
         schedules.solve(576, 32, 192), schedules.solve(576, 22, 64, (0, 20)), schedules.encoder(576, 22, 64),
         schedules.none(576, 22),
@@ -35,6 +35,28 @@ def test_segments_and_slots_are_those_of_an_export() -> None:
         assert planned == [
             (s.graph, s.first_layer, s.last_layer, s.capacity) for s in exporter.plan_segments(schedule, 1024)
         ]
+
+
+@pytest.mark.parametrize("pruning", [{"schedule": (7,), "prune_layers": (2,), "budget": None}, {"prune_at": "none"}])
+def test_a_finer_cut_is_that_of_an_export(
+    built: Callable[..., Bundle], checkpoint: Path, pruning: dict[str, object]
+) -> None:
+    manifest = built(target=None, precision="fp16", max_build_memory=0.2004, **pruning).manifest
+    shape = load_shape(checkpoint / "config.json", "tiny")
+    request = Request(
+        shape, targets.get("orin-agx-64"), manifest.schedule, "fp16", manifest.max_context, 20, build_memory=200_400_000
+    )
+    cuts = make(request).pruned.cuts
+    assert len(cuts) > len(manifest.schedule.segments())
+    assert [(cut.name, cut.first, cut.last) for cut in cuts] == [
+        (segment.graph, segment.first_layer, segment.last_layer) for segment in manifest.segments
+    ]
+    assert [cut.watched for cut in cuts] == ["reference" in _dims(manifest, cut.name) for cut in cuts]
+
+
+def _dims(manifest: Manifest, name: str) -> set[int | str]:
+    graph = next(graph for graph in manifest.graphs if graph.name == name)
+    return {dim for port in graph.inputs for dim in port.shape}
 
 
 def test_caches_by_hand(request_7b: Callable[..., Request]) -> None:
@@ -76,9 +98,9 @@ def test_build_peak_is_one_graphs(request_7b: Callable[..., Request]) -> None:
     found = make(request_7b()).pruned.memory
     assert found.build is not None
     assert found.build.graph == "segment_3"
-    assert found.build.peak == 200_000_000 + round(3.3 * found.weights["segment_3"])
+    assert found.build.peak == 200_000_000 + 4 * found.weights["segment_3"]
     whole = sum(size for name, size in found.weights.items() if name.startswith("segment_"))
-    assert found.build.whole == 200_000_000 + round(3.3 * whole)
+    assert found.build.whole == 200_000_000 + 4 * whole
     assert found.build.on_device
     assert make(request_7b("rtx4090")).pruned.memory.build.on_device is False  # type: ignore[union-attr]
     assert make(request_7b("cpu", machine=MACHINE)).pruned.memory.build is None
@@ -185,6 +207,12 @@ def test_without_figures_there_are_no_times(request_7b: Callable[..., Request]) 
         ({"text_tokens": 0}, PromptError, "--prompt-tokens 0 does not fit; expected 1 to 1471"),
         ({"text_tokens": 1472}, PromptError, "--prompt-tokens 1472 does not fit"),
         ({"target": targets.get("cpu"), "precision": "bf16"}, TargetError, "bf16 does not run on backend onnxruntime"),
+        (
+            {"target": targets.get("cpu"), "build_memory": GB},
+            BackendError,
+            "builds no engines: drop --max-build-memory",
+        ),
+        ({"build_memory": 2 * GB}, BackendError, "and cannot be cut finer; give at least 2.9"),
     ],
 )
 def test_what_could_not_be_built_is_not_planned(
@@ -196,12 +224,26 @@ def test_what_could_not_be_built_is_not_planned(
 
 
 def test_more_tokens_than_a_selection_handles() -> None:
-    vision = {**LLAVA_7B["vision_config"], "image_size": 14 * 62}
-    shape = shape_of({**LLAVA_7B, "vision_config": vision}, "config.json", "x")
-    request = Request(shape, targets.get("h200"), schedules.solve(3844, 32, 1000), "fp16", 4096)
-    with pytest.raises(ScheduleError, match="one selection handles 3840 visual tokens, not 3844; use --prune-at none"):
+    side = 130  # patches, of which a selection takes the square of 128
+    vision = {**LLAVA_7B["vision_config"], "image_size": 14 * side}
+    text = {**LLAVA_7B["text_config"], "max_position_embeddings": 32768}
+    shape = shape_of({**LLAVA_7B, "vision_config": vision, "text_config": text}, "config.json", "x")
+    request = Request(shape, targets.get("h200"), schedules.encoder(side**2, 32, 1000), "fp16", 20000)
+    with pytest.raises(ScheduleError, match="one selection handles 16384 visual tokens, not 16900; use --prune-at no"):
         make(request)
-    assert make(replace(request, schedule=schedules.none(3844, 32))).pruned.memory.fits
+    assert make(replace(request, schedule=schedules.none(side**2, 32))).pruned.memory.fits
+
+
+def test_more_tokens_kept_than_an_engine_selects() -> None:
+    vision = {**LLAVA_7B["vision_config"], "image_size": 14 * 64}
+    text = {**LLAVA_7B["text_config"], "max_position_embeddings": 8192}
+    shape = shape_of({**LLAVA_7B, "vision_config": vision, "text_config": text}, "config.json", "x")
+    many, most = (schedules.given(4096, 32, (keep,), (3,)) for keep in (3841, 3840))
+    request = Request(shape, targets.get("h200"), most, "fp16", 8192)
+    assert make(request).pruned.memory.fits
+    with pytest.raises(TargetError, match="keeps 3841 visual tokens, but tensorrt selects 3840 at most"):
+        make(replace(request, schedule=many))
+    make(Request(shape, targets.get("cpu"), many, "fp16", 8192, machine=MACHINE))
 
 
 def test_no_graphics_card_is_advised_for_a_machine(request_7b: Callable[..., Request]) -> None:
@@ -217,6 +259,20 @@ def test_advice_on_a_nano(request_7b: Callable[..., Request]) -> None:
         "--precision fp16 --target orin-agx-32",
     ]
     assert advise(make(request_7b())) == []
+
+
+def test_where_only_the_build_is_too_large_a_finer_cut_is_advised() -> None:
+    shape = shape_of(LLAVA_13B, "config.json", "x")
+    request = Request(shape, targets.get("orin-agx-32"), schedules.solve(576, 40, 192), "fp16", 2048)
+    plan = make(request)
+    assert plan.pruned.memory.runs
+    assert not plan.pruned.memory.builds
+    assert advise(plan)[0] == "--max-build-memory 32.3"
+    finer = make(replace(request, build_memory=round(32.3e9))).pruned
+    assert finer.memory.fits
+    assert finer.memory.build is not None
+    assert finer.memory.build.peak <= 32.3e9
+    assert [(cut.first, cut.last) for cut in finer.cuts] == [(0, 3), (4, 8), (9, 19), (20, 31), (32, 39)]
 
 
 @given(
@@ -240,6 +296,7 @@ def test_every_advice_fits(size: dict[str, object], target: str, precision: str,
             target=targets.get(given.get("--target", target)),
             context=int(given.get("--max-context", context)),
             schedule=schedules.solve(576, shape.decoder.layers, budget),
+            build_memory=round(float(given["--max-build-memory"]) * 1e9) if "--max-build-memory" in given else None,
         )
         assert changed != request
         assert make(changed).pruned.memory.fits, line

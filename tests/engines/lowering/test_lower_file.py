@@ -144,6 +144,25 @@ def test_attention_is_decomposed_on_request_whatever_the_opset(bundle: Bundle, t
             np.testing.assert_allclose(after[name], before[name], rtol=0, atol=bound, err_msg=f"{graph.name}: {name}")
 
 
+def test_float32_products_are_written_out_on_request(built: Callable[..., Bundle], tmp_path: Path) -> None:
+    """In fp16, where they are those of saliency and selection; indices stay, floats within rounding of float32."""
+    bundle = built(precision="fp16")
+    root = _copy(bundle, tmp_path)
+    for graph in bundle.manifest.graphs:
+        lower_file(root / graph.path, 24, decompose_float32=True, inline=True)
+        lowered = ir.load(root / graph.path)
+        ir.passes.common.ShapeInferencePass()(lowered)
+        products = [node.inputs[0] for node in lowered.graph if node.op_type == "MatMul"]
+        assert ir.DataType.FLOAT not in {value.dtype for value in products if value is not None}, graph.name
+        before, after = _run(bundle.path(graph.path), graph), _run(root / graph.path, graph)
+        for name in before:
+            if before[name].dtype.kind in "ib":
+                np.testing.assert_array_equal(after[name], before[name], err_msg=f"{graph.name}: {name}")
+            else:
+                largest = np.abs(before[name].astype(np.float64)).max(initial=0)
+                np.testing.assert_allclose(after[name], before[name], rtol=0, atol=2.0**-19 * largest)
+
+
 @pytest.mark.parametrize("opset", [24, 20])
 def test_inlined_graphs_are_plugin_free_and_select_the_same(bundle: Bundle, tmp_path: Path, opset: int) -> None:
     root = _copy(bundle, tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clasp_trt.bundle import Bundle, Engines, Manifest
+from clasp_trt.engines.lowering import lower_file
 from clasp_trt.engines.tensorrt.builder import Recipe, build_engine
 from clasp_trt.engines.tensorrt.compile import compile_graphs
 from clasp_trt.engines.tensorrt.library import Library
@@ -75,6 +76,26 @@ def test_the_parser_gets_the_opset_that_it_knows(
     record = fake.Record()
     _compile(stage, fake.module(record, version=version))
     assert set(record.opsets) == {opset}
+
+
+@pytest.mark.parametrize(("sms", "written_out"), [(("8.9",), False), (("7.5",), True), (("8.9", "7.5"), True)])
+def test_float32_products_are_written_out_for_turing_alone(
+    stage: Stage, sms: tuple[str, ...], written_out: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def lower(path: Path, opset: int, *, decompose_float32: bool, inline: bool) -> bool:
+        asked.append(decompose_float32)
+        return lower_file(path, opset, inline=inline)
+
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.compile.lower_file", lower)
+    root, manifest = stage
+    trt = fake.module(fake.Record())
+    compile_graphs(
+        root, manifest, "rtx4090", Recipe(Library("tensorrt", trt, trt.__version__), sms),
+        max_prompt=40, use_cache=False, memory_limit=None, progress=lambda phase, done, total: None, build=build_engine,
+    )  # fmt: skip
+    assert asked == [written_out] * len(manifest.graphs)
 
 
 def test_profiles_reach_the_builder_as_shapes(stage: Stage) -> None:

@@ -9,8 +9,9 @@ import onnx
 import pytest
 from onnx import helper
 
-from clasp_trt.engines.tensorrt.limits import MAX_TOPK, check
+from clasp_trt.engines.tensorrt.limits import check
 from clasp_trt.errors import BackendError
+from clasp_trt.targets import MAX_TOPK
 
 
 def _model(

@@ -32,8 +32,18 @@ def test_rtx_builds_anywhere_for_several(gpu: SimpleNamespace) -> None:
 
 
 def test_rtx_knows_its_capabilities(gpu: SimpleNamespace) -> None:
-    with pytest.raises(TargetError, match=r"^--sm 8\.7: tensorrt-rtx compiles for 8\.0, 8\.6, 8\.9, 12\.0, 12\.1$"):
+    with pytest.raises(
+        TargetError, match=r"^--sm 8\.7: tensorrt-rtx compiles for 7\.5, 8\.0, 8\.6, 8\.9, 12\.0, 12\.1$"
+    ):
         _check("rtx4090", "tensorrt-rtx", sms=("8.9", "8.7"))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_turing_takes_half_precision_alone(precision: str) -> None:
+    with pytest.raises(TargetError, match=rf"^--sm 7\.5 takes --precision fp16 alone, not {precision}"):
+        place.check_precision(("8.9", "7.5"), precision)
+    place.check_precision(("8.9", "8.0"), precision)
+    place.check_precision(("7.5",), "fp16")
 
 
 def test_tensorrt_builds_on_its_device(gpu: SimpleNamespace) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ from clasp_trt.compiler import build
 from clasp_trt.engines.tensorrt.builder import Build, Job, Recipe, build_engine
 from clasp_trt.engines.tensorrt.library import RTX_SMS, load
 from clasp_trt.engines.tensorrt.process import build_apart
-from clasp_trt.errors import BackendError
+from clasp_trt.errors import BackendError, TargetError
 from clasp_trt.runtime.pipeline import load as load_pipeline
+from examples.random_llava import PRESETS, make
 from tests.house import ROOT
 
 pytestmark = pytest.mark.trt
@@ -53,6 +55,8 @@ def test_a_checkpoint_becomes_a_bundle_of_engines(bundle: Bundle) -> None:
 
 def test_builds_are_the_same_byte_for_byte(bundle: Bundle, built: Callable[..., Bundle], tmp_path: Path) -> None:
     portable = built(target=None, precision="fp16")
+    for graph in bundle.manifest.graphs:  # of other bytes, other engines would be no wonder
+        assert portable.manifest.files[graph.path] == bundle.manifest.files[graph.path]
     opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(200)]  # the number of a descriptor must not show
     try:
         again = build(portable.root, tmp_path / "again, elsewhere", target="rtx4090", cache=False)
@@ -62,7 +66,10 @@ def test_builds_are_the_same_byte_for_byte(bundle: Bundle, built: Callable[..., 
     assert _engines(again) == _engines(bundle)
 
 
-@pytest.mark.parametrize(("precision", "sms"), [("bf16", ("8.0", "8.6", "12.0", "12.1")), ("fp32", ("8.9",))])
+@pytest.mark.parametrize(
+    ("precision", "sms"),
+    [("bf16", ("8.0", "8.6", "12.0", "12.1")), ("fp32", ("8.9",)), ("fp16", ("7.5",)), ("fp16", ("7.5", "8.9"))],
+)
 def test_every_precision_and_capability(
     built: Callable[..., Bundle], tmp_path: Path, precision: str, sms: tuple[str, ...]
 ) -> None:
@@ -71,6 +78,38 @@ def test_every_precision_and_capability(
     assert made.manifest.engines is not None
     assert made.manifest.engines.sms == sms
     assert set(sms) <= set(RTX_SMS)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_turing_in_another_precision_is_refused_before_the_work(
+    built: Callable[..., Bundle], checkpoint: Path, tmp_path: Path, precision: str
+) -> None:
+    portable = built(target=None, precision=precision)
+    for model, options in ((checkpoint, {"budget": 8, "precision": precision}), (portable.root, {})):
+        with pytest.raises(TargetError, match="takes --precision fp16 alone"):
+            build(model, tmp_path / "out", target="rtx4090", sm=("7.5",), **options)  # type: ignore[arg-type]
+
+
+def test_without_the_lowering_turing_is_refused(
+    built: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should the library learn float32 products there, the pass can go."""
+    portable = built(target=None, precision="fp16")
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.compile.TURING", "none")
+    with pytest.raises(BackendError, match="FP32 GEMM is not supported"):
+        build(portable.root, tmp_path / "out", target="rtx4090", sm=("7.5",), cache=False)
+
+
+def test_more_tokens_than_an_engine_selects_are_refused_before_the_work(
+    built: Callable[..., Bundle], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portable = built(target=None, precision="fp16")
+    monkeypatch.setattr("clasp_trt.targets.MAX_TOPK", 6)
+    monkeypatch.setattr("clasp_trt.export.exporter.save", lambda *_: pytest.fail("a graph was exported"))
+    monkeypatch.setattr("clasp_trt.bundle.Bundle.verify", lambda *_: pytest.fail("the bundle was read"))
+    for model, options in ((checkpoint, {"budget": 8, "precision": "fp16"}), (portable.root, {})):
+        with pytest.raises(TargetError, match="a stage keeps 7 visual tokens, but tensorrt-rtx selects 6 at most"):
+            build(model, tmp_path / "out", target="rtx4090", **options)  # type: ignore[arg-type]
 
 
 def test_this_runtime_says_that_it_cannot_run_engines(bundle: Bundle) -> None:
@@ -137,11 +176,13 @@ def test_a_build_that_dies_takes_nobody_along(tmp_path: Path, monkeypatch: pytes
             _build(tmp_path / "fused.onnx", graph, build_apart)
 
 
-def test_ctrl_c_ends_a_build_and_leaves_nothing(built: Callable[..., Bundle], tmp_path: Path) -> None:
-    """The signal is sent while an engine is being built: the terminal that it has shows which phase runs."""
-    portable = built(target=None, precision="fp16")
+def _interrupt(portable: Path, out: Path, phase: bytes, after_s: float) -> float:
+    """Sends SIGINT to a build ``after_s`` seconds into ``phase``; gives the seconds that it took to end, with code 130.
+
+    The terminal that the build has shows which phase runs.
+    """
     main, child = os.openpty()
-    command = [sys.executable, "-m", "clasp_trt", "build", str(portable.root), "-o", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "clasp_trt", "build", str(portable), "-o", str(out)]
     running = subprocess.Popen(
         [*command, "--target", "rtx4090", "--no-cache"],
         cwd=ROOT, stderr=child, stdout=subprocess.DEVNULL, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
@@ -151,14 +192,33 @@ def test_ctrl_c_ends_a_build_and_leaves_nothing(built: Callable[..., Bundle], tm
     guard = threading.Timer(120, running.kill)
     guard.start()
     try:
-        while b"compile prune_0" not in shown:
+        while phase not in shown:
             shown += os.read(main, 4096)
-        time.sleep(0.2)  # into the build of that engine
+        time.sleep(after_s)
+        sent = time.monotonic()
         running.send_signal(signal.SIGINT)
         assert running.wait() == 130
+        return time.monotonic() - sent
     finally:
         guard.cancel()
         running.kill()
         running.wait()
         os.close(main)
+
+
+def test_ctrl_c_ends_a_build_and_leaves_nothing(built: Callable[..., Bundle], tmp_path: Path) -> None:
+    _interrupt(built(target=None, precision="fp16").root, tmp_path / "out", b"compile prune_0", 0.2)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_build_of_a_large_segment(tmp_path: Path) -> None:
+    """176 M parameters in one graph, whose build takes seconds. The bound finds a hang; `pytest -rP` shows the time."""
+    shape = replace(PRESETS["tiny"], width=2048, heads=32, kv_heads=4, mlp=5632)
+    model = make(tmp_path / "model", shape, dtype="float16")
+    portable = build(model, tmp_path / "portable", target=None, precision="fp16", prune_at="none", max_context=1024)
+    (tmp_path / "here").mkdir()
+    taken_s = _interrupt(portable.root, tmp_path / "here" / "out", b"compile segment_0", 2)
+    print(f"ended {taken_s:.2f} s after SIGINT")
+    assert taken_s < 20
+    assert list((tmp_path / "here").iterdir()) == []
