@@ -19,14 +19,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import clasp_trt
-from clasp_trt.engines.tensorrt import memory, worker
+from clasp_trt.engines.tensorrt import memory
 from clasp_trt.engines.tensorrt.builder import Job, Recipe
 from clasp_trt.errors import BackendError
 
 _LOOK_S = 0.1
-# the worker's module is imported here too, so that it lies compiled when the first worker starts: compiling it there
-# would move memory
-_WORKER = f"from {worker.__name__} import main; main()"
+_WORKER = "from clasp_trt.engines.tensorrt.worker import main; main()"
 _PASSED_ON = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH")  # what it takes to find the library; more would move memory
 
 
