@@ -33,6 +33,7 @@ from clasp_trt.errors import (
 )
 from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions, Options, Pruning
 from clasp_trt.policy import Policy, prior
+from clasp_trt.schedule import Schedule
 from clasp_trt.targets import COMPILED, Target
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def build(
     max_prompt: int | None = None,
     max_build_memory: float | None = None,
     cache: bool = True,
+    plugins: bool = False,
     force: bool = False,
     progress: Progress = _silent,
 ) -> Bundle:
@@ -104,7 +106,7 @@ def build(
     layers = None if prune_layers is None else tuple(prune_layers)
     read = None if vision_layers is None else tuple(vision_layers)
     options = Options(Pruning(prune_at, budget, stages, layers), precision, policy, max_context, read)
-    engines = EngineOptions(tuple(sm), max_prompt, max_build_memory, cache)
+    engines = EngineOptions(tuple(sm), max_prompt, max_build_memory, cache, plugins)
     return compile_bundle(
         model, output, options, target=target, backend=backend, engines=engines, force=force, progress=progress
     )
@@ -132,7 +134,7 @@ def compile_bundle(
     is_bundle = os.path.isfile(Path(model) / MANIFEST)
     engine, asked = None, engines or EngineOptions()
     if target is not None:
-        engine = _engine(target, backend, options.floats, asked, os.fspath(model), is_bundle)
+        engine = _engine(target, backend, options.floats, asked, os.fspath(model), is_bundle, progress)
     elif replace(asked, max_build_memory=None) != EngineOptions():
         raise BackendError("a portable bundle has no engines: of their options it takes --max-build-memory alone")
     if not os.fspath(output):
@@ -146,9 +148,18 @@ def compile_bundle(
 
 
 def _engine(
-    target: str, backend: str | None, precision: str, options: EngineOptions, model: str, is_bundle: bool
+    target: str,
+    backend: str | None,
+    precision: str,
+    options: EngineOptions,
+    model: str,
+    is_bundle: bool,
+    progress: Progress,
 ) -> _Engine:
-    """What can be told before ``model`` is opened: whether the target takes the backend, and whether it builds here."""
+    """What can be told before ``model`` is opened: whether the target takes the backend, and whether it builds here.
+
+    With plugins their kernels are compiled here as well, since they are the same for every model.
+    """
     device = targets.get(target)
     engine = _Engine(backend or device.backend, device, options)
     if not is_bundle:  # a bundle has a precision of its own
@@ -156,8 +167,8 @@ def _engine(
     if engine.backend not in COMPILED:
         if options != EngineOptions():
             raise BackendError(
-                f"backend {engine.backend} builds no engines: drop --sm, --max-prompt, --max-build-memory and "
-                f"--no-cache, or add --backend {' or '.join(COMPILED)}"
+                f"backend {engine.backend} builds no engines: drop --sm, --max-prompt, --max-build-memory, "
+                f"--no-cache and --plugins, or add --backend {' or '.join(COMPILED)}"
             )
         return engine
     from clasp_trt.engines.tensorrt import place
@@ -170,7 +181,15 @@ def _engine(
         place.check_precision(sms, precision)
     with _needing("building engines", "pip install 'clasp-trt[build]'"):
         import_module("clasp_trt.engines.tensorrt.compile")  # what it needs besides the library
-    return replace(engine, recipe=Recipe(library, sms, options.memory_bytes))
+    assemble = None
+    if options.plugins:
+        from clasp_trt.engines.tensorrt.device import cuda_major
+        from clasp_trt.engines.tensorrt.programs import assembler
+
+        progress("compile the kernels", 0, 1)
+        # a library that builds ahead does not say which driver will be there
+        assemble = assembler(sms, None if library.ahead else cuda_major())
+    return replace(engine, recipe=Recipe(library, sms, options.memory_bytes, assemble))
 
 
 def _export(
@@ -198,6 +217,7 @@ def _export(
     schedule = pruning.schedule(vision.tokens, decoder.layers)
     if engine is not None:
         targets.check_selection(engine.backend, schedule)
+        _check_plugins(engine, schedule)
     policy = _prior(family, options) if policy is None else _fitting(policy, family, options)
     context = min(DEFAULT_CONTEXT, family.max_positions) if options.max_context is None else options.max_context
     if engine is not None:
@@ -259,6 +279,7 @@ def _complete(
 
         place.check_precision(engine.recipe.sms, manifest.precision)
         _longest_prompt(engine, manifest.max_context, manifest.schedule.tokens)
+    _check_plugins(engine, manifest.schedule)
     # besides the weights these files are small
     targets.check_memory(engine.device, sum(file.bytes for file in manifest.files.values()), manifest.precision)
     with bundles.write(output, force=force) as writer:
@@ -320,6 +341,11 @@ def _longest_prompt(engine: _Engine, max_context: int, tokens: int) -> int:
     from clasp_trt.engines.tensorrt.profiles import longest_prompt
 
     return longest_prompt(engine.options.max_prompt, max_context, tokens)
+
+
+def _check_plugins(engine: _Engine, schedule: Schedule) -> None:
+    if engine.options.plugins and not schedule.stages:
+        raise BackendError("--plugins is for what selects tokens, and nothing is pruned; drop it, or prune")
 
 
 @contextmanager

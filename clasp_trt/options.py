@@ -114,13 +114,15 @@ class EngineOptions:
     ``sms`` are compute capabilities such as ``"8.9"`` (default: the target's), ``max_prompt`` is the longest text of a
     prompt in tokens (default: 512, or what the context leaves beside an image), ``max_build_memory`` the GB that
     building may take (default: what is available): an export cuts the decoder finer for it. With ``cache``, an engine
-    that was built before is used again.
+    that was built before is used again. With ``plugins``, the selection runs in the kernels of ``engines/kernels``
+    instead of standard operators.
     """
 
     sms: tuple[str, ...] = ()
     max_prompt: int | None = None
     max_build_memory: float | None = None
     cache: bool = True
+    plugins: bool = False
 
     def __post_init__(self) -> None:
         if self.max_build_memory is not None and not self.max_build_memory > 0:

@@ -10,10 +10,7 @@ import onnx_ir as ir
 
 from clasp_trt.export.graph import GraphBuilder
 from clasp_trt.export.selection import pivot_select, spherical_kmeans, token_gram
-from clasp_trt.ops import DOMAIN, ITERATIONS, PIVOT_SELECT, SPHERICAL_KMEANS
-
-PLUGIN_NAMESPACE = "clasp"
-"""Namespace in which TensorRT looks for the plugins; other backends ignore it and run the function bodies."""
+from clasp_trt.ops import DOMAIN, ITERATIONS, PIVOT_SELECT, PLUGIN_NAMESPACE, SPHERICAL_KMEANS
 
 
 def embed_graph(weight: ir.TensorProtocol, width: int, dtype: str) -> ir.Model:

@@ -17,6 +17,7 @@ import clasp_trt
 from clasp_trt import targets
 from clasp_trt.bundle import Bundle
 from clasp_trt.compiler import DEFAULT_CONTEXT, Options, Pruning, build
+from clasp_trt.engines.tensorrt.library import Library
 from clasp_trt.errors import (
     BackendError,
     BundleError,
@@ -191,6 +192,49 @@ def test_targets_without_their_own_backend_yet(built: Callable[..., Bundle], tmp
         build(built(target=None).root, tmp_path / "out", target="thor")
     made = build(built(target=None).root, tmp_path / "out", target="thor", backend="onnxruntime")
     assert made.manifest.target == "thor"
+
+
+@pytest.mark.parametrize(("target", "cuda"), [("orin-agx-64", 12), ("rtx4090", None)])
+def test_kernels_are_for_the_cuda_of_the_device_and_compiled_before_the_work(
+    built: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, cuda: int | None
+) -> None:
+    device, asked = targets.get(target), list[object]()
+
+    def missing(sms: tuple[str, ...], major: int | None) -> None:
+        asked.append((sms, major))
+        raise BackendError("NVRTC is not here; pip install it")
+
+    library = Library(device.backend, None, "11.4.1")
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.place.check", lambda *_, **__: library)
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.programs.assembler", missing)
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.device.cuda_major", lambda: 12)
+    monkeypatch.setattr("clasp_trt.bundle.Bundle.open", lambda *_: pytest.fail("the bundle was opened"))
+    phases: list[str] = []
+    with pytest.raises(BackendError, match=r"^NVRTC is not here; pip install it$"):
+        build(
+            built(target=None).root, tmp_path / "out", target=target, plugins=True,
+            progress=lambda phase, done, total: phases.append(phase),
+        )  # fmt: skip
+    assert asked == [((device.sm,), cuda)]
+    assert phases == ["compile the kernels"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("portable", [True, False])
+def test_plugins_without_a_stage_to_select_are_refused(
+    built: Callable[..., Bundle], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portable: bool
+) -> None:
+    model = built(target=None, prune_at="none").root if portable else checkpoint
+    library = Library("tensorrt-rtx", None, "1.7")
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.place.check", lambda *_, **__: library)
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.programs.assembler", lambda *_: None)
+    monkeypatch.setattr("clasp_trt.export.exporter.save", lambda *_: pytest.fail("a graph was exported"))
+    with pytest.raises(BackendError, match=r"^--plugins is for what selects tokens, and nothing is pruned; drop it"):
+        build(
+            model, tmp_path / "out", target="rtx4090", plugins=True, max_context=None if portable else 96,
+            prune_at=None if portable else "none",
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_that_a_device_cannot_hold_are_refused_before_the_work(

@@ -12,6 +12,7 @@ from clasp_trt.bundle.errors import ManifestField, ManifestSyntax, SchemaVersion
 from clasp_trt.bundle.fields import Field, parse_strict
 from clasp_trt.bundle.manifest import (
     DTYPES,
+    PLUGINS,
     PORTABLE,
     PRECISIONS,
     PRUNE_AT,
@@ -41,6 +42,7 @@ _KEYS = (
     *("graphs", "segments", "backend", "target", "versions", "files"),
 )
 _ENGINES = "engines"  # a key of bundles that have some, and of no others
+_PLUGINS = "plugins"  # a key of engines that have some, and of no others
 _SM = re.compile(r"[1-9][0-9]*\.[0-9]")
 
 _Dims = TypeVar("_Dims", VisionDims, DecoderDims)
@@ -65,8 +67,16 @@ def dumps(manifest: Manifest) -> str:
         "files": {path: asdict(entry) for path, entry in sorted(manifest.files.items())},
     }
     if manifest.engines is not None:
-        content[_ENGINES] = asdict(manifest.engines)
+        content[_ENGINES] = _engines_content(manifest.engines)
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def _engines_content(engines: Engines) -> dict[str, object]:
+    content = asdict(engines)
+    for engine in content["engines"]:
+        if not engine[_PLUGINS]:
+            del engine[_PLUGINS]
+    return content
 
 
 def loads(data: bytes, source: str) -> Manifest:
@@ -179,8 +189,13 @@ def _engines(item: Field) -> Engines:
 
 
 def _one_engine(item: Field) -> Engine:
-    of = item.record("graph", "path", "profiles")
-    return Engine(of["graph"].text(), _path(of["path"]), tuple(_profile(each) for each in of["profiles"].elements()))
+    extended = isinstance(item.value, dict) and _PLUGINS in item.value
+    of = item.record("graph", "path", "profiles", *((_PLUGINS,) if extended else ()))
+    profiles = tuple(_profile(each) for each in of["profiles"].elements())
+    plugins = tuple(each.one_of(PLUGINS) for each in of[_PLUGINS].elements()) if extended else ()
+    if extended and (not plugins or len({*plugins}) < len(plugins)):
+        of[_PLUGINS].fail(f"one or more of {', '.join(PLUGINS)}, each once")
+    return Engine(of["graph"].text(), _path(of["path"]), profiles, plugins)
 
 
 def _profile(item: Field) -> Profile:

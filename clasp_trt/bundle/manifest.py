@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from clasp_trt.ops import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.schedule import Schedule
 
 SCHEMA = 1
@@ -14,6 +15,8 @@ POLICY = "policy.json"
 DTYPES = ("float32", "float16", "bfloat16", "int64", "bool")
 PRECISIONS = ("fp32", "fp16", "bf16")
 PRUNE_AT = ("decoder", "encoder", "none")
+PLUGINS = (PIVOT_SELECT.name, SPHERICAL_KMEANS.name)
+"""Operators that an engine may run as plugins."""
 PORTABLE = "portable"
 """Backend and target of a bundle that holds graphs only."""
 
@@ -97,11 +100,13 @@ class Profile:
 
 @dataclass(frozen=True)
 class Engine:
-    """``graph`` compiled, at ``path`` inside the bundle."""
+    """``graph`` compiled, at ``path`` inside the bundle. ``plugins`` names the operators of domain ``clasp`` that are
+    plugins in it; these must be registered before it is loaded."""
 
     graph: str
     path: str
     profiles: tuple[Profile, ...]
+    plugins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 )
 @build_memory_option
 @click.option("--cache/--no-cache", default=True, help="Engines: use again what was built before [default: yes].")
+@click.option("--plugins", is_flag=True, help="Engines: select tokens by CUDA kernels instead of standard operators.")
 @json_option
 def command(
     model: str,
@@ -44,13 +45,14 @@ def command(
     max_prompt: int | None,
     max_build_memory: float | None,
     cache: bool,
+    plugins: bool,
     as_json: bool,
 ) -> None:
     """Compile MODEL, a Hugging Face folder, hub id or portable bundle, into a bundle."""
     from clasp_trt.compiler import compile_bundle
     from clasp_trt.options import EngineOptions
 
-    engines = EngineOptions(sm, max_prompt, max_build_memory, cache)
+    engines = EngineOptions(sm, max_prompt, max_build_memory, cache, plugins)
     reused = set[str]()
     with progress_bar() as bar:
 

@@ -82,8 +82,13 @@ def _engines(manifest: Manifest, engines: Engines) -> str:
     size = sum(manifest.files[engine.path].bytes for engine in engines.engines)
     return (
         f"engines    {len(engines.engines)} by {manifest.backend} {engines.version} for SM {', '.join(engines.sms)}, "
-        f"{megabytes(size)}, prompts of up to {engines.max_prompt} tokens of text"
+        f"{megabytes(size)}, prompts of up to {engines.max_prompt} tokens of text{_plugins(engines)}"
     )
+
+
+def _plugins(engines: Engines) -> str:
+    held = sum(bool(engine.plugins) for engine in engines.engines)
+    return f", {held} with plugins" if held else ""
 
 
 def calibration(policy: Policy) -> str:

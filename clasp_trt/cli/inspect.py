@@ -30,4 +30,5 @@ def command(bundle: str, graphs: bool, engines: bool, verify: bool, as_json: boo
                 click.echo(f"  {side} {port.name}: {port.dtype}[{', '.join(map(str, port.shape))}]")
     compiled = opened.manifest.engines
     for engine in compiled.engines if compiled is not None and engines and not as_json else ():
-        click.echo("\n".join((f"\n{engine.graph}  ({engine.path})", *profiles(engine))))
+        held = f"  plugins {', '.join(engine.plugins)}" if engine.plugins else ""
+        click.echo("\n".join((f"\n{engine.graph}  ({engine.path}){held}", *profiles(engine))))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clasp_trt.ops.contract import DOMAIN, DOMAIN_VERSION, OpContract
+from clasp_trt.ops.contract import DOMAIN, DOMAIN_VERSION, PLUGIN_NAMESPACE, OpContract
 from clasp_trt.ops.gram import GRAM_STEPS, MAX_TOKENS, token_gram
 from clasp_trt.ops.pivot_select import PIVOT_SELECT, pivot_select
 from clasp_trt.ops.spherical_kmeans import ITERATIONS, SPHERICAL_KMEANS, spherical_kmeans
@@ -20,6 +20,7 @@ __all__ = [
     "ITERATIONS",
     "MAX_TOKENS",
     "PIVOT_SELECT",
+    "PLUGIN_NAMESPACE",
     "SPHERICAL_KMEANS",
     "OpContract",
     "pivot_select",

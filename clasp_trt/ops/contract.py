@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 DOMAIN = "clasp"
 DOMAIN_VERSION = 1
+PLUGIN_NAMESPACE = "clasp"
+"""Namespace in which TensorRT looks for the plugins; other backends ignore it and run the function bodies."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ becomes, and how far the result may be off, is in ``docs/lowering.md``.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import onnx
@@ -42,21 +43,22 @@ def lower_file(
     decompose_attention: bool = False,
     decompose_float32: bool = False,
     inline: bool = False,
+    keep: Collection[str] = (),
 ) -> bool:
     """Rewrites the ONNX file ``path`` in place for ``opset``; its weights stay in the files where they are.
 
     Needs: a graph of ours, and ``opset`` 20 to 24. Ensures: the file passes onnx.checker, has the same ports, and is at
     ``opset`` or below; with ``decompose_attention`` it has no ``Attention`` whatever the opset, which TensorRT for RTX
-    asks for in float32; with ``decompose_float32`` it has no float32 ``MatMul``; with ``inline`` it has no functions,
-    so no plugin is looked for. Returns whether there was anything to do; if not, the file is not touched. A file that
-    can't be lowered stays as it was (ValueError: our bug).
+    asks for in float32; with ``decompose_float32`` it has no float32 ``MatMul``; with ``inline`` it has no functions
+    but those named in ``keep``, so no other plugin is looked for. Returns whether there was anything to do; if not, the
+    file is not touched. A file that can't be lowered stays as it was (ValueError: our bug).
     """
     if not OLDEST_OPSET <= opset <= PORTABLE_OPSET:
         raise ValueError(
             f"opset {opset} is not one that graphs can be lowered to, expected {OLDEST_OPSET} to {PORTABLE_OPSET}"
         )
     model = ir.load(path)
-    changed = inline and inline_functions(model)
+    changed = inline and inline_functions(model, keep)
     passes = [lower for since, lower in _PASSES if opset < since <= model.graph.opset_imports[""]]
     if decompose_attention and lower_attention not in passes:
         passes.append(lower_attention)

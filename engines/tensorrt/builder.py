@@ -12,7 +12,9 @@ from clasp_trt.engines.tensorrt.callbacks import logger, monitor
 from clasp_trt.engines.tensorrt.capabilities import set_capabilities
 from clasp_trt.engines.tensorrt.library import Library
 from clasp_trt.engines.tensorrt.network import add_profile, parse
+from clasp_trt.engines.tensorrt.plugin_nodes import Assemble
 from clasp_trt.errors import BackendError
+from clasp_trt.plugins import register
 
 _EXHAUSTED = ("out of memory", "outofmemory", "bad_alloc", "cannot allocate")
 
@@ -20,23 +22,25 @@ _EXHAUSTED = ("out of memory", "outofmemory", "bad_alloc", "cannot allocate")
 @dataclass(frozen=True)
 class Recipe:
     """What decides an engine beside its graph. ``sms`` are compute capabilities, ``workspace`` the bytes that a kernel
-    may use for scratch (None: the builder's own choice)."""
+    may use for scratch (None: the builder's own choice), ``assemble`` makes what plugins carry (None: no plugins)."""
 
     library: Library
     sms: tuple[str, ...]
     workspace: int | None = None
+    assemble: Assemble | None = None
 
 
 @dataclass(frozen=True)
 class Job:
     """One engine to build: ``graph`` of the manifest, in the form that the parser gets at ``model``, with ``weights``
-    bytes of weights, for ``profiles``, into the file ``output``."""
+    bytes of weights, for ``profiles``, into the file ``output``. ``plugins`` names those that the model calls."""
 
     graph: Graph
     model: Path
     profiles: Sequence[Profile]
     weights: int
     output: Path
+    plugins: tuple[str, ...] = ()
 
 
 Build = Callable[[Recipe, Job, Callable[[float], bool]], None]
@@ -51,6 +55,8 @@ def build_engine(recipe: Recipe, job: Job, go_on: Callable[[float], bool]) -> No
     library, errors = recipe.library, list[str]()
     trt = library.module
     log = logger(trt, errors)
+    if job.plugins:
+        register(trt)
     builder = trt.Builder(log)
     # the parser owns the weights until the engine is built
     network, _parser = parse(library, builder, log, job.model, job.graph.name, errors)

@@ -14,8 +14,10 @@ from clasp_trt.engines.lowering import lower_file
 from clasp_trt.engines.tensorrt import cache, limits, memory
 from clasp_trt.engines.tensorrt.builder import Build, Job, Recipe
 from clasp_trt.engines.tensorrt.library import TURING
+from clasp_trt.engines.tensorrt.plugin_nodes import bind_plugins
 from clasp_trt.engines.tensorrt.process import build_apart
 from clasp_trt.engines.tensorrt.profiles import profiles
+from clasp_trt.plugins.program import OPERATORS
 
 FOLDER = "engines"
 
@@ -48,14 +50,14 @@ def compile_graphs(
     folder.mkdir(parents=True)
     staged = [_stage(root / graph.path, graph, recipe) for graph in manifest.graphs]
     engines, done, total = [], 0, sum(sizes.values())
-    for graph, model in zip(manifest.graphs, staged, strict=True):
+    for graph, (model, plugins) in zip(manifest.graphs, staged, strict=True):
         path, size = folder / f"{graph.name}.engine", sizes[graph.name]
         wanted = profiles(manifest, graph, max_prompt)
-        job = Job(graph, model, wanted, size, path)
+        job = Job(graph, model, wanted, size, path, plugins)
         _make(recipe, job, build, use_cache, partial(_part_of, progress, done, size, total))
         model.unlink()
         done += size
-        engines.append(Engine(graph.name, path.relative_to(root).as_posix(), wanted))
+        engines.append(Engine(graph.name, path.relative_to(root).as_posix(), wanted, plugins))
     return Engines(recipe.library.version, recipe.sms, max_prompt, tuple(engines))
 
 
@@ -79,16 +81,20 @@ def _make(recipe: Recipe, job: Job, build: Build, use_cache: bool, part: Callabl
         cache.keep(key, job.output)
 
 
-def _stage(source: Path, graph: Graph, recipe: Recipe) -> Path:
-    """The form of the graph that the parser gets, in a file beside it, since both share their weights.
+def _stage(source: Path, graph: Graph, recipe: Recipe) -> tuple[Path, tuple[str, ...]]:
+    """The form of the graph that the parser gets, in a file beside it, since both share their weights; and its plugins.
 
-    Without functions: a call that names a plugin would make the parser look for it, in a library that need not be here.
+    Without functions: a call that names a plugin would make the parser look for it, and it need not be here.
     """
-    staged = source.with_suffix(".staged.onnx")
+    staged, assemble = source.with_suffix(".staged.onnx"), recipe.assemble
     copyfile(source, staged)
-    lower_file(staged, recipe.library.opset, decompose_float32=TURING in recipe.sms, inline=True)
+    lower_file(
+        staged, recipe.library.opset,
+        decompose_float32=TURING in recipe.sms, inline=True, keep=() if assemble is None else OPERATORS,
+    )  # fmt: skip
+    plugins = () if assemble is None else bind_plugins(staged, assemble)
     limits.check(onnx.load(staged, load_external_data=False), graph.name)
-    return staged
+    return staged, plugins
 
 
 def _weights(path: Path) -> int:

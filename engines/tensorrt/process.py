@@ -14,18 +14,22 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 import clasp_trt
-from clasp_trt.engines.tensorrt import memory
+from clasp_trt.engines.tensorrt import memory, unversioned
 from clasp_trt.engines.tensorrt.builder import Job, Recipe
+from clasp_trt.engines.tensorrt.unversioned import unversioned_libraries
 from clasp_trt.errors import BackendError
 
 _LOOK_S = 0.1
-_WORKER = "from clasp_trt.engines.tensorrt.worker import main; main()"
-_PASSED_ON = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH")  # what it takes to find the library; more would move memory
+# as a module, not by -c: that would look for every import in the working folder too, whose path has any length
+_WORKER = ("-m", "clasp_trt.engines.tensorrt.worker")
+_SEARCH = "LD_LIBRARY_PATH"
+_PASSED_ON = (_SEARCH, "PATH", "PYTHONPATH")  # what it takes to find the library; more would move memory
 
 
 def build_apart(recipe: Recipe, job: Job, go_on: Callable[[float], bool]) -> None:
@@ -45,16 +49,20 @@ def build_apart(recipe: Recipe, job: Job, go_on: Callable[[float], bool]) -> Non
         "graph": asdict(job.graph),
         "profiles": [asdict(profile) for profile in job.profiles],
         "weights": job.weights,
+        "plugins": job.plugins,
         "model": os.path.relpath(job.model, folder),
         "output": job.output.name,
     }
-    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as errors:
+    with ExitStack() as stack:
+        asked, errors = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        if job.plugins:
+            stack.enter_context(unversioned_libraries(folder))
         asked.write(json.dumps(request).encode())
         asked.seek(0)
         child = subprocess.Popen(
-            [sys.executable, "-c", _WORKER],
-            cwd="/", env=_environment(), pass_fds=(place,), stdin=asked, stdout=subprocess.PIPE, stderr=errors,
-            start_new_session=True,
+            [sys.executable, *_WORKER],
+            cwd="/", env=_environment(job.plugins), pass_fds=(place,), stdin=asked, stdout=subprocess.PIPE,
+            stderr=errors, start_new_session=True,
         )  # fmt: skip
         os.close(place)
         try:
@@ -72,8 +80,11 @@ def build_apart(recipe: Recipe, job: Job, go_on: Callable[[float], bool]) -> Non
         raise BackendError(_reason(recipe, job, child.returncode, last, errors.read().decode(errors="replace")))
 
 
-def _environment() -> dict[str, str]:
+def _environment(plugins: Sequence[str]) -> dict[str, str]:
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    if plugins:
+        search = (unversioned.FOLDER, passed.get(_SEARCH, ""))
+        passed[_SEARCH] = os.pathsep.join(filter(None, search))
     here = str(Path(clasp_trt.__file__).absolute().parents[1])  # should the package not be installed
     found = [path for path in passed.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(path) and path != here]
     return {**passed, "PYTHONPATH": os.pathsep.join((*found, here)), "PYTHONHASHSEED": "0"}

@@ -44,7 +44,9 @@ def main() -> None:
 
     graph = Graph(request["graph"]["name"], request["graph"]["path"], ports("inputs"), ports("outputs"))
     profiles = [Profile(each["name"], each["sizes"]) for each in request["profiles"]]
-    job = Job(graph, Path(request["model"]), profiles, request["weights"], Path(request["output"]))
+    job = Job(
+        graph, Path(request["model"]), profiles, request["weights"], Path(request["output"]), tuple(request["plugins"])
+    )
     try:
         build_engine(Recipe(load(request["backend"]), tuple(request["sms"]), request["workspace"]), job, tell)
     except BackendError as error:

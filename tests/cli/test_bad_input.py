@@ -91,6 +91,10 @@ def test_what_the_system_refuses_unexpectedly_is_one_line(refused: Refused) -> N
         (["--precision", "bf16"], "precision bf16 does not run on backend onnxruntime"),
         (["--target", "orin-agx-46"], "unknown target 'orin-agx-46': did you mean 'orin-agx-64'?"),
         (["--target", "h100", "--backend", "tensorrt-rtx"], "does not run on h100"),
+        (
+            ["--plugins"],
+            "backend onnxruntime builds no engines: drop --sm, --max-prompt, --max-build-memory, --no-cache",
+        ),
         (["--target", "orin-agx-64"], "backend tensorrt builds on the device itself (orin-agx-64: SM 8.7), but"),
     ],
 )

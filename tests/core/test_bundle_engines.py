@@ -13,6 +13,7 @@ import pytest
 
 from clasp_trt import bundle as bundles
 from clasp_trt.bundle import Bundle, Engine, Engines, HashMismatch, InconsistentManifest, ManifestField, Profile
+from clasp_trt.bundle.codec import dumps, loads
 from clasp_trt.bundle.engines import check_loadable, check_prompt
 from clasp_trt.errors import BackendError, PromptError
 
@@ -99,6 +100,17 @@ def test_a_bundle_without_engines_has_no_such_key(built: Callable[..., Bundle]) 
             "'request' has no sizes of 'batch'",
         ),
         (
+            lambda m: m["engines"]["engines"][0].update(plugins=[]),
+            ManifestField,
+            r"engines.engines\[0\].plugins: expected one or more of ClaspPivotSelect, ClaspSphericalKMeans, each once",
+        ),
+        (lambda m: m["engines"]["engines"][0].update(plugins=["ClaspPivotSelect"] * 2), ManifestField, "each once"),
+        (
+            lambda m: m["engines"]["engines"][0].update(plugins=["Other"]),
+            ManifestField,
+            r"plugins\[0\]: expected one of",
+        ),
+        (
             lambda m: m["engines"]["engines"][0]["profiles"][0]["sizes"].update(depth=[1, 1, 1]),
             InconsistentManifest,
             "'request' has sizes of 'depth', which the graph lacks",
@@ -134,6 +146,35 @@ def test_engines_for_this_machine_are_loadable(compiled: Bundle) -> None:
 def test_engines_of_others_are_refused(compiled: Bundle, backend: str, version: str, sm: str | None, line: str) -> None:
     with pytest.raises(BackendError, match=line):
         check_loadable(compiled, backend, version, sm)
+
+
+def _with_plugins(bundle: Bundle) -> Bundle:
+    return Bundle.open(_change(bundle, lambda m: m["engines"]["engines"][0].update(plugins=["ClaspPivotSelect"])))
+
+
+def test_engines_without_plugins_do_not_speak_of_them(compiled: Bundle) -> None:
+    assert "plugins" not in (compiled.root / "clasp.json").read_text()
+
+
+def test_plugins_read_back_as_they_were_written(compiled: Bundle) -> None:
+    bundle = _with_plugins(compiled)
+    assert bundle.manifest.engines is not None
+    assert [engine.plugins for engine in bundle.manifest.engines.engines][:2] == [("ClaspPivotSelect",), ()]
+    assert loads(dumps(bundle.manifest).encode(), "it") == bundle.manifest
+
+
+def test_engines_with_plugins_need_cuda_bindings(compiled: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise BackendError("plugins launch their kernels through what is missing; pip install it")
+
+    monkeypatch.setattr("clasp_trt.bundle.engines.load_driver", missing)
+    check_loadable(compiled, "tensorrt-rtx", VERSION, "8.9")
+    with pytest.raises(
+        BackendError, match=r"its engines have plugins; .*; pip install it, or build .* and without --plugins$"
+    ):
+        check_loadable(_with_plugins(compiled), "tensorrt-rtx", VERSION, "8.9")
+    monkeypatch.setattr("clasp_trt.bundle.engines.load_driver", lambda: None)
+    check_loadable(_with_plugins(compiled), "tensorrt-rtx", VERSION, "8.9")
 
 
 def test_a_damaged_engine_is_found_before_it_is_loaded(compiled: Bundle) -> None:

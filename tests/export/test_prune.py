@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clasp_trt.export.prune import PLUGIN_NAMESPACE, embed_graph, gram_graph, prune_graph
-from clasp_trt.ops import DOMAIN, GRAM_STEPS, PIVOT_SELECT, SPHERICAL_KMEANS, select, token_gram
+from clasp_trt.export.prune import embed_graph, gram_graph, prune_graph
+from clasp_trt.ops import DOMAIN, GRAM_STEPS, PIVOT_SELECT, PLUGIN_NAMESPACE, SPHERICAL_KMEANS, select, token_gram
 from tests.export.running import Runnable
 
 WIDTH = 6

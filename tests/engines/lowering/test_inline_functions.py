@@ -49,3 +49,14 @@ def test_a_model_without_functions_does_not_change() -> None:
     nodes = list(model.graph)
     assert not inline_functions(model)
     assert list(model.graph) == nodes
+
+
+def test_functions_to_keep_stay_with_their_calls_and_what_names_a_plugin() -> None:
+    model, x = _model(), np.array([1.0, -2.0, 0.5], np.float32)
+    before = Runnable(_model())(x=x)["y"]
+    assert inline_functions(model, keep=["outer"])
+    assert [function.name for function in model.functions.values()] == ["outer"]
+    assert [node.op_type for node in model.graph] == ["outer", "outer"]
+    assert all(node.attributes.get_string("plugin_namespace") == "clasp" for node in model.graph)
+    np.testing.assert_array_equal(Runnable(model)(x=x)["y"], before)
+    assert not inline_functions(model, keep=["outer"]), "nothing is left to do"

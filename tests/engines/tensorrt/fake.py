@@ -12,6 +12,8 @@ from typing import Any
 
 import onnx
 
+from tests.plugins import fake_trt
+
 Range = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 SHAPE_INPUTS = ("kv_length",)
 
@@ -25,6 +27,7 @@ class Record:
     flags: list[int] = field(default_factory=list)
     profiles: list[dict[str, Range]] = field(default_factory=list)
     workspace: int | None = None
+    plugins: list[tuple[str, ...]] = field(default_factory=list)
 
 
 def module(
@@ -35,6 +38,9 @@ def module(
     error: str = "",
 ) -> Any:
     """A fake ``tensorrt``: every build gives ``engine`` (None: it fails, and logs ``error``)."""
+
+    plugins = fake_trt.module()
+    registry = plugins.get_plugin_registry()
 
     class ILogger:
         ERROR, INTERNAL_ERROR, WARNING = 1, 0, 2
@@ -97,6 +103,9 @@ def module(
             assert not model.functions, "a call that names a plugin makes the parser look for it"
             record.parsed.append(Path(path).name)
             record.opsets.append(model.opset_import[0].version)
+            calls = {node.op_type for node in model.graph.node if node.domain == "clasp"}
+            assert all(registry.get_creator(name, "1", "clasp") for name in calls), "the plugin is not registered"
+            record.plugins.append(tuple(sorted(calls)))
             for port in model.graph.input:
                 self.network.inputs.append(SimpleNamespace(name=port.name, is_shape_tensor=port.name in SHAPE_INPUTS))
             return True
@@ -130,6 +139,7 @@ def module(
             return engine
 
     return SimpleNamespace(
+        **vars(plugins),
         __version__=version,
         Builder=Builder,
         ILogger=ILogger,

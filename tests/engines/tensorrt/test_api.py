@@ -13,14 +13,23 @@ from clasp_trt.engines.tensorrt.library import KNOWS_PORTABLE
 from tests.house import ROOT
 
 SOURCES = ROOT / "engines" / "tensorrt"
-TOUCHING = ("attention.py", "builder.py", "callbacks.py", "capabilities.py", "network.py")
+PLUGINS = ROOT / "clasp_trt" / "plugins"
+TOUCHING = {
+    **{
+        name: SOURCES / name for name in ("attention.py", "builder.py", "callbacks.py", "capabilities.py", "network.py")
+    },
+    **{name: PLUGINS / name for name in ("plugin.py", "registry.py")},
+}
 TABLES = {
+    "plugin.py": frozenset(api.PLUGIN_SINCE),
+    "registry.py": frozenset(api.PLUGIN_SINCE),
     "attention.py": frozenset(api.ATTENTION_SINCE),
     "capabilities.py": api.RTX_ONLY,
 }
 ROOTS = {"trt", "library.module"}  # how the module is called
 OBJECTS = frozenset(
     {"builder", "config", "layer", "layer.attention", "network", "parser", "serialised", "binding", "wanted"}
+    | {"desc", "expr_builder", "field", "in_out[pos]", "registry", "size"}
 )
 """How our sources call the objects that TensorRT gives them."""
 
@@ -43,10 +52,22 @@ def _uses(source: str) -> set[str]:
         elif owner in OBJECTS and node.attr != "__class__":
             found.add(f".{node.attr}")
     for node in ast.walk(ast.parse(source)):  # what we override of its classes
-        if isinstance(node, ast.ClassDef) and node.bases and ast.unparse(node.bases[0]).startswith("trt."):
-            base = ast.unparse(node.bases[0]).removeprefix("trt.")
-            found |= {f"{base}.{item.name}" for item in node.body if isinstance(item, ast.FunctionDef)}
+        if isinstance(node, ast.ClassDef):
+            methods = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
+            for base in map(ast.unparse, node.bases):
+                if base.startswith("trt."):
+                    found |= {f"{base.removeprefix('trt.')}.{method}" for method in methods}
+                elif base == "*capabilities":  # of one plugin, in several of TensorRT's classes
+                    found |= {f".{method}" for method in methods}
     return {use for use in found if not use.endswith(".__init__")}
+
+
+def _set_by_plugins() -> set[str]:
+    """What a plugin or creator sets of its own, as ``.member``: attributes that TensorRT reads."""
+    nodes = ast.walk(ast.parse(TOUCHING["plugin.py"].read_text()))
+    targets = [target for node in nodes if isinstance(node, ast.Assign) for target in node.targets]
+    parts = [each for target in targets for each in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    return {f".{part.attr}" for part in parts if isinstance(part, ast.Attribute) and ast.unparse(part.value) == "self"}
 
 
 def _listed(use: str, table: frozenset[str]) -> bool:
@@ -56,20 +77,21 @@ def _listed(use: str, table: frozenset[str]) -> bool:
 @pytest.mark.parametrize("name", TOUCHING)
 def test_every_attribute_is_in_the_table(name: str) -> None:
     table = TABLES.get(name, frozenset(api.SINCE))
-    assert [use for use in sorted(_uses((SOURCES / name).read_text())) if not _listed(use, table)] == []
+    assert [use for use in sorted(_uses(TOUCHING[name].read_text())) if not _listed(use, table)] == []
 
 
 def test_the_table_lists_nothing_that_is_not_used() -> None:
-    used = set().union(*(_uses((SOURCES / name).read_text()) for name in TOUCHING))
-    listed = {*api.SINCE, *api.ATTENTION_SINCE, *api.RTX_ONLY}
+    used = set().union(*(_uses(path.read_text()) for path in TOUCHING.values()))
+    listed = {*api.SINCE, *api.ATTENTION_SINCE, *api.PLUGIN_SINCE, *api.RTX_ONLY}
     members = {use for use in used if use.startswith(".")} | {".desc"}  # of an error, which is never given a name
+    members |= _set_by_plugins()
     unused = [entry for entry in listed if entry not in used and "." + entry.rpartition(".")[2] not in members]
     assert unused == []
 
 
 def test_no_other_file_touches_the_module() -> None:
-    for path in SOURCES.glob("*.py"):
-        if path.name not in TOUCHING:
+    for path in (*SOURCES.glob("*.py"), *PLUGINS.glob("*.py")):
+        if path not in TOUCHING.values():
             assert _uses(path.read_text()) == set(), path.name
 
 
@@ -77,6 +99,7 @@ def test_nothing_is_newer_than_the_oldest_tensorrt_of_a_target() -> None:
     releases = [target.tensorrt for target in targets.TARGETS.values() if target.tensorrt is not None]
     assert min(map(_release, releases)) >= _release(api.OLDEST)
     assert max(map(_release, api.SINCE.values())) <= _release(api.OLDEST)
+    assert max(map(_release, api.PLUGIN_SINCE.values())) <= _release(api.OLDEST)
     assert max(map(_release, api.ATTENTION_SINCE.values())) <= KNOWS_PORTABLE
 
 
@@ -85,7 +108,7 @@ def test_nothing_is_newer_than_the_oldest_tensorrt_of_a_target() -> None:
     ["trt.BuilderFlag.FP16", "config.set_flag(1)", "trt.Builder.max_threads", "network.add_input()", "layer.precision"],
 )
 def test_another_attribute_would_be_seen(line: str) -> None:
-    everything = frozenset({*api.SINCE, *api.ATTENTION_SINCE, *api.RTX_ONLY})
+    everything = frozenset({*api.SINCE, *api.ATTENTION_SINCE, *api.PLUGIN_SINCE, *api.RTX_ONLY})
     assert [use for use in _uses(line) if not _listed(use, everything)]
 
 
@@ -94,7 +117,7 @@ def test_the_module_has_what_the_table_says() -> None:
     from clasp_trt.engines.tensorrt.library import load
 
     trt: Any = load("tensorrt-rtx").module
-    for entry in (*api.SINCE, *api.ATTENTION_SINCE, *api.RTX_ONLY):
+    for entry in (*api.SINCE, *api.ATTENTION_SINCE, *api.PLUGIN_SINCE, *api.RTX_ONLY):
         found = trt
         for part in entry.split("."):
             found = getattr(found, part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +14,11 @@ from clasp_trt.engines.lowering import lower_file
 from clasp_trt.engines.tensorrt.builder import Recipe, build_engine
 from clasp_trt.engines.tensorrt.compile import compile_graphs
 from clasp_trt.engines.tensorrt.library import Library
+from clasp_trt.engines.tensorrt.plugin_nodes import Assemble
 from clasp_trt.errors import BackendError
+from clasp_trt.plugins import Image, Program
 from tests.engines.tensorrt import fake
+from tests.plugins.programs import OPERATORS, assemble, program
 
 Stage = tuple[Path, Manifest]
 
@@ -41,10 +44,11 @@ def _compile(
     workspace: int | None = None,
     memory_limit: int | None = None,
     use_cache: bool = False,
+    assemble: Assemble | None = None,
     progress: Callable[[str, int, int], None] = lambda phase, done, total: None,
 ) -> Engines:
     root, manifest = stage
-    recipe = Recipe(Library("tensorrt", trt, trt.__version__), ("8.7",), workspace)  # type: ignore[attr-defined]
+    recipe = Recipe(Library("tensorrt", trt, trt.__version__), ("8.7",), workspace, assemble)  # type: ignore[attr-defined]
     return compile_graphs(
         root, manifest, "orin-agx-64", recipe,
         max_prompt=40, use_cache=use_cache, memory_limit=memory_limit, progress=progress, build=build_engine,
@@ -84,9 +88,9 @@ def test_float32_products_are_written_out_for_turing_alone(
 ) -> None:
     asked = []
 
-    def lower(path: Path, opset: int, *, decompose_float32: bool, inline: bool) -> bool:
+    def lower(path: Path, opset: int, *, decompose_float32: bool, inline: bool, keep: Collection[str]) -> bool:
         asked.append(decompose_float32)
-        return lower_file(path, opset, inline=inline)
+        return lower_file(path, opset, inline=inline, keep=keep)
 
     monkeypatch.setattr("clasp_trt.engines.tensorrt.compile.lower_file", lower)
     root, manifest = stage
@@ -165,3 +169,36 @@ def test_the_second_time_engines_come_from_the_cache(stage: Stage) -> None:
     shutil.rmtree(root / "engines")
     _compile(stage, fake.module(second), use_cache=False)
     assert len(second.parsed) == len(manifest.graphs)
+
+
+def test_plugins_are_parsed_where_there_are_any_and_recorded(stage: Stage) -> None:
+    record, before = fake.Record(), _files(stage[0])
+    engines = _compile(stage, fake.module(record), assemble=assemble)
+    assert record.plugins == [(), OPERATORS, ()]
+    assert [engine.plugins for engine in engines.engines] == record.plugins
+    assert {name: data for name, data in _files(stage[0]).items() if name in before} == before
+
+
+def test_without_plugins_no_graph_names_one(stage: Stage) -> None:
+    record = fake.Record()
+    engines = _compile(stage, fake.module(record))
+    assert record.plugins == [(), (), ()] == [engine.plugins for engine in engines.engines]
+
+
+def test_the_cache_tells_programs_apart(stage: Stage) -> None:
+    def other(operator: str, keep: int, iterations: int, batch: int, tokens: int) -> Program:
+        made = assemble(operator, keep, iterations, batch, tokens)
+        return replace(made, images=(Image("8.7", b"another cubin"),))
+
+    def planned(operator: str, keep: int, iterations: int, batch: int, tokens: int) -> Program:
+        made = program(operator, keep, iterations, batch, tokens)
+        return replace(made, plan=replace(made.plan, workspace_bytes=1024))
+
+    seen = []
+    for maker in (None, assemble, other, planned):
+        for _ in range(2):
+            record = fake.Record()
+            _compile(stage, fake.module(record), assemble=maker, use_cache=True)
+            shutil.rmtree(stage[0] / "engines")
+            seen.append(len(record.parsed))
+    assert seen == [3, 0, 1, 0, 1, 0, 1, 0], "built where the program is new, and fetched the second time"

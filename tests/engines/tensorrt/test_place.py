@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -83,3 +84,18 @@ def test_a_backend_that_is_not_the_targets_first_is_named_in_the_command(gpu: Si
 def test_a_machine_without_the_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "_DRIVER", "libno-such-driver.so.1")
     assert device.compute_capability() is None
+
+
+def test_the_driver_s_cuda_is_told_by_its_major_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Driver:
+        def cuDriverGetVersion(self, version: Any) -> int:
+            version._obj.value = 12060
+            return 0
+
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: Driver())
+    assert device.cuda_major() == 12
+
+
+def test_a_machine_without_a_driver_has_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_DRIVER", "libno-such-driver.so.1")
+    assert device.cuda_major() is None

@@ -59,7 +59,7 @@ def test_builds_are_the_same_byte_for_byte(bundle: Bundle, built: Callable[..., 
         assert portable.manifest.files[graph.path] == bundle.manifest.files[graph.path]
     opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(200)]  # the number of a descriptor must not show
     try:
-        again = build(portable.root, tmp_path / "again, elsewhere", target="rtx4090", cache=False)
+        again = build(portable.root, tmp_path / f"again, elsewhere {'x' * 99}", target="rtx4090", cache=False)
     finally:
         for descriptor in opened:
             os.close(descriptor)
@@ -170,7 +170,7 @@ def test_what_the_parser_refuses_is_named(tmp_path: Path, how: Build) -> None:
 def test_a_build_that_dies_takes_nobody_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graph = _attention(tmp_path / "fused.onnx", 8, 64, np.float16)
     for number, line in ((signal.SIGSEGV, "died of the graph attention"), (signal.SIGKILL, "ran out of memory")):
-        worker = f"import os; os.kill(os.getpid(), {int(number)})"
+        worker = ("-c", f"import os; os.kill(os.getpid(), {int(number)})")
         monkeypatch.setattr("clasp_trt.engines.tensorrt.process._WORKER", worker)
         with pytest.raises(BackendError, match=line):
             _build(tmp_path / "fused.onnx", graph, build_apart)

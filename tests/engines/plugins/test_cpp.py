@@ -1,0 +1,179 @@
+"""The C++ plugins are the Python ones: same names and fields, and the same calls of CUDA's driver for the same program.
+
+What needs TensorRT's headers (``TENSORRT_INCLUDE_DIR``, or installed), CMake or cuda-bindings is skipped without.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+
+from clasp_trt.engines.tensorrt.library import load
+from clasp_trt.engines.tensorrt.plugin_nodes import bind_plugins
+from clasp_trt.engines.tensorrt.unversioned import FOLDER, unversioned_libraries
+from clasp_trt.export.prune import prune_graph
+from clasp_trt.ops import PIVOT_SELECT, PLUGIN_NAMESPACE
+from clasp_trt.plugins import Program
+from clasp_trt.plugins.launcher import Launcher
+from clasp_trt.plugins.program import OPERATORS, Fields, field_names
+from tests.house import ROOT
+from tests.plugins.null_driver import NullDriver
+from tests.plugins.programs import assemble, program
+
+SOURCES, HERE = ROOT / "engines" / "plugins", Path(__file__).parent
+INSTALLED = (Path("/usr/include/x86_64-linux-gnu"), Path("/usr/include/aarch64-linux-gnu"))
+INCLUDES = (
+    *((Path(os.environ["TENSORRT_INCLUDE_DIR"]),) if "TENSORRT_INCLUDE_DIR" in os.environ else ()),
+    *INSTALLED,
+)
+CUDA_INCLUDES = (
+    Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "include",
+    *(Path(folder) / "nvidia" / name / "include" for folder in sys.path for name in ("cu13", "cuda_runtime")),
+)
+KINDS = {"kernels": "c", "cubins": "b"}
+
+
+def _holding(folders: Sequence[Path], header: str) -> Path:
+    for folder in folders:
+        if (folder / header).is_file():
+            return folder
+    pytest.skip(f"{header} is not here: TensorRT's and CUDA's headers come with TensorRT and the CUDA toolkit")
+
+
+def _run(*command: str | Path, stdin: str = "", **environment: str) -> str:
+    done = subprocess.run(
+        list(map(str, command)), input=stdin, capture_output=True, text=True, check=False,
+        env={**os.environ, **environment}, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _stdin(fields: Fields) -> str:
+    return "".join(f"{name} {KINDS.get(name, 'i')} {data.tobytes().hex()}\n" for name, data in fields.items())
+
+
+def _drive_python(driver: Path, made: Program) -> str:
+    """What ``drive.py`` and the null ``driver`` below it print for a program."""
+    path = os.pathsep.join((str(ROOT), *sys.path))
+    return _run(
+        sys.executable, HERE / "drive.py", made.operator,
+        stdin=_stdin(made.fields()), LD_LIBRARY_PATH=str(driver.parent), PYTHONPATH=path,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The null driver as ``libcuda.so.1``."""
+    if shutil.which("g++") is None:
+        pytest.skip("no g++")
+    library = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
+    _run("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1",
+         HERE / "null_driver.cpp", "-ldl", "-o", library)  # fmt: skip
+    return library
+
+
+@pytest.fixture(scope="module")
+def built(driver: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``libclasp_plugins.so``, built by CMake, and ``drive``."""
+    tensorrt, cuda = _holding(INCLUDES, "NvInfer.h"), _holding(CUDA_INCLUDES, "cuda.h")
+    if shutil.which("cmake") is None:
+        pytest.skip("no cmake")
+    out = tmp_path_factory.mktemp("plugins")
+    _run("cmake", "-S", SOURCES, "-B", out, f"-DTENSORRT_INCLUDE_DIR={tensorrt}", f"-DCUDA_INCLUDE_DIR={cuda}",
+         f"-DCUDA_DRIVER={driver}", "-DCMAKE_CXX_FLAGS=-Werror")  # fmt: skip
+    _run("cmake", "--build", out)
+    _run("g++", "-std=c++17", "-isystem", tensorrt, "-isystem", cuda, HERE / "drive.cpp", "-ldl", "-o", out / "drive")
+    return out
+
+
+def test_the_sources_name_what_the_python_plugins_name() -> None:
+    text = "".join(path.read_text() for path in sorted(SOURCES.glob("*.*")))
+    for operator, contract in OPERATORS.items():
+        attributes = ", ".join(f'"{name}"' for name in contract.attributes)
+        assert f'{{"{operator}", "{contract.version}", {{{attributes}}},' in text
+    shared = [name for name in field_names(next(iter(OPERATORS))) if name != "keep"]
+    assert "{" + ", ".join(f'"{name}"' for name in shared) + "}" in text
+    assert f'kNAMESPACE = "{PLUGIN_NAMESPACE}"' in text
+    kinds = dict(re.findall(r"k(TENSOR|WORKSPACE|INT32) = (\d)", text))
+    assert kinds == {"TENSOR": "0", "WORKSPACE": "1", "INT32": "2"}
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_cuda_bindings_pass_on_what_the_launcher_means(driver: Path, operator: str) -> None:
+    """The same calls arrive at a driver in C as at the null driver of Python, whatever cuda-bindings makes of them."""
+    pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
+    made, null = program(operator), NullDriver()
+    Launcher(made, null)(
+        [0x10000, 0x20000], [0x30000, 0x40000][: len(OPERATORS[operator].outputs)], 0x7F0000000000, 0x1234
+    )
+    heard = _drive_python(driver, made)
+    for function in ("cuFuncSetAttribute", "cuLaunchKernel"):
+        expected = [line for line in null.log if line.startswith(function)]
+        assert [line for line in heard.splitlines() if line.startswith(function)] == expected * 2
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("tokens", [16, 4096])
+def test_the_driver_hears_the_same_from_both(built: Path, driver: Path, operator: str, tokens: int) -> None:
+    pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
+    made = program(operator, keep=7, tokens=tokens, sms=("8.6", "12.0", "8.9"))
+    cpp = _run(built / "drive", built / "libclasp_plugins.so", operator, stdin=_stdin(made.fields()))
+    assert cpp == _drive_python(driver, made)
+    assert "cuLibraryLoadData ELF for 8.9" in cpp
+    launches = [line.split()[1] for line in cpp.splitlines() if line.startswith("cuLaunchKernel")]
+    assert launches == ["seeds_3", "rounds_2", "seeds_3"] * 2
+    assert cpp.count("cuLibraryUnload") == 2
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_fields_that_do_not_fit_together_are_refused_there_too(built: Path, operator: str) -> None:
+    fields = dict(program(operator).fields())
+    broken = [
+        *(
+            {**fields, name: fields[name][:end]}
+            for name, end in (("launches", -1), ("sms", 0), ("shape", 1), ("cubins", 5))
+        ),
+        {name: data for name, data in fields.items() if name != "cubins"},
+    ]
+    for each in broken:
+        assert _run(built / "drive", built / "libclasp_plugins.so", operator, stdin=_stdin(each)) == "refused\n"
+
+
+@pytest.mark.trt
+def test_tensorrt_for_rtx_builds_with_them(built: Path, tmp_path: Path) -> None:
+    """Its parser and builder use the C++ plugins: types, shapes, formats and fields, through the real interfaces."""
+    model, engine = tmp_path / "prune.onnx", tmp_path / "prune.engine"
+    ir.save(prune_graph("prune_0", 16, 4, 8, "float16", last=False), model)
+    bind_plugins(model, assemble)
+    load("tensorrt-rtx")  # the links are to what is loaded
+    with unversioned_libraries(tmp_path):
+        _run(sys.executable, HERE / "build_with_cpp.py", built / "libclasp_plugins.so", model, engine,
+             LD_LIBRARY_PATH=str(tmp_path / FOLDER), PYTHONPATH=os.pathsep.join((str(ROOT), *sys.path)))  # fmt: skip
+    data = engine.read_bytes()
+    for operator in OPERATORS:
+        fields = assemble(operator, 4, 5 * (operator != PIVOT_SELECT.name), 1, 16).fields()
+        assert operator.encode() in data
+        assert all(fields[name].tobytes() in data for name in ("kernels", "launches", "cubins"))
+
+
+def test_missing_headers_are_named_with_what_to_install(tmp_path: Path) -> None:
+    if shutil.which("cmake") is None:
+        pytest.skip("no cmake")
+    if shutil.which("g++") is None or any((folder / "NvInfer.h").is_file() for folder in INSTALLED):
+        pytest.skip("no compiler, or no header missing")
+    environment = {key: value for key, value in os.environ.items() if key != "TENSORRT_ROOT"}
+    command = ["cmake", "-S", str(SOURCES), "-B", str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    said = " ".join(done.stderr.split())
+    assert "NvInfer.h was not found: install TensorRT's headers" in said
+    assert "cmake -DTENSORRT_INCLUDE_DIR=/path/to/include" in said
