@@ -62,6 +62,7 @@ def build_engine(recipe: Recipe, job: Job, go_on: Callable[[float], bool]) -> No
     network, _parser = parse(library, builder, log, job.model, job.graph.name, errors)
     config = builder.create_builder_config()
     config.progress_monitor = monitor(trt, go_on)
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default: float32 would be rounded to ten bits in products
     if recipe.workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace)
     if library.ahead:

@@ -26,6 +26,7 @@ class Record:
     opsets: list[int] = field(default_factory=list)
     flags: list[int] = field(default_factory=list)
     profiles: list[dict[str, Range]] = field(default_factory=list)
+    cleared: list[str] = field(default_factory=list)
     workspace: int | None = None
     plugins: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -71,6 +72,9 @@ def module(
     class Config:
         def __init__(self) -> None:
             self.progress_monitor: Any = None
+
+        def clear_flag(self, flag: str) -> None:
+            record.cleared.append(flag)
 
         def set_memory_pool_limit(self, pool: str, size: int) -> None:
             assert pool == "workspace"
@@ -144,6 +148,7 @@ def module(
         Builder=Builder,
         ILogger=ILogger,
         IProgressMonitor=IProgressMonitor,
+        BuilderFlag=SimpleNamespace(TF32="TF32"),
         MemoryPoolType=SimpleNamespace(WORKSPACE="workspace"),
         NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=3),
         OnnxParser=OnnxParser,

@@ -70,6 +70,7 @@ def test_every_graph_gets_its_engine_and_stays_as_it_was(stage: Stage) -> None:
     assert _files(root) == before | made
     assert record.flags == [1 << 3] * len(made), "strongly typed"
     assert record.workspace is None
+    assert set(record.cleared) == {"TF32"}  # products of float32 stay products of float32
 
 
 @pytest.mark.parametrize(("version", "opset"), [("10.3.0", 20), ("10.13.3", 20), ("11.4.1", 24)])
