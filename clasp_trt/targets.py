@@ -20,6 +20,7 @@ MAX_TOPK = 3840
 """The largest K of TopK that TensorRT 10 and 11 and TensorRT for RTX take, itself included:
 https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/operators/TopK.html"""
 COMPILED = ("tensorrt", "tensorrt-rtx")  # of these, the ones that run engines instead of graphs
+PROVIDERS = ("cpu", "cuda", "tensorrt")  # of ONNX Runtime, by our names
 PRECISIONS = ("fp32", "fp16", "bf16")
 PORTABLE_OPSET = 24  # Attention, RotaryEmbedding and RMSNormalization are opset 23, TensorScatter 24
 OLD_OPSET = 23  # the newest of ONNX Runtime 1.23, the last release for Python 3.10 and so for JetPack 6

@@ -17,7 +17,7 @@ from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.family import Family
 from clasp_trt.export.graph import DTYPES, PRECISIONS, ports
 from clasp_trt.export.llama import SegmentSpec, segment_graph
-from clasp_trt.export.prune import embed_graph, gram_graph, prune_graph
+from clasp_trt.export.prune import embed_graph, gram_graph, greedy_graph, prune_graph
 from clasp_trt.ops import MAX_TOKENS
 from clasp_trt.schedule import Schedule
 
@@ -160,6 +160,7 @@ def _graphs(
             segment.last_layer in watched,
         )
         yield segment_graph(dims, spec, weights, dtype)
+    yield greedy_graph(dims.vocabulary)
 
 
 def _named(model: ir.Model, name: str) -> ir.Model:

@@ -12,6 +12,9 @@ from clasp_trt.export.graph import GraphBuilder
 from clasp_trt.export.selection import pivot_select, spherical_kmeans, token_gram
 from clasp_trt.ops import DOMAIN, ITERATIONS, PIVOT_SELECT, PLUGIN_NAMESPACE, SPHERICAL_KMEANS
 
+MOST = 3e38
+"""Just below the greatest float32: no sum of scores that mean anything comes near."""
+
 
 def embed_graph(weight: ir.TensorProtocol, width: int, dtype: str) -> ir.Model:
     """Token ids to hidden states, with visual tokens in the places that ``visual_index`` names.
@@ -97,3 +100,17 @@ def prune_graph(name: str, tokens: int, keep: int, width: int, dtype: str, *, la
             "new rows of the text after the image",
         )
     return g.model([pivot_select(tokens, keep), spherical_kmeans(tokens, keep)])
+
+
+def greedy_graph(vocabulary: int) -> ir.Model:
+    """The most likely token, chosen where the logits are, so that one number of a step comes to the host.
+
+    It is -1 if a logit is not finite: their absolute values then have no sum below :data:`MOST`.
+    """
+    g = GraphBuilder("greedy", "The most likely token.")
+    logits = g.input("logits", "float32", [1, 1, vocabulary], "scores of the next token")
+    best = g.op("ArgMax", logits, axis=-1, keepdims=0)
+    total = g.op("ReduceSum", g.op("Abs", logits), g.const([-1]), keepdims=0)
+    token = g.op("Where", g.op("Less", total, g.const(MOST, "float32")), best, g.const([[-1]]))
+    g.output(token, "token", "int64", [1, 1], "the lowest of the most likely, or -1")
+    return g.model()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +18,8 @@ from clasp_trt.runtime.prompt import Prompt
 from clasp_trt.runtime.result import Kept
 from clasp_trt.runtime.timing import Timer
 
-PREFILL_ROWS = 320
-"""Rows of a prefill chunk: the fastest of 160 to 640 for a 1.1B decoder on two AVX-512 cores, untuned elsewhere."""
+GREEDY = "greedy"
+"""Graph that finds the most likely token; bundles from before it lack it."""
 
 
 @dataclass
@@ -27,6 +28,22 @@ class Sequence:
 
     length: int
     filled: list[int] = field(default_factory=list)
+
+
+class Scores(NamedTuple):
+    """What is known of the next token: ``logits`` ``[1, 1, vocabulary]``, and ``choice`` ``[1, 1]``, the most likely
+    token or -1 if a logit is not finite; None where the host looks for it. They hold until the next step."""
+
+    logits: Tensor
+    choice: Tensor | None
+
+
+class _Stage(NamedTuple):
+    """A prune that was asked for: ``kept`` and ``is_pivot`` ``[1, keep]`` are still on the device."""
+
+    after_layer: int
+    kept: Tensor
+    is_pivot: Tensor
 
 
 class Decoder:
@@ -43,9 +60,14 @@ class Decoder:
         self._stage_after = {stage.after_layer: number for number, stage in enumerate(self._stages)}
         pruned = [n for n, segment in enumerate(self._segments) if segment.last_layer in self._stage_after]
         self._tail = max(pruned, default=-1) + 1  # the first of the segments that no prune follows any more
+        has_greedy = any(graph.name == GREEDY for graph in manifest.graphs)
+        self._greedy = _load(bundle, backend, GREEDY) if backend.chooses and has_greedy else None
         dims, dtype = manifest.model.decoder, bundle.graph("embed").outputs[0].dtype
-        self._no_visual = backend.upload(np.zeros((1, 0, dims.width), dtype=dtype))
+        self._no_visual = backend.zeros((1, 0, dims.width), dtype)
         self._no_index = backend.upload(np.zeros(0, dtype=np.int64))
+        # what changes from step to step lies in the same tensors, so that a backend may record a step
+        self._token, self._position = (backend.zeros((1, 1), "int64") for _ in range(2))
+        self._write_index = [backend.zeros((1,), "int64") for _ in self._segments]
         self._caches = [
             {
                 f"{kind}_{layer}": backend.zeros((1, dims.kv_heads, segment.capacity, dims.head_dim), dtype)
@@ -81,8 +103,8 @@ class Decoder:
         pivot_counts: tuple[int, ...],
         timer: Timer,
         method: Method = METHODS["clasp"],
-    ) -> tuple[Sequence, Tensor, tuple[Kept, ...]]:
-        """Runs the whole prompt; returns the sequence, the logits of its last row, and what each stage kept.
+    ) -> tuple[Sequence, Scores, tuple[Kept, ...]]:
+        """Runs the whole prompt; returns the sequence, the scores after its last row, and what each stage kept.
 
         ``visual`` is ``[1, tokens, width]`` or None without an image; ``cls_saliency`` ``[1, tokens]`` serves pruning
         before the decoder and methods that ask for it. A method that is not compiled chooses on the host. Raises
@@ -105,24 +127,26 @@ class Decoder:
             with timer.step("raters"):
                 state["reference_index"] = self._rating(method.raters, prompt, state["hidden"])
         prunes = self._prunes if method.compiled else self._host_prunes(method, cls_saliency)
-        sequence, kept = Sequence(len(prompt.input_ids)), list[Kept]()
+        sequence, stages = Sequence(len(prompt.input_ids)), list[_Stage]()
         if visual is not None and -1 in self._stage_after:
             state["saliency"] = cls_saliency
-            kept.append(self._prune(-1, prunes, state, pivot_counts, kept, timer))
+            stages.append(self._prune(-1, prunes, state, pivot_counts, timer))
         sequence.filled = self._rows(len(prompt.input_ids), len(prompt.visual_index), method)
         for number, segment in enumerate(self._segments[: self._tail]):
             with timer.step(segment.graph):
-                outputs = self._run(number, state, 0, sequence.filled[number])
+                outputs = self._fill(number, state, 0, sequence.filled[number])
             state["hidden"] = outputs["hidden_out"]
             if visual is not None and segment.last_layer in self._stage_after:
                 state["saliency"] = outputs["saliency"]
-                kept.append(self._prune(segment.last_layer, prunes, state, pivot_counts, kept, timer))
+                stages.append(self._prune(segment.last_layer, prunes, state, pivot_counts, timer))
         logits = self._prefill_tail(state, sequence.filled[-1], timer)
         self._cached = sequence
-        return sequence, logits, tuple(kept)
+        scores = self._scores(logits)
+        # last, since this waits for the device: until here it was never asked for anything
+        return sequence, scores, self._fetch(stages)
 
-    def step(self, sequence: Sequence, token: int) -> Tensor:
-        """Appends one token; returns the logits ``[1, 1, vocabulary]`` that follow it.
+    def step(self, sequence: Sequence, token: int) -> Scores:
+        """Appends one token; returns the scores that follow it.
 
         Raises :class:`RuntimeError` if a later request has overwritten the caches of ``sequence``.
         """
@@ -130,19 +154,58 @@ class Decoder:
             raise RuntimeError(
                 "another request took over the caches; finish one request before the next, or load a pipeline for each"
             )
+        lengths = self._lengths(sequence)
+        self._backend.write(self._token, np.array([[token]]))
+        self._backend.write(self._position, np.array([[sequence.length]]))
+        for place, filled in zip(self._write_index, sequence.filled, strict=True):
+            self._backend.write(place, np.array([filled]))
+        kv_lengths = [self._backend.upload(np.array([length])) for length in lengths]
+        scores = self._backend.repeat(lengths, lambda: self._step(kv_lengths))
+        sequence.filled = [filled + 1 for filled in sequence.filled]
+        sequence.length += 1
+        return scores
+
+    def forget(self) -> None:
+        """Empties the caches after an overflow: a step may read slots that the mask then hides, and 0 times NaN is
+        NaN."""
+        self._cached = None
+        for segment in self._caches:
+            for cache in segment.values():
+                self._backend.clear(cache)
+
+    def _lengths(self, sequence: Sequence) -> tuple[int, ...]:
+        """Slots that each segment reads in the next step: those that are filled by then, and as many more in each as
+        make the step equal to others. The mask hides them."""
+        free = min(segment.capacity - count for segment, count in zip(self._segments, sequence.filled, strict=True)) - 1
+        return tuple(count + 1 + free % self._backend.kv_block for count in sequence.filled)
+
+    def _step(self, kv_lengths: Iterable[Tensor]) -> Scores:
+        """All graphs of one decode step, for the token and the places that were written before."""
+        embedded = {"input_ids": self._token, "visual": self._no_visual, "visual_index": self._no_index}
         state: dict[str, Tensor] = {
-            "hidden": self._embed_rows(np.array([token]), None, self._no_index),
-            "position_ids": self._backend.upload(np.array([[sequence.length]])),
+            "hidden": self._embed(embedded, {})["hidden"],
+            "position_ids": self._position,
             "visual_index": self._no_index,
             "reference_index": self._no_index,
         }
-        logits = None
-        for number, filled in enumerate(sequence.filled):
-            outputs = self._run(number, state, filled, 1)
-            sequence.filled[number] += 1
+        logits: Tensor = None
+        for number, (place, kv_length) in enumerate(zip(self._write_index, kv_lengths, strict=True)):
+            outputs = self._run(number, state, place, kv_length)
             logits, state["hidden"] = outputs.get("logits"), outputs.get("hidden_out")
-        sequence.length += 1
-        return logits
+        return self._scores(logits)
+
+    def _scores(self, logits: Tensor) -> Scores:
+        return Scores(logits, None if self._greedy is None else self._greedy({"logits": logits}, {})["token"])
+
+    def _fetch(self, stages: Iterable[_Stage]) -> tuple[Kept, ...]:
+        """What stages kept, as indices into the tokens of the image."""
+        kept = list[Kept]()
+        for stage in stages:
+            # copies: what a backend gives to the host may live no longer than its tensor
+            indices = self._backend.download(stage.kept)[0]
+            is_pivot = self._backend.download(stage.is_pivot)[0]
+            kept.append(Kept(stage.after_layer, kept[-1].indices[indices] if kept else indices, is_pivot))
+        return tuple(kept)
 
     def _rows(self, length: int, visual: int, method: Method) -> list[int]:
         """Rows of the prompt that reach each segment, ``visual`` of which are visual tokens at first."""
@@ -182,7 +245,8 @@ class Decoder:
         That row is all that they owe, so they take the rows in chunks: a chunk attends to no slot after its own, where
         one call would compute those products and mask them.
         """
-        chunks = -(-rows // PREFILL_ROWS)
+        most = self._backend.prefill_rows
+        chunks = 1 if most is None else -(-rows // most)
         ends = [rows * chunk // chunks for chunk in range(chunks + 1)]
         for start, stop in pairwise(ends):
             part = dict(state)
@@ -191,17 +255,24 @@ class Decoder:
                     part[name] = self._backend.rows(state[name], start, stop)
             for number in range(self._tail, len(self._segments)):
                 with timer.step(self._segments[number].graph):
-                    outputs = self._run(number, part, start, stop - start)
+                    outputs = self._fill(number, part, start, stop)
                 part["hidden"] = outputs.get("hidden_out")
         return outputs["logits"]
 
-    def _run(self, number: int, state: Mapping[str, Tensor], filled: int, rows: int) -> dict[str, Tensor]:
-        upload, segment, caches = self._backend.upload, self._segments[number], self._caches[number]
+    def _fill(self, number: int, state: Mapping[str, Tensor], start: int, stop: int) -> dict[str, Tensor]:
+        """Runs rows ``start`` to ``stop`` of a prompt through a segment."""
+        write_index, kv_length = (self._backend.upload(np.array([slot])) for slot in (start, stop))
+        return self._run(number, state, write_index, kv_length)
+
+    def _run(
+        self, number: int, state: Mapping[str, Tensor], write_index: Tensor, kv_length: Tensor
+    ) -> dict[str, Tensor]:
+        segment, caches = self._segments[number], self._caches[number]
         inputs = {
             "hidden": state["hidden"],
             "position_ids": state["position_ids"],
-            "write_index": upload(np.array([filled])),
-            "kv_length": upload(np.array([filled + rows])),
+            "write_index": write_index,
+            "kv_length": kv_length,
             **{f"past_{name}": cache for name, cache in caches.items()},
         }
         if segment.last_layer in self._stage_after:
@@ -214,9 +285,8 @@ class Decoder:
         prunes: list[Runner],
         state: dict[str, Tensor],
         pivot_counts: tuple[int, ...],
-        before: list[Kept],
         timer: Timer,
-    ) -> Kept:
+    ) -> _Stage:
         """Runs the stage after ``after_layer`` on ``state`` and narrows ``state`` to what it kept."""
         number = self._stage_after[after_layer]
         names = ("hidden", "position_ids", "saliency", "gram", "visual_index", "reference_index")
@@ -224,11 +294,8 @@ class Decoder:
             inputs = {name: state[name] for name in names}
             inputs["pivot_count"] = self._backend.upload(np.array([pivot_counts[number]]))
             outputs = prunes[number](inputs, {})
-            # copies: what a backend gives to the host may live no longer than its tensor
-            indices = self._backend.download(outputs["kept"])[0]
-            is_pivot = self._backend.download(outputs["is_pivot"])[0]
         state.update({name: outputs[f"{name}_out"] for name in names if f"{name}_out" in outputs})
-        return Kept(after_layer, before[-1].indices[indices] if before else indices, is_pivot)
+        return _Stage(after_layer, outputs["kept"], outputs["is_pivot"])
 
 
 def _load(bundle: Bundle, backend: Backend, name: str) -> Runner:

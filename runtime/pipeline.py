@@ -7,28 +7,28 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clasp_trt.bundle import Bundle
+from clasp_trt.bundle import PORTABLE, Bundle
+from clasp_trt.bundle.engines import check_prompt
 from clasp_trt.errors import BackendError, ImageError, MethodError, PolicyError, PromptError
 from clasp_trt.methods import METHODS, Method, get
 from clasp_trt.policy import Policy
 from clasp_trt.runtime.backend import Backend, Runner, Tensor
-from clasp_trt.runtime.decoder import Decoder
+from clasp_trt.runtime.decoder import Decoder, Scores
 from clasp_trt.runtime.image import load_image
 from clasp_trt.runtime.preprocess import Preprocessor
 from clasp_trt.runtime.prompt import PromptReader, read_object
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.router import Route, Router, RuleRouter
-from clasp_trt.runtime.sampling import Sampler, Sampling
+from clasp_trt.runtime.sampling import OverflowedError, Sampler, Sampling
 from clasp_trt.runtime.timing import Timer
-
-BACKEND = "onnxruntime"
-"""The one backend that this runtime has."""
+from clasp_trt.targets import COMPILED, PROVIDERS
 
 ImageSource = str | PathLike[str] | bytes | Image.Image
 """A file, an http(s) or data URL, base64, encoded bytes, or a Pillow image."""
@@ -40,41 +40,66 @@ def load(
     policy: str | PathLike[str] | None = None,
     method: str | None = None,
     threads: int | None = None,
+    provider: str | None = None,
     verify: bool = False,
 ) -> Pipeline:
-    """Opens a bundle for inference on the CPU with ONNX Runtime.
+    """Opens a bundle for inference: its engines on the GPU, or its graphs by ONNX Runtime on the CPU.
 
     ``policy`` is a policy file that takes the place of the bundle's own; ``method`` names another pruning method of
-    :data:`clasp_trt.methods.METHODS`; ``threads`` bounds the compute threads (default: the usable cores); ``verify``
-    also checks every file's hash. Raises a
-    :class:`clasp_trt.errors.ClaspError` for a malformed bundle or a backend that refuses it.
+    :data:`clasp_trt.methods.METHODS`; ``threads`` bounds the compute threads on the CPU (default: the usable cores);
+    ``provider`` (``cpu``, ``cuda`` or ``tensorrt``) has ONNX Runtime run the graphs there, also those of a bundle of
+    engines; ``verify`` also checks every file's hash. Close the pipeline, or use it as a context, to give a GPU's
+    memory back before the process ends. Raises a :class:`clasp_trt.errors.ClaspError` for a malformed bundle or a
+    backend that refuses it.
     """
     chosen = None if method is None else get(method)
     opened = Bundle.open(bundle, verify=verify)
-    backend = backend_for(opened, threads=threads)
-    return Pipeline(opened, backend, policy=None if policy is None else Policy.load(policy), method=chosen)
+    backend = backend_for(opened, threads=threads, provider=provider)
+    try:
+        return Pipeline(opened, backend, policy=None if policy is None else Policy.load(policy), method=chosen)
+    except BaseException:
+        backend.close()
+        raise
 
 
-def backend_for(bundle: Bundle, *, threads: int | None = None, trace: Path | None = None) -> Backend:
-    """The backend that a bundle is built for; no graph is loaded yet.
+def backend_for(
+    bundle: Bundle,
+    *,
+    threads: int | None = None,
+    trace: Path | None = None,
+    provider: str | None = None,
+    timed: bool = False,
+) -> Backend:
+    """The backend that a bundle is built for, or ONNX Runtime with ``provider``; no graph is loaded yet.
 
-    ``trace`` is a folder for each graph's own profile, which is whole when the graph is let go; it costs time. Raises
-    :class:`clasp_trt.errors.BackendError` if this runtime cannot run the bundle.
+    ``trace`` is a folder for each graph's own profile, which is whole when the graph is let go; it costs time. With
+    ``timed`` a call of a graph takes as long as the graph does, also on a GPU, which otherwise goes on by itself.
+    Raises :class:`clasp_trt.errors.BackendError` if this runtime or machine cannot run the bundle.
     """
-    check_backend(bundle)
+    check_backend(bundle, provider)
+    if provider is None and bundle.manifest.backend in COMPILED:
+        if threads is not None:
+            raise BackendError(
+                "threads are those of the CPU, but the bundle's engines run on a GPU; leave --threads out"
+            )
+        from clasp_trt.runtime.cuda.backend import open_backend
+
+        return open_backend(bundle, timed=timed, trace=trace)
     try:
         from clasp_trt.runtime.ort import OrtBackend  # the one module that needs the backend's library
     except ImportError as error:
         raise BackendError(f"onnxruntime cannot be imported ({error}); pip install onnxruntime") from error
-    return OrtBackend(threads, trace=trace)
+    return OrtBackend(threads, trace=trace, provider=provider or "cpu")
 
 
-def check_backend(bundle: Bundle) -> None:
+def check_backend(bundle: Bundle, provider: str | None = None) -> None:
     """Raises :class:`clasp_trt.errors.BackendError` for a bundle of a backend that this runtime does not have."""
-    if bundle.manifest.backend != BACKEND:
+    if provider is not None and provider not in PROVIDERS:
+        raise BackendError(f"provider is {provider!r}, expected one of: {', '.join(PROVIDERS)}")
+    if bundle.manifest.backend == PORTABLE:
         raise BackendError(
-            f"{bundle.root} is a bundle for backend {bundle.manifest.backend}, which this runtime cannot run; "
-            f"`clasp-trt build` the portable bundle or the checkpoint with --backend {BACKEND}"
+            f"{bundle.root} is a bundle for backend {PORTABLE}, which this runtime cannot run; "
+            f"`clasp-trt build` the portable bundle or the checkpoint with --backend onnxruntime, or for a GPU"
         )
 
 
@@ -141,6 +166,18 @@ class Pipeline:
         self._vision = backend.load(bundle.path(bundle.graph("vision").path), bundle.graph("vision"))
         self._projector = backend.load(bundle.path(bundle.graph("projector").path), bundle.graph("projector"))
         self._decoder = Decoder(bundle, backend)
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives back what the backend holds; neither this pipeline nor a variant of it can answer afterwards."""
+        self._backend.close()
 
     def variant(self, *, policy: Policy | None = None, method: Method | None = None) -> Pipeline:
         """This pipeline with another policy or pruning method; what is None stays as it is.
@@ -230,14 +267,16 @@ class Pipeline:
         with timer.step("tokenize"):
             tokens = self._prompts.read(prompt, with_image=image is not None)
             room = self._decoder.room(tokens, self.method)
+            if self._backend.compiled:
+                check_prompt(self.bundle, len(tokens.input_ids) - len(tokens.visual_index))
         visual = saliency = None
         if image is not None:
             encoded = image if isinstance(image, Encoded) else self._encode(image, timer)
             visual, saliency = self._project(encoded, route.category, timer), encoded.cls_saliency
         counts = self.policy.pivot_counts(route.category, self.bundle.manifest.schedule.keeps)
-        sequence, logits, kept = self._decoder.prefill(tokens, visual, saliency, counts, timer, self.method)
+        sequence, scores, kept = self._decoder.prefill(tokens, visual, saliency, counts, timer, self.method)
         sampler, decoder = Sampler(sampling), self._prompts.tokenizer.stream()
-        token = sampler.next(self._scores(logits))
+        token = self._next(sampler, scores)
         timer.milliseconds["ttft"] = timer.elapsed_ms()
         ids, decoding, reason = [token], Timer(), "length"
         while True:
@@ -252,7 +291,7 @@ class Pipeline:
                 reason = "context"
                 break
             with decoding.step("decode"):
-                token = sampler.next(self._scores(self._decoder.step(sequence, token)))
+                token = self._next(sampler, self._decoder.step(sequence, token))
             ids.append(token)
         if piece := decoder.finish():
             yield piece
@@ -297,9 +336,19 @@ class Pipeline:
             projected = self._projector({"features": image.features, "alpha": self._backend.upload(alpha)}, {})
         return projected["visual"]
 
-    def _scores(self, logits: Tensor) -> NDArray[Any]:
-        scores: NDArray[Any] = self._backend.download(logits).reshape(-1)
-        return scores
+    def _next(self, sampler: Sampler, scores: Scores) -> int:
+        """The next token: found where the logits are if possible, else from the logits."""
+        try:
+            if sampler.greedy and scores.choice is not None:
+                token = int(self._backend.download(scores.choice).item())
+                if token < 0:
+                    raise OverflowedError("logits that are not finite")
+                return token
+            logits: NDArray[Any] = self._backend.download(scores.logits).reshape(-1)
+            return sampler.next(logits)
+        except OverflowedError:
+            self._decoder.forget()
+            raise
 
 
 def _check_method(method: Method, bundle: Bundle) -> None:

@@ -11,6 +11,16 @@ from numpy.typing import NDArray
 from clasp_trt.errors import BackendError, PromptError
 
 
+class OverflowedError(BackendError):
+    """Logits that are no numbers; ``what`` says which."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"the decoder returned {what}: the computation overflowed; "
+            "try another precision (fp32, or bf16 instead of fp16)"
+        )
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are chosen. The defaults are greedy decoding.
@@ -50,6 +60,11 @@ class Sampler:
         self.sampling = Sampling() if sampling is None else sampling
         self._generator = np.random.Generator(np.random.PCG64(self.sampling.seed))
 
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely token is always taken."""
+        return self.sampling.temperature == 0
+
     def next(self, logits: NDArray[np.float32]) -> int:
         """Choose from `logits`, float32 ``[vocab]``; minus infinity forbids a token. Equal logits: the lowest
         index.
@@ -61,11 +76,8 @@ class Sampler:
             raise BackendError(f"the decoder returned logits of shape {logits.shape}; expected [vocab]")
         best = int(np.argmax(logits))  # NaN wins an argmax, and so does plus infinity: one look finds any
         if not math.isfinite(logits[best]):
-            raise BackendError(
-                f"the decoder returned {logits[best]} as its largest logit: the computation overflowed; "
-                "try another precision (fp32, or bf16 instead of fp16)"
-            )
-        if self.sampling.temperature == 0:
+            raise OverflowedError(f"{logits[best]} as its largest logit")
+        if self.greedy:
             return best
         tokens, probabilities = self.distribution(logits)
         edges = np.cumsum(probabilities)

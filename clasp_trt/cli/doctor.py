@@ -43,7 +43,6 @@ _TASKS = (
     _Task("compile checkpoints (build, export)", "export"),
     _Task("measure latency and memory (profile)", "profile"),
 )
-_NOT_YET = {"run engines": "not in this version; use --backend onnxruntime"}
 _UNKNOWN = "cannot tell, since clasp-trt itself is not installed; pip install -e . in its source tree"
 
 # What our own metadata holds, such as: onnx-ir>=0.1.12; extra == "build"
@@ -59,7 +58,8 @@ def command(as_json: bool) -> None:
     opset, complaint = _opset_read()
     cores, memory = len(os.sched_getaffinity(0)), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     lacking = {task.name: _lacking(task, needs, found, complaint) for task in _TASKS}
-    lacking |= {f"build engines ({backend})": _engines_lack(backend) for backend in COMPILED} | _NOT_YET
+    lacking |= {f"build engines ({backend})": _engines_lack(backend) for backend in COMPILED}
+    lacking["run engines"] = _no_device()
     report = {
         "clasp-trt": clasp_trt.__version__,
         "python": platform.python_version(),
@@ -96,6 +96,17 @@ def _engines_lack(backend: str) -> str | None:
         return str(error)
     if not library.ahead and compute_capability() is None:
         return f"{backend} {library.version} is here, but no CUDA GPU, on which it builds"
+    return None
+
+
+def _no_device() -> str | None:
+    """What stands in the way of running engines here; None if there is a GPU, whatever it is."""
+    from clasp_trt.runtime.cuda.driver import Driver, bindings
+
+    try:
+        Driver(bindings()).close()
+    except BackendError as error:
+        return str(error)
     return None
 
 

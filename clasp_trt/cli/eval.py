@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.describe import calibration
+from clasp_trt.cli.options import provider_option, threads_option
 from clasp_trt.cli.output import json_option, print_json, print_table, progress_bar
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -31,7 +32,8 @@ ALL = "all"
 @click.option("--route", is_flag=True, help="Answer under the router's category, also where a row has one.")
 @click.option("--limit", type=click.IntRange(min=1), help="Ask the first N questions alone.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=16, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), help="Compute threads [default: the usable cores].")
+@threads_option
+@provider_option
 @click.option(
     "--output", type=click.Path(), help="Keep the answers in this file; a run that was stopped goes on there."
 )
@@ -45,6 +47,7 @@ def command(
     limit: int | None,
     max_new_tokens: int,
     threads: int | None,
+    provider: str | None,
     output: str | None,
     as_json: bool,
 ) -> None:
@@ -63,15 +66,19 @@ def command(
     chosen = opened.policy if policy is None else Policy.load(policy)
     questions = Questions.read(data, limit=limit)
     check_categories(questions, chosen)
-    wanted = results.header(opened, chosen, questions, methods, max_new_tokens=max_new_tokens, route=route)
-    with nullcontext() if output is None else results.opened(output, wanted, questions) as store:
-        pipeline = load(bundle, policy=policy, threads=threads)
+    wanted = results.header(
+        opened, chosen, questions, methods, max_new_tokens=max_new_tokens, route=route, provider=provider
+    )
+    with (
+        nullcontext() if output is None else results.opened(output, wanted, questions) as store,
+        load(bundle, policy=policy, threads=threads, provider=provider) as pipeline,
+        progress_bar() as progress,
+    ):
         stop_if_asked()
-        with progress_bar() as progress:
-            report = evaluate(
-                pipeline, questions, methods,
-                max_new_tokens=max_new_tokens, route=route, store=store, progress=progress,
-            )  # fmt: skip
+        report = evaluate(
+            pipeline, questions, methods,
+            max_new_tokens=max_new_tokens, route=route, store=store, progress=progress,
+        )  # fmt: skip
     if as_json:
         print_json({**_header_json(opened, chosen, questions, max_new_tokens, route), **report.to_json()})
     else:

@@ -9,6 +9,7 @@ import click
 
 from clasp_trt.bundle import PRECISIONS, PRUNE_AT
 from clasp_trt.errors import PromptError
+from clasp_trt.targets import PROVIDERS
 
 
 class IntegerList(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
@@ -38,6 +39,14 @@ build_memory_option = click.option(
     type=float,
     metavar="GB",
     help="Engines: what building may take; cuts the decoder finer [default: what is available].",
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="Compute threads on the CPU [default: the usable cores]."
+)
+provider_option = click.option(
+    "--provider",
+    type=click.Choice(PROVIDERS),
+    help="Run the graphs by ONNX Runtime there [default: the bundle's engines, or else cpu].",
 )
 
 _OUTPUT = (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clasp_trt.cli.options import provider_option, threads_option
 from clasp_trt.cli.output import json_option, megabytes, print_json, print_table, progress_bar
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -39,7 +40,8 @@ _TOP = 10
 @click.option("--policy", type=click.Path(), help="Policy file [default: each bundle's own].")
 @click.option("--method", default="clasp", show_default=True, help="Choose tokens by another pruning method.")
 @click.option("--max-new-tokens", type=click.IntRange(min=2), default=16, show_default=True, help="Of every answer.")
-@click.option("--threads", type=click.IntRange(min=1), help="Compute threads [default: the usable cores].")
+@threads_option
+@provider_option
 @click.option("--per-layer", is_flag=True, help="Also time every node, in runs of their own.")
 @click.option("--plot", type=click.Path(), help="Draw stages and bundles to this file.")
 @click.option("--trace", type=click.Path(), help="Write a time line for Chrome's trace viewer to this file.")
@@ -59,6 +61,7 @@ def command(
     method: str,
     max_new_tokens: int,
     threads: int | None,
+    provider: str | None,
     per_layer: bool,
     plot: str | None,
     trace: str | None,
@@ -102,7 +105,7 @@ def command(
     )
     stop_if_asked()
     with progress_bar() as progress:
-        report = profile(bundles, workload, Options(runs, warmup, threads, per_layer), progress=progress)
+        report = profile(bundles, workload, Options(runs, warmup, threads, per_layer, provider), progress=progress)
     if plot is not None:
         files.write(plot, lambda path: plotting.save(path, report))
     if trace is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.kept import kept_json, kept_line
-from clasp_trt.cli.options import prompt_option
+from clasp_trt.cli.options import prompt_option, provider_option, threads_option
 from clasp_trt.cli.output import json_option, print_json
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, help="Seed of the sampling [default: a fresh one].")
 @click.option("--category", help="Take this category instead of the router's.")
 @click.option("--policy", type=click.Path(), help="Policy file [default: the bundle's own].")
-@click.option("--threads", type=click.IntRange(min=1), help="Compute threads [default: the usable cores].")
+@threads_option
+@provider_option
 @click.option("--show", type=click.Path(), help="Also write a picture of the kept tokens to this file.")
 @json_option
 def command(
@@ -40,6 +41,7 @@ def command(
     category: str | None,
     policy: str | None,
     threads: int | None,
+    provider: str | None,
     show: str | None,
     as_json: bool,
 ) -> None:
@@ -57,16 +59,16 @@ def command(
     if show is not None:
         check_destination(show)
     picture = None if image is None else load_image(image)
-    pipeline = load(bundle, policy=policy, threads=threads)
-    stop_if_asked()
-    answer = pipeline.stream(picture, prompt, max_new_tokens=max_new_tokens, sampling=sampling, category=category)
-    result = answer.result if as_json else _print_answer(answer)
-    if as_json:
-        print_json(_as_json(result))
-    else:
-        click.echo(_facts(result), err=True)
-    if show is not None and picture is not None:
-        save_overlay(show, picture, result, pipeline)
+    with load(bundle, policy=policy, threads=threads, provider=provider) as pipeline:
+        stop_if_asked()
+        answer = pipeline.stream(picture, prompt, max_new_tokens=max_new_tokens, sampling=sampling, category=category)
+        result = answer.result if as_json else _print_answer(answer)
+        if as_json:
+            print_json(_as_json(result))
+        else:
+            click.echo(_facts(result), err=True)
+        if show is not None and picture is not None:
+            save_overlay(show, picture, result, pipeline)
 
 
 def _print_answer(answer: Answer) -> Result:

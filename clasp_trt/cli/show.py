@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from clasp_trt.cli.kept import kept_json, kept_line
-from clasp_trt.cli.options import prompt_option
+from clasp_trt.cli.options import prompt_option, provider_option, threads_option
 from clasp_trt.cli.output import json_option, print_json
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -18,7 +18,8 @@ from clasp_trt.cli.signals import stop_if_asked
 @click.option("--category", help="Take this category instead of the router's.")
 @click.option("--policy", type=click.Path(), help="Policy file [default: the bundle's own].")
 @click.option("--method", default="clasp", show_default=True, help="Choose tokens by another pruning method.")
-@click.option("--threads", type=click.IntRange(min=1), help="Compute threads [default: the usable cores].")
+@threads_option
+@provider_option
 @json_option
 def command(
     bundle: str,
@@ -29,6 +30,7 @@ def command(
     policy: str | None,
     method: str,
     threads: int | None,
+    provider: str | None,
     as_json: bool,
 ) -> None:
     """Draw which visual tokens each stage of BUNDLE keeps of an image for a prompt.
@@ -54,10 +56,10 @@ def command(
             "give a bundle that was built with --budget or --schedule"
         )
     picture = load_image(image)
-    pipeline = load(bundle, policy=policy, method=method, threads=threads)
-    stop_if_asked()
-    result = pipeline.generate(picture, prompt, max_new_tokens=1, category=category)
-    save_picture(output, overlay(pipeline.view(picture), result, schedule, method))
+    with load(bundle, policy=policy, method=method, threads=threads, provider=provider) as pipeline:
+        stop_if_asked()
+        result = pipeline.generate(picture, prompt, max_new_tokens=1, category=category)
+        save_picture(output, overlay(pipeline.view(picture), result, schedule, method))
     if as_json:
         print_json(
             {

@@ -28,9 +28,17 @@ _ANSWER = {"line": int, "method": str, "said": str, "ttft_ms": float}
 
 
 def header(
-    bundle: Bundle, policy: Policy, questions: Questions, methods: Sequence[str], *, max_new_tokens: int, route: bool
+    bundle: Bundle,
+    policy: Policy,
+    questions: Questions,
+    methods: Sequence[str],
+    *,
+    max_new_tokens: int,
+    route: bool,
+    provider: str | None = None,
 ) -> dict[str, object]:
-    """All that decides the answers; bundle, policy and data by their SHA-256."""
+    """All that decides the answers; bundle, policy and data by their SHA-256, and ``provider`` if one was chosen."""
+    chosen = {} if provider is None else {"provider": provider}
     return {
         "results": KIND,
         "version": clasp_trt.__version__,
@@ -40,6 +48,7 @@ def header(
         "methods": sorted(methods),
         "max_new_tokens": max_new_tokens,
         "route": route,
+        **chosen,
     }
 
 

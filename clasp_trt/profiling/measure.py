@@ -26,12 +26,14 @@ def _silent(phase: str, done: int, total: int) -> None: ...
 
 @dataclass(frozen=True)
 class Options:
-    """``runs`` answers of each bundle count, at least 1, after ``warmup`` that do not."""
+    """``runs`` answers of each bundle count, at least 1, after ``warmup`` that do not. ``provider`` is that of
+    :func:`clasp_trt.load`."""
 
     runs: int = 20
     warmup: int = 3
     threads: int | None = None
     per_layer: bool = False
+    provider: str | None = None
 
 
 class Answering(Protocol):
@@ -52,12 +54,14 @@ def profile(
     """
     options = options or Options()
     for bundle in bundles:
-        check_backend(bundle)
+        check_backend(bundle, options.provider)
     with ExitStack() as stack:
         workers = []
         for number, bundle in enumerate(bundles):
             progress("load", number, len(bundles))
-            workers.append(stack.enter_context(Worker(Job(bundle.root, workload, options.threads, None))))
+            workers.append(
+                stack.enter_context(Worker(Job(bundle.root, workload, options.threads, None, options.provider)))
+            )
         taken = take_turns(workers, options.runs, options.warmup, progress)
     # after all has been measured, since it takes the processor's time
     nodes = [_layers(bundle, workload, options, progress) if options.per_layer else None for bundle in bundles]
@@ -88,7 +92,7 @@ def _layers(bundle: Bundle, workload: Workload, options: Options, progress: Prog
     """A few answers in a new process, in which the graphs write profiles of their own."""
     short = replace(workload, new_tokens=min(workload.new_tokens, layers.MOST_TOKENS))
     with tempfile.TemporaryDirectory() as folder:
-        with Worker(Job(bundle.root, short, options.threads, Path(folder))) as worker:
+        with Worker(Job(bundle.root, short, options.threads, Path(folder), options.provider)) as worker:
             samples = []
             for number in range(layers.RUNS):
                 progress("per layer", number, layers.RUNS)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from polygraphy.datatype import DataType
 from clasp_trt.bundle import Graph
 from clasp_trt.runtime.backend import Backend, Runner, Tensor
 from clasp_trt.runtime.timing import Span
+
+T = TypeVar("T")
 
 
 class GraphRunner(BaseRunner):  # type: ignore[misc]  # Polygraphy ships no types
@@ -76,7 +78,23 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._runners.close()
+        self.close()
+
+    @property
+    def prefill_rows(self) -> int | None:
+        return self._backend.prefill_rows
+
+    @property
+    def kv_block(self) -> int:
+        return self._backend.kv_block
+
+    @property
+    def chooses(self) -> bool:
+        return self._backend.chooses
+
+    @property
+    def compiled(self) -> bool:
+        return self._backend.compiled
 
     def take(self) -> tuple[Span, ...]:
         """The calls since the last time, in order, by graph."""
@@ -101,8 +119,21 @@ class Recorder:
     def zeros(self, shape: tuple[int, ...], dtype: str) -> Tensor:
         return self._backend.zeros(shape, dtype)
 
+    def write(self, tensor: Tensor, array: NDArray[Any]) -> None:
+        self._backend.write(tensor, array)
+
+    def clear(self, tensor: Tensor) -> None:
+        self._backend.clear(tensor)
+
     def rows(self, tensor: Tensor, start: int, stop: int) -> Tensor:
         return self._backend.rows(tensor, start, stop)
 
     def download(self, tensor: Tensor) -> NDArray[Any]:
         return self._backend.download(tensor)
+
+    def repeat(self, key: Hashable, step: Callable[[], T]) -> T:
+        return self._backend.repeat(key, step)
+
+    def close(self) -> None:
+        self._runners.close()
+        self._backend.close()

@@ -25,7 +25,8 @@ def serve(channel: Connection) -> None:
     job: Job = channel.recv()
     try:
         bundle, before = Bundle.open(job.bundle), memory()
-        with Recorder(backend_for(bundle, threads=job.threads, trace=job.trace)) as recorder:
+        backend = backend_for(bundle, threads=job.threads, trace=job.trace, provider=job.provider, timed=True)
+        with Recorder(backend) as recorder:
             pipeline = Pipeline(bundle, recorder, policy=job.workload.policy, method=methods.get(job.workload.method))
             channel.send((before, memory()))
             while True:

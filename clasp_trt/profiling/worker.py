@@ -20,12 +20,14 @@ from clasp_trt.profiling.workload import Workload
 
 @dataclass(frozen=True)
 class Job:
-    """What a process is for. ``trace`` is a folder for the graphs' own profiles, or None."""
+    """What a process is for. ``trace`` is a folder for the graphs' own profiles, or None; ``provider`` that of
+    :func:`clasp_trt.load`."""
 
     bundle: Path
     workload: Workload
     threads: int | None
     trace: Path | None
+    provider: str | None = None
 
 
 class Worker:

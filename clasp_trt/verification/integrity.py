@@ -58,6 +58,8 @@ def check(bundle: Bundle, *, progress: Progress = lambda phase, done, total: Non
                 backend.load(bundle.path(graph.path), graph)
             except BackendError as error:
                 raise BackendError(f"{bundle.root}: {graph.path}: {error}") from error
+    if backend is not None:
+        backend.close()
     return Integrity(len(manifest.files), len(manifest.graphs), tuple(skipped))
 
 

@@ -22,6 +22,7 @@ from clasp_trt.export.family import family_of
 from clasp_trt.ops import GRAM_STEPS, token_gram
 from clasp_trt.profiling.runner import GraphRunner
 from clasp_trt.runtime.backend import Backend
+from clasp_trt.runtime.decoder import GREEDY
 from clasp_trt.runtime.pipeline import backend_for
 from clasp_trt.verification import selection
 from clasp_trt.verification.integrity import Progress
@@ -63,6 +64,7 @@ def compare(
     request = Request.of(bundle, image, prompt)
     comparison = _Comparison(bundle, backend, LlavaReference(checkpoint.root), progress)
     comparison.answer(request)
+    backend.close()
     return Report(
         bundle=str(bundle.root),
         checkpoint=model,
@@ -141,6 +143,8 @@ class _Comparison:
             if segment.last_layer in after:
                 number = after[segment.last_layer]
                 self._prune(number, state, counts[number])
+        if any(graph.name == GREEDY for graph in self._manifest.graphs):
+            self._choice(state["logits"])
 
     def cause(self, model: str) -> str | None:
         """What explains the drifts as a whole, if anything does."""
@@ -218,6 +222,8 @@ class _Comparison:
         outputs = self._as_ports(truth, graph)
         state["hidden"] = outputs.get("hidden_out", state["hidden"])
         state["saliency"] = outputs.get("saliency", state["saliency"])
+        if "logits" in outputs:
+            state["logits"] = outputs["logits"]
 
     def _step(self, graph: Graph, feed: Arrays, last: int) -> Arrays:
         """The outputs of row ``last`` as a decode step: all rows before it are in the caches already."""
@@ -257,6 +263,13 @@ class _Comparison:
             error = largest_difference(expected, found[name])
             self.checks.append(Check(graph.name, name, graph.path, error, _relative(error, expected), 0.0, 0.0))
             state[name.removesuffix("_out")] = expected
+
+    def _choice(self, logits: NDArray[np.float32]) -> None:
+        """The most likely token is that of the same logits."""
+        graph = self._bundle.graph(GREEDY)
+        (found,) = run([GraphRunner(self._backend, self._bundle.path(graph.path), graph)], {"logits": logits})
+        error = largest_difference(logits.argmax(-1), found["token"])
+        self.checks.append(Check(graph.name, "token", graph.path, error, error, 0.0, 0.0))
 
     # --- comparing ------------------------------------------------------------------------------------------
 

@@ -117,9 +117,12 @@ PLUGIN_SINCE = {
 
 RTX_ONLY = frozenset(
     {
+        "BuilderFlag",
+        "BuilderFlag.REQUIRE_USER_ALLOCATION",
         "ComputeCapability",
         "IBuilderConfig.num_compute_capabilities",
         "IBuilderConfig.set_compute_capability",
+        "IBuilderConfig.set_flag",
     }
 )
 """What ``capabilities.py`` uses, for backend ``tensorrt-rtx`` alone."""

@@ -17,7 +17,7 @@ import onnx
 from clasp_trt.bundle import Profile
 from clasp_trt.engines.tensorrt.builder import Recipe
 
-RULES = 1
+RULES = 2
 """Counted up when the same recipe is built in another way."""
 LIMIT_BYTES = 32 * 10**9
 """Size that the cache is kept under: the engines used longest ago go first."""

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ import clasp_trt
 from clasp_trt.bundle import Bundle
 from clasp_trt.runtime.overlay import MEDOID, PIVOT
 from clasp_trt.targets import TARGETS
-from tests.cli.conftest import Clasp
+from tests.cli.conftest import Clasp, Refused
 from tests.commands import GROUP, check_line, command_names
 from tests.house import PYPROJECT
 
@@ -174,7 +175,7 @@ def test_answer_is_printed_as_it_is_made(
                 seen.append(capfd.readouterr().out)
             raise clasp_trt.errors.BackendError("out of breath")
 
-    monkeypatch.setattr("clasp_trt.runtime.pipeline.load", lambda *_, **__: SimpleNamespace(stream=stream))
+    monkeypatch.setattr("clasp_trt.runtime.pipeline.load", lambda *_, **__: nullcontext(SimpleNamespace(stream=stream)))
 
     def stream(*_: object, **__: object) -> Failing:
         return Failing()
@@ -316,7 +317,24 @@ def test_progress_is_drawn_on_a_terminal_and_taken_back(portable: Path, shell: d
     assert (code, out.count("\nnext: ")) == (0, 1)
     drawn = sent.split("\r\x1b[K")
     assert drawn[0] == drawn[-1] == ""  # it begins at the left and ends on an empty line
-    assert any("100%  compile segment_3" in frame for frame in drawn)
+    assert any("100%  compile greedy" in frame for frame in drawn)
     assert all(len(frame) < 60 for frame in drawn)
     assert "\n" not in sent
     assert terminal(line, {**shell, "TERM": "dumb"})[::2] == (0, "")
+
+
+@pytest.mark.parametrize("command", ["run", "show", "eval", "profile"])
+def test_a_provider_that_is_not_here(
+    refused: Refused, bundle: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    data = tmp_path / "D.jsonl"
+    data.write_text(json.dumps({"image": str(photo), "prompt": "How many?", "answer": "two"}) + "\n")
+    words: dict[str, tuple[str | Path, ...]] = {
+        "run": ("--image", photo, "--prompt", "How many?"),
+        "show": ("--image", photo, "--prompt", "How many?", "-o", tmp_path / "kept.png"),
+        "eval": ("--data", data),
+        "profile": ("--image", photo, "--prompt", "How many?"),
+    }
+    told = refused(command, bundle, *words[command], "--provider", "cuda")
+    assert "has no CUDAExecutionProvider; put onnxruntime-gpu in its place" in told

@@ -139,7 +139,7 @@ def test_mistakes(refused: Refused, bundle: Path, options: str, expected: str) -
 def test_bundle_for_another_backend(refused: Refused, bundle: Path, portable: Path) -> None:
     assert refused("profile", bundle, "--against", portable) == (
         f"{portable} is a bundle for backend portable, which this runtime cannot run; "
-        "`clasp-trt build` the portable bundle or the checkpoint with --backend onnxruntime"
+        "`clasp-trt build` the portable bundle or the checkpoint with --backend onnxruntime, or for a GPU"
     )
 
 

@@ -82,10 +82,12 @@ def made(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pyt
 def test_the_graphs_of_a_bundle(made: Made) -> None:
     prunes, segments = [f"prune_{n}" for n in range(3)], [f"segment_{n}" for n in range(4)]
     names = [graph.name for graph in made.exported.graphs]
-    assert names == ["vision", "projector", "embed", "gram", *prunes, *segments]
+    assert names == ["vision", "projector", "embed", "gram", *prunes, *segments, "greedy"]
     assert [segment.graph for segment in made.exported.segments] == segments
     files = {path.name for path in (made.root / GRAPHS).iterdir()}
-    assert files == {f"{n}.onnx" for n in names} | {f"{n}.onnx.data" for n in names if n not in {"gram", *prunes}}
+    assert files == {f"{n}.onnx" for n in names} | {
+        f"{n}.onnx.data" for n in names if n not in {"gram", "greedy", *prunes}
+    }
 
 
 def test_every_graph_passes_the_checks_of_onnx(made: Made) -> None:
@@ -133,7 +135,7 @@ def test_graphs_are_strongly_typed(made: Made) -> None:
     precision = int(DTYPES[PRECISIONS[made.precision]])
     for name, model in made.models().items():
         floats = [tensor for tensor in model.graph.initializer if tensor.data_type in FLOATS]
-        assert bool(floats) == (not name.startswith(("gram", "prune")))
+        assert bool(floats) == (not name.startswith(("gram", "greedy", "prune")))
         for tensor in floats:
             small = int(np.prod(tensor.dims)) <= 1  # such as the scale of the [CLS] attention
             assert tensor.data_type == precision or small, f"{name}: {tensor.name}"

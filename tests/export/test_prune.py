@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clasp_trt.export.prune import embed_graph, gram_graph, prune_graph
+from clasp_trt.export.prune import embed_graph, gram_graph, greedy_graph, prune_graph
 from clasp_trt.ops import DOMAIN, GRAM_STEPS, PIVOT_SELECT, PLUGIN_NAMESPACE, SPHERICAL_KMEANS, select, token_gram
 from tests.export.running import Runnable
 
@@ -152,3 +152,22 @@ def test_the_nodes_tell_a_plugin_what_the_bodies_were_made_for() -> None:
 def test_the_graph_of_a_large_image_stays_small() -> None:
     proto = ir.to_proto(prune_graph("prune_0", 576, 300, 8, "float32", last=False))
     assert proto.ByteSize() < 200_000
+
+
+# --- the choice of a token ----------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=40))
+@settings(deadline=None)
+def test_the_lowest_of_the_most_likely_tokens(logits: list[float]) -> None:
+    row = np.array(logits, dtype=np.float32)
+    token = Runnable(greedy_graph(len(row)))(logits=row[None, None])["token"]
+    assert token.tolist() == [[int(np.argmax(row))]]
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_no_token_where_a_logit_is_not_finite(broken: float, place: int) -> None:
+    row = np.linspace(-1, 1, 7, dtype=np.float32)
+    row[place] = broken
+    assert Runnable(greedy_graph(7))(logits=row[None, None])["token"].tolist() == [[-1]]

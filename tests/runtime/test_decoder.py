@@ -36,17 +36,17 @@ class Setup:
         self, prompt: Prompt, visual: Array | None, saliency: Array | None = None
     ) -> tuple[Sequence, Array, tuple[Kept, ...]]:
         upload = self.backend.upload
-        sequence, logits, kept = self.decoder.prefill(
+        sequence, scores, kept = self.decoder.prefill(
             prompt,
             None if visual is None else upload(visual),
             None if saliency is None else upload(saliency),
             COUNTS,
             Timer(),
         )
-        return sequence, self.backend.download(logits)[0, 0].copy(), kept
+        return sequence, self.backend.download(scores.logits)[0, 0].copy(), kept
 
     def step(self, sequence: Sequence, token: int) -> Array:
-        row: Array = self.backend.download(self.decoder.step(sequence, token))[0, 0].copy()
+        row: Array = self.backend.download(self.decoder.step(sequence, token).logits)[0, 0].copy()
         return row
 
     def answer(self, prompt: Prompt, visual: Array | None, tokens: list[int], saliency: Array | None = None) -> Array:

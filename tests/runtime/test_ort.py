@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
+from clasp_trt import targets
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import BackendError
-from clasp_trt.runtime.ort import OrtBackend
+from clasp_trt.runtime.ort import PROVIDERS, OrtBackend
+from clasp_trt.runtime.pipeline import load
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +100,97 @@ def test_a_file_that_is_no_graph(backend: OrtBackend, bundle: Bundle, tmp_path: 
     with pytest.raises(BackendError, match=r"refused embed\.onnx") as error:
         backend.load(path, bundle.graph("embed"))
     assert "\n" not in str(error.value)
+
+
+# --- other providers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("provider", "lacks"), [("cuda", "CUDA"), ("tensorrt", "Tensorrt")])
+def test_a_provider_that_is_not_installed(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, provider: str, lacks: str
+) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    told = rf"^onnxruntime \S+ here has no {lacks}ExecutionProvider; put onnxruntime-gpu in its place"
+    with pytest.raises(BackendError, match=told):
+        load(bundle.root, provider=provider)
+    load(bundle.root, provider="cpu")
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_provider_that_does_not_load(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
+    """ONNX Runtime then takes the CPU and only warns; so does the session here, which is a real one."""
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider", *PROVIDERS[provider]])
+    session, asked = ort.InferenceSession, list[object]()
+
+    def on_the_cpu(path: str, options: ort.SessionOptions, providers: list[object]) -> ort.InferenceSession:
+        asked.append(providers)
+        return session(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", on_the_cpu)
+    told = rf"cannot load {PROVIDERS[provider][0]}, and would compute vision on the CPU; check that the CUDA"
+    with pytest.raises(BackendError, match=told):
+        load(bundle.root, provider=provider)
+    cuda = ("CUDAExecutionProvider", {"use_tf32": "0"})
+    assert asked == [[cuda] if provider == "cuda" else [("TensorrtExecutionProvider", {}), cuda]]
+
+
+def test_tensors_of_another_provider_stay_on_the_device(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tensor that is made, and every output that is bound, is on the GPU; nothing is without being asked for."""
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [*PROVIDERS["cuda"], "CPUExecutionProvider"])
+    made, bound, session = list[str](), list[str](), ort.InferenceSession
+    value = ort.OrtValue.ortvalue_from_numpy
+
+    def from_numpy(array: np.ndarray, device: str = "cpu") -> ort.OrtValue:
+        made.append(device)
+        return value(array)
+
+    class Binding:
+        def __init__(self, inner: ort.IOBinding) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._inner, name)
+
+        def bind_output(self, name: str, device: str) -> None:
+            bound.append(device)
+            self._inner.bind_output(name, "cpu")
+
+    class Session:
+        def __init__(self, path: str, options: ort.SessionOptions, providers: list[object]) -> None:
+            self._inner = session(path, options, providers=["CPUExecutionProvider"])
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._inner, name)
+
+        def get_providers(self) -> list[str]:
+            return [*PROVIDERS["cuda"], "CPUExecutionProvider"]
+
+        def io_binding(self) -> Binding:
+            return Binding(self._inner.io_binding())
+
+        def run_with_iobinding(self, binding: Binding) -> None:
+            self._inner.run_with_iobinding(binding._inner)
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", Session)
+    monkeypatch.setattr("onnxruntime.OrtValue.ortvalue_from_numpy", from_numpy)
+    found = load(bundle.root, provider="cuda").generate(None, "Hello", max_new_tokens=4)
+    monkeypatch.undo()
+    assert set(made) == set(bound) == {"cuda"}
+    assert found.token_ids == load(bundle.root).generate(None, "Hello", max_new_tokens=4).token_ids
+
+
+def test_a_provider_of_another_name(bundle: Bundle) -> None:
+    with pytest.raises(BackendError, match="provider is 'gpu', expected one of: cpu, cuda, tensorrt"):
+        load(bundle.root, provider="gpu")
+    assert tuple(PROVIDERS) == targets.PROVIDERS
+
+
+def test_bfloat16_is_refused_in_a_sentence(backend: OrtBackend) -> None:
+    with pytest.raises(BackendError, match="bfloat16 does not run here"):
+        backend.zeros((1, 2), "bfloat16")
+
+
+def test_writing_replaces_the_contents_in_place(backend: OrtBackend) -> None:
+    tensor = backend.zeros((1, 2), "int64")
+    backend.write(tensor, np.array([[3, 4]]))
+    assert backend.download(tensor).tolist() == [[3, 4]]

@@ -105,7 +105,13 @@ def test_nothing_is_newer_than_the_oldest_tensorrt_of_a_target() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["trt.BuilderFlag.FP16", "config.set_flag(1)", "trt.Builder.max_threads", "network.add_input()", "layer.precision"],
+    [
+        "trt.BuilderFlag.FP16",
+        "config.clear_flag(1)",
+        "trt.Builder.max_threads",
+        "network.add_input()",
+        "layer.precision",
+    ],
 )
 def test_another_attribute_would_be_seen(line: str) -> None:
     everything = frozenset({*api.SINCE, *api.ATTENTION_SINCE, *api.PLUGIN_SINCE, *api.RTX_ONLY})
