@@ -1,6 +1,7 @@
 # make demo   install what compiling and answering need into .venv, then build a small model and ask it something
 # make test   install the development tools too, then check everything that CI checks
-# Both may be repeated: a step whose inputs did not change is not done again.
+# make gpu-check  on a machine with a CUDA device: check kernels, plugins and runtime there, installing nothing
+# The first two may be repeated: a step whose inputs did not change is not done again.
 
 VENV := .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
@@ -12,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 # One thread per test process: the machine's cores are already shared out among the processes.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench gpu-check clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -34,6 +35,12 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.ttft_cpu
 	$(BIN)/python -m benchmarks.export_memory
+
+# With the machine's own Python, which is the one that has a torch for its GPU: name it by PYTHON=...
+# GPU_RESULTS is where the page and its figures are written.
+GPU_RESULTS ?= docs
+gpu-check:
+	$(PYTHON) -m tests.gpu --results $(GPU_RESULTS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -16,7 +16,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from clasp_trt.compiler import build
 from clasp_trt.policy import CATEGORY_NAMES, Category, Policy
-from clasp_trt.runtime import decoder
+from clasp_trt.runtime import ort
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.result import Result
 from examples.random_llava import PRESETS, make
@@ -197,7 +197,7 @@ def test_prefill_in_chunks(built: Builder, pruning: str, monkeypatch: pytest.Mon
     reference = eager(pair.pipeline, pair.model(), prompt, CATEGORY_NAMES.index(category))
     truth, tolerance = in_float64(pair, prompt, category, reference)
     for rows in (1, 7, 64):
-        monkeypatch.setattr(decoder, "PREFILL_ROWS", rows)
+        monkeypatch.setattr(ort, "PREFILL_ROWS", rows)
         result, logits = compiled(pair.pipeline, prompt, None, monkeypatch)
         assert_same(result, reference)
         assert np.abs(logits - truth).max() <= tolerance

@@ -10,7 +10,7 @@ import pytest
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.compiler import build
-from clasp_trt.runtime import decoder
+from clasp_trt.runtime import ort
 from clasp_trt.runtime.pipeline import load
 
 QUESTION = "What is on the table, and what lies beside it?"
@@ -26,13 +26,13 @@ def _layers(bundle: Bundle) -> list[tuple[int, int]]:
     return [(segment.first_layer, segment.last_layer) for segment in bundle.manifest.segments]
 
 
-@pytest.mark.parametrize("chunk", [decoder.PREFILL_ROWS, 7])
+@pytest.mark.parametrize("chunk", [ort.PREFILL_ROWS, 7])
 @pytest.mark.parametrize("pruning", PRUNINGS)
 def test_the_same_tokens(
     built: Callable[..., Bundle], photos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     pruning: str, chunk: int,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(decoder, "PREFILL_ROWS", chunk)
+    monkeypatch.setattr(ort, "PREFILL_ROWS", chunk)
     whole = built(**PRUNINGS[pruning])
     finer = build(built(target=None, max_build_memory=LIMIT_GB, **PRUNINGS[pruning]).root, tmp_path / "finer")
     assert len(_layers(whole)) < len(_layers(finer))

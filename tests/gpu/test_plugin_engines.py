@@ -1,0 +1,34 @@
+"""Engines that TensorRT builds and runs on this device: the selection inside, by plugins and by standard operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from clasp_trt.bundle import Bundle
+from tests.gpu.harness.engines import EngineTarget, check_prune_graph, engine_target, lacking_for_export
+from tests.gpu.harness.environment import Environment
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module")
+def target(environment: Environment) -> EngineTarget:
+    found = engine_target(environment)
+    reason = found if isinstance(found, str) else lacking_for_export()
+    if reason is not None:
+        pytest.skip(reason)
+    assert isinstance(found, EngineTarget)
+    return found
+
+
+@pytest.mark.parametrize("plugins", [True, False], ids=["plugins", "operators"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_prunes_keep_what_the_reference_keeps(
+    target: EngineTarget, built: Callable[..., Bundle], precision: str, plugins: bool
+) -> None:
+    bundle = built(backend=target.backend, target=target.target, precision=precision, plugins=plugins, cache=False)
+    for number, keep in enumerate(bundle.manifest.schedule.keeps):
+        for pivots in (0, keep // 2, keep):
+            check_prune_graph(bundle, f"prune_{number}", keep, pivots)
