@@ -17,8 +17,10 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 from clasp_trt.compiler import build
 from clasp_trt.policy import CATEGORY_NAMES, Category, Policy
 from clasp_trt.runtime import ort
+from clasp_trt.runtime.decoder import Scores
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.result import Result
+from clasp_trt.runtime.sampling import Sampler
 from examples.random_llava import PRESETS, make
 from tests.parity.eager import EagerClasp
 from tests.parity.eager import Result as Reference
@@ -111,8 +113,13 @@ def compiled(
 ) -> tuple[Result, NDArray[np.float32]]:
     """The bundle's answer and its logits ``[steps, vocabulary]``."""
     seen: list[NDArray[np.float32]] = []
-    scores = pipeline._scores
-    monkeypatch.setattr(pipeline, "_scores", lambda logits: seen.append(scores(logits).copy()) or seen[-1])
+    choose = pipeline._next
+
+    def spy(sampler: Sampler, scores: Scores) -> int:
+        seen.append(pipeline._backend.download(scores.logits).reshape(-1))
+        return choose(sampler, scores)
+
+    monkeypatch.setattr(pipeline, "_next", spy)
     result = pipeline.generate(PHOTO, prompt, max_new_tokens=NEW_TOKENS, category=category)
     monkeypatch.undo()
     return result, np.stack(seen)

@@ -107,7 +107,7 @@ def test_nothing_is_newer_than_the_oldest_tensorrt_of_a_target() -> None:
     "line",
     [
         "trt.BuilderFlag.FP16",
-        "config.set_flag(1)",
+        "config.set_tactic_sources(1)",
         "trt.Builder.max_threads",
         "network.add_input()",
         "layer.precision",
