@@ -32,7 +32,7 @@ from clasp_trt.errors import (
     PolicyError,
 )
 from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions, Options, Pruning
-from clasp_trt.policy import Policy, prior
+from clasp_trt.policy import CATEGORY_NAMES, Policy, prior
 from clasp_trt.schedule import Schedule
 from clasp_trt.targets import COMPILED, Target
 
@@ -89,6 +89,7 @@ def build(
     policy: str | os.PathLike[str] | None = None,
     max_context: int | None = None,
     vision_layers: Sequence[int] | None = None,
+    router: str | os.PathLike[str] | None = None,
     sm: Sequence[str] = (),
     max_prompt: int | None = None,
     max_build_memory: float | None = None,
@@ -105,7 +106,7 @@ def build(
     stages = None if schedule is None else tuple(schedule)
     layers = None if prune_layers is None else tuple(prune_layers)
     read = None if vision_layers is None else tuple(vision_layers)
-    options = Options(Pruning(prune_at, budget, stages, layers), precision, policy, max_context, read)
+    options = Options(Pruning(prune_at, budget, stages, layers), precision, policy, max_context, read, router)
     engines = EngineOptions(tuple(sm), max_prompt, max_build_memory, cache, plugins)
     return compile_bundle(
         model, output, options, target=target, backend=backend, engines=engines, force=force, progress=progress
@@ -142,6 +143,8 @@ def compile_bundle(
     if is_bundle:
         return _complete(Path(model), output, options, engine, force, progress)
     policy = None if options.policy is None else Policy.load(options.policy)
+    if options.router is not None:
+        _check_router(options.router, policy)
     with bundles.write(output, force=force) as writer:
         manifest = _export(os.fspath(model), writer, options, policy, asked.memory_bytes, engine, progress)
         return _finish(writer, manifest, engine, progress)
@@ -179,7 +182,7 @@ def _engine(
     library = place.check(device, engine.backend, sms, model, is_bundle=is_bundle)
     if not is_bundle:
         place.check_precision(sms, precision)
-    with _needing("building engines", "pip install 'clasp-trt[build]'"):
+    with needing("building engines", "pip install 'clasp-trt[build]'"):
         import_module("clasp_trt.engines.tensorrt.compile")  # what it needs besides the library
     assemble = None
     if options.plugins:
@@ -204,7 +207,7 @@ def _export(
     """Writes the portable half of a bundle from the checkpoint ``model``, cut so that building its engines takes at
     most ``memory_limit`` bytes; ``engine`` is what will run it, if known."""
     progress("open the checkpoint", 0, 1)
-    with _needing("exporting a checkpoint", "pip install 'clasp-trt[export]'"):
+    with needing("exporting a checkpoint", "pip install 'clasp-trt[export]'"):
         from clasp_trt.export.checkpoint import Checkpoint
         from clasp_trt.export.exporter import export
         from clasp_trt.export.family import family_of
@@ -228,6 +231,8 @@ def _export(
         progress=lambda graph, done, total: progress(f"export {graph}", done, total),
     )  # fmt: skip
     (writer.root / POLICY).write_text(policy.dumps(), encoding="utf-8")
+    if options.router is not None:
+        _copy_router(options.router, writer.root)
     _check_assets(writer.root, family.info, model)
     return Manifest(
         model=family.info,
@@ -261,11 +266,13 @@ def _complete(
     source = Bundle.open(model)
     if engine is None:
         raise BundleError(f"{source.root} is a bundle already; give a checkpoint to export")
-    if options != Options():
+    if replace(options, router=None) != Options():
         raise BundleError(
             f"{source.root} is a bundle, which fixes pruning, precision, policy and context already; "
             "give its checkpoint to change them"
         )
+    if options.router is not None:
+        _check_router(options.router, source.policy)
     manifest = source.manifest
     if manifest.backend != PORTABLE:
         raise BundleError(
@@ -290,6 +297,8 @@ def _complete(
             destination.parent.mkdir(parents=True, exist_ok=True)
             with source.path(name).open("rb") as read, destination.open("wb") as written:
                 shutil.copyfileobj(read, written, _COPY_BYTES)
+        if options.router is not None:
+            _copy_router(options.router, writer.root)
         return _finish(writer, manifest, engine, progress)
 
 
@@ -303,7 +312,7 @@ def _finish(writer: Writer, manifest: Manifest, engine: _Engine | None, progress
 def _compile_engines(root: Path, manifest: Manifest, engine: _Engine, progress: Progress) -> Manifest:
     if engine.recipe is not None:
         return _compile_tensorrt(root, manifest, engine, engine.recipe, progress)
-    with _needing("building for ONNX Runtime", "pip install 'clasp-trt[build]'"):
+    with needing("building for ONNX Runtime", "pip install 'clasp-trt[build]'"):
         from clasp_trt.engines import onnxruntime as compiler
 
         opset = compiler.opset_for(engine.device)
@@ -349,12 +358,31 @@ def _check_plugins(engine: _Engine, schedule: Schedule) -> None:
 
 
 @contextmanager
-def _needing(work: str, remedy: str) -> Iterator[None]:
+def needing(work: str, remedy: str) -> Iterator[None]:
     """A package that ``work`` needs and that is not installed, or does not load, becomes one line."""
     try:
         yield
     except ImportError as error:
         raise BackendError(f"{work} needs {error.name or error}, which cannot be imported here; {remedy}") from error
+
+
+def _check_router(folder: str | os.PathLike[str], policy: Policy | None) -> None:
+    """Does with a router what a first request would. Raises a :class:`ClaspError` if it cannot serve the policy."""
+    from clasp_trt.runtime.routers import load_router
+
+    names = CATEGORY_NAMES if policy is None else [category.name for category in policy.categories]
+    load_router(folder, names, threshold=0.5).route("What is this?")
+
+
+def _copy_router(folder: str | os.PathLike[str], root: Path) -> None:
+    """Puts the files of a router at the top of a bundle, in place of those of another."""
+    from clasp_trt.runtime.routers import RouterSpec
+
+    for path in root.iterdir():
+        if RouterSpec.owns(path.name):
+            path.unlink()
+    for path in RouterSpec.read(folder).files():
+        shutil.copyfile(path, root / path.name)
 
 
 def _prior(family: Family, options: Options) -> Policy:

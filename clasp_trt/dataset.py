@@ -44,9 +44,9 @@ def read(path: str | os.PathLike[str]) -> tuple[Row, ...]:
     rows: list[Row] = []
     found: set[Path] = set()
     try:
-        for number, line in enumerate(_lines(Path(path), name), start=1):
+        for number, members in objects(path):
             place = f"{name}:{number}"
-            row = _row(_object(line, place), folder, number, place)
+            row = _row(members, folder, number, place)
             if row.image not in found:
                 if not row.image.is_file():
                     _fail(place, f"there is no image {row.image}; paths are relative to the folder of this file")
@@ -57,6 +57,23 @@ def read(path: str | os.PathLike[str]) -> tuple[Row, ...]:
     if not rows:
         raise DataError(f"{name} is empty; expected a JSON object with {', '.join(_REQUIRED)} on each line")
     return tuple(rows)
+
+
+def objects(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, object]]]:
+    """The JSON object of each line of a file, with the line's number from 1.
+
+    Raises ``OSError`` if the file cannot be read, and :class:`DataError` for a line that holds anything else.
+    """
+    name = os.fspath(path)
+    for number, line in enumerate(_lines(Path(path), name), start=1):
+        yield number, _object(line, f"{name}:{number}")
+
+
+def text(members: dict[str, object], key: str, place: str) -> str:
+    """The string that ``members`` must have as ``key``. Raises :class:`DataError`, which begins with ``place``."""
+    if key not in members:
+        _fail(place, f"missing key {key!r}")
+    return _text(members[key], key, place)
 
 
 def _lines(path: Path, name: str) -> Iterator[bytes]:

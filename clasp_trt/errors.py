@@ -48,6 +48,10 @@ class PromptError(ClaspError):
     """A prompt that the model cannot take."""
 
 
+class RouterError(ClaspError):
+    """A router that cannot be opened or made, or that is not for the policy."""
+
+
 class DataError(ClaspError):
     """A file of questions that cannot be used, or results that do not belong to them."""
 

@@ -84,7 +84,8 @@ class Options:
     uncalibrated prior), ``max_context`` the longest sequence of prompt, visual tokens and answer (default: 2048, or
     what the checkpoint knows if that is less). ``vision_layers`` are the layers that the prior is made over, as hidden
     states, for a calibration to choose from (default: three depths, or one without pruning); the layer that the
-    checkpoint reads by itself is always among them.
+    checkpoint reads by itself is always among them. ``router`` is a folder that ``clasp-trt router`` made, for the
+    policy's categories (default: none, and the runtime routes by its rules).
     """
 
     pruning: Pruning = Pruning()
@@ -92,6 +93,7 @@ class Options:
     policy: str | os.PathLike[str] | None = None
     max_context: int | None = None
     vision_layers: tuple[int, ...] | None = None
+    router: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if self.floats not in PRECISIONS:

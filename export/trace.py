@@ -38,7 +38,7 @@ def trace(
     example batch is 2 because the tracer takes a size of 1 for a constant.
     """
     batch = torch.export.Dim("batch")
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             module.eval(),
             kwargs=dict(inputs),
@@ -108,7 +108,7 @@ def _declare(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps the tracer's chatter out of the user's terminal; what it raises still passes."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]

@@ -16,7 +16,7 @@ from PIL import Image
 
 from clasp_trt.bundle import PORTABLE, Bundle
 from clasp_trt.bundle.engines import check_prompt
-from clasp_trt.errors import BackendError, ImageError, MethodError, PolicyError, PromptError
+from clasp_trt.errors import BackendError, ImageError, MethodError, PolicyError, PromptError, RouterError
 from clasp_trt.methods import METHODS, Method, get
 from clasp_trt.policy import Policy
 from clasp_trt.runtime.backend import Backend, Runner, Tensor
@@ -25,7 +25,8 @@ from clasp_trt.runtime.image import load_image
 from clasp_trt.runtime.preprocess import Preprocessor
 from clasp_trt.runtime.prompt import PromptReader, read_object
 from clasp_trt.runtime.result import Result
-from clasp_trt.runtime.router import Route, Router, RuleRouter
+from clasp_trt.runtime.router import Route, Router, forced
+from clasp_trt.runtime.routers import router_for
 from clasp_trt.runtime.sampling import OverflowedError, Sampler, Sampling
 from clasp_trt.runtime.timing import Timer
 from clasp_trt.targets import COMPILED, PROVIDERS
@@ -39,6 +40,7 @@ def load(
     *,
     policy: str | PathLike[str] | None = None,
     method: str | None = None,
+    router: str | PathLike[str] | Router | None = None,
     threads: int | None = None,
     provider: str | None = None,
     verify: bool = False,
@@ -46,17 +48,19 @@ def load(
     """Opens a bundle for inference: its engines on the GPU, or its graphs by ONNX Runtime on the CPU.
 
     ``policy`` is a policy file that takes the place of the bundle's own; ``method`` names another pruning method of
-    :data:`clasp_trt.methods.METHODS`; ``threads`` bounds the compute threads on the CPU (default: the usable cores);
-    ``provider`` (``cpu``, ``cuda`` or ``tensorrt``) has ONNX Runtime run the graphs there, also those of a bundle of
-    engines; ``verify`` also checks every file's hash. Close the pipeline, or use it as a context, to give a GPU's
-    memory back before the process ends. Raises a :class:`clasp_trt.errors.ClaspError` for a malformed bundle or a
-    backend that refuses it.
+    :data:`clasp_trt.methods.METHODS`; ``router`` is a folder that ``clasp-trt router`` made, or a router of your own,
+    in place of what the bundle brings (or the rules); ``threads`` bounds the compute threads on the CPU (default: the
+    usable cores); ``provider`` (``cpu``, ``cuda`` or ``tensorrt``) has ONNX Runtime run the graphs there, also those of
+    a bundle of engines; ``verify`` also checks every file's hash. Close the pipeline, or use it as a context, to give a
+    GPU's memory back before the process ends. Raises a :class:`clasp_trt.errors.ClaspError` for a malformed bundle, a
+    backend that refuses it, or a router whose categories are not the policy's.
     """
     chosen = None if method is None else get(method)
     opened = Bundle.open(bundle, verify=verify)
+    loaded = None if policy is None else Policy.load(policy)
     backend = backend_for(opened, threads=threads, provider=provider)
     try:
-        return Pipeline(opened, backend, policy=None if policy is None else Policy.load(policy), method=chosen)
+        return Pipeline(opened, backend, policy=loaded, method=chosen, router=router)
     except BaseException:
         backend.close()
         raise
@@ -154,10 +158,11 @@ class Pipeline:
         *,
         policy: Policy | None = None,
         method: Method | None = None,
-        router: Router | None = None,
+        router: str | PathLike[str] | Router | None = None,
     ) -> None:
         self.bundle = bundle
         self._given_router = router
+        self._routed: Policy | None = None
         self._adopt(policy or bundle.policy, method or METHODS["clasp"])
         self._backend = backend
         self._model = bundle.manifest.model
@@ -250,7 +255,23 @@ class Pipeline:
         _check_method(method, self.bundle)
         self.policy, self.method = policy, method
         self._names, self._columns = names, columns
-        self._router = self._given_router or RuleRouter(names, policy.threshold)
+        self._adopt_router(policy)
+
+    def _adopt_router(self, policy: Policy) -> None:
+        """A router knows names and threshold, which most policies share: a folder is read again for others alone."""
+        before, self._routed = self._routed, policy
+        if before is not None and _routing(before) == _routing(policy):
+            return
+        given = self._given_router
+        if given is None or isinstance(given, (str, PathLike)):
+            self._router = router_for(policy, self.bundle, given)
+            return
+        if given.names != self._names:
+            raise RouterError(
+                f"the router knows the categories {', '.join(given.names)}, but the policy has "
+                f"{', '.join(self._names)}; give a router for this policy"
+            )
+        self._router = given
 
     def _answer(
         self,
@@ -313,7 +334,7 @@ class Pipeline:
             raise PromptError(
                 f"category {category!r} is not in the bundle's policy; expected one of: {', '.join(self._names)}"
             )
-        return Route(self._names.index(category), category, 1.0, ("forced",))
+        return forced(self._names, self._names.index(category))
 
     def _encode(self, image: ImageSource, timer: Timer) -> Encoded:
         with timer.step("preprocess"):
@@ -375,6 +396,11 @@ def _columns(wanted: Sequence[int], exported: Sequence[int]) -> list[int]:
             "build the bundle with this policy"
         )
     return [list(exported).index(layer) for layer in wanted]
+
+
+def _routing(policy: Policy) -> tuple[float, tuple[str, ...]]:
+    """What a router takes from a policy."""
+    return policy.threshold, tuple(category.name for category in policy.categories)
 
 
 def _numbers(values: Sequence[int]) -> str:

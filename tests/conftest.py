@@ -41,3 +41,23 @@ def built(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT text classifier with random weights, as a Hugging Face folder; one label is no category."""
+    from tests.routing.models import save_classifier
+
+    labels = ("counting", "text / symbol recognition", "OTHER")
+    return save_classifier(tmp_path_factory.mktemp("classifier") / "tiny-bert", labels)
+
+
+@pytest.fixture(scope="session")
+def router(classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The router that was made of it."""
+    from clasp_trt.policy import CATEGORY_NAMES
+    from clasp_trt.routing.importer import import_classifier
+
+    folder = tmp_path_factory.mktemp("router") / "tiny"
+    import_classifier(str(classifier), folder, CATEGORY_NAMES, mapping={"OTHER": "default"})
+    return folder

@@ -6,7 +6,7 @@ best of it, :mod:`answers` asks the bundle, :mod:`journal` keeps the answers, :m
 
 from clasp_trt.calibration.calibrate import LEAST, Options, calibrate
 from clasp_trt.calibration.candidates import RATIOS
-from clasp_trt.calibration.journal import journal_path
 from clasp_trt.calibration.report import Line, Report, Searched
+from clasp_trt.journal import journal_path
 
 __all__ = ["LEAST", "RATIOS", "Line", "Options", "Report", "Searched", "calibrate", "journal_path"]

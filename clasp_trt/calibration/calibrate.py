@@ -22,7 +22,7 @@ import clasp_trt
 from clasp_trt.bundle import MANIFEST, Bundle
 from clasp_trt.calibration.answers import Answers
 from clasp_trt.calibration.candidates import RATIOS, candidates, describe
-from clasp_trt.calibration.journal import Journal, journal_path, open_journal
+from clasp_trt.calibration.journal import Journal, open_journal
 from clasp_trt.calibration.report import Line, Report, Searched, held_out
 from clasp_trt.calibration.sampling import Sample, sample
 from clasp_trt.calibration.search import search
@@ -31,6 +31,7 @@ from clasp_trt.errors import BundleError, DataError, OutputError
 from clasp_trt.evaluation.evaluate import DEFAULT_MAX_NEW_TOKENS
 from clasp_trt.evaluation.questions import Questions, check_categories
 from clasp_trt.evaluation.statistics import Share, paired
+from clasp_trt.journal import journal_path
 from clasp_trt.policy import Category, Policy
 
 LEAST = 20
@@ -81,7 +82,7 @@ def calibrate(
     anew. Equal inputs and ``options`` give equal bytes. Raises a :class:`clasp_trt.errors.ClaspError`.
     """
     from clasp_trt.runtime.pipeline import load
-    from clasp_trt.runtime.router import RuleRouter
+    from clasp_trt.runtime.routers import router_for
 
     opened = Bundle.open(bundle)
     target = _destination(output, opened, force)
@@ -94,7 +95,7 @@ def calibrate(
     questions = Questions.read(data)
     check_categories(questions, policy)
     names = [row.name for row in policy.categories]
-    router = RuleRouter(names, policy.threshold)
+    router = router_for(policy, opened)
     drawn = sample(
         [(row.category or router.route(row.prompt).name, row) for row in questions.rows], names,
         questions=options.questions, held_out=options.held_out, seed=options.seed,

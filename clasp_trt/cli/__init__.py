@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import signal
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 import click
 
 import clasp_trt
+from clasp_trt.cli.lazy import LazyGroup
 from clasp_trt.cli.signals import signals_raise
 from clasp_trt.errors import ClaspError
 
 COMMANDS = (
     *("build", "export", "run", "show", "profile", "eval", "verify"),
-    *("calibrate", "inspect", "route", "plan", "targets", "demo", "doctor"),
+    *("calibrate", "inspect", "route", "router", "plan", "targets", "demo", "doctor"),
 )
 PROGRAM = "clasp-trt"
 MISTAKE = 2
@@ -34,26 +33,10 @@ _REFUSALS = frozenset(
 )
 
 
-class _Commands(click.Group):
-    """Finds each command in the module of its name, and says every mistake in one line."""
+class _Commands(LazyGroup):
+    """Says every mistake in one line."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"{__name__}.{cmd_name}").command
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(COMMANDS)}"
-            ctx.fail(f"no command {args[0]!r}; {hint}")
-        return super().resolve_command(ctx, args)
+    modules = {name: f"{__name__}.{name}" for name in COMMANDS}  # noqa: RUF012
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: object) -> None:  # type: ignore[override]
         """Runs the command line and exits: 0, 2 for a user's mistake, 128 + its number when a signal stopped it."""

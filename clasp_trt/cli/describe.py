@@ -34,8 +34,9 @@ def describe(bundle: Bundle) -> dict[str, Any]:
             "calibrated": bundle.policy.calibrated,
             "provenance": dict(bundle.policy.provenance),
             "layers": list(bundle.policy.layers),
-            "unreached": list(_unreached(bundle.policy)),
+            "unreached": list(_unreached(bundle)),
         },
+        "router": _router(bundle),
         "manifest": json.loads(dumps(bundle.manifest)),
     }
 
@@ -55,8 +56,11 @@ def summary(bundle: Bundle) -> str:
         f"({decoder.kv_heads} KV), context {_context(manifest)}",
         f"pruning    {schedule.describe()}",
     ]
-    if unreached := _unreached(policy):
-        lines.insert(3, f"router     reaches no {', '.join(map(repr, unreached))}; name it with run --category")
+    brought, unreached = _router(bundle), _unreached(bundle)
+    if brought is not None or unreached:
+        missing = f"reaches no {', '.join(map(repr, unreached))}; name it with run --category" if unreached else ""
+        kind = "" if brought is None else f"{brought['kind']}, {megabytes(int(str(brought['bytes'])))}"
+        lines.insert(3, f"router     {'; '.join(part for part in (kind, missing) if part)}")
     for segment in manifest.segments:
         lines.append(
             f"{segment.graph:<10} layers {segment.first_layer}-{segment.last_layer}, {segment.capacity} KV slots"
@@ -101,11 +105,23 @@ def _context(manifest: Manifest) -> str:
     return str(whole) if text == whole else f"{whole} with an image, {text} for text alone"
 
 
-def _unreached(policy: Policy) -> tuple[str, ...]:
-    """The categories that no rule of the router leads to."""
-    from clasp_trt.runtime.router import unreached
+def _router(bundle: Bundle) -> dict[str, object] | None:
+    """The router that a bundle brings; None: it is routed by rules."""
+    from clasp_trt.runtime.routers import RouterSpec, bundled
 
-    return unreached([category.name for category in policy.categories])
+    folder = bundled(bundle)
+    if folder is None:
+        return None
+    spec = RouterSpec.read(folder)
+    size = sum(bundle.manifest.files[path.name].bytes for path in spec.files())
+    return {"kind": spec.kind, "bytes": size}
+
+
+def _unreached(bundle: Bundle) -> tuple[str, ...]:
+    """The categories that the bundle's router never leads to."""
+    from clasp_trt.runtime.routers import bundled, unreachable
+
+    return unreachable(bundle.policy, bundled(bundle))
 
 
 def _size(bundle: Bundle) -> int:

@@ -15,6 +15,7 @@ from clasp_trt.cli.signals import stop_if_asked
 if TYPE_CHECKING:
     from clasp_trt.bundle import Bundle
     from clasp_trt.evaluation import Interval, MethodReport, Questions, Report, Share
+    from clasp_trt.evaluation.stress import Stress
     from clasp_trt.policy import Policy
 
 ALL = "all"
@@ -30,6 +31,8 @@ ALL = "all"
 )
 @click.option("--policy", type=click.Path(), help="Policy file [default: the bundle's own].")
 @click.option("--route", is_flag=True, help="Answer under the router's category, also where a row has one.")
+@click.option("--router", type=click.Path(), help="Router folder [default: the bundle's own, or the rules].")
+@click.option("--stress", is_flag=True, help="Instead of methods: what wrong categories cost, forced and at random.")
 @click.option("--limit", type=click.IntRange(min=1), help="Ask the first N questions alone.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=16, show_default=True)
 @threads_option
@@ -44,6 +47,8 @@ def command(
     names: tuple[str, ...],
     policy: str | None,
     route: bool,
+    router: str | None,
+    stress: bool,
     limit: int | None,
     max_new_tokens: int,
     threads: int | None,
@@ -53,41 +58,55 @@ def command(
 ) -> None:
     """Ask BUNDLE every question of a file and count the right answers, with other pruning methods beside CLASP.
 
-    An answer is right if it is the expected one after case, punctuation and articles are taken away.
+    An answer is right if it is the expected one after case, punctuation and articles are taken away. With --stress,
+    every question is asked under its true category, the router's, Default and one at random.
     """
     from clasp_trt.bundle import Bundle
-    from clasp_trt.evaluation import Questions, check_categories, evaluate, results
+    from clasp_trt.cli.eval_stress import tell_stress
+    from clasp_trt.evaluation import Questions, Report, check_categories, evaluate, results
+    from clasp_trt.evaluation.stress import CONDITIONS
+    from clasp_trt.evaluation.stress import stress as run_stress
     from clasp_trt.policy import Policy
     from clasp_trt.runtime.pipeline import load
 
     # all that can be refused at once comes before the weights are read
     opened = Bundle.open(bundle)
-    methods = _methods(names, opened)
+    if stress and (names or route):
+        raise click.UsageError("--stress asks with clasp under categories of its own; drop --method and --route")
+    methods = CONDITIONS if stress else _methods(names, opened)
     chosen = opened.policy if policy is None else Policy.load(policy)
     questions = Questions.read(data, limit=limit)
     check_categories(questions, chosen)
     wanted = results.header(
-        opened, chosen, questions, methods, max_new_tokens=max_new_tokens, route=route, provider=provider
-    )
+        opened, chosen, questions, methods,
+        max_new_tokens=max_new_tokens, route=route, router=router, provider=provider,
+    )  # fmt: skip
     with (
         nullcontext() if output is None else results.opened(output, wanted, questions) as store,
-        load(bundle, policy=policy, threads=threads, provider=provider) as pipeline,
+        load(bundle, policy=policy, router=router, threads=threads, provider=provider) as pipeline,
         progress_bar() as progress,
     ):
         stop_if_asked()
-        report = evaluate(
-            pipeline, questions, methods,
-            max_new_tokens=max_new_tokens, route=route, store=store, progress=progress,
-        )  # fmt: skip
+        report: Report | Stress
+        if stress:
+            report = run_stress(pipeline, questions, max_new_tokens=max_new_tokens, store=store, progress=progress)
+        else:
+            report = evaluate(
+                pipeline, questions, methods,
+                max_new_tokens=max_new_tokens, route=route, store=store, progress=progress,
+            )  # fmt: skip
     if as_json:
         print_json({**_header_json(opened, chosen, questions, max_new_tokens, route), **report.to_json()})
-    else:
-        for line in _header(opened, chosen, questions, report, max_new_tokens, route):
-            click.echo(line)
-        click.echo()
+        return
+    asked = "several" if stress else "the router's" if route else "the row's, or else the router's"
+    for line in _header(opened, chosen, questions, report, max_new_tokens, asked):
+        click.echo(line)
+    click.echo()
+    if isinstance(report, Report):
         print_table(_table(report))
-        click.echo()
-        click.echo(_legend(report))
+        click.echo(f"\n{_legend(report)}")
+    else:
+        tell_stress(report)
 
 
 def _methods(names: tuple[str, ...], bundle: Bundle) -> tuple[str, ...]:
@@ -101,10 +120,9 @@ def _methods(names: tuple[str, ...], bundle: Bundle) -> tuple[str, ...]:
 
 
 def _header(
-    bundle: Bundle, policy: Policy, questions: Questions, report: Report, max_new_tokens: int, route: bool
+    bundle: Bundle, policy: Policy, questions: Questions, report: Report | Stress, max_new_tokens: int, asked: str
 ) -> list[str]:
     manifest = bundle.manifest
-    asked = "the router's" if route else "the row's, or else the router's"
     lines = [
         f"bundle    {manifest.model.name}, {manifest.precision}: {manifest.schedule.describe()}",
         f"policy    {calibration(policy)}; category: {asked}",

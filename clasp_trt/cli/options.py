@@ -75,6 +75,7 @@ _COMPILE = (
         type=IntegerList(),
         help="Vision layers that calibrate may choose from, instead of --policy [default: three depths].",
     ),
+    click.option("--router", type=click.Path(), help="Router folder to put into the bundle [default: the rules]."),
     click.option(
         "--max-context",
         type=int,
@@ -101,12 +102,13 @@ def compile_options(command: Callable[..., None]) -> Callable[..., None]:
         policy: str | None,
         max_context: int | None,
         vision_layers: tuple[int, ...] | None,
+        router: str | None,
         **others: object,
     ) -> None:
         from clasp_trt.options import Options, Pruning
 
         pruning = Pruning(prune_at, budget, schedule, prune_layers)
-        command(options=Options(pruning, precision, policy, max_context, vision_layers), **others)
+        command(options=Options(pruning, precision, policy, max_context, vision_layers, router), **others)
 
     decorated: Callable[..., None] = gather
     for option in reversed((*_OUTPUT, *_COMPILE)):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, help="Seed of the sampling [default: a fresh one].")
 @click.option("--category", help="Take this category instead of the router's.")
 @click.option("--policy", type=click.Path(), help="Policy file [default: the bundle's own].")
+@click.option("--router", type=click.Path(), help="Router folder [default: the bundle's own, or the rules].")
 @threads_option
 @provider_option
 @click.option("--show", type=click.Path(), help="Also write a picture of the kept tokens to this file.")
@@ -40,6 +41,7 @@ def command(
     seed: int | None,
     category: str | None,
     policy: str | None,
+    router: str | None,
     threads: int | None,
     provider: str | None,
     show: str | None,
@@ -59,7 +61,7 @@ def command(
     if show is not None:
         check_destination(show)
     picture = None if image is None else load_image(image)
-    with load(bundle, policy=policy, threads=threads, provider=provider) as pipeline:
+    with load(bundle, policy=policy, router=router, threads=threads, provider=provider) as pipeline:
         stop_if_asked()
         answer = pipeline.stream(picture, prompt, max_new_tokens=max_new_tokens, sampling=sampling, category=category)
         result = answer.result if as_json else _print_answer(answer)

@@ -17,6 +17,7 @@ from clasp_trt.cli.signals import stop_if_asked
 @click.option("-o", "--output", required=True, type=click.Path(), help="Picture to write: .png, .jpg or .webp.")
 @click.option("--category", help="Take this category instead of the router's.")
 @click.option("--policy", type=click.Path(), help="Policy file [default: the bundle's own].")
+@click.option("--router", type=click.Path(), help="Router folder [default: the bundle's own, or the rules].")
 @click.option("--method", default="clasp", show_default=True, help="Choose tokens by another pruning method.")
 @threads_option
 @provider_option
@@ -28,6 +29,7 @@ def command(
     output: str,
     category: str | None,
     policy: str | None,
+    router: str | None,
     method: str,
     threads: int | None,
     provider: str | None,
@@ -56,7 +58,7 @@ def command(
             "give a bundle that was built with --budget or --schedule"
         )
     picture = load_image(image)
-    with load(bundle, policy=policy, method=method, threads=threads, provider=provider) as pipeline:
+    with load(bundle, policy=policy, router=router, method=method, threads=threads, provider=provider) as pipeline:
         stop_if_asked()
         result = pipeline.generate(picture, prompt, max_new_tokens=1, category=category)
         save_picture(output, overlay(pipeline.view(picture), result, schedule, method))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,6 +39,18 @@ class Answer:
     ttft_ms: float
 
 
+@dataclass(frozen=True)
+class Run:
+    """Questions for a pipeline, each under a category; answers are kept under the run's ``name``.
+
+    Runs that are answered together have the same rows, and pipelines that are variants of one.
+    """
+
+    name: str
+    pipeline: Pipeline
+    asked: tuple[Question, ...]
+
+
 class Store(Protocol):
     """Where answers go as soon as they are there, and where those of an earlier run are."""
 
@@ -61,7 +73,7 @@ class Forgetful:
 Progress = Callable[[str, int, int], None]
 
 
-def _silent(phase: str, done: int, total: int) -> None: ...
+def silent(phase: str, done: int, total: int) -> None: ...
 
 
 def evaluate(
@@ -72,7 +84,7 @@ def evaluate(
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
     route: bool = False,
     store: Store | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Report:
     """Answers every question greedily with every method, and sums up.
 
@@ -92,31 +104,48 @@ def evaluate(
     check_categories(questions, pipeline.policy)
     variants = {name: pipeline.variant(method=pruning.get(name)) for name in methods}
     asked = assign(questions, lambda prompt: pipeline.route(prompt).name, route=route)
-    wanted = {(question.row.line, name) for question in asked for name in variants}
-    answers = {(answer.line, answer.method): answer for answer in store.kept if (answer.line, answer.method) in wanted}
-    progress("answer", len(answers), len(wanted))
-    open_questions = [q for q in asked if any((q.row.line, name) not in answers for name in variants)]
-    by_picture = _by_picture(open_questions)
-    with decoded(list(by_picture)) as pictures:
-        for about in by_picture.values():
-            encoded, spent_ms = _encode(pipeline, pictures, questions, about[0])
-            for question in about:
-                for name, variant in variants.items():
-                    key = question.row.line, name
-                    if key in answers:
-                        continue
-                    answer = _ask(variant, name, encoded, spent_ms, question, questions, max_new_tokens)
-                    store.keep(question, answer)
-                    answers[key] = answer
-                    progress("answer", len(answers), len(wanted))
+    runs = [Run(name, variant, asked) for name, variant in variants.items()]
+    answers = answer(questions, runs, max_new_tokens=max_new_tokens, store=store, progress=progress)
     names = [category.name for category in pipeline.policy.categories]
     return summarise(asked, answers.values(), tuple(variants), names, pipeline.bundle.manifest.schedule)
 
 
-def _by_picture(questions: Iterable[Question]) -> dict[Path, list[Question]]:
-    grouped: dict[Path, list[Question]] = {}
-    for question in questions:
-        grouped.setdefault(question.row.image, []).append(question)
+def answer(
+    questions: Questions,
+    runs: Sequence[Run],
+    *,
+    max_new_tokens: int,
+    store: Store,
+    progress: Progress = silent,
+) -> dict[tuple[int, str], Answer]:
+    """The answers of every run, by line and name of the run. Each picture is encoded once for all of them, and what two
+    runs would answer alike (one pipeline, one category) is asked once."""
+    rows = list(zip(*(run.asked for run in runs), strict=True))
+    wanted = {(question.row.line, run.name) for row in rows for run, question in zip(runs, row, strict=True)}
+    answers = {(found.line, found.method): found for found in store.kept if (found.line, found.method) in wanted}
+    progress("answer", len(answers), len(wanted))
+    waiting = [row for row in rows if any((row[0].row.line, run.name) not in answers for run in runs)]
+    by_picture = _by_picture(waiting)
+    with decoded(list(by_picture)) as pictures:
+        for about in by_picture.values():
+            encoded, spent_ms = _encode(runs[0].pipeline, pictures, questions, about[0][0])
+            for row in about:
+                same: dict[tuple[int, str], Answer] = {}
+                for run, question in zip(runs, row, strict=True):
+                    key, alike = (question.row.line, run.name), (id(run.pipeline), question.asked)
+                    if key not in answers:
+                        told = same.get(alike) or _ask(run, encoded, spent_ms, question, questions, max_new_tokens)
+                        answers[key] = replace(told, method=run.name)
+                        store.keep(question, answers[key])
+                        progress("answer", len(answers), len(wanted))
+                    same[alike] = answers[key]
+    return answers
+
+
+def _by_picture(rows: Iterable[tuple[Question, ...]]) -> dict[Path, list[tuple[Question, ...]]]:
+    grouped: dict[Path, list[tuple[Question, ...]]] = {}
+    for row in rows:
+        grouped.setdefault(row[0].row.image, []).append(row)
     return grouped
 
 
@@ -133,18 +162,12 @@ def _encode(
 
 
 def _ask(
-    variant: Pipeline,
-    name: str,
-    encoded: Encoded,
-    spent_ms: float,
-    question: Question,
-    questions: Questions,
-    max_new_tokens: int,
+    run: Run, encoded: Encoded, spent_ms: float, question: Question, questions: Questions, max_new_tokens: int
 ) -> Answer:
     row = question.row
     try:
-        result = variant.generate(encoded, row.prompt, max_new_tokens=max_new_tokens, category=question.asked)
+        result = run.pipeline.generate(encoded, row.prompt, max_new_tokens=max_new_tokens, category=question.asked)
     except PromptError as error:
         raise DataError(f"{questions.place(row)}: {error}") from error
     ttft_ms = spent_ms + result.timings_ms["ttft"]
-    return Answer(row.line, name, result.text, matches(result.text, row.answer), ttft_ms)
+    return Answer(row.line, run.name, result.text, matches(result.text, row.answer), ttft_ms)

@@ -21,6 +21,7 @@ from clasp_trt.errors import DataError, OutputError
 from clasp_trt.evaluation.evaluate import Answer
 from clasp_trt.evaluation.questions import Question, Questions
 from clasp_trt.policy import Policy
+from clasp_trt.runtime.routers import RouterSpec
 from clasp_trt.scoring import matches
 
 KIND = "clasp-trt eval"
@@ -35,9 +36,11 @@ def header(
     *,
     max_new_tokens: int,
     route: bool,
+    router: str | os.PathLike[str] | None = None,
     provider: str | None = None,
 ) -> dict[str, object]:
-    """All that decides the answers; bundle, policy and data by their SHA-256, and ``provider`` if one was chosen."""
+    """All that decides the answers; bundle, policy, data and the folder ``router`` by their SHA-256, and ``provider``
+    if one was chosen."""
     chosen = {} if provider is None else {"provider": provider}
     return {
         "results": KIND,
@@ -48,6 +51,7 @@ def header(
         "methods": sorted(methods),
         "max_new_tokens": max_new_tokens,
         "route": route,
+        "router": None if router is None else RouterSpec.read(router).sha256,
         **chosen,
     }
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from clasp_trt.errors import PromptError
 from clasp_trt.runtime.preprocess import Preprocessor
 from clasp_trt.runtime.prompt import Prompt, PromptReader, read_object
-from clasp_trt.runtime.router import Route, RuleRouter
+from clasp_trt.runtime.router import Route
+from clasp_trt.runtime.routers import router_for
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,7 +31,7 @@ class Request:
     @classmethod
     def of(cls, bundle: Bundle, image: Image, text: str) -> Request:
         """Preprocesses, tokenizes and routes. Raises :class:`PromptError` for a prompt that the bundle cannot take."""
-        names, room = tuple(category.name for category in bundle.policy.categories), bundle.manifest.max_context
+        room = bundle.manifest.max_context
         prompt = PromptReader(bundle).read(text, with_image=True)
         if len(prompt.input_ids) >= room:
             raise PromptError(
@@ -40,5 +41,5 @@ class Request:
         return cls(
             Preprocessor.from_json(read_object(bundle, "preprocessor_config.json"))([image]),
             prompt,
-            RuleRouter(names, bundle.policy.threshold).route(text),
+            router_for(bundle.policy, bundle).route(text),
         )

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from clasp_trt.calibration.journal import journal_path, open_journal
+from clasp_trt.calibration.journal import open_journal
 from clasp_trt.errors import OutputError
+from clasp_trt.journal import journal_path
 
 INPUTS = {"bundle": "b0", "data": "d0"}
 

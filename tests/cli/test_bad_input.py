@@ -50,10 +50,10 @@ def names(folder: Path) -> list[str]:
         ("biuld M -o out", "no command 'biuld'; did you mean 'build'? see clasp-trt --help"),
         (
             "dance",
-            "choose one of build, export, run, show, profile, eval, verify, calibrate, inspect, route, plan, targets, "
-            "demo, doctor; see",
+            "choose one of build, export, run, show, profile, eval, verify, calibrate, inspect, route, router, plan, "
+            "targets, demo, doctor; see",
         ),
-        ("build M -o out --budgte 3", "'--budgte'. Did you mean '--budget'? see clasp-trt build --help"),
+        ("build M -o out --budgt 3", "'--budgt'. Did you mean '--budget'? see clasp-trt build --help"),
         ("--versoin", "'--versoin'. Did you mean '--version'? see clasp-trt --help"),
         ("build", "missing argument 'MODEL'; see clasp-trt build --help"),
         ("build M", "missing option '-o' / '--output'; see clasp-trt build --help"),

@@ -71,6 +71,33 @@ def test_all_methods(clasp: Clasp, bundle: Path, built: Callable[..., Bundle], d
     assert list(whole) == ["clasp", "none"]  # without stages the others have nothing to choose
 
 
+def test_stress(clasp: Clasp, refused: Refused, bundle: Path, data: Path, tmp_path: Path) -> None:
+    line = ("eval", bundle, "--data", data, "--stress", "--max-new-tokens", "1", "--limit", "5")
+    done = clasp(*line)
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[1] == "policy    uncalibrated prior; category: several"
+    assert lines[6].split("  ")[-1].strip() == "all random"
+    assert [row.split()[0] for row in lines if " % " in row and row[0].isdigit()] == ["10", "20", "30", "100"]
+    output = tmp_path / "answers.jsonl"
+    told = json.loads(clasp(*line, "--json", "--output", output).out)
+    assert list(told["conditions"]) == ["true category", "router", "all default", "all random"]
+    assert [mixture["share"] for mixture in told["mixtures"]["all random"]] == [0.1, 0.2, 0.3, 1.0]
+    assert output.read_bytes().count(b"\n") == 1 + 5 * 4
+    assert json.loads(clasp(*line, "--json", "--output", output).out) == told
+    assert "drop --method and --route" in refused(*line, "--route")
+    assert "drop --method and --route" in refused(*line, "--method", "none")
+
+
+def test_another_router(clasp: Clasp, refused: Refused, bundle: Path, data: Path, router: Path, tmp_path: Path) -> None:
+    output = tmp_path / "answers.jsonl"
+    line = ("eval", bundle, "--data", data, "--route", "--limit", "4", "--json", "--max-new-tokens", "1")
+    rules = json.loads(clasp(*line, "--output", output).out)
+    assert "another router; name another file" in refused(*line, "--output", output, "--router", router)
+    other = json.loads(clasp(*line, "--router", router).out)
+    assert other["routing"] != rules["routing"]
+
+
 def test_refused_before_the_model_is_loaded(
     refused: Refused, bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

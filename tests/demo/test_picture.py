@@ -15,9 +15,10 @@ from clasp_trt.dataset import Row
 from clasp_trt.demo import picture as module
 from clasp_trt.demo.asking import Asked, Score, score
 from clasp_trt.demo.picture import draw
+from clasp_trt.policy import CATEGORY_NAMES
 from clasp_trt.runtime.overlay import MEDOID, PIVOT
 from clasp_trt.runtime.result import Kept, Result
-from clasp_trt.runtime.router import Route
+from clasp_trt.runtime.router import forced
 from clasp_trt.schedule import Schedule
 
 GREEN = (0, 160, 0)
@@ -32,7 +33,7 @@ def result(schedule: Schedule, text: str, ttft_ms: float = 1.0) -> Result:
     """An answer for which each stage kept its first tokens, every other one a pivot."""
     kept = tuple(Kept(s.after_layer, np.arange(s.keep), np.arange(s.keep) % 2 == 0) for s in schedule.stages)
     return Result(
-        text=text, token_ids=(1,), finish_reason="stop", route=Route(5, "counting", 1.0, ()), kept=kept,
+        text=text, token_ids=(1,), finish_reason="stop", route=forced(CATEGORY_NAMES, 5), kept=kept,
         prompt_tokens=200, visual_tokens=144, timings_ms={"ttft": ttft_ms}, tpot_ms=(),
     )  # fmt: skip
 

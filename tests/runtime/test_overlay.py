@@ -12,18 +12,19 @@ from PIL import Image
 
 from clasp_trt import schedule as schedules
 from clasp_trt.errors import OutputError
+from clasp_trt.policy import CATEGORY_NAMES
 from clasp_trt.runtime import overlay as module
 from clasp_trt.runtime.overlay import MEDOID, PIVOT, check_destination, overlay, save_overlay
 from clasp_trt.runtime.pipeline import Pipeline
 from clasp_trt.runtime.result import Kept, Result
-from clasp_trt.runtime.router import Route
+from clasp_trt.runtime.router import forced
 from clasp_trt.schedule import Schedule
 
 GREEN = (0, 160, 0)
 
 
 def result(*kept: Kept) -> Result:
-    route = Route(5, "counting", 1.0, ())
+    route = forced(CATEGORY_NAMES, 5)
     return Result(
         text="", token_ids=(1,), finish_reason="stop", route=route, kept=kept, prompt_tokens=20, visual_tokens=16,
         timings_ms={}, tpot_ms=(),

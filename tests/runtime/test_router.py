@@ -133,6 +133,12 @@ def test_a_category_that_the_policy_lacks_is_default_for_a_stated_reason() -> No
     assert RuleRouter(("default",), 0.5).route("How many dogs?").confidence == 1
 
 
+def test_what_the_policy_lacks_is_probability_of_default() -> None:
+    nine = ROUTER.route("How many dogs are on the left?").probabilities
+    few = RuleRouter(("defects", "spatial relations", "default"), 0.5).route("How many dogs are on the left?")
+    assert few.probabilities == pytest.approx((0, nine[4], 1 - nine[4]))
+
+
 def test_categories_that_no_rule_reaches() -> None:
     assert unreached(CATEGORY_NAMES) == ()
     assert unreached(("defects", "counting", "labels", "default")) == ("defects", "labels")
@@ -155,6 +161,11 @@ def test_any_string_has_a_route(prompt: str) -> None:
 def check(route: Route) -> None:
     assert CATEGORY_NAMES[route.category] == route.name
     assert 0 <= route.confidence <= 1
+    assert len(route.probabilities) == len(CATEGORY_NAMES)
+    assert sum(route.probabilities) == pytest.approx(1)
+    assert all(0 <= share <= 1 for share in route.probabilities)
+    if route.category != DEFAULT_CATEGORY:
+        assert route.confidence == route.probabilities[route.category] == max(route.probabilities[:DEFAULT_CATEGORY])
 
 
 ENGLISH = "what which is are the this of in on to left or who how many number word say read a. ? ."

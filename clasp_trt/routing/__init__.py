@@ -1,0 +1,1 @@
+"""Making routers: prompts are labelled, classifiers are brought into the form that the runtime reads."""

@@ -1,0 +1,38 @@
+"""Models of transformers, loaded whole from a folder: for what is small, or runs in torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clasp_trt.errors import CheckpointError
+from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.export.trace import quiet
+
+
+def pretrained(auto: Any, checkpoint: Checkpoint, dtype: Any) -> Any:
+    """``auto.from_pretrained`` of a checked checkpoint, in eval mode and without its progress bars.
+
+    ``auto`` is one of transformers' ``AutoModelFor...``, ``dtype`` torch's, or ``"auto"`` for that of the files. Raises
+    :class:`CheckpointError` if the folder is of another kind, or lacks a tensor, which would get random values.
+    """
+    from transformers.utils import logging as untyped
+
+    logging: Any = untyped
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with quiet():
+            module, told = auto.from_pretrained(
+                checkpoint.root, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, AssertionError) as error:
+        raise CheckpointError(f"transformers cannot load {checkpoint.root} as {auto.__name__}: {error}") from None
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    if missing := sorted(told["missing_keys"]):
+        raise CheckpointError(
+            f"{checkpoint.root} lacks the tensor {missing[0]}; give a folder that was trained for this "
+            f"({auto.__name__}), or download it whole"
+        )
+    return module.eval()
