@@ -206,6 +206,8 @@ def _export(
 ) -> Manifest:
     """Writes the portable half of a bundle from the checkpoint ``model``, cut so that building its engines takes at
     most ``memory_limit`` bytes; ``engine`` is what will run it, if known."""
+    from clasp_trt.runtime.routers import shipped_for
+
     progress("open the checkpoint", 0, 1)
     with needing("exporting a checkpoint", "pip install 'clasp-trt[export]'"):
         from clasp_trt.export.checkpoint import Checkpoint
@@ -231,8 +233,9 @@ def _export(
         progress=lambda graph, done, total: progress(f"export {graph}", done, total),
     )  # fmt: skip
     (writer.root / POLICY).write_text(policy.dumps(), encoding="utf-8")
-    if options.router is not None:
-        _copy_router(options.router, writer.root)
+    router = options.router or shipped_for([category.name for category in policy.categories])
+    if router is not None:
+        _copy_router(router, writer.root)
     _check_assets(writer.root, family.info, model)
     return Manifest(
         model=family.info,

@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import clasp_trt
 from clasp_trt.errors import RouterError
 from clasp_trt.policy import DEFAULT_NAME, Policy
 from clasp_trt.runtime.router import Router, RuleRouter, unreached
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 SPEC = "router.json"
+SHIPPED = Path(clasp_trt.__file__).resolve().parent / "assets" / "router"
+"""The router that comes with the package, for the paper's nine categories; builds put it into bundles."""
 
 # Each kind's module has `load(spec: RouterSpec, threshold: float) -> Router`, a router for the categories in the order
 # of the spec, and is imported when a router of its kind is opened.
 KINDS: Mapping[str, str] = {
     "classifier": "clasp_trt.runtime.router_classifier",
+    "ngram": "clasp_trt.runtime.router_learned",
 }
 
 _FILE = re.compile(r"router\.[A-Za-z0-9._-]+")  # a name that a bundle takes
@@ -122,10 +126,19 @@ def load_router(folder: str | os.PathLike[str], names: Sequence[str], threshold:
 
 
 def router_for(policy: Policy, bundle: Bundle | None = None, folder: str | os.PathLike[str] | None = None) -> Router:
-    """The router of ``folder`` if one is given, else the one that ``bundle`` brings, else the rules."""
+    """The router of ``folder`` if one is given, which must be for the policy's categories; else the one that ``bundle``
+    brings, or without a bundle the shipped one, if it is for them; else the rules."""
     names = [category.name for category in policy.categories]
-    found = folder if folder is not None or bundle is None else bundled(bundle)
-    return RuleRouter(names, policy.threshold) if found is None else load_router(found, names, policy.threshold)
+    if folder is None:
+        folder = SHIPPED if bundle is None else bundled(bundle)
+        if folder is None or RouterSpec.read(folder).categories != tuple(names):
+            return RuleRouter(names, policy.threshold)
+    return load_router(folder, names, policy.threshold)
+
+
+def shipped_for(names: Sequence[str]) -> Path | None:
+    """:data:`SHIPPED` if it is for these categories in this order, else None."""
+    return SHIPPED if RouterSpec.read(SHIPPED).categories == tuple(names) else None
 
 
 def bundled(bundle: Bundle) -> Path | None:

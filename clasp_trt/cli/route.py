@@ -22,7 +22,7 @@ _SHOWN = 72  # characters of a prompt in a list
 @click.command("route", short_help="Show the category of a prompt, or of many.")
 @click.option("--prompt", help="The question or instruction.")
 @click.option("--file", "path", type=click.Path(), help="Many: one a line, or JSON lines in a .jsonl file.")
-@click.option("--router", "folder", type=click.Path(), help="Router folder, or a bundle's [default: the rules].")
+@click.option("--router", "folder", type=click.Path(), help="Router folder, or a bundle's [default: the shipped one].")
 @click.option(
     "--policy",
     type=click.Path(),
@@ -49,15 +49,13 @@ def command(prompt: str | None, path: str | None, folder: str | None, policy: st
 
 
 def _router(folder: str | None, policy: str | None) -> Router:
-    from clasp_trt.policy import CATEGORY_NAMES, PRIOR_THRESHOLD, Policy
-    from clasp_trt.runtime.router import RuleRouter
-    from clasp_trt.runtime.routers import RouterSpec, load_router, router_for
+    from clasp_trt.policy import PRIOR_THRESHOLD, Policy
+    from clasp_trt.runtime.routers import SHIPPED, RouterSpec, load_router, router_for
 
     if policy is not None:
         return router_for(Policy.load(policy), folder=folder)
-    if folder is not None:
-        return load_router(folder, RouterSpec.read(folder).categories, PRIOR_THRESHOLD)
-    return RuleRouter(CATEGORY_NAMES, PRIOR_THRESHOLD)
+    found = SHIPPED if folder is None else folder
+    return load_router(found, RouterSpec.read(found).categories, PRIOR_THRESHOLD)
 
 
 def _one(router: Router, prompt: str, as_json: bool) -> None:

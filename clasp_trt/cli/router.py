@@ -6,7 +6,7 @@ import click
 
 from clasp_trt.cli.lazy import LazyGroup
 
-COMMANDS = ("label", "import")
+COMMANDS = ("train", "label", "import")
 
 
 class _Commands(LazyGroup):
@@ -17,7 +17,7 @@ class _Commands(LazyGroup):
     "router",
     cls=_Commands,
     invoke_without_command=True,
-    short_help="Make a router: label prompts, import a classifier.",
+    short_help="Make a router: train one, label prompts, import a classifier.",
 )
 @click.pass_context
 def command(ctx: click.Context) -> None:

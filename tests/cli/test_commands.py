@@ -118,7 +118,7 @@ def test_inspect(clasp: Clasp, bundle: Path) -> None:
     assert "pruning    16 -> 7 after layer 0 -> 5 after layer 1 -> 4 after layer 2 (mean 8.0 visual tokens" in plain
     assert "(uncalibrated prior)" in plain
     assert ", context 96 with an image, 84 for text alone\n" in plain  # of 16 visual tokens the last stage keeps 4
-    assert "router" not in plain
+    assert "\nrouter     ngram" in plain
     assert clasp("inspect", bundle, "--verify").out == plain
     graphs = clasp("inspect", bundle, "--graphs").out
     assert "\nvision  (graphs/vision.onnx)\n  in  pixel_values: float32[batch, 3, 56, 56]\n" in graphs

@@ -16,7 +16,7 @@ pytest.importorskip("polygraphy")
 def test_whole(clasp: Clasp, bundle: Path) -> None:
     done = clasp("verify", bundle)
     assert (done.code, done.err) == (0, "")
-    assert done.out == f"whole      25 files, 12 graphs: {bundle}\n"
+    assert done.out == f"whole      27 files, 12 graphs: {bundle}\n"
 
 
 def test_agrees(clasp: Clasp, bundle: Path, checkpoint: Path) -> None:
@@ -34,7 +34,7 @@ def test_json(clasp: Clasp, bundle: Path, checkpoint: Path, photo: Path) -> None
     done = clasp("verify", bundle, "--against", checkpoint, *asked, "--json")
     assert (done.code, done.err) == (0, "")
     told = json.loads(done.out)
-    assert told["integrity"] == {"files": 25, "graphs": 12, "skipped": []}
+    assert told["integrity"] == {"files": 27, "graphs": 12, "skipped": []}
     parity = told["parity"]
     assert (parity["category"], parity["first_drift"], parity["cause"]) == ("counting", None, None)
     assert all(check["error"] <= check["tolerance"] for check in parity["checks"])

@@ -45,8 +45,8 @@ LONG = (
     "Nobody had told my sister that the bridge was closed, so she sang until the ferry came. It began to rain; the "
     "boatman, who sold maps, said: keep left, count the towers, and never trust a clock in a station. We ate well."
 )
-PROMPTS = {  # with the category that each is routed to; "count the towers" makes the first one doubtful
-    "long text after": (f"{LONG} What is behind the cat?", "default"),
+PROMPTS = {  # with the category that each is routed to
+    "long text after": (f"{LONG} What is behind the cat?", "spatial relations"),
     "long text before": (f"{LONG} <image> What colour is it?", "attribute / breed identification"),
     "one word after": ("Look at this picture: <image> how many", "counting"),
 }

@@ -18,7 +18,8 @@ from clasp_trt.policy import CATEGORY_NAMES, prior
 from clasp_trt.runtime import routers
 from clasp_trt.runtime.pipeline import load
 from clasp_trt.runtime.router import Route, RuleRouter, decided, forced
-from clasp_trt.runtime.routers import RouterSpec, bundled, load_router, router_for, unreachable
+from clasp_trt.runtime.router_learned import LearnedRouter
+from clasp_trt.runtime.routers import SHIPPED, RouterSpec, bundled, load_router, router_for, unreachable
 
 NAMES = ("dents", "labels", "default")
 POLICY = prior([2, 3], 3)
@@ -60,9 +61,10 @@ def test_the_kind_decides(folder: Path) -> None:
     assert router.threshold == 0.25
 
 
-def test_without_a_folder_the_rules_answer() -> None:
-    assert isinstance(router_for(POLICY), RuleRouter)
+def test_without_a_folder_the_shipped_router_answers_or_else_the_rules() -> None:
+    assert isinstance(router_for(POLICY), LearnedRouter)
     assert router_for(POLICY).names == CATEGORY_NAMES
+    assert isinstance(router_for(replace(POLICY, categories=POLICY.categories[3:])), RuleRouter)
     assert unreachable(POLICY, None) == ()
 
 
@@ -86,7 +88,7 @@ def test_other_names_are_refused_by_their_difference(folder: Path, names: Sequen
     [
         ({"schema": 2}, "schema: expected 1, got 2"),
         ({"schema": None}, "schema: expected 1, got None"),
-        ({"kind": "oracle"}, "kind: expected one of classifier, fixed, got 'oracle'"),
+        ({"kind": "oracle"}, "kind: expected one of classifier, ngram, fixed, got 'oracle'"),
         ({"kind": ["fixed"]}, "kind: expected one of"),
         ({"kind": None}, "kind: expected one of"),
         ({"categories": "default"}, "categories: expected an array of names"),
@@ -133,10 +135,9 @@ def test_the_likeliest_that_reaches_the_threshold() -> None:
 
 def test_a_bundle_brings_its_router(built: Callable[..., Bundle], router: Path) -> None:
     plain, bundle = built(), built(router=str(router))
-    assert bundled(plain) is None
+    assert RouterSpec.read(plain.root).sha256 == RouterSpec.read(SHIPPED).sha256
+    assert RouterSpec.read(bundle.root).sha256 == RouterSpec.read(router).sha256
     assert bundled(bundle) == bundle.root
-    names = {path.name for path in RouterSpec.read(router).files()}
-    assert set(bundle.manifest.files) == set(plain.manifest.files) | names
     pipe = load(bundle.root, threads=1)
     prompt = "how many dogs are there?"
     assert pipe.route(prompt) == load_router(router, CATEGORY_NAMES, bundle.policy.threshold).route(prompt)
@@ -170,8 +171,11 @@ def test_a_router_follows_the_policy_of_a_variant(built: Callable[..., Bundle], 
     assert strict.route(prompt).name == "default"
     assert strict.route(prompt).probabilities == pipe.route(prompt).probabilities
     renamed = (replace(pipe.policy.categories[0], name="dents"), *pipe.policy.categories[1:])
+    other = replace(pipe.policy, categories=renamed)
+    assert pipe.variant(policy=other).route(prompt) == RuleRouter(("dents", *CATEGORY_NAMES[1:]), 0.5).route(prompt)
+    asked_for = load(built().root, router=router, threads=1)
     with pytest.raises(RouterError, match="has no 'dents', has 'object identification', which the policy has not"):
-        pipe.variant(policy=replace(pipe.policy, categories=renamed))
+        asked_for.variant(policy=other)
 
 
 def test_damage_is_found_when_it_is_opened(router: Path, tmp_path: Path) -> None:
