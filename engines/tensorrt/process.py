@@ -60,7 +60,7 @@ def build_apart(recipe: Recipe, job: Job, go_on: Callable[[float], bool]) -> Non
         asked.write(json.dumps(request).encode())
         asked.seek(0)
         child = subprocess.Popen(
-            [sys.executable, *_WORKER],
+            [sys.executable, *_WORKER, recipe.library.backend],
             cwd="/", env=_environment(job.plugins), pass_fds=(place,), stdin=asked, stdout=subprocess.PIPE,
             stderr=errors, start_new_session=True,
         )  # fmt: skip

@@ -1,6 +1,10 @@
 """The process of :mod:`clasp_trt.engines.tensorrt.process`: reads one request, builds one engine, says how it went.
 
 Lines on standard output: ``part FRACTION``, then ``done`` or ``refused "REASON"``.
+
+Started with the name of a backend, it only imports, and starts itself anew without that name and without address
+randomisation. Compiling a module to byte code takes other memory than reading its ``.pyc``, and the bytes of an engine
+tell: the second time, what can be compiled is.
 """
 
 from __future__ import annotations
@@ -13,23 +17,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from clasp_trt.bundle import Graph, Profile, TensorSpec
+from clasp_trt.engines.tensorrt.builder import Job, Recipe, build_engine
+from clasp_trt.engines.tensorrt.library import load
+from clasp_trt.errors import BackendError
+
 _QUERY, _FIXED_ADDRESSES = 0xFFFFFFFF, 0x0040000  # of personality(2)
 _DIE_WITH_PARENT = 1  # of prctl(2)
 
 
 def main() -> None:
     """Builds the engine that the JSON on standard input asks for."""
-    _fix_addresses()
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    libc = ctypes.CDLL(None)
+    libc.prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if len(sys.argv) > 1:
+        load(sys.argv[1])
+        _fix_addresses(libc)
+        os.execv(sys.executable, sys.orig_argv[:-1])
     request = json.load(sys.stdin)
     place = int(request["folder"])
     os.fchdir(place)
     os.close(place)  # its number, the one thing that differs between equal builds, must not show from here on
-
-    from clasp_trt.bundle import Graph, Profile, TensorSpec
-    from clasp_trt.engines.tensorrt.builder import Job, Recipe, build_engine
-    from clasp_trt.engines.tensorrt.library import load
-    from clasp_trt.errors import BackendError
 
     def ports(side: str) -> tuple[TensorSpec, ...]:
         found: list[dict[str, Any]] = request["graph"][side]
@@ -55,12 +63,11 @@ def main() -> None:
     print("done", flush=True)
 
 
-def _fix_addresses() -> None:
-    """Starts this process again without address randomisation, where the kernel lets it."""
-    libc = ctypes.CDLL(None)
+def _fix_addresses(libc: ctypes.CDLL) -> None:
+    """Programs that this process starts in its place get no address randomisation, where the kernel lets it."""
     now = libc.personality(_QUERY)
-    if now != -1 and not now & _FIXED_ADDRESSES and libc.personality(now | _FIXED_ADDRESSES) != -1:
-        os.execv(sys.executable, sys.orig_argv)
+    if now != -1:
+        libc.personality(now | _FIXED_ADDRESSES)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from clasp_trt.engines.tensorrt.builder import Build, Job, Recipe, build_engine
 from clasp_trt.engines.tensorrt.library import RTX_SMS, load
 from clasp_trt.engines.tensorrt.process import build_apart
 from clasp_trt.errors import BackendError, TargetError
+from clasp_trt.profiling.loaders import EngineBytes
 from clasp_trt.runtime.pipeline import load as load_pipeline
 from examples.random_llava import PRESETS, make
 from tests.house import ROOT
@@ -64,6 +66,18 @@ def test_builds_are_the_same_byte_for_byte(bundle: Bundle, built: Callable[..., 
         for descriptor in opened:
             os.close(descriptor)
     assert _engines(again) == _engines(bundle)
+
+
+def test_a_package_never_compiled_to_byte_code_builds_the_same(
+    built: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ignored = shutil.ignore_patterns("__pycache__", "assets")
+    shutil.copytree(ROOT / "clasp_trt", tmp_path / "clasp_trt", ignore=ignored)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    one = EngineBytes(built(target=None, precision="fp16"), "vision", Recipe(load("tensorrt-rtx"), ("8.9",)))
+    cold = one()
+    assert list((tmp_path / "clasp_trt").rglob("worker.*.pyc"))  # it was this copy that built
+    assert one() == cold
 
 
 @pytest.mark.parametrize(
