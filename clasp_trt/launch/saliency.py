@@ -49,7 +49,8 @@ def attention_saliency(
     Inputs, after rotary embedding: ``query`` ``dtype[1, heads, sequence, head_size]`` and ``key``, the cache,
     ``dtype[1, key_heads, capacity, head_size]``; ``reference_index`` int64 ``[references]``, rows of the sequence;
     ``visual_index`` int64 ``[tokens]``, slots of the cache; ``write_index`` int64 ``[1]``, the slot of the first row.
-    A row sees the slots up to its own. Output: ``saliency`` float32 ``[1, tokens]``. Indices are not checked.
+    A row sees the slots up to its own. Output: ``saliency`` float32 ``[1, tokens]``. An index out of range is taken as
+    the nearest legal one.
     """
     if dtype not in _SUFFIX:
         raise LaunchError(f"queries of type {dtype}, expected one of {', '.join(_SUFFIX)}")
@@ -82,13 +83,16 @@ def attention_saliency(
         ),
         Launch(
             "clasp_reference_softmax", (-(-rows // 8), 1, 1), (256, 1, 1), 0,
-            (scores, reference_index, write_index, softmax, Int32(rows), Int32(capacity), Int32(references)),
+            (
+                scores, reference_index, write_index, softmax, Int32(rows), Int32(sequence), Int32(capacity),
+                Int32(references),
+            ),
         ),
         Launch(
             "clasp_reference_weights", (column_tiles * parts, 1, 1), (1024, 1, 1), 0,
             (
                 scores, softmax, reference_index, visual_index, write_index, partial, Int32(rows), Int32(tokens),
-                Int32(capacity), Int32(references), Int32(parts),
+                Int32(sequence), Int32(capacity), Int32(references), Int32(parts),
             ),
         ),
         Launch(

@@ -3,6 +3,9 @@
 //
 // Row r of all is reference r % references of head r / references; `scores` is [row][slot], `softmax` [row]
 // its largest score and the reciprocal of its sum. A reference row i sees slots up to write_index + i.
+//
+// Indices are taken as the nearest legal ones: reference rows of the sequence, slots that it fills, so none of them leads
+// outside of a tensor or to scores that nobody wrote.
 #pragma once
 
 #include "saliency.cuh"
@@ -12,10 +15,10 @@ struct SoftmaxOfRow {
     float largest, scale_of_weights;
 };
 
-// How many slots a reference row sees.
-__device__ inline int slots_seen(const int64* references, int reference, const int64* write_index, int capacity) {
-    const int64 seen = *write_index + references[reference] + 1;
-    return static_cast<int>(seen < capacity ? seen : capacity);
+// How many slots a reference row sees: no more than the sequence fills of the cache.
+__device__ inline int slots_seen(const int64* references, int reference, const int64* write_index, int sequence,
+                                 int capacity) {
+    return within(*write_index, capacity - sequence + 1) + within(references[reference], sequence) + 1;
 }
 
 // Tiles of 64 rows of one key head, which the queries of several heads may share, by 64 slots.
@@ -27,8 +30,7 @@ __device__ inline void reference_scores(const typename Format::Item* __restrict_
                                         int capacity, int reference_count) {
     constexpr int kTile = 64;
     CLASP_SHARED(Chunk, slab_rows, 2 * kTile * kStrideChunks);
-    const int64 filled = *write_index + sequence;
-    const int slots = static_cast<int>(filled < capacity ? filled : capacity);
+    const int slots = within(*write_index, capacity - sequence + 1) + sequence;
     const int rows = heads / key_heads * reference_count;  // of one key head
     const int row_tiles = ceil_div(rows, kTile), slot_tiles = ceil_div(slots, kTile);
     const float scale = __fdiv_rn(1.0f, __fsqrt_rn(head_size));
@@ -40,7 +42,7 @@ __device__ inline void reference_scores(const typename Format::Item* __restrict_
             if (number < kTile && first_row + number < rows) {
                 const int row = key_head * rows + first_row + number;
                 const int64 place = row / reference_count * static_cast<int64>(sequence);
-                found.items = query + (place + references[row % reference_count]) * head_size;
+                found.items = query + (place + within(references[row % reference_count], sequence)) * head_size;
             } else if (number >= kTile && first_slot + number - kTile < slots) {
                 const int64 place = static_cast<int64>(key_head) * capacity + first_slot + number - kTile;
                 found.items = key + place * head_size;
@@ -61,10 +63,10 @@ __device__ inline void reference_scores(const typename Format::Item* __restrict_
 // One warp per row.
 CLASP_KERNEL(256)
 clasp_reference_softmax(const float* __restrict__ scores, const int64* __restrict__ references,
-                        const int64* __restrict__ write_index, SoftmaxOfRow* softmax, int rows, int capacity,
-                        int reference_count) {
+                        const int64* __restrict__ write_index, SoftmaxOfRow* softmax, int rows, int sequence,
+                        int capacity, int reference_count) {
     for (int row = blockIdx.x * warp_count() + warp_id(); row < rows; row += gridDim.x * warp_count()) {
-        const int seen = slots_seen(references, row % reference_count, write_index, capacity);
+        const int seen = slots_seen(references, row % reference_count, write_index, sequence, capacity);
         const float* of_row = scores + static_cast<int64>(row) * capacity;
         float largest = -3.40282347e38f, sum = 0.0f;
         for (int slot = lane_id(); slot < seen; slot += kWarp) largest = fmaxf(largest, of_row[slot]);
@@ -81,11 +83,11 @@ clasp_reference_softmax(const float* __restrict__ scores, const int64* __restric
 CLASP_KERNEL(1024)
 clasp_reference_weights(const float* __restrict__ scores, const SoftmaxOfRow* __restrict__ softmax,
                         const int64* __restrict__ references, const int64* __restrict__ visual_index,
-                        const int64* __restrict__ write_index, float* out, int rows, int tokens, int capacity,
-                        int reference_count, int parts) {
+                        const int64* __restrict__ write_index, float* out, int rows, int tokens, int sequence,
+                        int capacity, int reference_count, int parts) {
     const auto weight = [=](int, int row, int token) {
-        const int64 slot = visual_index[token];
-        if (slot >= slots_seen(references, row % reference_count, write_index, capacity)) return 0.0f;
+        const int slot = within(visual_index[token], capacity);
+        if (slot >= slots_seen(references, row % reference_count, write_index, sequence, capacity)) return 0.0f;
         const float score = scores[static_cast<int64>(row) * capacity + slot];
         return expf(score - softmax[row].largest) * softmax[row].scale_of_weights;
     };

@@ -1,5 +1,8 @@
 // What remains of a sequence after a selection: hidden states and positions of the kept rows, the new places of the
 // kept tokens and of the reference rows, and the Gram matrix of the kept tokens.
+//
+// Lists of indices that are not as promised give wrong rows, and no access outside of a tensor: searches stay within the
+// lists, a row whose new place is none is left out, and what is an index afterwards is a legal one.
 #pragma once
 
 #include "block.cuh"
@@ -54,13 +57,14 @@ clasp_prune_rows(const uint8* __restrict__ hidden, const int64* __restrict__ pos
                  int64* references_out, int sequence, int tokens, int keep, int reference_count, int row_bytes) {
     CLASP_DYNAMIC_SHARED(int, visual_rows);
     int* kept = visual_rows + tokens;
+    const int rows_left = sequence - tokens + keep;
     for (int i = threadIdx.x; i < tokens; i += blockDim.x) visual_rows[i] = static_cast<int>(visual_index[i]);
     for (int i = threadIdx.x; i < keep; i += blockDim.x) kept[i] = static_cast<int>(kept_index[i]);
     __syncthreads();
     for (int row = blockIdx.x * warp_count() + warp_id(); row < sequence; row += gridDim.x * warp_count()) {
         const RowFate fate = fate_of_row(row, visual_rows, tokens, kept, keep);
-        if (!fate.stays) continue;
         const int new_row = fate.new_row(row);
+        if (!fate.stays || new_row < 0 || new_row >= rows_left) continue;
         const uint8* from = hidden + static_cast<int64>(row) * row_bytes;
         uint8* to = hidden_out + static_cast<int64>(new_row) * row_bytes;
         if (row_bytes % 16 == 0) {
@@ -74,8 +78,8 @@ clasp_prune_rows(const uint8* __restrict__ hidden, const int64* __restrict__ pos
         }
     }
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < reference_count; i += gridDim.x * blockDim.x) {
-        const int row = static_cast<int>(references[i]);
-        references_out[i] = fate_of_row(row, visual_rows, tokens, kept, keep).new_row(row);
+        const int row = within(references[i], sequence);
+        references_out[i] = within(fate_of_row(row, visual_rows, tokens, kept, keep).new_row(row), rows_left);
     }
 }
 
@@ -85,9 +89,9 @@ clasp_narrow_gram(const float* __restrict__ gram, const int64* __restrict__ kept
                   int tokens, int keep) {
     for (int item = blockIdx.x; item < batch * keep; item += gridDim.x) {
         const int64* stays = kept + item / keep * keep;
-        const int64 row = static_cast<int64>(item / keep) * tokens + kept[item];
+        const int64 row = static_cast<int64>(item / keep) * tokens + within(kept[item], tokens);
         for (int column = threadIdx.x; column < keep; column += blockDim.x) {
-            gram_out[static_cast<int64>(item) * keep + column] = gram[row * tokens + stays[column]];
+            gram_out[static_cast<int64>(item) * keep + column] = gram[row * tokens + within(stays[column], tokens)];
         }
     }
 }

@@ -31,10 +31,8 @@ ARRAY = {
     "int64": np.int64,
 }
 GUARD = 256  # bytes
-_FIXED_BLOCK = (
-    "clasp_gram_tile",
-    "clasp_reference_scores",
-)  # kernels whose block is part of their code; others stride by any number of warps
+FIXED_BLOCK = ("clasp_gram_tile", "clasp_reference_scores")
+"""How the names begin of kernels whose block is part of their code; others stride by any number of warps."""
 
 Array = NDArray[np.generic]
 
@@ -105,7 +103,7 @@ class Emulator:
                 buffers[spec.name].bytes[:] = value.reshape(-1).view(np.uint8)
         addresses = {name: buffer.address for name, buffer in buffers.items()}
         for step, launch in enumerate(plan.launches):
-            threads = launch.block[0] if launch.kernel.startswith(_FIXED_BLOCK) else 32 * warps
+            threads = launch.block[0] if launch.kernel.startswith(FIXED_BLOCK) else 32 * warps
             self._launch(launch, launch.bind(addresses, workspace.address), blocks, threads, seed + step)
         workspace.check("the workspace")
         for name, buffer in buffers.items():

@@ -45,8 +45,11 @@ RULES = {
     "the fragments' upper half of k": ("formats.cuh", "left[m][2] = upper[4]", "left[m][2] = upper[0]"),
     "the matrix is mirrored": ("gram.cuh", "if (!on_diagonal && first_column", "if (false && first_column"),
     "only halves go unscaled": ("formats.cuh", "kScaled = true", "kScaled = false"),
-    "a row sees the slots up to its own": ("attention.cuh", "references[reference] + 1", "references[reference] + 2"),
+    "a row sees the slots up to its own": ("attention.cuh", "sequence) + 1", "sequence) + 2"),
     "heads share keys in groups": ("attention.cuh", "(key_head) * capacity", "(0) * capacity"),
+    "indices are clamped from below": ("block.cuh", "index < 0 ? 0 :", "false ? 0 :"),
+    "indices are clamped from above": ("block.cuh", "index < count ?", "true ?"),
+    "rows without a place are left out": ("prune.cuh", " || new_row >= rows_left", ""),
     "kept rows of the image": ("prune.cuh", "kept[kept_before] == visual", "kept[kept_before] >= visual"),
 }
 
@@ -80,6 +83,9 @@ def passes(emulator: Emulator) -> bool:
             attention = test_saliency.random_attention(rng, test_gram.DTYPES[seed % 3])
             test_saliency.check_attention(emulator, attention, seed, blocks, warps)
             test_saliency.check(emulator, rng.random((2, 3, 90, 70)).astype(np.float16), seed, blocks, warps)
+            test_saliency.check_indices_out_of_range(emulator, rng, "float32", seed=seed, blocks=blocks)
+            test_prune.check_lists_of_any_kind(emulator, rng, seed=seed, blocks=blocks)
+            test_prune.check_gram_of_any_kept(emulator, rng, seed=seed, blocks=blocks)
         test_selection.check_clamped(emulator, 7, 4)
         test_selection.check_too_many_pivots(emulator)
     except AssertionError:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from clasp_trt import launch
 from tests.engines.kernels.emulator import ARRAY, Array, Emulator
+from tests.engines.kernels.test_saliency import FAR
 
 
 def random_sequence(rng: np.random.Generator) -> dict[str, Array]:
@@ -64,3 +65,35 @@ def test_gram_of_the_kept(emulator: Emulator, seed: int, batch: int, tokens: int
     out = emulator.run(launch.narrow_gram(batch, tokens, keep), {"gram": gram, "kept": kept}, seed=seed, blocks=blocks)
     for image, choice in enumerate(kept):
         np.testing.assert_array_equal(out["gram_out"][image], gram[image][np.ix_(choice, choice)])
+
+
+def check_lists_of_any_kind(emulator: Emulator, rng: np.random.Generator, **how: int) -> None:
+    """Lists that are not ascending, repeat themselves or point anywhere: the emulator sees every stray write."""
+    inputs = random_sequence(rng)
+    sequence, tokens, keep = inputs["hidden"].shape[1], len(inputs["visual_index"]), inputs["kept"].shape[1]
+    for name in ("visual_index", "kept", "reference_index"):
+        shape = inputs[name].shape
+        inputs[name] = np.where(rng.random(shape) < 0.5, rng.choice(FAR, shape), rng.integers(0, sequence, shape))
+    plan = launch.prune_rows(
+        sequence, tokens, keep, len(inputs["reference_index"]), inputs["hidden"].shape[2], str(inputs["hidden"].dtype)
+    )
+    references = emulator.run(plan, inputs, **how)["reference_index_out"]
+    assert ((references >= 0) & (references < sequence - tokens + keep)).all()
+
+
+def check_gram_of_any_kept(emulator: Emulator, rng: np.random.Generator, **how: int) -> None:
+    """The values are those of the nearest legal tokens."""
+    tokens, keep = (int(size) for size in np.sort(rng.integers(1, 50, 2))[::-1])
+    gram = rng.standard_normal((2, tokens, tokens)).astype(np.float32)
+    kept = rng.choice(np.concatenate([FAR, np.arange(tokens)]), (2, keep))
+    out = emulator.run(launch.narrow_gram(2, tokens, keep), {"gram": gram, "kept": kept}, **how)["gram_out"]
+    for image, choice in enumerate(np.clip(kept, 0, tokens - 1)):
+        np.testing.assert_array_equal(out[image], gram[image][np.ix_(choice, choice)])
+
+
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 2**31), blocks=st.integers(1, 5))
+def test_indices_out_of_range_lead_nowhere(emulator: Emulator, seed: int, blocks: int) -> None:
+    rng = np.random.default_rng(seed)
+    check_lists_of_any_kind(emulator, rng, seed=seed, blocks=blocks)
+    check_gram_of_any_kept(emulator, rng, seed=seed, blocks=blocks)

@@ -10,6 +10,8 @@ from clasp_trt import launch
 from tests.engines.kernels.emulator import ARRAY, Array, Emulator
 
 UNIT = 2.0**-24
+FAR = np.array([-(2**63), -(2**40) + 3, -(2**32) + 1, -7, -1, 0, 2**15, 2**32 - 1, 2**32, 2**33 + 2, 2**63 - 1])
+"""Indices of which nearly all are out of range, also where only their low 32 bits are looked at."""
 
 
 def check(emulator: Emulator, attention: Array, seed: int, blocks: int, warps: int) -> None:
@@ -117,3 +119,28 @@ def test_query_that_is_not_finite_shows(emulator: Emulator) -> None:
     saliency = emulator.run(plan_of(inputs), inputs)["saliency"][0]
     seen = inputs["visual_index"] <= inputs["write_index"][0] + inputs["reference_index"][0]
     assert np.isnan(saliency).tolist() == seen.tolist()
+
+
+def check_indices_out_of_range(emulator: Emulator, rng: np.random.Generator, dtype: str, **how: int) -> None:
+    """The answer is that of the nearest legal indices: what is read is where those point."""
+    inputs = random_attention(rng, dtype)
+    sequence, capacity = inputs["query"].shape[2], inputs["key"].shape[2]
+    highest = {"reference_index": sequence - 1, "visual_index": capacity - 1, "write_index": capacity - sequence}
+    inputs["key"] = np.nan_to_num(inputs["key"].astype(np.float32)).astype(inputs["key"].dtype)
+    for name in highest:
+        wrong = rng.random(inputs[name].shape) < 0.5
+        inputs[name] = np.where(wrong, rng.choice(FAR, wrong.shape), inputs[name])
+    nearest = {name: np.clip(inputs[name], 0, most) for name, most in highest.items()}
+    found = emulator.run(plan_of(inputs), inputs, **how)["saliency"]
+    np.testing.assert_array_equal(found, emulator.run(plan_of(inputs), {**inputs, **nearest}, **how)["saliency"])
+    assert np.isfinite(found).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    dtype=st.sampled_from(["float16", "bfloat16", "float32"]),
+    blocks=st.integers(1, 5),
+)
+def test_indices_out_of_range_are_taken_as_the_nearest(emulator: Emulator, seed: int, dtype: str, blocks: int) -> None:
+    check_indices_out_of_range(emulator, np.random.default_rng(seed), dtype, seed=seed, blocks=blocks)

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from clasp_trt.launch import Launch, Plan
 from clasp_trt.plugins.driver import call
-from tests.engines.kernels.emulator import _FIXED_BLOCK as FIXED_BLOCK
-from tests.engines.kernels.emulator import ARRAY, Array
+from tests.engines.kernels.emulator import ARRAY, FIXED_BLOCK, Array
 
 GUARD_BYTES = 256
 _MOST_STATIC_SHARED = 48 * 1024  # bytes of shared memory that a kernel gets without asking

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.engines.kernels.emulator import Emulator
-from tests.gpu.harness.device import FIXED_BLOCK
+from tests.engines.kernels.emulator import FIXED_BLOCK, Emulator
 
 _ALIGNMENT = 256
 _BLOCKS, _THREADS = 4, 128  # at most so many are emulated; the kernels stride over their work by any number
