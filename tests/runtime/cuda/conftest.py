@@ -82,12 +82,13 @@ def rig(compiled: Callable[..., Bundle]) -> Iterator[Callable[..., Rig]]:
         memory: int = 1 << 33,
         aliasing: bool = True,
         capturable: bool = True,
+        computes: Bundle | None = None,
     ) -> Rig:
         bundle = bundle or compiled()
         backend = bundle.manifest.backend
         cuda = NullCuda(sm=TARGETS[backend][1], memory=memory)
         rtx = backend == "tensorrt-rtx"
-        trt = NullTensorRT(cuda, bundle, VERSION, aliasing=aliasing, rtx=rtx, capturable=capturable)
+        trt = NullTensorRT(cuda, bundle, VERSION, aliasing=aliasing, rtx=rtx, capturable=capturable, computes=computes)
         opened = connect(bundle, Library(backend, trt), cuda, timed=timed, trace=trace, kv_block=kv_block)
         made.append(Rig(cuda, trt, opened, Pipeline(bundle, opened)))
         return made[-1]

@@ -12,6 +12,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ SCRATCH = 1000
 LAYERS = 2
 _PREFIX = b"engine of "
 TYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int64": "INT64", "bool": "BOOL"}
+NUMPY = {"bfloat16": np.dtype(ml_dtypes.bfloat16)} | {name: np.dtype(name) for name in TYPES if name != "bfloat16"}
 
 
 def engine_bytes(graph: str) -> bytes:
@@ -36,6 +38,8 @@ class NullTensorRT:
 
     ``aliasing`` has caches updated in place, as newer releases do; older ones demand another place for the
     output. ``rtx`` adds what TensorRT for RTX alone has, which then refuses to be recorded unless ``capturable``.
+    A bundle in bf16, which ONNX Runtime cannot run, takes ``computes``, the same bundle in fp32: what comes out of each
+    graph of that is rounded to bfloat16.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class NullTensorRT:
         rtx: bool = False,
         capturable: bool = True,
         refuse: str | None = None,
+        computes: Bundle | None = None,
     ) -> None:
         self.__version__ = version
         self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -76,6 +81,8 @@ class NullTensorRT:
                     return None
                 made = (_RtxEngine if rtx else _Engine)(module, cuda, bundle, name, aliasing, self._logger)
                 made.is_capturable = capturable
+                if computes is not None:
+                    made.path = str(computes.path(computes.graph(name).path))
                 module.alive.add(made)
                 return made
 
@@ -252,7 +259,7 @@ class _Context:
         self._check_overlaps(outputs)
 
         def memory_of(port: TensorSpec, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-            size = int(np.prod(shape)) * np.dtype(port.dtype).itemsize
+            size = int(np.prod(shape)) * NUMPY[port.dtype].itemsize
             return cuda.bytes_at(addresses[port.name], size, f"{graph.name}: {port.name}")
 
         def run() -> None:
@@ -265,14 +272,17 @@ class _Context:
                 feed[port.name] = (
                     np.full(shape, values[port.name])
                     if port.name in values
-                    else memory_of(port, shape).view(port.dtype).reshape(shape).copy()
+                    else memory_of(port, shape).view(NUMPY[port.dtype]).reshape(shape).copy()
                 )
+                if port.dtype == "bfloat16":
+                    feed[port.name] = feed[port.name].astype(np.float32)
             cuda.bytes_at(*memory, "scratch")[:] = 0xEE  # nobody else may keep anything there
             found = _session(path).run(None, feed)
             for port, array in zip(graph.outputs, found, strict=True):
                 if array.shape != outputs[port.name]:
                     raise Violation(f"{graph.name}: {port.name} is {array.shape}, not {outputs[port.name]}")
-                memory_of(port, array.shape)[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+                dense = np.ascontiguousarray(array, NUMPY[port.dtype])  # rounds float32 to bfloat16
+                memory_of(port, array.shape)[:] = dense.reshape(-1).view(np.uint8)
 
         for side, known in ((graph.inputs, shapes), (graph.outputs, outputs)):
             for port in side:
@@ -284,7 +294,7 @@ class _Context:
         """An output lies on no other tensor, but on the input that it shares memory with."""
         alias = getattr(self._engine, "get_aliased_input_tensor", lambda name: None)
         taken = {
-            name: (self._addresses[name], int(np.prod(shape)) * np.dtype(self._engine.ports[name].dtype).itemsize)
+            name: (self._addresses[name], int(np.prod(shape)) * NUMPY[self._engine.ports[name].dtype].itemsize)
             for name, shape in (*self._shapes.items(), *outputs.items())
             if name not in ON_HOST
         }

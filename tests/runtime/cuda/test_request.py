@@ -3,14 +3,17 @@ the contract of CUDA or TensorRT."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
-from clasp_trt.bundle import Bundle
+from clasp_trt.bundle import Bundle, Graph
+from clasp_trt.runtime.ort import OrtBackend
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.sampling import Sampling
@@ -56,6 +59,39 @@ def test_an_answer_is_that_of_the_cpu(rig: Rigs, cpu: Pipeline, cup: Path, kv_bl
 def test_every_kind_of_bundle(rig: Rigs, compiled: Callable[..., Bundle], cup: Path, options: dict[str, str]) -> None:
     expected = load(compiled(**options).root, provider="cpu").generate(cup, QUESTION, max_new_tokens=12)
     _same(rig(compiled(**options)).pipeline.generate(cup, QUESTION, max_new_tokens=12), expected)
+
+
+class Rounding(OrtBackend):
+    """Graphs of fp32 on the CPU, whose outputs are rounded to bfloat16 where those of ``like`` are bfloat16."""
+
+    def __init__(self, like: Bundle) -> None:
+        super().__init__(1)
+        self._like = like
+
+    def load(self, path: Path, graph: Graph) -> Any:
+        run = super().load(path, graph)
+        rounded = {port.name for port in self._like.graph(graph.name).outputs if port.dtype == "bfloat16"}
+
+        def run_and_round(inputs: Mapping[str, Any], into: Mapping[str, Any]) -> dict[str, Any]:
+            found = run(inputs, into)
+            for name, value in (*found.items(), *into.items()):
+                if name in rounded:
+                    value.update_inplace(value.numpy().astype(ml_dtypes.bfloat16).astype(np.float32))
+            return found
+
+        return run_and_round
+
+
+@pytest.mark.parametrize(("kv_block", "aliasing"), [(1, True), (256, False)])
+def test_bfloat16(rig: Rigs, compiled: Callable[..., Bundle], cup: Path, kv_block: int, aliasing: bool) -> None:
+    """Hidden states, caches and visual tokens of two bytes, which no one but the engines looks into."""
+    bundle, exact = compiled(precision="bf16"), compiled()
+    reference = Pipeline(exact, Rounding(bundle))
+    here = rig(bundle, computes=exact, kv_block=kv_block, aliasing=aliasing)
+    _same(
+        here.pipeline.generate(cup, QUESTION, max_new_tokens=MANY, ignore_stop=True),
+        reference.generate(cup, QUESTION, max_new_tokens=MANY, ignore_stop=True),
+    )
 
 
 def test_text_alone(rig: Rigs, cpu: Pipeline) -> None:
