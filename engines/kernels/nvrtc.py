@@ -6,6 +6,7 @@ Its C interface is the same in CUDA 12 and 13, so one small binding serves both;
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -84,7 +85,7 @@ def load(major: int | None = None) -> Compiler:
     for each in wanted:
         for name in _candidates(each):
             try:
-                return Compiler(ctypes.CDLL(name))
+                return Compiler(_opened(name))
             except OSError:
                 continue
     package = _PACKAGE[wanted[0]]
@@ -93,10 +94,18 @@ def load(major: int | None = None) -> Compiler:
     )
 
 
+def _opened(name: str) -> ctypes.CDLL:
+    """The library. What it opens by name alone lies beside it, where some releases, such as 13.0, do not look."""
+    if os.path.isabs(name):
+        for companion in sorted(Path(name).parent.glob("libnvrtc-builtins.so.*")):
+            ctypes.CDLL(str(companion))
+    return ctypes.CDLL(name)
+
+
 def _candidates(major: int) -> Iterator[str]:
     """Libraries to try: those of pip's wheels, then whatever the system's loader finds."""
     for folder in sys.path:
-        yield from map(str, sorted(Path(folder or ".", _WHEEL[major]).glob(f"libnvrtc.so.{major}")))
+        yield from map(str, sorted(Path(folder or ".", _WHEEL[major]).absolute().glob(f"libnvrtc.so.{major}")))
     yield f"libnvrtc.so.{major}"
     yield f"/usr/local/cuda/lib64/libnvrtc.so.{major}"
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -106,6 +110,35 @@ def test_missing_compiler_is_one_line_that_says_what_to_install(monkeypatch: pyt
     for major, package in (None, "nvidia-cuda-nvrtc"), (12, "nvidia-cuda-nvrtc-cu12"):
         with pytest.raises(BackendError, match=f"pip install {package}$"):
             nvrtc.load.__wrapped__(major)
+
+
+def test_what_the_compiler_opens_by_name_is_found_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVRTC 13.0 opens its builtins when it compiles, and looks for them where the system's loader does."""
+    wheel = tmp_path / "nvidia" / "cu13" / "lib"
+    wheel.mkdir(parents=True)
+    shared_library(wheel / "libnvrtc-builtins.so.13.0", "")
+    shared_library(
+        wheel / "libnvrtc.so.13",
+        """
+        #include <dlfcn.h>
+        extern "C" const char* nvrtcGetErrorString(int) { return "no builtins"; }
+        extern "C" int nvrtcVersion(int* major, int* minor) {
+            *major = 13, *minor = 0;
+            return dlopen("libnvrtc-builtins.so.13.0", RTLD_NOW) == nullptr;
+        }
+        """,
+    )
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert nvrtc.load.__wrapped__(13).version == (13, 0)
+
+
+def shared_library(path: Path, text: str) -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("no g++")
+    subprocess.run(
+        ["g++", "-x", "c++", "-shared", "-fPIC", f"-Wl,-soname,{path.name}", "-", "-o", str(path)],
+        input=text, text=True, check=True,
+    )  # fmt: skip
 
 
 def test_architecture_that_is_not_on_the_list_is_refused() -> None:
