@@ -165,9 +165,9 @@ def _kept(start: Start, clusters: Clusters, keep: int) -> Tensor:
     """The first ``keep`` of: pivots, a medoid of each cluster with members, the others in the order of seeds."""
     count = len(start.rest)
     place = torch.empty(count + len(start.best), dtype=torch.int64, device=start.rest.device)
-    place[start.best] = -2
+    place.index_fill_(0, start.best, -2)
     place[start.order] = torch.arange(count, device=place.device)
     medoids = start.rest[clusters.cosine.masked_fill(~clusters.members, -2.0).argmax(dim=1)]
     is_filled = clusters.members.any(dim=1)
-    place.scatter_reduce_(0, medoids, torch.where(is_filled, -1, count), "amin")
+    place.scatter_reduce_(0, medoids, torch.full_like(medoids, count).masked_fill(is_filled, -1), "amin")
     return place.topk(keep, largest=False).indices.sort().values

@@ -127,6 +127,20 @@ def test_ours_and_all_peers_are_timed_on_the_same_tokens(emulator: Emulator) -> 
     assert "cuVS" in timing.absent
 
 
+def test_a_peer_that_fails_is_named_and_costs_the_others_nothing(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+    monkeypatch.setattr(peers, "gram", refuse)
+    device = Device(EmulatedDriver(emulator), b"cubin")
+    timing = time_selection(device, CpuBench(), Shape(tokens=40, width=8, keep=12, pivots=5), rounds=1, samples=1)
+    assert timing.absent["torch Gram, one-hot"] == "which fails: operation not permitted when stream is capturing"
+    assert {"clasp-trt", "torch direct"} <= {row.name for row in timing.rows}
+    assert "torch Gram, one-hot" not in {row.name for row in timing.rows}
+
+
 def test_saliency_and_gather_are_timed(emulator: Emulator) -> None:
     device = Device(EmulatedDriver(emulator), b"cubin")
     shape = Shape(tokens=70, width=24, keep=30, pivots=5, heads=3, head_size=8, references=9)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,10 +22,11 @@ from tests.gpu.harness.page import COMMAND, page
 from tests.gpu.harness.results import PARTS, Outcome, Part, Results, write
 from tests.house import ROOT
 
-STOPPING = 3
-"""Seconds in which a part that takes too long may stop by itself, between two checks."""
+STOPPING = 3, 1 / 8
+"""Seconds, and share of its time, of which the larger is left to a part to stop by itself, between two checks."""
 SECONDS = 450
-"""What all parts may take together. A part that is cut short is reported as such."""
+"""What all parts may take together. Each has a share of what is left, so that a slow one costs the others little; one
+that is cut short is reported as such."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -51,8 +53,9 @@ def main(words: Sequence[str]) -> int:
     deadline, outcomes = time.monotonic() + given.seconds, list[Outcome]()
     chosen = [part for part in PARTS if given.only is None or part.module in given.only]
     results = Results(date, COMMAND, environment, ())
-    for part in chosen:
-        outcomes.append(run_apart(part, min(part.seconds, deadline - time.monotonic())))
+    for number, part in enumerate(chosen):
+        share = part.seconds / sum(each.seconds for each in chosen[number:])
+        outcomes.append(run_apart(part, min(part.seconds, share * (deadline - time.monotonic()))))
         results = Results(date, COMMAND, environment, tuple(outcomes))
         write(folder / "gpu-results.json", results.to_json())  # after each part: the next may take the machine down
         write(folder / "gpu-results.md", page(results))
@@ -63,22 +66,23 @@ def main(words: Sequence[str]) -> int:
 
 def run_apart(part: Part, seconds: float, folder: Path = ROOT / "tests" / "gpu") -> Outcome:
     """Runs a part in a process of its own: an error of the device leaves nothing usable in the one it hits."""
-    if seconds < 2 * STOPPING:
+    stopping = max(STOPPING[0], STOPPING[1] * seconds)
+    if seconds < 2 * stopping:
         return Outcome(part.module, ended="no time was left for it")
     file = folder / f"{part.module}.py"
     with tempfile.TemporaryDirectory() as kept:
         notes = Path(kept) / "notes.json"
-        command = [sys.executable, "-m", "tests.gpu.harness.part", str(file), str(notes), str(seconds - STOPPING)]
+        command = [sys.executable, "-m", "tests.gpu.harness.part", str(file), str(notes), str(seconds - stopping)]
         started = time.monotonic()
-        child = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+        child = subprocess.Popen(command, cwd=ROOT, start_new_session=True, env=_environment())
         try:
             code: int | None = child.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             code = None
         finally:
-            if child.poll() is None:
+            with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)  # with what it started, compute-sanitizer for one
-                child.wait()
+            child.wait()
         outcome = Outcome(**json.loads(notes.read_text())) if notes.is_file() else Outcome(part.module)
         outcome.seconds = round(time.monotonic() - started, 1)
         if code is None:
@@ -86,3 +90,9 @@ def run_apart(part: Part, seconds: float, folder: Path = ROOT / "tests" / "gpu")
         elif code not in (0, 1, 5):  # of pytest: all passed, some failed, none collected
             outcome.ended = f"ended with exit code {code}"
         return outcome
+
+
+def _environment() -> dict[str, str]:
+    """That of a part: plugins and options of pytest that happen to be here change nothing."""
+    without = {name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")}
+    return {**without, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

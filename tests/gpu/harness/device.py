@@ -33,7 +33,8 @@ class GuardedMemory:
         self.address = self._start + guard
 
     def write(self, value: Array) -> None:
-        call(self._driver, "cuMemcpyHtoD", self.address, value.ctypes.data, value.nbytes)
+        if value.nbytes:
+            call(self._driver, "cuMemcpyHtoD", self.address, value.ctypes.data, value.nbytes)
 
     def read(self) -> NDArray[np.uint8]:
         """The contents. Raises :class:`AssertionError` where a guard zone has changed."""

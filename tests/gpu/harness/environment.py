@@ -125,11 +125,11 @@ def _driver_release() -> str:
     program = shutil.which("nvidia-smi")
     if program:
         command = [program, "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        if said.returncode == 0 and said.stdout.strip():
-            return said.stdout.split()[0]
-    module = Path("/proc/driver/nvidia/version")
-    if module.is_file():
-        words = module.read_text().split()
+        with suppress(OSError, subprocess.TimeoutExpired):
+            said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+            if said.returncode == 0 and said.stdout.strip():
+                return said.stdout.split()[0]
+    with suppress(OSError):
+        words = Path("/proc/driver/nvidia/version").read_text().split()
         return next((word for word in words if word.count(".") == 2 and word.replace(".", "").isdigit()), "unknown")
     return "unknown"

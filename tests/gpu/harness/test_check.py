@@ -75,6 +75,43 @@ def _command_of(process: int) -> str:
         return ""
 
 
+def test_what_a_part_leaves_behind_ends_with_it(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    text = f"""
+def test_a():
+    import subprocess
+    open({str(started)!r}, "w").write(str(subprocess.Popen(["sleep", "600"]).pid))
+"""
+    assert played(tmp_path, text).verdict == "passed"
+    assert "sleep" not in _command_of(int(started.read_text()))
+
+
+def test_options_and_plugins_of_this_machine_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
+    monkeypatch.setenv("PYTEST_PLUGINS", "no_such_module")
+    assert played(tmp_path, "def test_a(): pass\n").verdict == "passed"
+
+
+def test_a_slow_part_leaves_the_others_their_share(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, given = [0.0], dict[str, float]()
+
+    def play(part: Part, seconds: float) -> Outcome:
+        given[part.module] = seconds
+        now[0] += seconds
+        return Outcome(part.module, passed=1, ended=COMPLETE)
+
+    monkeypatch.setattr(check, "load_driver", lambda: EmulatedDriver(emulator))
+    monkeypatch.setattr(check, "run_apart", play)
+    monkeypatch.setattr(check.time, "monotonic", lambda: now[0])
+    check.main(["--results", str(tmp_path), "--seconds", "86"])
+    wanted = sum(part.seconds for part in PARTS)
+    assert given == {part.module: pytest.approx(part.seconds * 86 / wanted) for part in PARTS}
+    check.main(["--results", str(tmp_path), "--seconds", "10000"])
+    assert given == {part.module: part.seconds for part in PARTS}
+
+
 def test_checks_for_which_no_time_is_left_are_skipped(tmp_path: Path) -> None:
     with pytest.raises(pytest.skip.Exception, match="used up"):
         Notes("m", tmp_path / "notes.json", seconds=-1).pytest_runtest_setup(None)  # type: ignore[arg-type]
@@ -171,6 +208,21 @@ def test_a_machine_without_a_driver_is_named_as_such() -> None:
         environment.probe(NoLibrary())
     with pytest.raises(BackendError, match=r"no CUDA GPU here .*CUDA_ERROR_NO_DEVICE"):
         environment.probe(NoGpu())
+
+
+@pytest.mark.parametrize("error", [PermissionError(), subprocess.TimeoutExpired("nvidia-smi", 20)])
+def test_a_driver_that_does_not_tell_its_release_is_unknown(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(environment.shutil, "which", lambda program: "/bin/nvidia-smi")
+    monkeypatch.setattr(environment.subprocess, "run", refuse)
+    monkeypatch.setattr(environment.Path, "read_text", lambda path: refuse())
+    if isinstance(error, OSError):
+        assert environment._driver_release() == "unknown"
+    else:
+        monkeypatch.setattr(environment.Path, "read_text", lambda path: "NVRM version: 580.159.04 built")
+        assert environment._driver_release() == "580.159.04"
 
 
 @pytest.mark.parametrize(

@@ -58,3 +58,12 @@ def test_what_runs_under_the_sanitizer(environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "tests.gpu.harness.sanitized", "small"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("fault", ["beyond", "race"])
+def test_a_planted_fault_that_the_device_refuses_is_left_to_the_tool(environment: dict[str, str], fault: str) -> None:
+    """memcheck ends the context after a fault, and reports it by its own exit code if the program's is 0. Here the
+    device does not know the kernel."""
+    command = [sys.executable, "-m", "tests.gpu.harness.sanitized", fault]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
