@@ -7,6 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests.gpu.harness.needs import RUNTIME, missing
+
+if absent := missing(RUNTIME):
+    pytest.skip(f"the runtime also needs {', '.join(absent)}", allow_module_level=True)
+
 import clasp_trt
 from clasp_trt.bundle import Bundle
 from clasp_trt.plugins.driver import call, load_driver

@@ -6,6 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.gpu.harness.needs import RUNTIME, missing
+
+if absent := missing(RUNTIME):
+    pytest.skip(f"the runtime also needs {', '.join(absent)}", allow_module_level=True)
+
 from clasp_trt.bundle import Bundle
 from tests.gpu.harness.engines import EngineTarget, check_prune_graph, engine_target, lacking_for_export
 from tests.gpu.harness.environment import Environment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from importlib.util import find_spec
 
 NEEDED = {
@@ -16,10 +16,13 @@ NEEDED = {
 }
 """Modules, and the packages that bring them."""
 
+RUNTIME = {"jinja2": "jinja2", "PIL": "pillow", "tokenizers": "tokenizers"}
+"""What the parts that run engines need as well: the package's own dependencies."""
 
-def missing(modules: Iterable[str] = NEEDED) -> list[str]:
+
+def missing(modules: Mapping[str, str] = NEEDED) -> list[str]:
     """The packages of those ``modules`` that are not installed."""
-    return [NEEDED[module] for module in modules if not _is_there(module)]
+    return [package for module, package in modules.items() if not _is_there(module)]
 
 
 def _is_there(module: str) -> bool:

@@ -26,14 +26,14 @@ class Part:
     seconds: int
 
 
-PARTS = (
+PARTS = (  # where a library is missing a part ends at once, and leaves its time to those behind it
     Part("test_kernels", "every kernel against the numpy reference, and the same bits from run to run", 200),
     Part("test_launcher", "what a plugin carries, launched through the driver and from a CUDA graph", 60),
     Part("test_timing", "time of the selection against other implementations", 120),
-    Part("test_properties", "the property tests of the emulated kernels, with the device in the emulator's place", 120),
-    Part("test_sanitizer", "compute-sanitizer on the kernels: memcheck and racecheck", 150),
     Part("test_plugin_engines", "TensorRT engines with the plugins inside, against the reference", 120),
     Part("test_generation", "answers of the GPU runtime against those of the CPU", 150),
+    Part("test_sanitizer", "compute-sanitizer on the kernels: memcheck and racecheck", 220),
+    Part("test_properties", "the property tests of the emulated kernels, with the device in the emulator's place", 120),
 )
 
 

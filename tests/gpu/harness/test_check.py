@@ -7,6 +7,7 @@ import subprocess
 import sys
 from enum import IntEnum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from tests.engines.kernels.conftest import emulator
 from tests.engines.kernels.emulator import Emulator
 from tests.gpu.harness import check, environment
 from tests.gpu.harness.emulated_driver import EmulatedDriver
-from tests.gpu.harness.needs import NEEDED, missing
+from tests.gpu.harness.needs import missing
 from tests.gpu.harness.part import Notes
 from tests.gpu.harness.results import COMPLETE, PARTS, Outcome, Part, Results
 from tests.house import ROOT
@@ -113,9 +114,15 @@ def test_a_slow_part_leaves_the_others_their_share(
 
 
 def test_checks_for_which_no_time_is_left_are_skipped(tmp_path: Path) -> None:
-    with pytest.raises(pytest.skip.Exception, match="used up"):
-        Notes("m", tmp_path / "notes.json", seconds=-1).pytest_runtest_setup(None)  # type: ignore[arg-type]
-    Notes("m", tmp_path / "notes.json", seconds=60).pytest_runtest_setup(None)  # type: ignore[arg-type]
+    def begin(seconds: float, **module: int) -> None:
+        check = SimpleNamespace(module=SimpleNamespace(**module))
+        Notes("m", tmp_path / "notes.json", seconds).pytest_runtest_setup(check)  # type: ignore[arg-type]
+
+    begin(60)
+    begin(60, SECONDS=50)
+    for seconds, module in (-1, {}), (60, {"SECONDS": 70}):
+        with pytest.raises(pytest.skip.Exception, match="used up"):
+            begin(seconds, **module)
 
 
 def test_a_part_without_time_is_not_begun(tmp_path: Path) -> None:
@@ -256,7 +263,6 @@ def test_kernels_come_from_a_compiler_that_the_driver_knows(monkeypatch: pytest.
     assert asked == [12]
 
 
-def test_what_is_missing_is_named_by_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert missing(["pytest"]) == []
-    monkeypatch.setitem(NEEDED, "no_such.module", "no-such-package")
-    assert missing(["pytest", "no_such.module"]) == ["no-such-package"]
+def test_what_is_missing_is_named_by_its_package() -> None:
+    assert missing({"pytest": "pytest"}) == []
+    assert missing({"pytest": "pytest", "no_such.module": "no-such-package"}) == ["no-such-package"]
