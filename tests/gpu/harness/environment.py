@@ -115,9 +115,11 @@ def _versions() -> dict[str, str]:
     for name in ("cuda-bindings", *wanted):
         with suppress(PackageNotFoundError):
             found[name] = version(name)
-    with suppress(BackendError):
-        found["NVRTC"] = ".".join(map(str, nvrtc.load().version))
-    return found
+    compilers = list[str]()
+    for major in nvrtc.MAJORS:
+        with suppress(BackendError):
+            compilers.append(".".join(map(str, nvrtc.load(major).version)))
+    return {**found, "NVRTC": ", ".join(compilers) or "none"}
 
 
 def _driver_release() -> str:
