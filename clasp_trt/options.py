@@ -85,7 +85,8 @@ class Options:
     what the checkpoint knows if that is less). ``vision_layers`` are the layers that the prior is made over, as hidden
     states, for a calibration to choose from (default: three depths, or one without pruning); the layer that the
     checkpoint reads by itself is always among them. ``router`` is a folder that ``clasp-trt router`` made, for the
-    policy's categories (default: none, and the runtime routes by its rules).
+    policy's categories (default: the one that comes with the package if it has them, else none: the runtime routes by
+    its rules).
     """
 
     pruning: Pruning = Pruning()

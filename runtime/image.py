@@ -55,7 +55,7 @@ def load_image(source: str | os.PathLike[str] | bytes | Image.Image) -> Image.Im
     if isinstance(source, Image.Image):
         return _upright_rgb(source, "the image given")
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _decode(_bounded(bytes(source), "the bytes given"), "the bytes given")
+        return _decode(_bounded(bytes(source), "the data given"), "the data given")
     if isinstance(source, os.PathLike):
         return _open_file(Path(source))
     if not isinstance(source, str):
@@ -86,8 +86,7 @@ def _open_file(path: Path) -> Image.Image:
 def _decode_text(text: str) -> Image.Image:
     """A string that names nothing: base64, or a mistake. Short ones are most likely a mistyped path."""
     if Path(text[:4096]).suffix or len(text) < 64 or "\0" in text:
-        kind = "a folder" if len(text) < 4096 and os.path.isdir(text) else "not an image file"
-        raise ImageError(f"{_brief(text)} is {kind}; give a file, an http(s):// or data: URL, or base64 text")
+        raise ImageError(f"there is no file {_brief(text)}; give a file, an http(s):// or data: URL, or base64 text")
     return _decode(_from_base64(text, "the text given"), "the base64 text")
 
 

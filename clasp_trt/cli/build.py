@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.describe import describe, summary
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.options import build_memory_option, compile_options
 from clasp_trt.cli.output import json_option, print_json, progress_bar
 from clasp_trt.targets import BACKENDS, COMPILED
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
     from clasp_trt.options import Options
 
 
-@click.command("build", short_help="Compile a checkpoint or portable bundle for a target.")
+@click.command(
+    "build",
+    short_help="Compile a checkpoint or portable bundle for a target.",
+    epilog=examples(
+        "clasp-trt build llava-hf/llava-1.5-7b-hf -o bundle --budget 192",
+        "clasp-trt build ./checkpoint -o baseline --prune-at none",
+        "clasp-trt build portable -o bundle --target orin-agx-64",
+    ),
+)
 @click.argument("model")
 @compile_options
 @click.option("--target", default="cpu", show_default=True, help="Device to build for; see `clasp-trt targets`.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.output import json_option, print_json, print_table, progress_bar
 from clasp_trt.cli.signals import Stopped
 
@@ -34,7 +35,11 @@ class RatioList(click.ParamType):  # type: ignore[type-arg]  # generic from clic
         return ratios
 
 
-@click.command("calibrate", short_help="Search a policy on questions with known answers.")
+@click.command(
+    "calibrate",
+    short_help="Search a policy on questions with known answers.",
+    epilog=examples("clasp-trt calibrate bundle --data D.jsonl -o policy.json"),
+)
 @click.argument("bundle", type=click.Path())
 @click.option(
     "--data", required=True, type=click.Path(), help="Questions: JSON lines of image, prompt, answer, category."
@@ -45,7 +50,13 @@ class RatioList(click.ParamType):  # type: ignore[type-arg]  # generic from clic
 @click.option("--held-out", type=int, default=100, show_default=True, help="Others per category to check on.")
 @click.option("--ratios", type=RatioList(), help="Split ratios to try [default: 0, 0.1, ..., 1].")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draw of questions.")
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Where an answer stops at the latest.",
+)
 @click.option("--cache-mb", type=click.IntRange(min=0), default=1024, show_default=True, help="Memory for features.")
 @click.option("--threads", type=click.IntRange(min=1), help="Compute threads [default: the usable cores].")
 @click.option("--restart", is_flag=True, help="Drop the answers of an interrupted run.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.demo_talk import Silent, Spoken
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.output import json_option, print_json, progress_bar
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -28,7 +29,14 @@ DRAWN = ("text / symbol recognition", "counting", "spatial relations")
 _MOST_BUDGETS = 3  # columns of answers that still fit beside each other
 
 
-@click.command("demo", short_help="Build a small model unpruned and pruned, and compare its answers.")
+@click.command(
+    "demo",
+    short_help="Build a small model unpruned and pruned, and compare its answers.",
+    epilog=examples(
+        "clasp-trt demo",
+        "clasp-trt demo my-demo --checkpoint ./checkpoint --budget 64",
+    ),
+)
 @click.argument("out", type=click.Path(file_okay=False), default="clasp-demo")
 @click.option("--checkpoint", type=click.Path(), help="LLaVA checkpoint folder [default: the one in the package].")
 @click.option(

@@ -11,6 +11,7 @@ from importlib import import_module, metadata
 import click
 
 import clasp_trt
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.output import json_option, print_json, print_table
 from clasp_trt.errors import BackendError
 from clasp_trt.targets import COMPILED
@@ -49,7 +50,11 @@ _UNKNOWN = "cannot tell, since clasp-trt itself is not installed; pip install -e
 _REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:>=\s*([\d.]+))?[^;]*(?:;.*\bextra\s*==\s*[\"']([\w-]+)[\"'])?")
 
 
-@click.command("doctor", short_help="Tell what is installed here and what that allows.")
+@click.command(
+    "doctor",
+    short_help="Tell what is installed here and what that allows.",
+    epilog=examples("clasp-trt doctor"),
+)
 @json_option
 def command(as_json: bool) -> None:
     """Tell what is installed here, what that allows, and how to get what is missing."""

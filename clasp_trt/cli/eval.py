@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.describe import calibration
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.options import provider_option, threads_option
 from clasp_trt.cli.output import json_option, print_json, print_table, progress_bar
 from clasp_trt.cli.signals import stop_if_asked
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
 ALL = "all"
 
 
-@click.command("eval", short_help="Measure accuracy per category and method.")
+@click.command(
+    "eval",
+    short_help="Measure accuracy per category and method.",
+    epilog=examples(
+        "clasp-trt eval bundle --data D.jsonl",
+        "clasp-trt eval bundle --data D.jsonl --method none --method clasp",
+    ),
+)
 @click.argument("bundle", type=click.Path())
 @click.option(
     "--data", required=True, type=click.Path(), help="Questions: JSON lines of image, prompt, answer, category."
@@ -34,7 +42,13 @@ ALL = "all"
 @click.option("--router", type=click.Path(), help="Router folder [default: the bundle's own, or the rules].")
 @click.option("--stress", is_flag=True, help="Instead of methods: what wrong categories cost, forced and at random.")
 @click.option("--limit", type=click.IntRange(min=1), help="Ask the first N questions alone.")
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Where an answer stops at the latest.",
+)
 @threads_option
 @provider_option
 @click.option(

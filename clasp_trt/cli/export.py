@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.describe import tell
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.options import build_memory_option, compile_options
 from clasp_trt.cli.output import json_option, progress_bar
 
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
     from clasp_trt.options import Options
 
 
-@click.command("export", short_help="Export a checkpoint to portable ONNX graphs.")
+@click.command(
+    "export",
+    short_help="Export a checkpoint to portable ONNX graphs.",
+    epilog=examples("clasp-trt export ./checkpoint -o portable --budget 192 --precision fp16"),
+)
 @click.argument("model")
 @compile_options
 @build_memory_option

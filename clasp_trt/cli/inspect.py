@@ -5,10 +5,15 @@ from __future__ import annotations
 import click
 
 from clasp_trt.cli.describe import profiles, tell
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.output import json_option, progress_bar
 
 
-@click.command("inspect", short_help="Show what a bundle holds.")
+@click.command(
+    "inspect",
+    short_help="Show what a bundle holds.",
+    epilog=examples("clasp-trt inspect bundle --verify"),
+)
 @click.argument("bundle", type=click.Path())
 @click.option("--graphs", is_flag=True, help="Also list every graph's inputs and outputs.")
 @click.option("--engines", is_flag=True, help="Also list the sizes that every engine takes.")

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 def kept_line(result: Result) -> str:
     """Category, visual tokens, and how many each stage left of them."""
+    if not result.visual_tokens:
+        return f"[{result.category}] text alone"
     counts = (result.visual_tokens, *(len(stage.indices) for stage in result.kept))
     return f"[{result.category}] {counts[0]} visual tokens" + "".join(f" -> {count}" for count in counts[1:])
 

@@ -75,7 +75,11 @@ _COMPILE = (
         type=IntegerList(),
         help="Vision layers that calibrate may choose from, instead of --policy [default: three depths].",
     ),
-    click.option("--router", type=click.Path(), help="Router folder to put into the bundle [default: the rules]."),
+    click.option(
+        "--router",
+        type=click.Path(),
+        help="Router folder to put into the bundle [default: the shipped one, if the policy has its categories].",
+    ),
     click.option(
         "--max-context",
         type=int,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.bundle import MANIFEST, PRECISIONS, PRUNE_AT
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.options import IntegerList, build_memory_option
 from clasp_trt.cli.output import json_option, print_json, print_table
 from clasp_trt.errors import CheckpointError
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 
 
-@click.command("plan", short_help="Estimate memory and speed of a model on a target.")
+@click.command(
+    "plan",
+    short_help="Estimate memory and speed of a model on a target.",
+    epilog=examples("clasp-trt plan ./checkpoint --target orin-nano-8 --precision fp16 --budget 64"),
+)
 @click.argument("model")
 @click.option("--target", default="cpu", show_default=True, help="Device to plan for; see `clasp-trt targets`.")
 @click.option("--budget", type=int, help="Mean number of visual tokens over decoder layers [default: a third].")

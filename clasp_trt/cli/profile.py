@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.options import provider_option, threads_option
 from clasp_trt.cli.output import json_option, megabytes, print_json, print_table, progress_bar
 from clasp_trt.cli.signals import stop_if_asked
@@ -27,7 +28,14 @@ _NAMES = {
 _TOP = 10
 
 
-@click.command("profile", short_help="Measure latency by stage, and memory.")
+@click.command(
+    "profile",
+    short_help="Measure latency by stage, and memory.",
+    epilog=examples(
+        "clasp-trt profile bundle",
+        "clasp-trt profile bundle --against baseline --plot stages.png",
+    ),
+)
 @click.argument("bundle", type=click.Path())
 @click.option("--against", multiple=True, type=click.Path(), help="Bundle to compare with, in turn; may repeat.")
 @click.option("--runs", type=click.IntRange(min=1), default=20, show_default=True, help="Answers that count.")

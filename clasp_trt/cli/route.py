@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.output import json_option, print_json, print_table
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -19,7 +20,14 @@ _BAR = 30
 _SHOWN = 72  # characters of a prompt in a list
 
 
-@click.command("route", short_help="Show the category of a prompt, or of many.")
+@click.command(
+    "route",
+    short_help="Show the category of a prompt, or of many.",
+    epilog=examples(
+        'clasp-trt route --prompt "How many people are there?"',
+        "clasp-trt route --router my-router --file prompts.jsonl",
+    ),
+)
 @click.option("--prompt", help="The question or instruction.")
 @click.option("--file", "path", type=click.Path(), help="Many: one a line, or JSON lines in a .jsonl file.")
 @click.option("--router", "folder", type=click.Path(), help="Router folder, or a bundle's [default: the shipped one].")

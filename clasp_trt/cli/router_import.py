@@ -6,10 +6,15 @@ from collections.abc import Sequence
 
 import click
 
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.output import json_option, print_json, progress_bar
 
 
-@click.command("import", short_help="Make a router of a Hugging Face text classifier.")
+@click.command(
+    "import",
+    short_help="Make a router of a Hugging Face text classifier.",
+    epilog=examples('clasp-trt router import ./classifier -o my-router --map "LABEL_0=counting"'),
+)
 @click.argument("model")
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder to write the router to.")
 @click.option("--map", "pairs", multiple=True, metavar="LABEL=CATEGORY", help="What a label stands for; may repeat.")

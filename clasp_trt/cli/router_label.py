@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.output import json_option, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@click.command("label", short_help="Label prompts with a language model.")
+@click.command(
+    "label",
+    short_help="Label prompts with a language model.",
+    epilog=examples("clasp-trt router label --model ./llm --data prompts.txt -o labelled.jsonl"),
+)
 @click.option("--model", required=True, help="Causal language model: Hugging Face folder or hub id.")
 @click.option("--data", required=True, type=click.Path(), help="Prompts: one a line, or JSON lines in a .jsonl file.")
 @click.option("-o", "--output", required=True, type=click.Path(), help="File to write: the prompts as JSON lines.")

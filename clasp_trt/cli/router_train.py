@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.output import json_option, megabytes, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
     from clasp_trt.routing.train import Trained
 
 
-@click.command("train", short_help="Train a router on the built-in prompts and your own.")
+@click.command(
+    "train",
+    short_help="Train a router on the built-in prompts and your own.",
+    epilog=examples("clasp-trt router train --data labelled.jsonl -o my-router"),
+)
 @click.option("--data", type=click.Path(), help='Your own: JSON lines of {"prompt", "category"}.')
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder for router.onnx and router.json.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of prompts and training.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.kept import kept_json, kept_line
 from clasp_trt.cli.options import prompt_option, provider_option, threads_option
 from clasp_trt.cli.output import json_option, print_json
@@ -16,13 +17,32 @@ if TYPE_CHECKING:
     from clasp_trt.runtime.result import Result
 
 
-@click.command("run", short_help="Answer a prompt about an image.")
+@click.command(
+    "run",
+    short_help="Answer a prompt about an image.",
+    epilog=examples(
+        'clasp-trt run bundle --image photo.jpg --prompt "How many people?"',
+        'clasp-trt run bundle --prompt "Say hello." --json',
+    ),
+)
 @click.argument("bundle", type=click.Path())
 @click.option("--image", help="File, http(s) or data URL, or base64; without it the prompt is text alone.")
 @prompt_option
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Where the answer stops at the latest.",
+)
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0 decodes greedily.")
-@click.option("--top-p", type=float, default=1.0, show_default=True)
+@click.option(
+    "--top-p",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Sample among the likeliest tokens that together have this probability.",
+)
 @click.option("--seed", type=int, help="Seed of the sampling [default: a fresh one].")
 @click.option("--category", help="Take this category instead of the router's.")
 @click.option("--policy", type=click.Path(), help="Policy file [default: the bundle's own].")
@@ -87,10 +107,9 @@ def _print_answer(answer: Answer) -> Result:
 
 
 def _facts(result: Result) -> str:
-    return (
-        f"{kept_line(result)} | TTFT {result.timings_ms['ttft']:.0f} ms | "
-        f"{len(result.token_ids)} tokens, {result.tokens_per_second:.1f} tokens/s"
-    )
+    count = len(result.token_ids)
+    made = "1 token" if count == 1 else f"{count} tokens, {result.tokens_per_second:.1f} tokens/s"
+    return f"{kept_line(result)} | TTFT {result.timings_ms['ttft']:.0f} ms | {made}"
 
 
 def _as_json(result: Result) -> dict[str, object]:

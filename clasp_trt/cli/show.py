@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import click
 
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.kept import kept_json, kept_line
 from clasp_trt.cli.options import prompt_option, provider_option, threads_option
 from clasp_trt.cli.output import json_option, print_json
 from clasp_trt.cli.signals import stop_if_asked
 
 
-@click.command("show", short_help="Draw the visual tokens that a prompt keeps.")
+@click.command(
+    "show",
+    short_help="Draw the visual tokens that a prompt keeps.",
+    epilog=examples('clasp-trt show bundle --image photo.jpg --prompt "How many?" -o kept.png'),
+)
 @click.argument("bundle", type=click.Path())
 @click.option("--image", required=True, help="File, http(s) or data URL, or base64.")
 @prompt_option

@@ -6,13 +6,18 @@ from dataclasses import asdict
 
 import click
 
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.output import json_option, print_json, print_table
 from clasp_trt.targets import TARGETS
 
 _HEAD = ("TARGET", "DEVICE", "SM", "MEMORY", "BANDWIDTH", "JETPACK", "TENSORRT", "PRECISIONS", "BACKENDS")
 
 
-@click.command("targets", short_help="List the devices to build for.")
+@click.command(
+    "targets",
+    short_help="List the devices to build for.",
+    epilog=examples("clasp-trt targets"),
+)
 @json_option
 def command(as_json: bool) -> None:
     """List the devices that a bundle can be built for, and what is legal there; the first backend is the default."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clasp_trt.cli.examples import examples
 from clasp_trt.cli.output import json_option, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
 _PROMPT = "Describe what is in the picture and say how sure you are of it."
 
 
-@click.command("verify", short_help="Check a bundle, and compare it with its checkpoint.")
+@click.command(
+    "verify",
+    short_help="Check a bundle, and compare it with its checkpoint.",
+    epilog=examples(
+        "clasp-trt verify bundle",
+        "clasp-trt verify bundle --against ./checkpoint",
+    ),
+)
 @click.argument("bundle", type=click.Path())
 @click.option("--against", metavar="CHECKPOINT", help="Folder or hub id: compare every stage with it, in torch.")
 @click.option("--image", help="File, http(s) or data URL, or base64 [default: noise of the bundle's size].")

@@ -277,7 +277,7 @@ def test_damage_to_a_portable_bundle_does_not_get_fresh_hashes(
         ("empty.png", "empty.png is not an image we can read"),
         ("dot.png", "dot.png is 1x1; each side must be at least 2 pixels"),
         ("line.png", "line.png is 20000x1; each side must be at least 2 pixels"),
-        ("none.png", "none.png is not an image file"),
+        ("none.png", "none.png; give a file, an http(s)"),
     ],
 )
 def test_images_are_refused_before_the_weights_are_read(

@@ -56,6 +56,23 @@ def test_every_command_speaks_json() -> None:
         assert any("--json" in parameter.opts for parameter in command.params), words
 
 
+def test_every_command_shows_lines_that_can_be_run() -> None:
+    for words, command in leaves(GROUP):
+        context = click.Context(command, info_name=f"clasp-trt {' '.join(words)}")
+        _, _, shown = command.get_help(context).partition("Examples:\n")
+        lines = [shlex.split(line) for line in shown.splitlines()]
+        assert lines, words
+        for program, *line in lines:
+            assert (program, tuple(line[: len(words)])) == ("clasp-trt", words)
+            check_line(line)
+
+
+def test_every_option_says_what_it_is() -> None:
+    for words, command in leaves(GROUP):
+        unsaid = [p.name for p in command.params if isinstance(p, click.Option) and not p.help]
+        assert unsaid == [], words
+
+
 def test_version_and_bare_help(clasp: Clasp) -> None:
     assert clasp("--version").out == f"clasp-trt {clasp_trt.__version__}\n"
     for line in ([], ["--help"], ["-h"]):
@@ -170,7 +187,7 @@ def test_run_answers_and_states_facts(clasp: Clasp, bundle: Path, photo: Path) -
 def test_run_without_an_image(clasp: Clasp, bundle: Path) -> None:
     done = clasp("run", bundle, "--prompt", "hello", "--max-new-tokens", "1")
     assert done.code == 0
-    assert "0 visual tokens | TTFT" in done.err
+    assert "] text alone | TTFT " in done.err
 
 
 def test_answer_is_printed_as_it_is_made(
