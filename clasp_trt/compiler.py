@@ -7,7 +7,6 @@ the checkpoint before anything is exported.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -23,21 +22,19 @@ import clasp_trt
 from clasp_trt import bundle as bundles
 from clasp_trt import targets
 from clasp_trt.bundle import MANIFEST, POLICY, PORTABLE, Bundle, Manifest
+from clasp_trt.companions import check_assets, check_router, copy_router
 from clasp_trt.errors import (
     BackendError,
     BundleError,
-    CheckpointError,
-    ClaspError,
     OutputError,
     PolicyError,
 )
 from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions, Options, Pruning
-from clasp_trt.policy import CATEGORY_NAMES, Policy, prior
+from clasp_trt.policy import Policy, prior
 from clasp_trt.schedule import Schedule
 from clasp_trt.targets import COMPILED, Target
 
 if TYPE_CHECKING:
-    from clasp_trt.bundle import ModelInfo
     from clasp_trt.bundle.writer import Writer
     from clasp_trt.engines.tensorrt.builder import Recipe
     from clasp_trt.export.checkpoint import Checkpoint
@@ -144,7 +141,7 @@ def compile_bundle(
         return _complete(Path(model), output, options, engine, force, progress)
     policy = None if options.policy is None else Policy.load(options.policy)
     if options.router is not None:
-        _check_router(options.router, policy)
+        check_router(options.router, policy)
     with bundles.write(output, force=force) as writer:
         manifest = _export(os.fspath(model), writer, options, policy, asked.memory_bytes, engine, progress)
         return _finish(writer, manifest, engine, progress)
@@ -235,8 +232,8 @@ def _export(
     (writer.root / POLICY).write_text(policy.dumps(), encoding="utf-8")
     router = options.router or shipped_for([category.name for category in policy.categories])
     if router is not None:
-        _copy_router(router, writer.root)
-    _check_assets(writer.root, family.info, model)
+        copy_router(router, writer.root)
+    check_assets(writer.root, family.info, model)
     return Manifest(
         model=family.info,
         precision=options.floats,
@@ -275,7 +272,7 @@ def _complete(
             "give its checkpoint to change them"
         )
     if options.router is not None:
-        _check_router(options.router, source.policy)
+        check_router(options.router, source.policy)
     manifest = source.manifest
     if manifest.backend != PORTABLE:
         raise BundleError(
@@ -301,7 +298,7 @@ def _complete(
             with source.path(name).open("rb") as read, destination.open("wb") as written:
                 shutil.copyfileobj(read, written, _COPY_BYTES)
         if options.router is not None:
-            _copy_router(options.router, writer.root)
+            copy_router(options.router, writer.root)
         return _finish(writer, manifest, engine, progress)
 
 
@@ -369,25 +366,6 @@ def needing(work: str, remedy: str) -> Iterator[None]:
         raise BackendError(f"{work} needs {error.name or error}, which cannot be imported here; {remedy}") from error
 
 
-def _check_router(folder: str | os.PathLike[str], policy: Policy | None) -> None:
-    """Does with a router what a first request would. Raises a :class:`ClaspError` if it cannot serve the policy."""
-    from clasp_trt.runtime.routers import load_router
-
-    names = CATEGORY_NAMES if policy is None else [category.name for category in policy.categories]
-    load_router(folder, names, threshold=0.5).route("What is this?")
-
-
-def _copy_router(folder: str | os.PathLike[str], root: Path) -> None:
-    """Puts the files of a router at the top of a bundle, in place of those of another."""
-    from clasp_trt.runtime.routers import RouterSpec
-
-    for path in root.iterdir():
-        if RouterSpec.owns(path.name):
-            path.unlink()
-    for path in RouterSpec.read(folder).files():
-        shutil.copyfile(path, root / path.name)
-
-
 def _prior(family: Family, options: Options) -> Policy:
     """The baseline reads what the checkpoint was trained to read; pruning may also look at shallower layers, and
     anything at layers that were asked for."""
@@ -418,53 +396,6 @@ def _fitting(policy: Policy, family: Family, options: Options) -> Policy:
 def _weights(checkpoint: Checkpoint) -> int:
     """The numbers that a checkpoint holds."""
     return sum(prod(tensor.shape) for tensor in checkpoint.tensors(str).values())
-
-
-def _check_assets(root: Path, model: ModelInfo, checkpoint: str) -> None:
-    """Does to a staged bundle's files what a first request would, in the runtime's own words.
-
-    Raises :class:`CheckpointError`, naming the file of ``checkpoint`` that cannot work.
-    """
-    from PIL import Image
-
-    from clasp_trt.runtime.chat import ChatTemplate
-    from clasp_trt.runtime.preprocess import Preprocessor
-    from clasp_trt.runtime.tokenizer import Tokenizer
-
-    side = model.vision.image_size
-    with _asset("preprocessor_config.json", checkpoint):
-        config = json.loads((root / "preprocessor_config.json").read_text(encoding="utf-8"))
-        # not square and not of the right size, so that a missing resize or crop is seen
-        made = Preprocessor.from_json(config)([Image.new("RGB", (2 * side, side + 1))])
-        if made.shape != (1, 3, side, side):
-            raise BundleError(
-                f"it makes pictures of {made.shape[3]}x{made.shape[2]} pixels, but the vision tower takes {side}x{side}"
-            )
-    with _asset("tokenizer.json", checkpoint):
-        tokenizer = Tokenizer.from_file(root / "tokenizer.json")
-    with _asset("chat template", checkpoint):
-        special = json.loads((root / "special_tokens_map.json").read_text(encoding="utf-8"))
-        template = (root / "chat_template.jinja").read_text(encoding="utf-8")
-        chat = ChatTemplate(template, model.image_token, special)
-        rendered = {with_image: chat.render("x", with_image=with_image) for with_image in (False, True)}
-    with _asset("tokenizer.json", checkpoint):
-        for with_image, text in rendered.items():
-            found = tokenizer.encode_chat(text).count(model.image_token_id)
-            if found != with_image:
-                raise BundleError(
-                    f"a prompt with {int(with_image)} images has {found} tokens {model.image_token} "
-                    f"(id {model.image_token_id})"
-                )
-
-
-@contextmanager
-def _asset(name: str, checkpoint: str) -> Iterator[None]:
-    """What the runtime says against a file becomes one line about the checkpoint that it came from."""
-    try:
-        yield
-    except ClaspError as error:
-        reason = str(error).removeprefix(f"{name}: ")
-        raise CheckpointError(f"the {name} of {checkpoint} cannot be used: {reason}; mend or replace it") from error
 
 
 def _versions(*packages: str) -> dict[str, str]:

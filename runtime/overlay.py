@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from clasp_trt.errors import OutputError
+from clasp_trt import files
 from clasp_trt.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -84,15 +82,7 @@ def draw_kept(bright: Image.Image, kept: Kept, grid: int) -> Image.Image:
 
 def check_destination(path: str | os.PathLike[str]) -> None:
     """Raises :class:`OutputError` where :func:`save_overlay` could not write; cheap enough to ask before the work."""
-    target = Path(path)
-    if target.suffix.lower() not in FORMATS:
-        raise OutputError(f"{target} does not say what picture to write; expected a name in {', '.join(FORMATS)}")
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder; name a picture to write")
-    if not target.parent.is_dir():
-        raise OutputError(f"{target.parent} is not a folder, so {target.name} cannot be written there; make it first")
-    if not os.access(target.parent, os.W_OK):
-        raise OutputError(f"{target.parent} may not be written to; choose another place for {target.name}")
+    files.check(path, FORMATS)
 
 
 def save_overlay(path: str | os.PathLike[str], image: Image.Image, result: Result, pipeline: Pipeline) -> None:
@@ -106,18 +96,7 @@ def save_overlay(path: str | os.PathLike[str], image: Image.Image, result: Resul
 def save_picture(path: str | os.PathLike[str], sheet: Image.Image) -> None:
     """Writes ``sheet`` to ``path``, whole or not at all. Raises :class:`OutputError` if that fails."""
     check_destination(path)
-    target = Path(path)
-    draft = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
-    try:
-        sheet.save(draft)
-        os.replace(draft, target)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the picture {target} ({error.strerror or error}); choose another place, or make room"
-        ) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink()
+    files.write(path, sheet.save)
 
 
 def _budget(result: Result, schedule: Schedule) -> str:

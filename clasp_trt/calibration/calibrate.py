@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import clasp_trt
+from clasp_trt import files
 from clasp_trt.bundle import MANIFEST, Bundle
 from clasp_trt.calibration.answers import Answers
 from clasp_trt.calibration.candidates import RATIOS, candidates, describe
@@ -116,7 +117,7 @@ def calibrate(
         run = _Run(opened, options, answers, journal, progress)
         lines, rows = zip(*(run.category(category, part) for category, part in enumerate(samples)), strict=True)
     report = Report(replace(policy, categories=rows, provenance=_provenance(lines, opened, questions, options)), lines)
-    _write(target, report.policy.dumps())
+    files.write(target, lambda draft: draft.write_text(report.policy.dumps(), encoding="utf-8"))
     journal_path(target).unlink()
     return report
 
@@ -250,13 +251,3 @@ def _destination(output: str | os.PathLike[str], bundle: Bundle, force: bool) ->
     if target.exists() and not force:
         raise OutputError(f"{output}: exists; add --force to replace it")
     return target
-
-
-def _write(target: Path, text: str) -> None:
-    """Writes ``target`` whole or not at all."""
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)

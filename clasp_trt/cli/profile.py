@@ -88,10 +88,10 @@ def command(
     if image is not None and no_image:
         raise click.UsageError("--no-image asks about text alone; leave out one of --image and --no-image")
     _check_installed(plot is not None)
-    from clasp_trt import methods
+    from clasp_trt import files, methods
     from clasp_trt.bundle import Bundle
     from clasp_trt.policy import Policy
-    from clasp_trt.profiling import Options, Workload, files, profile
+    from clasp_trt.profiling import Options, Workload, profile
     from clasp_trt.profiling import plot as plotting
     from clasp_trt.profiling import trace as tracing
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import clasp_trt
+from clasp_trt import files
 from clasp_trt.bundle import Bundle
 from clasp_trt.compiler import Options, Pruning, compile_bundle
 from clasp_trt.demo import shipped
@@ -56,9 +56,7 @@ def bundles(checkpoint: Path, folder: Path, budgets: Sequence[int], progress: Pr
     for name, pruning in _prunings(budgets, baseline.manifest.schedule.tokens).items():
         options = Options(pruning, policy=shipped.policy(checkpoint))
         made[name] = compile_bundle(checkpoint, folder / name, options, target="cpu", force=True, progress=progress)
-    draft = folder / f".{RECORD}.{os.getpid()}"
-    draft.write_text(made_of, encoding="utf-8")
-    os.replace(draft, folder / RECORD)
+    files.write(folder / RECORD, lambda draft: draft.write_text(made_of, encoding="utf-8"))
     return Built(made, fresh=True)
 
 

@@ -60,8 +60,8 @@ def save(path: Path, report: Report) -> None:
     ttft = [profile.summaries["ttft"].median for profile in report.profiles]
     tpot = [profile.summaries["tpot"].median for profile in report.profiles]
     rates = [f", {_number(profile.tokens_per_second)}/s" for profile in report.profiles]
-    _bars(first, prefills, ttft, [""] * count, room=0.2, least=0.04)
-    _bars(step, decodes, tpot, rates, room=0.75, least=0.12)
+    _bars(first, prefills, ttft, [""] * count, room=0.2, least=0.05)
+    _bars(step, decodes, tpot, rates, room=0.75, least=0.14)
     first.set_title("time to first token", loc="left", color=INK, fontsize=12, fontweight="bold")
     step.set_title("time per output token", loc="left", color=INK, fontsize=12, fontweight="bold")
     first.set_yticks(range(count), [_name(profile) for profile in report.profiles], color=INK, fontsize=10)
@@ -69,7 +69,7 @@ def save(path: Path, report: Report) -> None:
     _legend(figure, {part.group for bar in (*prefills, *decodes) for part in bar})
     figure.supxlabel(
         f"ms, medians of {report.runs} runs in turn, {report.profiles[0].samples[0].prompt_tokens} prompt tokens, "
-        f"{report.workload.new_tokens} new ones",
+        f"{report.workload.new_tokens} new ones; the dark mark is the median of the whole",
         color=MUTED, fontsize=9,
     )  # fmt: skip
     figure.savefig(path, dpi=160)

@@ -82,8 +82,8 @@ def test_bundle_that_keeps_all(
         (["--method", "fastvv"], "unknown pruning method 'fastvv'; did you mean 'fastv'?"),
         (["--method", "none"], "method none keeps every visual token"),
         (["--policy", "absent.json"], "absent.json: cannot be read as a policy"),
-        (["--image", "absent.png"], "'absent.png' is not an image|absent.png"),
-        (["-o", "kept.txt"], "kept.txt does not say what picture to write"),
+        (["--image", "absent.png"], "there is no file absent.png; give a file"),
+        (["-o", "kept.txt"], "kept.txt does not say what to write; expected a name in .png"),
         (["--category", "nonsense"], "category 'nonsense' is not in the bundle's policy"),
         (["--prompt", " "], "the prompt is empty"),
     ],
@@ -91,6 +91,5 @@ def test_bundle_that_keeps_all(
 def test_mistakes_leave_nothing(
     refused: Refused, line: list[str | Path], tmp_path: Path, options: list[str], expected: str
 ) -> None:
-    said = refused(*line, *options)
-    assert any(said.startswith(each) for each in expected.split("|"))
+    assert refused(*line, *options).startswith(expected)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Files that a profile leaves: asked for before the work, and written whole or not at all."""
+"""Files that work leaves: asked for before it begins, and written whole or not at all."""
 
 from __future__ import annotations
 
