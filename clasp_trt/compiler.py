@@ -104,7 +104,8 @@ def build(
     layers = None if prune_layers is None else tuple(prune_layers)
     read = None if vision_layers is None else tuple(vision_layers)
     options = Options(Pruning(prune_at, budget, stages, layers), precision, policy, max_context, read, router)
-    engines = EngineOptions(tuple(sm), max_prompt, max_build_memory, cache, plugins)
+    sms = (sm,) if isinstance(sm, str) else tuple(sm)  # a string is a sequence too, of its characters
+    engines = EngineOptions(sms, max_prompt, max_build_memory, cache, plugins)
     return compile_bundle(
         model, output, options, target=target, backend=backend, engines=engines, force=force, progress=progress
     )
