@@ -58,7 +58,9 @@ def overlay(view: Image.Image, result: Result, schedule: Schedule, method: str =
         draw.text((left, top + side + 6), head, _INK, text)
         draw.text((left, top + side + 4 + _LINE), detail, _GREY, text)
     if result.kept:
-        legend = ((PIVOT, "pivot: attended to most"), (MEDOID, f"{rest}: {reason}"))
+        kinds = {bool(is_pivot) for kept in result.kept for is_pivot in kept.is_pivot}
+        meanings = ((True, PIVOT, "pivot: attended to most"), (False, MEDOID, f"{rest}: {reason}"))
+        legend = tuple((colour, meaning) for kind, colour, meaning in meanings if kind in kinds)
         _draw_legend(draw, text, top + side + 2 * _LINE + _GAP, legend)
     return sheet
 
@@ -108,7 +110,8 @@ def _budget(result: Result, schedule: Schedule) -> str:
 def _caption(kept: Kept, tokens: int, rest: str) -> tuple[str, str]:
     pivots, count = int(kept.is_pivot.sum()), len(kept.indices)
     where = "before the decoder" if kept.after_layer < 0 else f"after layer {kept.after_layer}"
-    return where, f"{count} of {tokens}: {_count(pivots, 'pivot')}, {_count(count - pivots, rest)}"
+    parts = [_count(number, noun) for number, noun in ((pivots, "pivot"), (count - pivots, rest)) if number]
+    return where, f"{count} of {tokens}: {', '.join(parts)}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -99,6 +99,8 @@ def test_unknown_words(tmp_path: Path) -> None:
         build("model", tmp_path / "out", backend="onnx")
     with pytest.raises(OutputError, match="empty name"):
         build("model", "")
+    with pytest.raises(TargetError, match=r"^--sm 9\.9: tensorrt-rtx compiles for 7\.5, "):
+        build("model", tmp_path / "out", target="rtx4090", sm="9.9")  # one capability, not its characters
 
 
 def test_manifest_states_what_was_asked(built: Callable[..., Bundle]) -> None:

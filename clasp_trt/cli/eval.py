@@ -52,7 +52,7 @@ ALL = "all"
 @threads_option
 @provider_option
 @click.option(
-    "--output", type=click.Path(), help="Keep the answers in this file; a run that was stopped goes on there."
+    "-o", "--output", type=click.Path(), help="Keep the answers in this file; a run that was stopped goes on there."
 )
 @json_option
 def command(

@@ -136,7 +136,11 @@ def test_captions(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_captions_of_one_token_before_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     schedule = schedules.encoder(64, 8, 1)
     kept = Kept(-1, np.array([5]), np.array([True]))
-    assert texts(monkeypatch, schedule, kept)[4:6] == ["before the decoder", "1 of 64: 1 pivot, 0 medoids"]
+    assert texts(monkeypatch, schedule, kept)[4:] == [
+        "before the decoder",
+        "1 of 64: 1 pivot",
+        "pivot: attended to most",
+    ]
 
 
 @pytest.mark.parametrize("name", ["kept", "kept.txt", "kept.svg", "no/such/kept.png", "folder.png"])
