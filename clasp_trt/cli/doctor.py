@@ -38,6 +38,14 @@ class _Need:
     least: str
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What was ``found`` of something that engines take, and what it is ``lacking``, with the remedy; None: nothing."""
+
+    found: str | None
+    lacking: str | None
+
+
 _TASKS = (
     _Task("answer with bundles (run)", ""),
     _Task("complete portable bundles (build BUNDLE)", "build"),
@@ -63,8 +71,12 @@ def command(as_json: bool) -> None:
     opset, complaint = _opset_read()
     cores, memory = len(os.sched_getaffinity(0)), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     lacking = {task.name: _lacking(task, needs, found, complaint) for task in _TASKS}
-    lacking |= {f"build engines ({backend})": _engines_lack(backend) for backend in COMPILED}
-    lacking["run engines"] = _no_device()
+    builders = {backend: _builder(backend) for backend in COMPILED}
+    lacking |= {f"build engines ({backend})": builder.lacking for backend, builder in builders.items()}
+    gpu = _gpu()
+    lacking["run engines"] = gpu.lacking
+    seen = {f"build engines ({backend})": builder.found for backend, builder in builders.items()}
+    seen["run engines"] = gpu.found
     report = {
         "clasp-trt": clasp_trt.__version__,
         "python": platform.python_version(),
@@ -73,6 +85,8 @@ def command(as_json: bool) -> None:
         "memory_bytes": memory,
         "packages": found,
         "onnxruntime": {"loads": complaint is None, "reads_opset": opset, "complaint": complaint},
+        "builders": {backend: builder.found for backend, builder in builders.items()},
+        "gpu": gpu.found,
         "can": {name: None if reason == _UNKNOWN else reason is None for name, reason in lacking.items()},
     }
     if as_json:
@@ -87,32 +101,35 @@ def command(as_json: bool) -> None:
     click.echo()
     for name, reason in lacking.items():
         answer = "yes" if reason is None else "?" if reason == _UNKNOWN else "no"
-        click.echo(f"{answer:<4} {name}{'' if reason is None else f': {reason}'}")
+        told = reason or seen.get(name)
+        click.echo(f"{answer:<4} {name}{'' if told is None else f': {told}'}")
 
 
-def _engines_lack(backend: str) -> str | None:
-    """What stands in the way of building engines here with ``backend``, and the remedy; None if nothing does."""
+def _builder(backend: str) -> _Part:
+    """The library that builds engines for ``backend``."""
     from clasp_trt.engines.tensorrt.device import compute_capability
     from clasp_trt.engines.tensorrt.library import load
 
     try:
         library = load(backend)
     except BackendError as error:
-        return str(error)
+        return _Part(None, str(error))
+    found = f"{backend} {library.version}"
     if not library.ahead and compute_capability() is None:
-        return f"{backend} {library.version} is here, but no CUDA GPU, on which it builds"
-    return None
+        return _Part(found, f"{found} is here, but no CUDA GPU, on which it builds")
+    return _Part(found, None)
 
 
-def _no_device() -> str | None:
-    """What stands in the way of running engines here; None if there is a GPU, whatever it is."""
+def _gpu() -> _Part:
+    """The GPU that engines would run on, whatever it is."""
     from clasp_trt.runtime.cuda.driver import Driver, bindings
 
     try:
-        Driver(bindings()).close()
+        driver = Driver(bindings())
     except BackendError as error:
-        return str(error)
-    return None
+        return _Part(None, str(error))
+    driver.close()
+    return _Part(f"{driver.name}, SM {driver.compute_capability}", None)
 
 
 def _opset_read() -> tuple[int | None, str | None]:

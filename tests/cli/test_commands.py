@@ -20,11 +20,13 @@ from PIL import Image
 
 import clasp_trt
 from clasp_trt.bundle import Bundle
+from clasp_trt.engines.tensorrt.library import Library
 from clasp_trt.runtime.overlay import MEDOID, PIVOT
 from clasp_trt.targets import TARGETS
 from tests.cli.conftest import Clasp, Refused
 from tests.commands import GROUP, check_line, command_names
 from tests.house import PYPROJECT
+from tests.runtime.cuda.null_driver import NullCuda
 
 # What a device lacks that only runs and completes bundles.
 EXPORT_ONLY = ("torch", "transformers", "safetensors", "huggingface_hub", "onnxscript")
@@ -264,6 +266,21 @@ def test_doctor(clasp: Clasp) -> None:
     assert (done.code, done.err) == (0, "")
     assert "loads, reads opset" in done.out
     assert "yes  answer with bundles (run)\n" in done.out
+
+
+def test_doctor_on_a_device_names_its_gpu_and_its_builder(clasp: Clasp, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library("tensorrt", None, "10.3.0")
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.library.load", lambda backend: library)
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.device.compute_capability", lambda: "8.7")
+    monkeypatch.setattr("clasp_trt.runtime.cuda.driver.bindings", lambda: NullCuda(sm="8.7"))
+    out = clasp("doctor").out
+    assert "yes  build engines (tensorrt): tensorrt 10.3.0\n" in out
+    assert out.endswith("yes  run engines: Null GPU, SM 8.7\n")
+    told = facts(clasp, "doctor")
+    assert isinstance(told, dict)
+    assert (told["builders"]["tensorrt"], told["gpu"]) == ("tensorrt 10.3.0", "Null GPU, SM 8.7")
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.device.compute_capability", lambda: None)
+    assert "no   build engines (tensorrt): tensorrt 10.3.0 is here, but no CUDA GPU" in clasp("doctor").out
 
 
 def versions(monkeypatch: pytest.MonkeyPatch, **named: str | None) -> None:
