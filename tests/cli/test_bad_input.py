@@ -303,7 +303,7 @@ def test_images_are_refused_before_the_weights_are_read(
         (["--prompt", "hi", "--show", "no/such/kept.png"], "no/such is not a folder"),
         (
             ["--prompt", "hi", "--show", "kept.txt"],
-            "kept.txt does not say what picture to write; expected a name in .png",
+            "kept.txt does not say what to write; expected a name in .png",
         ),
     ],
 )
