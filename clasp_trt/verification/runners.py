@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from polygraphy.backend.base import BaseRunner
 from polygraphy.common import TensorMetadata
-from polygraphy.comparator import Comparator, CompareFunc, IterationResult
+from polygraphy.comparator import Comparator, IterationResult, SimpleCompareFunc
 from polygraphy.logger import G_LOGGER
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -58,7 +58,7 @@ def largest_difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
         return 0.0
     kind = np.int64 if expected.dtype == np.bool_ else expected.dtype
     expected, found = np.ascontiguousarray(expected, kind), np.ascontiguousarray(found, kind)
-    compare = CompareFunc.simple(atol=math.inf, rtol=0.0)
+    compare = SimpleCompareFunc(atol=math.inf, rtol=0.0)
     # it also divides, by values that may be 0
     with G_LOGGER.verbosity(G_LOGGER.CRITICAL), np.errstate(divide="ignore", invalid="ignore"):
         compared = compare(
