@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.engine_memory`` makes a checkpoint, exports its decoder three ways, and builds the engines of
 each with TensorRT for RTX, without a GPU. As in ``clasp-trt build`` each engine is built in a process of its own; the
-peak is that of the largest of these. The rule of ``clasp_trt/build_memory.py`` (0.2 GB + 4 x weights) stands beside it.
+peak is that of the largest of these. The rule of ``clasp_trt/build_memory.py`` (0.2 GB + 3 x weights) stands beside it.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module, metadata
 from math import prod
 from pathlib import Path
@@ -35,6 +36,7 @@ from clasp_trt.schedule import Schedule
 from clasp_trt.targets import COMPILED, Target
 
 if TYPE_CHECKING:
+    from clasp_trt.bundle import Graph
     from clasp_trt.bundle.writer import Writer
     from clasp_trt.engines.tensorrt.builder import Recipe
     from clasp_trt.export.checkpoint import Checkpoint
@@ -227,7 +229,7 @@ def _export(
         _longest_prompt(engine, context, vision.tokens)
     exported = export(
         checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
-        precision=options.floats, memory_limit=memory_limit,
+        precision=options.floats, memory_limit=memory_limit, admit=partial(_admit, engine),
         progress=lambda graph, done, total: progress(f"export {graph}", done, total),
     )  # fmt: skip
     (writer.root / POLICY).write_text(policy.dumps(), encoding="utf-8")
@@ -290,6 +292,9 @@ def _complete(
     _check_plugins(engine, manifest.schedule)
     # besides the weights these files are small
     targets.check_memory(engine.device, sum(file.bytes for file in manifest.files.values()), manifest.precision)
+    for graph in manifest.graphs:
+        weights = manifest.files.get(f"{graph.path}.data")
+        _admit(engine, graph, 0 if weights is None else weights.bytes)
     with bundles.write(output, force=force) as writer:
         # what was damaged on its way here must not get hashes that call it sound
         source.verify(lambda done, total: progress("check the portable bundle", done, total))
@@ -344,6 +349,14 @@ def _compile_tensorrt(root: Path, manifest: Manifest, engine: _Engine, recipe: R
         versions={**manifest.versions, recipe.library.backend: recipe.library.version},
         engines=engines,
     )
+
+
+def _admit(engine: _Engine | None, graph: Graph, weights: int) -> None:
+    """Raises :class:`BackendError` if building the engine of ``graph`` takes more memory than it may have."""
+    if engine is not None and engine.recipe is not None:
+        from clasp_trt.engines.tensorrt import memory
+
+        memory.check(graph, weights, engine.recipe.workspace)
 
 
 def _longest_prompt(engine: _Engine, max_context: int, tokens: int) -> int:

@@ -23,6 +23,8 @@ from clasp_trt.schedule import Schedule
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a graph, the bytes of weights written so far, and those to write in all."""
+Admit = Callable[[Graph, int], None]
+"""Called with a graph and the bytes of its weights; raises for one that should not be written."""
 
 GRAPHS = "graphs"
 INLINE_BYTES = 256
@@ -49,13 +51,14 @@ def export(
     max_context: int,
     precision: str,
     memory_limit: int | None = None,
+    admit: Admit = lambda graph, weights: None,
     progress: Progress = lambda graph, done, total: None,
 ) -> Exported:
     """Writes every file of a portable bundle but its manifest and policy into ``root``.
 
     ``layers`` are the support layers to export, ``max_context`` the longest sequence of prompt, visual tokens and
     answer. ``memory_limit`` are the bytes that building the engine of any graph may take: the decoder is cut as fine
-    as that asks. Raises :class:`CheckpointError` or :class:`ScheduleError` for what the checkpoint cannot give, and
+    as that asks. ``admit`` hears of every graph before the first is written. Raises :class:`CheckpointError` or :class:`ScheduleError` for what the checkpoint cannot give, and
     :class:`BackendError` for a graph that no cut makes small enough.
     """
     _check(family, layers, schedule, max_context)
@@ -65,6 +68,8 @@ def export(
     models = list(_graphs(family, layers, schedule, segments, max_context, PRECISIONS[precision]))
     sizes = {str(model.graph.name): sum(tensor.nbytes for tensor in _weights(model)) for model in models}
     build_memory.check_cut(sizes, memory_limit, precision)
+    for model in models:
+        admit(_described(model), sizes[str(model.graph.name)])
     done, total = 0, sum(sizes.values())
 
     def on_tensor(graph: str, size: int) -> None:
@@ -98,9 +103,8 @@ def save(model: ir.Model, root: Path, on_tensor: Callable[[str, int], None]) -> 
 
     ``on_tensor`` is called with the graph's name and the bytes of each weight written.
     """
-    name = str(model.graph.name)
-    path = root / GRAPHS / f"{name}.onnx"
-    graph = Graph(name, f"{GRAPHS}/{path.name}", ports(model.graph.inputs), ports(model.graph.outputs))
+    graph = _described(model)
+    name, path = graph.name, root / graph.path
     ir.save(
         model,
         path,
@@ -111,6 +115,12 @@ def save(model: ir.Model, root: Path, on_tensor: Callable[[str, int], None]) -> 
     )
     check_file(path, graph)
     return graph
+
+
+def _described(model: ir.Model) -> Graph:
+    """A graph as the manifest states it."""
+    name = str(model.graph.name)
+    return Graph(name, f"{GRAPHS}/{name}.onnx", ports(model.graph.inputs), ports(model.graph.outputs))
 
 
 def check_file(path: Path, graph: Graph) -> None:

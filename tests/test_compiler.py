@@ -15,6 +15,7 @@ import pytest
 
 import clasp_trt
 from clasp_trt import targets
+from clasp_trt.build_memory import peak
 from clasp_trt.bundle import Bundle
 from clasp_trt.compiler import DEFAULT_CONTEXT, Options, Pruning, build
 from clasp_trt.engines.tensorrt.library import Library
@@ -154,7 +155,7 @@ def test_portable_bundle_becomes_one_for_a_target(built: Callable[..., Bundle], 
 
 
 def test_engine_options_of_a_portable_bundle(built: Callable[..., Bundle], checkpoint: Path, tmp_path: Path) -> None:
-    assert len(built(target=None, prune_at="none", max_build_memory=0.2009).manifest.segments) == 3
+    assert len(built(target=None, prune_at="none", max_build_memory=peak(225_000) / 1e9).manifest.segments) == 3
     for option in ({"sm": ("8.9",)}, {"max_prompt": 40}, {"cache": False}):
         with pytest.raises(BackendError, match=r"^a portable bundle has no engines"):
             build(checkpoint, tmp_path / "out", target=None, **option)  # type: ignore[arg-type]
@@ -311,3 +312,20 @@ def test_chat_template_that_cannot_work_makes_no_bundle(
     with pytest.raises(CheckpointError, match=f"^the chat template of .*copied cannot be used: {line}"):
         build(copied, tmp_path / "out", budget=8, target=None)
     assert [entry.name for entry in tmp_path.iterdir()] == ["copied"]
+
+
+@pytest.mark.parametrize("portable", [False, True])
+def test_engines_that_take_more_memory_than_there_is_are_refused_before_the_work(
+    built: Callable[..., Bundle], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portable: bool
+) -> None:
+    model = built(target=None, prune_at="none").root if portable else checkpoint
+    library = Library("tensorrt-rtx", None, "1.7")
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.place.check", lambda *_, **__: library)
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.memory.available", lambda: peak(225_000))
+    monkeypatch.setattr("clasp_trt.export.exporter.save", lambda *_: pytest.fail("a graph was written"))
+    monkeypatch.setattr("clasp_trt.bundle.Bundle.verify", lambda *_: pytest.fail("the bundle was read"))
+    options = {} if portable else {"prune_at": "none", "max_context": 96}
+    line = "^building segment_0 takes about .* more than what is available here, .*--max-build-memory 0.2, which cuts"
+    with pytest.raises(BackendError, match=line):
+        build(model, tmp_path / "out", target="rtx4090", **options)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []

@@ -154,6 +154,8 @@ def _memory_rows(sides: tuple[Side, ...], pruned: bool) -> list[tuple[str, ...]]
     rows.append(("needed", "", *_cells(m.needed for m in found)))
     if (total := found[0].total) is not None and (available := found[0].available) is not None:
         rows.append(("available", f"of {_gb(total)}", *_cells(available for _ in found)))
+    what = "graphs and engines" if found[0].build is not None else "graphs"
+    rows.append(("on disk", f"the bundle's {what}", *_cells(m.bundle for m in found)))
     builds = [memory.build for memory in found if memory.build is not None]
     if builds:
         where = "" if builds[0].on_device else ", on the building host"

@@ -83,6 +83,7 @@ def told(target: Target, machine: Machine | None, text_tokens: int) -> list[str]
             f"{JETSON_SYSTEM_BYTES / 1e9:g} GB for firmware and operating system, " if shares_memory(target) else ""
         )
         lines.append(f"{system}{CUDA_RUNTIME_BYTES / 1e9:g} GB for the runtime with its CUDA context")
+        lines.append("an engine holds the weights of its graph once, for prefill and decode alike")
         lines.append(f"an engine build takes {BASE_BYTES / 1e9:g} GB + {PER_WEIGHT:g} x the weights of its graph")
     lines.append("not counted: routing, preprocessing, kernel launches, power limits")
     return lines

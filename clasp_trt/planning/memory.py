@@ -9,7 +9,7 @@ from clasp_trt.planning import assumptions
 from clasp_trt.planning.cuts import Cut
 from clasp_trt.planning.machine import Machine
 from clasp_trt.planning.shapes import DecoderShape, ModelShape, TowerShape
-from clasp_trt.targets import Target
+from clasp_trt.targets import COMPILED, Target
 
 ITEM_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 _SCORE_BYTES = 4
@@ -29,7 +29,8 @@ class Build:
 @dataclass(frozen=True)
 class Memory:
     """Bytes. ``weights`` by graph, ``caches`` by segment; ``available`` is what the system leaves of the device's
-    ``total``, both None if unknown; ``build`` is None where no engine is built."""
+    ``total``, both None if unknown; ``build`` is None where no engine is built. ``bundle`` is what the folder takes on disk: the
+    weights of its graphs, and those of its engines, which have all of them once more."""
 
     weights: dict[str, int]
     caches: dict[str, int]
@@ -38,6 +39,7 @@ class Memory:
     total: int | None
     available: int | None
     build: Build | None
+    bundle: int
 
     @property
     def needed(self) -> int:
@@ -79,6 +81,7 @@ def estimate(
     parameters = graph_parameters(model, cuts, context)
     weights = {name: count * held for name, count in parameters.items()}
     caches = {cut.name: 2 * cut.layers * decoder.kv_width * (context - tokens + cut.visual) * item for cut in cuts}
+    compiled = target.backend in COMPILED
     system, total = assumptions.system_bytes(target), assumptions.memory_bytes(target, machine)
     return Memory(
         weights=weights,
@@ -90,7 +93,8 @@ def estimate(
         runtime=assumptions.runtime_bytes(target),
         total=total,
         available=None if total is None else max(0, total - system),
-        build=None if target.backend == "onnxruntime" else _build(target, parameters, item),
+        build=_build(target, parameters, item) if compiled else None,
+        bundle=sum(parameters.values()) * item * (2 if compiled else 1),
     )
 
 

@@ -201,6 +201,7 @@ def _side_json(side: Side) -> dict[str, Any]:
             "available": found.available,
             "device": found.total,
         },
+        "bundle_bytes": found.bundle,
         "build": None
         if found.build is None
         else {

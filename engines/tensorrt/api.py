@@ -27,6 +27,7 @@ SINCE = {
     "ILogger.log": "10.0",
     "INetworkDefinition.get_input": "10.0",
     "INetworkDefinition.num_inputs": "10.0",
+    "IOptimizationProfile.extra_memory_target": "10.0",
     "IOptimizationProfile.set_shape": "10.0",
     "IOptimizationProfile.set_shape_input": "10.0",
     "IProgressMonitor": "10.0",

@@ -33,6 +33,7 @@ def parse(library: Library, builder: Any, log: Any, model: Path, name: str, erro
 def add_profile(builder: Any, config: Any, network: Any, graph: Graph, profile: Profile) -> None:
     """Adds ``profile`` to ``config`` in the terms of TensorRT: shapes of inputs, and values of shape inputs."""
     wanted = builder.create_optimization_profile()
+    wanted.extra_memory_target = 0.0  # a hint: weights that the first profile has packed serve the others too
     ports = {port.name: port for port in graph.inputs}
     for index in range(network.num_inputs):
         binding = network.get_input(index)

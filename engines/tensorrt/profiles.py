@@ -12,6 +12,10 @@ DEFAULT_PROMPT = 512
 TYPICAL_TEXT = 64
 """Text that kernels are tuned for: a question with its chat template, or the first half of an answer."""
 
+STEP = (1, 1, 2)
+"""Rows of a decode step, which has one. With a greatest of 1 TensorRT for RTX 1.7 packs the weights of every layer once
+more, for this profile alone: engines, and what they take on a GPU, would be twice as large as the weights."""
+
 Sizes = Mapping[str, tuple[int, int, int]]
 
 
@@ -64,7 +68,7 @@ def _segment(manifest: Manifest, graph: Graph, segment: Segment, text: int, max_
         "reference": (0, text, max_prompt),
     }
     decode = {
-        "sequence": (1, 1, 1),
+        "sequence": STEP,
         "kv_length": (1, min(slots, usual + TYPICAL_TEXT), slots),
         "visual_tokens": (0, 0, 0),
         "reference": (0, 0, 0),

@@ -15,6 +15,7 @@ from onnx import TensorProto, numpy_helper
 from safetensors.numpy import load_file
 
 from clasp_trt import schedule as schedules
+from clasp_trt.build_memory import peak
 from clasp_trt.errors import BackendError, CheckpointError, ScheduleError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.exporter import (
@@ -300,7 +301,7 @@ def test_a_graph_that_no_cut_makes_small_enough_is_refused_before_the_work(check
     with pytest.raises(
         BackendError, match=r"^building segment_3 takes .* and cannot be cut finer; give at least 0\.3, or"
     ):
-        _export(checkpoint, tmp_path, memory_limit=200_700_000)
+        _export(checkpoint, tmp_path, memory_limit=peak(175_000))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -55,6 +55,7 @@ def module(
     class Profile:
         def __init__(self) -> None:
             self.sizes: dict[str, Range] = {}
+            self.extra_memory_target = 1.0
 
         def set_shape(self, name: str, least: Any, usual: Any, most: Any) -> None:
             assert name not in SHAPE_INPUTS
@@ -81,6 +82,7 @@ def module(
             record.workspace = size
 
         def add_optimization_profile(self, profile: Profile) -> int:
+            assert profile.extra_memory_target == 0, "a profile of its own weights"
             record.profiles.append(profile.sizes)
             return len(record.profiles) - 1
 

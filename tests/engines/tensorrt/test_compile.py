@@ -110,7 +110,7 @@ def test_profiles_reach_the_builder_as_shapes(stage: Stage) -> None:
     prefill, decode = record.profiles[-2:]  # of segment_3, which 4 visual tokens reach
     assert prefill["hidden"] == ((1, 1, 48), (1, 44, 48), (1, 44, 48))
     assert prefill["kv_length"] == ((1,), (44,), (84,))
-    assert decode["hidden"] == ((1, 1, 48),) * 3
+    assert decode["hidden"] == ((1, 1, 48), (1, 1, 48), (1, 2, 48))
     assert "write_index" not in decode, "of fixed shape, and its value is no shape"
 
 

@@ -44,7 +44,8 @@ def test_what_decoding_runs_has_a_profile_of_its_own(manifest: Manifest) -> None
         made = _sizes(manifest, graph)
         assert list(made) == (["prefill", "decode"] if graph.name in steps else ["request"])
         if "decode" in made:
-            assert made["decode"]["sequence"] == (1, 1, 1)
+            # a greatest of 1 would make TensorRT for RTX keep the weights of a segment twice
+            assert made["decode"]["sequence"] == ((1, 1, 1) if graph.name == "embed" else (1, 1, 2))
             assert all(
                 made["decode"][name] == (0, 0, 0) for name in {"reference", "visual_tokens"} & made["decode"].keys()
             )

@@ -80,6 +80,17 @@ def test_a_package_never_compiled_to_byte_code_builds_the_same(
     assert one() == cold
 
 
+def test_an_engine_has_its_weights_once(tmp_path: Path) -> None:
+    """A profile for a single row, and no more, would have the library pack them once more for it."""
+    shape = replace(PRESETS["tiny"], width=512, heads=8, kv_heads=8, mlp=2048)
+    model = make(tmp_path / "model", shape, dtype="float16")
+    portable = build(model, tmp_path / "portable", target=None, precision="fp16", prune_at="none", max_context=96)
+    engine = EngineBytes(portable, "segment_0", Recipe(load("tensorrt-rtx"), ("8.9",)))()
+    weights = portable.manifest.files["graphs/segment_0.onnx.data"].bytes
+    assert weights > 2e7
+    assert weights < len(engine) < 1.3 * weights
+
+
 @pytest.mark.parametrize(
     ("precision", "sms"),
     [("bf16", ("8.0", "8.6", "12.0", "12.1")), ("fp32", ("8.9",)), ("fp16", ("7.5",)), ("fp16", ("7.5", "8.9"))],
