@@ -58,8 +58,9 @@ def export(
 
     ``layers`` are the support layers to export, ``max_context`` the longest sequence of prompt, visual tokens and
     answer. ``memory_limit`` are the bytes that building the engine of any graph may take: the decoder is cut as fine
-    as that asks. ``admit`` hears of every graph before the first is written. Raises :class:`CheckpointError` or :class:`ScheduleError` for what the checkpoint cannot give, and
-    :class:`BackendError` for a graph that no cut makes small enough.
+    as that asks. ``admit`` hears of every graph before the first is written. Raises :class:`CheckpointError` or
+    :class:`ScheduleError` for what the checkpoint cannot give, and :class:`BackendError` for a graph that no cut makes
+    small enough.
     """
     _check(family, layers, schedule, max_context)
     runs = build_memory.cut(schedule.segments(), memory_limit, _weigh(family, max_context, PRECISIONS[precision]))

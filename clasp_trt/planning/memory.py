@@ -29,8 +29,8 @@ class Build:
 @dataclass(frozen=True)
 class Memory:
     """Bytes. ``weights`` by graph, ``caches`` by segment; ``available`` is what the system leaves of the device's
-    ``total``, both None if unknown; ``build`` is None where no engine is built. ``bundle`` is what the folder takes on disk: the
-    weights of its graphs, and those of its engines, which have all of them once more."""
+    ``total``, both None if unknown; ``build`` is None where no engine is built. ``bundle`` is what
+    the folder takes on disk: the weights of its graphs and, where it has engines, all of them once more in these."""
 
     weights: dict[str, int]
     caches: dict[str, int]

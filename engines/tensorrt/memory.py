@@ -39,5 +39,5 @@ def _remedy(graph: Graph, room: int | None) -> str:
     layers = sum(port.name.startswith("past_key_") for port in graph.inputs)
     if layers > 1:
         gigabytes = "GB" if room is None else build_memory.within(room)
-        return f"give the build or export of the checkpoint --max-build-memory {gigabytes}, which cuts the decoder finer"
+        return f"build or export the checkpoint with --max-build-memory {gigabytes}, which cuts the decoder finer"
     return "close other programs, build on a machine with more, or take --precision fp16, a smaller checkpoint"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from clasp_trt import schedule as schedules
 from clasp_trt import targets
+from clasp_trt.build_memory import peak
 from clasp_trt.bundle import Bundle, Manifest
 from clasp_trt.errors import BackendError, PromptError, ScheduleError, TargetError
 from clasp_trt.planning import Machine, ModelShape, Request, advise, load_shape, make, roofline, shape_of
@@ -41,10 +42,11 @@ def test_segments_and_slots_are_those_of_an_export() -> None:
 def test_a_finer_cut_is_that_of_an_export(
     built: Callable[..., Bundle], checkpoint: Path, pruning: dict[str, object]
 ) -> None:
-    manifest = built(target=None, precision="fp16", max_build_memory=0.2004, **pruning).manifest
+    limit = peak(100_000)  # two of its layers
+    manifest = built(target=None, precision="fp16", max_build_memory=limit / 1e9, **pruning).manifest
     shape = load_shape(checkpoint / "config.json", "tiny")
     request = Request(
-        shape, targets.get("orin-agx-64"), manifest.schedule, "fp16", manifest.max_context, 20, build_memory=200_400_000
+        shape, targets.get("orin-agx-64"), manifest.schedule, "fp16", manifest.max_context, 20, build_memory=limit
     )
     cuts = make(request).pruned.cuts
     assert len(cuts) > len(manifest.schedule.segments())

@@ -19,7 +19,7 @@ def test_a_limit_below_the_estimate() -> None:
         r"^building segment_3 takes about 6\.2 GB \(0\.2 GB \+ 3 x its 2\.0 GB of weights\), more than "
         r"--max-build-memory, 4\.0 GB; "
     )
-    finer = "give the build or export of the checkpoint --max-build-memory 4, which cuts the decoder finer$"
+    finer = "build or export the checkpoint with --max-build-memory 4, which cuts the decoder finer$"
     with pytest.raises(BackendError, match=line + finer):
         memory.check(_graph("segment_3", layers=2), 2_000_000_000, 4_000_000_000)
     with pytest.raises(BackendError, match=f"{line}close other programs"):
@@ -37,7 +37,8 @@ def test_without_a_limit_what_is_available_counts(monkeypatch: pytest.MonkeyPatc
 
 def test_memory_that_ran_out_says_what_to_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available", lambda: 4_060_000_000)
-    told = "building segment_0 ran out of memory: it needs about 6.2 GB; give the build or export of the checkpoint --max-build-memory"
+    told = "building segment_0 ran out of memory: it needs about 6.2 GB; "
+    told += "build or export the checkpoint with --max-build-memory"
     assert memory.exhausted(_graph("segment_0", layers=9), 2 * 10**9).startswith(f"{told} 4,")
     monkeypatch.setattr(memory, "available", lambda: None)
     assert memory.exhausted(_graph("segment_0", layers=9), 2 * 10**9).startswith(f"{told} GB,")
