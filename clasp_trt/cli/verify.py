@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.examples import examples
+from clasp_trt.cli.options import provider_option
 from clasp_trt.cli.output import json_option, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -28,8 +29,11 @@ _PROMPT = "Describe what is in the picture and say how sure you are of it."
 @click.option("--against", metavar="CHECKPOINT", help="Folder or hub id: compare every stage with it, in torch.")
 @click.option("--image", help="File, http(s) or data URL, or base64 [default: noise of the bundle's size].")
 @click.option("--prompt", help="The question or instruction [default: one sentence about the picture].")
+@provider_option
 @json_option
-def command(bundle: str, against: str | None, image: str | None, prompt: str | None, as_json: bool) -> None:
+def command(
+    bundle: str, against: str | None, image: str | None, prompt: str | None, provider: str | None, as_json: bool
+) -> None:
     """Check that BUNDLE is whole: hashes, graphs, ports; with --against, that it computes what CHECKPOINT does."""
     if against is None and (image is not None or prompt is not None):
         raise click.UsageError("--image and --prompt are for a comparison; give --against too")
@@ -44,14 +48,16 @@ def command(bundle: str, against: str | None, image: str | None, prompt: str | N
     opened = Bundle.open(bundle)
     picture = None if image is None else load_image(image)
     with progress_bar() as progress:
-        integrity = check(opened, progress=progress)
+        integrity = check(opened, provider=provider, progress=progress)
     report = None
     if against is not None:
         from clasp_trt.profiling.workload import noise
         from clasp_trt.verification.parity import compare
 
         with progress_bar() as progress:
-            report = compare(opened, against, picture or noise(opened), prompt or _PROMPT, progress=progress)
+            report = compare(
+                opened, against, picture or noise(opened), prompt or _PROMPT, provider=provider, progress=progress
+            )
     if as_json:
         print_json(
             {

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from clasp_trt.errors import BackendError, BundleError
-from clasp_trt.runtime.pipeline import backend_for, check_backend
+from clasp_trt.runtime.pipeline import backend_for
 
 if TYPE_CHECKING:
     import onnx
@@ -33,8 +33,11 @@ class Integrity:
         return {"files": self.files, "graphs": self.graphs, "skipped": list(self.skipped)}
 
 
-def check(bundle: Bundle, *, progress: Progress = lambda phase, done, total: None) -> Integrity:
-    """Hashes every file, then checks and loads one graph after the other.
+def check(
+    bundle: Bundle, *, provider: str | None = None, progress: Progress = lambda phase, done, total: None
+) -> Integrity:
+    """Hashes every file, then checks and loads one graph after the other; its engine, or by ONNX Runtime with
+    ``provider``.
 
     Raises a :class:`BundleError` or :class:`BackendError` that names the first file at fault.
     """
@@ -45,9 +48,10 @@ def check(bundle: Bundle, *, progress: Progress = lambda phase, done, total: Non
         skipped.append("graphs were not checked against the ONNX standard; pip install 'clasp-trt[build]'")
     backend = None
     try:
-        check_backend(bundle)
-        backend = backend_for(bundle)
+        backend = backend_for(bundle, provider=provider)
     except BackendError as error:
+        if provider is not None:  # it was asked for
+            raise
         skipped.append(f"graphs were not loaded: {error}")
     for number, graph in enumerate(manifest.graphs):
         progress(f"check {graph.name}", number, len(manifest.graphs))

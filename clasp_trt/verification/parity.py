@@ -49,15 +49,17 @@ def compare(
     image: Image,
     prompt: str,
     *,
+    provider: str | None = None,
     progress: Progress = lambda phase, done, total: None,
 ) -> Report:
-    """Compares every graph of ``bundle`` with the checkpoint ``model`` on one request.
+    """Compares every graph of ``bundle`` with the checkpoint ``model`` on one request: what the bundle is built for, or
+    its graphs by ONNX Runtime with ``provider``.
 
     Raises :class:`CheckpointError` if it is no checkpoint of this architecture, :class:`PolicyError` if the policy does
     not fit the graphs, and :class:`~clasp_trt.errors.BackendError` for a bundle that cannot run here. What drifts is
     in the report.
     """
-    backend = backend_for(bundle)
+    backend = backend_for(bundle, provider=provider)
     checkpoint = Checkpoint.open(model)
     _check_same_model(bundle, family_of(checkpoint).info, model)
     _check_policy(bundle)

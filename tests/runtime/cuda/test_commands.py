@@ -67,3 +67,21 @@ def test_every_stage_against_the_checkpoint(compiled: Callable[..., Bundle], che
     pytest.importorskip("polygraphy")
     told = _json("verify", compiled().root, "--against", checkpoint)
     assert told["parity"]["first_drift"] is None  # type: ignore[index]
+
+
+def test_the_graphs_of_engines_are_compared_without_their_gpu(
+    compiled: Callable[..., Bundle], checkpoint: Path
+) -> None:
+    pytest.importorskip("polygraphy")
+    told = _json("verify", compiled().root, "--against", checkpoint, "--provider", "cpu")
+    assert told["integrity"]["skipped"] == []  # type: ignore[index]
+    assert told["parity"]["first_drift"] is None  # type: ignore[index]
+
+
+def test_a_provider_that_is_not_here_is_refused(
+    compiled: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    done = CliRunner().invoke(GROUP, ["verify", str(compiled().root), "--provider", "cuda"], prog_name="clasp-trt")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "has no CUDAExecutionProvider" in done.stderr
