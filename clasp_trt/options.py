@@ -11,6 +11,8 @@ from clasp_trt.errors import BackendError, PolicyError, ScheduleError, TargetErr
 from clasp_trt.schedule import Schedule
 
 DEFAULT_PRUNE_AT, DEFAULT_PRECISION, DEFAULT_CONTEXT = "decoder", "fp32", 2048
+MAX_BUILD_MEMORY = 1e6
+"""GB: a million is more than any machine has, and still a number of bytes that TensorRT takes."""
 
 _ENDLESS = 2**31 - 1  # tokens and layers of a model that every legal schedule fits
 
@@ -128,8 +130,11 @@ class EngineOptions:
     plugins: bool = False
 
     def __post_init__(self) -> None:
-        if self.max_build_memory is not None and not self.max_build_memory > 0:
-            raise BackendError(f"--max-build-memory is {self.max_build_memory}; expected a number of GB above 0")
+        if self.max_build_memory is not None and not 0 < self.max_build_memory <= MAX_BUILD_MEMORY:
+            raise BackendError(
+                f"--max-build-memory is {self.max_build_memory:g}; expected a number of GB above 0 and up to "
+                f"{MAX_BUILD_MEMORY:g}"
+            )
 
     @property
     def memory_bytes(self) -> int | None:

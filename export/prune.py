@@ -74,12 +74,13 @@ def prune_graph(name: str, tokens: int, keep: int, width: int, dtype: str, *, la
     kept_rows = g.op("Gather", visual, chosen)
     stays = g.op("ScatterElements", text_only, kept_rows, g.const(np.ones(keep)))
     new_row = g.op("Sub", g.op("CumSum", stays, g.const(0)), g.const(1))
-    # where each new row comes from: dropped rows all write to one place past the end, which is cut off
+    # where each new row comes from: dropped rows all write to one place past the end, which is cut off; there is room
+    # for as many rows as there were, since TensorRT refuses to scatter more than there are places
     old_length = g.op("Shape", positions, start=1)
     new_length = g.op("Sub", old_length, g.const([tokens - keep]))
     place = g.op("Where", g.op("Greater", stays, g.const(0)), new_row, new_length)
     sources = g.op("Range", g.const(0), g.op("Squeeze", old_length), g.const(1))
-    room = g.op("Expand", g.const([0]), g.op("Add", new_length, g.const([1])))
+    room = g.op("Expand", g.const([0]), old_length)
     origin = g.op("Slice", g.op("ScatterElements", room, place, sources), g.const([0]), new_length)
 
     g.output(g.op("Gather", hidden, origin, axis=1), "hidden_out", dtype, [1, "kept_sequence", width], "what stays")

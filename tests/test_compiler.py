@@ -17,7 +17,7 @@ import clasp_trt
 from clasp_trt import targets
 from clasp_trt.build_memory import peak
 from clasp_trt.bundle import Bundle
-from clasp_trt.compiler import DEFAULT_CONTEXT, Options, Pruning, build
+from clasp_trt.compiler import DEFAULT_CONTEXT, EngineOptions, Options, Pruning, build
 from clasp_trt.engines.tensorrt.library import Library
 from clasp_trt.errors import (
     BackendError,
@@ -329,3 +329,9 @@ def test_engines_that_take_more_memory_than_there_is_are_refused_before_the_work
     with pytest.raises(BackendError, match=line):
         build(model, tmp_path / "out", target="rtx4090", **options)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("gigabytes", [0, -1, float("nan"), float("inf"), 1e300])
+def test_memory_that_is_no_number_of_gigabytes(gigabytes: float) -> None:
+    with pytest.raises(BackendError, match=r"^--max-build-memory is \S+; expected a number of GB above 0 and up to"):
+        EngineOptions(max_build_memory=gigabytes)

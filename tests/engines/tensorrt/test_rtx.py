@@ -80,6 +80,13 @@ def test_a_package_never_compiled_to_byte_code_builds_the_same(
     assert one() == cold
 
 
+def test_a_stage_may_drop_more_rows_than_a_prompt_has(built: Callable[..., Bundle]) -> None:
+    """The library refuses to scatter into fewer places than there are indices, even if it is to one place."""
+    portable = built(target=None, precision="fp16", schedule=(3, 2, 1), budget=None)
+    for stage in range(3):
+        assert EngineBytes(portable, f"prune_{stage}", Recipe(load("tensorrt-rtx"), ("8.9",)), max_prompt=1)()
+
+
 def test_an_engine_has_its_weights_once(tmp_path: Path) -> None:
     """A profile for a single row, and no more, would have the library pack them once more for it."""
     shape = replace(PRESETS["tiny"], width=512, heads=8, kv_heads=8, mlp=2048)
