@@ -352,10 +352,11 @@ def _compile_tensorrt(root: Path, manifest: Manifest, engine: _Engine, recipe: R
 
 
 def _admit(engine: _Engine | None, graph: Graph, weights: int) -> None:
-    """Raises :class:`BackendError` if building the engine of ``graph`` takes more memory than it may have."""
+    """Raises :class:`BackendError` if the engine of ``graph`` cannot be built, or takes more memory than it may."""
     if engine is not None and engine.recipe is not None:
-        from clasp_trt.engines.tensorrt import memory
+        from clasp_trt.engines.tensorrt import memory, place
 
+        place.check_graph(engine.recipe.sms, graph)
         memory.check(graph, weights, engine.recipe.workspace)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from clasp_trt.bundle import Graph
 from clasp_trt.engines.tensorrt.device import compute_capability
 from clasp_trt.engines.tensorrt.library import RTX_SMS, TURING, Library, load
 from clasp_trt.errors import BackendError, TargetError
@@ -16,6 +17,17 @@ def check_precision(sms: Sequence[str], precision: str) -> None:
     if TURING in sms and precision != "fp16":
         raise TargetError(
             f"--sm {TURING} takes --precision fp16 alone, not {precision}: it has no such matrix products"
+        )
+
+
+def check_graph(sms: Sequence[str], graph: Graph) -> None:
+    """Raises :class:`BackendError` for a graph of which TensorRT for RTX 1.7 dies: several layers before a prune, for
+    :data:`TURING`, in the form without float32 products."""
+    layers = sum(port.name.startswith("past_key_") for port in graph.inputs)
+    if TURING in sms and layers > 1 and any(port.name == "saliency" for port in graph.outputs):
+        raise BackendError(
+            f"--sm {TURING}: TensorRT for RTX dies of {graph.name}, {layers} decoder layers before a prune; export the "
+            "checkpoint with --prune-at encoder, or with --prune-layers or --max-build-memory that leave one layer"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from clasp_trt import targets
+from clasp_trt.bundle import Graph, TensorSpec
 from clasp_trt.engines.tensorrt import device, place
 from clasp_trt.engines.tensorrt.library import Library
 from clasp_trt.errors import BackendError, TargetError
@@ -99,3 +100,19 @@ def test_the_driver_s_cuda_is_told_by_its_major_version(monkeypatch: pytest.Monk
 def test_a_machine_without_a_driver_has_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "_DRIVER", "libno-such-driver.so.1")
     assert device.cuda_major() is None
+
+
+@pytest.mark.parametrize("sms", [("7.5",), ("8.9", "7.5")])
+def test_what_the_library_dies_of_is_refused(sms: tuple[str, ...]) -> None:
+    def port(name: str) -> TensorSpec:
+        return TensorSpec(name, "float16", (1,))
+
+    def graph(layers: int, *outputs: str) -> Graph:
+        caches = tuple(port(f"past_key_{layer}") for layer in range(layers))
+        return Graph("segment_0", "graphs/segment_0.onnx", caches, tuple(map(port, outputs)))
+
+    with pytest.raises(BackendError, match=r"^--sm 7\.5: TensorRT for RTX dies of segment_0, 3 decoder layers before"):
+        place.check_graph(sms, graph(3, "hidden_out", "saliency"))
+    place.check_graph(("8.9",), graph(3, "hidden_out", "saliency"))
+    place.check_graph(sms, graph(1, "hidden_out", "saliency"))
+    place.check_graph(sms, graph(3, "hidden_out"))
