@@ -46,6 +46,7 @@ _TOP = 10
 @click.option("--prompt-tokens", type=click.IntRange(min=1), help="Length of a generated prompt [default: 32].")
 @click.option("--category", help="Take this category instead of the router's.")
 @click.option("--policy", type=click.Path(), help="Policy file [default: each bundle's own].")
+@click.option("--router", type=click.Path(), help="Router folder [default: each bundle's own, or the rules].")
 @click.option("--method", default="clasp", show_default=True, help="Choose tokens by another pruning method.")
 @click.option("--max-new-tokens", type=click.IntRange(min=2), default=16, show_default=True, help="Of every answer.")
 @threads_option
@@ -66,6 +67,7 @@ def command(
     prompt_tokens: int | None,
     category: str | None,
     policy: str | None,
+    router: str | None,
     method: str,
     max_new_tokens: int,
     threads: int | None,
@@ -94,6 +96,7 @@ def command(
     from clasp_trt.profiling import Options, Workload, profile
     from clasp_trt.profiling import plot as plotting
     from clasp_trt.profiling import trace as tracing
+    from clasp_trt.runtime.routers import RouterSpec
 
     # all that can be refused at once comes before the weights are read
     if plot is not None:
@@ -101,6 +104,8 @@ def command(
     if trace is not None:
         files.check(trace, tracing.FORMATS)
     chosen = methods.get(method).name
+    if router is not None:
+        RouterSpec.read(router)
     followed = None if policy is None else Policy.load(policy)
     bundles = [Bundle.open(path) for path in (bundle, *against)]
     workload = Workload(
@@ -110,6 +115,7 @@ def command(
         max_new_tokens,
         followed,
         chosen,
+        router,
     )
     stop_if_asked()
     with progress_bar() as progress:

@@ -50,7 +50,7 @@ def profile(
     Raises:
         BackendError: a bundle that this runtime cannot run, before anything is loaded; or one whose process was killed.
         PromptError: an unknown category, or an answer that a bundle's context has no room for.
-        PolicyError, MethodError: a policy or a method that a bundle cannot follow.
+        PolicyError, MethodError, RouterError: a policy, a method or a router that a bundle cannot follow.
     """
     options = options or Options()
     for bundle in bundles:

@@ -27,7 +27,10 @@ def serve(channel: Connection) -> None:
         bundle, before = Bundle.open(job.bundle), memory()
         backend = backend_for(bundle, threads=job.threads, trace=job.trace, provider=job.provider, timed=True)
         with Recorder(backend) as recorder:
-            pipeline = Pipeline(bundle, recorder, policy=job.workload.policy, method=methods.get(job.workload.method))
+            work = job.workload
+            pipeline = Pipeline(
+                bundle, recorder, policy=work.policy, method=methods.get(work.method), router=work.router
+            )
             channel.send((before, memory()))
             while True:
                 channel.recv()

@@ -23,7 +23,8 @@ class Workload:
     """A request, about text alone if ``image`` is None. ``category`` None leaves it to the router.
 
     An answer has exactly ``new_tokens`` tokens, at least 2. ``policy`` takes the place of the bundle's own; ``method``
-    is a name among :data:`clasp_trt.methods.METHODS`.
+    is a name among :data:`clasp_trt.methods.METHODS`; ``router`` is a folder that ``clasp-trt router`` made, None for
+    each bundle's own.
     """
 
     image: Image.Image | None
@@ -32,6 +33,7 @@ class Workload:
     new_tokens: int
     policy: Policy | None = None
     method: str = "clasp"
+    router: str | None = None
 
 
 def noise(bundle: Bundle) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from clasp_trt.bundle import Bundle
+from clasp_trt.runtime.routers import SHIPPED
 from tests.cli.conftest import Clasp, Refused
 
 pytest.importorskip("polygraphy")
@@ -104,6 +106,25 @@ def test_policy_or_method_that_a_bundle_cannot_follow(
     assert "method fastv prunes, but the bundle has no stages" in refused(
         "profile", unpruned, *SHORT, "--method", "fastv"
     )
+
+
+def test_another_router(clasp: Clasp, bundle: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(SHIPPED, mine, ignore=shutil.ignore_patterns("prompts", "more"))
+    spec = json.loads((mine / "router.json").read_text("utf-8"))
+    (mine / "router.json").write_text(json.dumps({**spec, "overrides": {"how many cups": "default"}}), "utf-8")
+    categories = [
+        json.loads(clasp("profile", bundle, *SHORT, "--prompt", "How many cups?", *more, "--json").out)["bundles"][0][
+            "category"
+        ]
+        for more in ((), ("--router", mine))
+    ]
+    assert categories == ["counting", "default"]
+
+
+@pytest.mark.usefixtures("no_process")
+def test_a_folder_without_a_router(refused: Refused, bundle: Path, tmp_path: Path) -> None:
+    assert "router.json" in refused("profile", bundle, *SHORT, "--router", tmp_path)
 
 
 @pytest.fixture
