@@ -2,9 +2,10 @@
 
 The text is normalised and freed from what says nothing about its category (placeholders, earlier turns of a chat, the
 options of a multiple choice, orders about the answer's form). What remains counts as word n-grams, pairs of words a
-word apart, and the character n-grams of each word, so that a typo or an unknown form of a word costs little. Chinese
-characters are words of their own. A name of any of these falls into one of ``buckets`` by CRC-32: there is no
-vocabulary.
+word apart, the frames of n-grams, in which only the ending is left of a word that is no function word, so that an
+unknown word costs little, and the character n-grams of each word, so that a typo or an unknown form of a word costs
+little. Chinese characters are words of their own. A name of any of these falls into one of ``buckets`` by CRC-32: there
+is no vocabulary.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 1
+VERSION = 2
 """Of everything in this module that decides which buckets a prompt falls into: a model states what it was made with."""
 
 MAX_CHARACTERS = 1000
@@ -27,8 +28,9 @@ MAX_CHARACTERS = 1000
 MAX_WORD = 24
 """Of a longer word the beginning gives character n-grams."""
 
-MAX_FEATURES = 16 * MAX_CHARACTERS
-"""No prompt has more: a word gives five, and each of its characters three; normalised text is twice as long at most."""
+MAX_FEATURES = 20 * MAX_CHARACTERS
+"""No prompt has more: a word gives nine, and each of its characters three if it has two or more, so that no character
+gives more than nine; normalised text is twice as long at most."""
 
 ASIDE = 0.3
 """Weight of a sentence that asks nothing beside one that does."""
@@ -36,7 +38,23 @@ ASIDE = 0.3
 _WORD_WEIGHTS = {1: 3.0, 2: 1.5, 3: 1.0}  # of word n-grams, by n; these and the next are what did best on validation
 _PAIR_WEIGHT = 1.0
 _CHARACTER_WEIGHTS = {3: 2.0, 4: 2.0, 5: 2.0}
-_START, _END = "^", "$"
+_FRAME_WEIGHTS = {2: 1.0, 3: 1.0, 4: 1.0, 5: 1.0}  # of frames, by the number of words
+START, END = "^", "$"
+
+_FUNCTION_WORDS = frozenset(
+    """
+    a about above all an and any anyone anything are aren as at be been behind below between both but by can color
+    colour could count describe did do does doesn each every for from front has have he her here him his how if
+    image in into is isn it its kind left like list look looks many may me might more most much must my name near
+    next no not nothing number of on one or other our out photo picture please re right same say see she should show
+    shown so some someone something sort tell than that the their them there these they this those time to two type
+    under up us was we were what when where which who whom whose why will with would you your
+    """.split()  # noqa: SIM905 - words read better than a hundred quotes
+)
+"""And the nouns and verbs that questions about any picture have in common."""
+
+_ENDINGS = ("ing", "ed", "est", "er", "ly", "s")
+_HOLE = "*"
 
 # Every gap is bounded, and none is repeated: the patterns are linear.
 _ROLE = re.compile(r"(?:^|[\s>])(?:user|human|question|q|用户|问题|问)\s?:")
@@ -122,16 +140,29 @@ def _sentences(text: str) -> Iterator[tuple[list[str], float]]:
 
 def _named(words: list[str]) -> Iterator[tuple[str, str, float]]:
     """Name, label and weight of every feature of a sentence."""
-    framed = [_START, *words, _END]
+    framed = [START, *words, END]
     for order, weight in _WORD_WEIGHTS.items():
         for start in range(len(framed) - order + 1):
             gram = " ".join(framed[start : start + order])
             yield f"w{gram}", gram, weight
     for first, second in zip(framed, framed[2:], strict=False):
         yield f"s{first} {second}", f"{first} … {second}", _PAIR_WEIGHT
+    holes = [START, *map(_hole, words), END]
+    for order, weight in _FRAME_WEIGHTS.items():
+        for start in range(len(holes) - order + 1):
+            frame = holes[start : start + order]
+            if any(word.startswith(_HOLE) for word in frame):  # or else it is the n-gram itself
+                yield f"h{' '.join(frame)}", " ".join(framed[start : start + order]), weight
     for word in words:
         if len(word) > 1:
-            inside = f"{_START}{word[:MAX_WORD]}{_END}"
+            inside = f"{START}{word[:MAX_WORD]}{END}"
             for order, weight in _CHARACTER_WEIGHTS.items():
                 for start in range(len(inside) - order + 1):
                     yield f"c{inside[start : start + order]}", word, weight
+
+
+def _hole(word: str) -> str:
+    """A function word, Chinese character, number or sign as it is; of any other word a hole and its ending."""
+    if len(word) == 1 or word in _FUNCTION_WORDS:
+        return word
+    return _HOLE + next((ending for ending in _ENDINGS if word.endswith(ending) and len(word) > len(ending) + 2), "")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clasp_trt.errors import BackendError, RouterError
 from clasp_trt.runtime.router import Route, decided, forced
-from clasp_trt.runtime.router_features import clean, features, words_of
+from clasp_trt.runtime.router_features import END, START, clean, features, words_of
 from clasp_trt.runtime.router_model import GRAPH, MODEL, RouterModel
 
 if TYPE_CHECKING:
@@ -125,10 +125,10 @@ def _check(model: RouterModel, session: InferenceSession) -> None:
 
 
 def _reasons(name: str, category: int, evidence: NDArray[np.float32], labels: tuple[str, ...]) -> tuple[str, ...]:
-    """The labels that spoke most for a category, against the mean of the others; a word's character n-grams are one."""
+    """The labels that spoke most for a category, against the mean of the others; a label is one reason."""
     for_it = evidence[:, category] - (evidence.sum(axis=1) - evidence[:, category]) / max(1, evidence.shape[1] - 1)
     total: dict[str, float] = defaultdict(float)
     for label, value in zip(labels, for_it.tolist(), strict=True):
-        total[label] += value
+        total[label.strip(f"{START}{END} ")] += value
     best = sorted((item for item in total.items() if item[1] > 0), key=lambda item: (-item[1], item[0]))
-    return tuple(f"{name}: {label.strip('^$ ')[:60]}" for label, _ in best[:_REASONS] if label.strip("^$ "))
+    return tuple(f"{name}: {label[:60]}" for label, _ in best if label)[:_REASONS]

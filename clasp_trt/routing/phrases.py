@@ -11,7 +11,7 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "router"
@@ -29,18 +29,23 @@ class Phrases:
         templates: per category, in the order of the policy, Default last.
         slots: the words that fill a hole.
         styles: what stands around a question: orders about the answer, greetings, context.
+        more: templates to train on only, by category. They were written after the others had been divided into
+            parts, with the errors on training and validation phrasings in view.
     """
 
     templates: Mapping[str, Sequence[str]]
     slots: Mapping[str, Sequence[str]]
     styles: Mapping[str, Sequence[str]]
+    more: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @staticmethod
     def load(folder: Path = ASSETS) -> Phrases:
-        """Those that come with the package: ``prompts/*.txt`` in the order of their names, slots and styles."""
-        templates = dict(_templates(path) for path in sorted((folder / "prompts").glob("*.txt")))
+        """Those that come with the package: ``prompts/*.txt`` and ``more/*.txt`` in the order of their names."""
+        templates, more = (
+            dict(_templates(path) for path in sorted((folder / name).glob("*.txt"))) for name in ("prompts", "more")
+        )
         slots, styles = (json.loads((folder / name).read_text("utf-8")) for name in ("slots.json", "styles.json"))
-        return Phrases(templates, slots, styles)
+        return Phrases(templates, slots, styles, more)
 
     def fill(self, template: str, rng: random.Random) -> str:
         """One of the sentences that a template stands for."""
@@ -59,6 +64,15 @@ class Phrases:
         if slot in self.slots:
             return rng.choice(self.slots[slot])
         return plural(self.fill(rng.choice(self.slots[slot.removesuffix("s")]), rng))
+
+
+def wordings(template: str) -> int:
+    """About how many phrasings the choices of a template stand for, whatever fills its slots."""
+    count = 1
+    while choice := _CHOICE.search(template):
+        count *= 1 + choice[1].count("|")
+        template = template.replace(choice[0], "")
+    return count
 
 
 def with_article(word: str) -> str:

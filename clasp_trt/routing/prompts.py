@@ -1,7 +1,8 @@
 """Labelled prompts from the project's own phrases, in three parts that share no phrasing.
 
 A template belongs to one part for good, by its hash: to add one moves no other. Training prompts that a filling made
-equal to one of the other parts are left out, so that the parts share no text either.
+equal to one of the other parts are left out, so that the parts share no text either. Those templates that are only
+for training change no other part, and give no prompt with the frame of one there.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from clasp_trt.routing.phrases import Phrases
+from clasp_trt.routing.frames import Frames
+from clasp_trt.routing.phrases import Phrases, wordings
 from clasp_trt.routing.styles import dress
 from clasp_trt.runtime.router_features import words_of
 from clasp_trt.scoring import normalise
 
 TRAIN, VALIDATION, HELD_OUT = PARTS = ("train", "validation", "held out")
+_MOST_WORDINGS = 60  # prompts of a template that stands for that many phrasings or more
 _HELD_OUT_BYTES, _VALIDATION_BYTES = 51, 77  # of 256: 20 % and the next 10 %
 
 
@@ -43,25 +46,35 @@ def generate(phrases: Phrases, *, per_category: dict[str, int], seed: int) -> di
     The templates of a category get equally many. Equal arguments give equal prompts.
     """
     parts: dict[str, tuple[Labelled, ...]] = {}
-    kept_out: set[str] = set()
+    frames, kept_out, kept_frames = Frames(phrases.slots), set[str](), set[str]()
     for part in (HELD_OUT, VALIDATION, TRAIN):
-        made = tuple(
-            item
-            for item in _made(phrases, part, per_category.get(part, 0), seed)
-            if _bare(item.question) not in kept_out
-        )
+        made = []
+        for item in _made(phrases, part, per_category.get(part, 0), seed):
+            added = item.source in phrases.more.get(item.category, ())
+            if _bare(item.question) in kept_out or (added and frames.of(item.question) in kept_frames):
+                continue
+            made.append(item)
         kept_out |= {_bare(item.question) for item in made}
-        parts[part] = made
+        if part != TRAIN and phrases.more:
+            kept_frames |= {frames.of(item.question) for item in made}
+        parts[part] = tuple(made)
     return parts
 
 
 def _made(phrases: Phrases, part: str, wanted: int, seed: int) -> Iterator[Labelled]:
+    if not wanted:
+        return
     own = {name: [t for t in lines if part_of(t) == part] for name, lines in phrases.templates.items()}
-    every = [template for lines in own.values() for template in lines]
-    for name, lines in own.items():
-        for template in lines:
+    counts = {name: dict.fromkeys(lines, max(1, round(wanted / len(lines)))) for name, lines in own.items()}
+    if part == TRAIN:
+        for name, lines in phrases.more.items():
+            least = max(1, round(wanted / len(own[name])))
+            counts[name] |= {line: min(max(least, wordings(line)), max(least, _MOST_WORDINGS)) for line in lines}
+    every = [template for lines in counts.values() for template in lines]
+    for name, times in counts.items():
+        for template, count in times.items():
             rng = random.Random(f"{seed} {part} {template}")
-            for _ in range(max(1, round(wanted / len(lines))) if wanted else 0):
+            for _ in range(count):
                 question = phrases.fill(template, rng)
                 prompt = dress(question, phrases, rng, functools.partial(_another, phrases, every, rng))
                 yield Labelled(prompt, name, question, template)

@@ -29,8 +29,8 @@ from clasp_trt.routing.prompts import HELD_OUT, TRAIN, VALIDATION, Labelled, gen
 from clasp_trt.runtime.router_model import GRAPH, MODEL, RouterModel
 
 BUCKETS = 2**16
-PER_CATEGORY = {TRAIN: 8000, VALIDATION: 800, HELD_OUT: 1200}
-"""About how many prompts of each category the built-in phrases give to each part."""
+PER_CATEGORY = {TRAIN: 12000, VALIDATION: 800, HELD_OUT: 1200}
+"""About how many prompts of each category the divided phrases give to each part."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -134,7 +134,8 @@ def save(trained: Trained, output: str | os.PathLike[str]) -> None:
 def phrases_sha256() -> str:
     """Of the files that the built-in prompts are made from, in the order of their names."""
     digest = hashlib.sha256()
-    for path in [*sorted(ASSETS.glob("prompts/*.txt")), ASSETS / "slots.json", ASSETS / "styles.json"]:
+    templates = [*sorted(ASSETS.glob("prompts/*.txt")), *sorted(ASSETS.glob("more/*.txt"))]
+    for path in [*templates, ASSETS / "slots.json", ASSETS / "styles.json"]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

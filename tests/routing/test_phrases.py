@@ -7,7 +7,7 @@ import random
 import pytest
 
 from clasp_trt.policy import CATEGORY_NAMES
-from clasp_trt.routing.phrases import ASSETS, Phrases, invented, plural, with_article
+from clasp_trt.routing.phrases import ASSETS, Phrases, invented, plural, with_article, wordings
 from clasp_trt.routing.styles import dress, is_chinese
 
 PHRASES = Phrases.load()
@@ -31,17 +31,23 @@ def test_every_category_has_many_templates_in_both_languages(name: str) -> None:
 
 
 def test_no_template_belongs_to_two_categories() -> None:
-    every = [line for lines in PHRASES.templates.values() for line in lines]
+    every = [line for kind in (PHRASES.templates, PHRASES.more) for lines in kind.values() for line in lines]
     assert len(every) == len(set(every))
 
 
 def test_every_template_can_be_filled() -> None:
     rng = random.Random(0)
-    for lines in PHRASES.templates.values():
+    for lines in (*PHRASES.templates.values(), *PHRASES.more.values()):
         for line in lines:
             text = PHRASES.fill(line, rng)
             assert text == text.strip()
             assert not set("{}") & set(text), line
+
+
+def test_the_wordings_of_a_template_are_counted() -> None:
+    assert wordings("how many {nouns}") == 1
+    assert wordings("(what|which) (a|b|c) {noun}") == 6
+    assert wordings("is it (a (b|c)|d)") >= 3
 
 
 def test_slots_choices_articles_and_plurals() -> None:
@@ -87,5 +93,5 @@ def test_dressing_keeps_the_question_and_varies() -> None:
 
 
 def test_the_files_are_small() -> None:
-    files = [*ASSETS.glob("prompts/*.txt"), ASSETS / "slots.json", ASSETS / "styles.json"]
+    files = [*ASSETS.glob("prompts/*.txt"), *ASSETS.glob("more/*.txt"), ASSETS / "slots.json", ASSETS / "styles.json"]
     assert sum(path.stat().st_size for path in files) < 1_000_000

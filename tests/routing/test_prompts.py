@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clasp_trt.policy import CATEGORY_NAMES
+from clasp_trt.routing.frames import Frames
 from clasp_trt.routing.phrases import Phrases
 from clasp_trt.routing.prompts import HELD_OUT, PARTS, TRAIN, VALIDATION, generate, part_of
 from clasp_trt.runtime.router_features import words_of
@@ -58,6 +60,21 @@ def test_another_template_moves_no_prompt() -> None:
                    PHRASES.slots, PHRASES.styles)  # fmt: skip
     after = generate(more, per_category=few, seed=0)[HELD_OUT]
     assert {item.question for item in before} <= {item.question for item in after}
+
+
+def test_templates_for_training_only_change_no_other_part() -> None:
+    before = generate(replace(PHRASES, more={}), per_category=WANTED, seed=1)
+    assert before[HELD_OUT] == PROMPTS[HELD_OUT]
+    assert before[VALIDATION] == PROMPTS[VALIDATION]
+    assert len(PROMPTS[TRAIN]) > len(before[TRAIN])
+
+
+def test_templates_for_training_only_give_no_frame_of_another_part() -> None:
+    frames = Frames(PHRASES.slots)
+    others = {frames.of(item.question) for part in (HELD_OUT, VALIDATION) for item in PROMPTS[part]}
+    added = [item for item in PROMPTS[TRAIN] if item.source in PHRASES.more[item.category]]
+    assert len(added) > 1000
+    assert not others & {frames.of(item.question) for item in added}
 
 
 @given(st.text())

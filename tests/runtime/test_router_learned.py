@@ -124,7 +124,7 @@ def test_a_model_does_not_change_its_features() -> None:
     """These numbers are the contract with every trained model: whoever changes them raises VERSION."""
     found = features("How many dogs?", 2**16)
     assert found.ids.tolist()[:8] == [33085, 20054, 51898, 64109, 6431, 19233, 11957, 17755]
-    assert (len(found.ids), int(found.ids.sum())) == (39, 1279251)
+    assert (len(found.ids), int(found.ids.sum())) == (46, 1525468)
     assert found.labels[:3] == ("^", "how", "many")
 
 
@@ -260,3 +260,10 @@ def test_missing_and_broken_files(copied: Path) -> None:
 def test_the_model_survives_writing() -> None:
     model = RouterModel.load(SHIPPED / MODEL)
     assert model.dumps() == (SHIPPED / MODEL).read_text("utf-8")
+
+
+@pytest.mark.parametrize("prompt", ["这是什么字？", "what is written on the sign?", "red red red"])
+def test_no_reason_is_told_twice(prompt: str) -> None:
+    why = ROUTER.route(prompt).why
+    assert why
+    assert len(why) == len(set(why))
