@@ -229,7 +229,8 @@ def _export(
         _longest_prompt(engine, context, vision.tokens)
     exported = export(
         checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
-        precision=options.floats, memory_limit=memory_limit, admit=partial(_admit, engine),
+        precision=options.floats, memory_limit=memory_limit, stages_apart=_is_for_turing(engine),
+        admit=partial(_admit, engine),
         progress=lambda graph, done, total: progress(f"export {graph}", done, total),
     )  # fmt: skip
     (writer.root / POLICY).write_text(policy.dumps(), encoding="utf-8")
@@ -349,6 +350,13 @@ def _compile_tensorrt(root: Path, manifest: Manifest, engine: _Engine, recipe: R
         versions={**manifest.versions, recipe.library.backend: recipe.library.version},
         engines=engines,
     )
+
+
+def _is_for_turing(engine: _Engine | None) -> bool:
+    """Whether graphs must be of the form that TensorRT for RTX can build for SM 7.5."""
+    from clasp_trt.engines.tensorrt.library import TURING
+
+    return engine is not None and engine.recipe is not None and TURING in engine.recipe.sms
 
 
 def _admit(engine: _Engine | None, graph: Graph, weights: int) -> None:

@@ -83,6 +83,15 @@ class Schedule:
         starts = [0] + [end + 1 for end in ends[:-1]]
         return tuple(zip(starts, ends, strict=True))
 
+    def stages_apart(self) -> tuple[tuple[int, int], ...]:
+        """The same, with the layer before each prune, whose attention is watched, as a run of its own."""
+        watched = [layer for layer in self.prune_layers if layer >= 0]
+        return tuple(
+            run
+            for first, last in self.segments()
+            for run in ([(first, last - 1), (last, last)] if last in watched and first < last else [(first, last)])
+        )
+
     def describe(self) -> str:
         """One line for a person, such as ``576 -> 300 after layer 2 -> ...``."""
         steps = [f"{self.tokens}"]

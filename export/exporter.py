@@ -51,6 +51,7 @@ def export(
     max_context: int,
     precision: str,
     memory_limit: int | None = None,
+    stages_apart: bool = False,
     admit: Admit = lambda graph, weights: None,
     progress: Progress = lambda graph, done, total: None,
 ) -> Exported:
@@ -58,12 +59,13 @@ def export(
 
     ``layers`` are the support layers to export, ``max_context`` the longest sequence of prompt, visual tokens and
     answer. ``memory_limit`` are the bytes that building the engine of any graph may take: the decoder is cut as fine
-    as that asks. ``admit`` hears of every graph before the first is written. Raises :class:`CheckpointError` or
-    :class:`ScheduleError` for what the checkpoint cannot give, and :class:`BackendError` for a graph that no cut makes
-    small enough.
+    as that asks. ``stages_apart`` makes a segment of its own of the layer before each prune. ``admit`` hears of every
+    graph before the first is written. Raises :class:`CheckpointError` or :class:`ScheduleError` for what the checkpoint
+    cannot give, and :class:`BackendError` for a graph that no cut makes small enough.
     """
     _check(family, layers, schedule, max_context)
-    runs = build_memory.cut(schedule.segments(), memory_limit, _weigh(family, max_context, PRECISIONS[precision]))
+    runs = schedule.stages_apart() if stages_apart else schedule.segments()
+    runs = build_memory.cut(runs, memory_limit, _weigh(family, max_context, PRECISIONS[precision]))
     segments = plan_segments(schedule, max_context, runs)
     # made before any is written, so that a missing tensor is found now; their weights are not read yet
     models = list(_graphs(family, layers, schedule, segments, max_context, PRECISIONS[precision]))

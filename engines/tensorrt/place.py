@@ -26,8 +26,8 @@ def check_graph(sms: Sequence[str], graph: Graph) -> None:
     layers = sum(port.name.startswith("past_key_") for port in graph.inputs)
     if TURING in sms and layers > 1 and any(port.name == "saliency" for port in graph.outputs):
         raise BackendError(
-            f"--sm {TURING}: TensorRT for RTX dies of {graph.name}, {layers} decoder layers before a prune; export the "
-            "checkpoint with --prune-at encoder, or with --prune-layers or --max-build-memory that leave one layer"
+            f"--sm {TURING}: TensorRT for RTX dies of {graph.name}, {layers} decoder layers before a prune; build from "
+            "the checkpoint, which cuts the last of them off, or export with --prune-at encoder"
         )
 
 

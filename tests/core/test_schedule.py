@@ -126,6 +126,13 @@ def test_segments_cover_the_decoder() -> None:
     assert schedule.none(576, 32).segments() == ((0, 31),)
 
 
+def test_the_layer_before_a_prune_can_stand_apart() -> None:
+    found = schedule.given(576, 32, (300, 200, 110), (0, 6, 7))
+    assert found.stages_apart() == ((0, 0), (1, 5), (6, 6), (7, 7), (8, 31))
+    for whole in (schedule.encoder(576, 32, 64), schedule.none(576, 32)):
+        assert whole.stages_apart() == whole.segments()
+
+
 def test_means_without_decoder_stages() -> None:
     assert schedule.encoder(576, 32, 64).mean_tokens == 64
     assert schedule.none(576, 32).mean_tokens == 576

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -110,6 +111,22 @@ def test_every_precision_and_capability(
     assert made.manifest.engines is not None
     assert made.manifest.engines.sms == sms
     assert set(sms) <= set(RTX_SMS)
+
+
+def test_turing_gets_the_layer_before_a_prune_apart(
+    checkpoint: Path, built: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    """The library dies of several layers with a saliency in the form that it takes there."""
+    options: dict[str, Any] = {"precision": "fp16", "prune_layers": (2,), "schedule": (5,), "budget": None}
+    made = build(
+        checkpoint, tmp_path / "out", target="rtx4090", sm=("7.5", "8.9"), cache=False, max_context=96, **options
+    )
+    assert [(each.first_layer, each.last_layer) for each in made.manifest.segments] == [(0, 1), (2, 2), (3, 3)]
+
+    portable = built(target=None, **options)
+    with pytest.raises(BackendError, match=r"dies of segment_0, 3 decoder layers .*; build from the checkpoint"):
+        build(portable.root, tmp_path / "refused", target="rtx4090", sm=("7.5",))
+    assert not (tmp_path / "refused").exists()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
