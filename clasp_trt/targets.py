@@ -35,6 +35,19 @@ _RTX_FIRST = ("tensorrt-rtx", "tensorrt", "onnxruntime")
 
 
 @dataclass(frozen=True)
+class Release:
+    """A JetPack: its version, the TensorRT that it ships, and its own Python."""
+
+    jetpack: str
+    tensorrt: str
+    python: str
+
+
+_JETPACK_6 = Release("6.2", "10.3", "3.10")
+_JETPACK_7_LATER = Release("7.2.2", "11.4", "3.12")
+
+
+@dataclass(frozen=True)
 class Target:
     """One device, and the software its row was written for.
 
@@ -43,7 +56,7 @@ class Target:
     fp32. They stand in ``source``, a document of the vendor's (a copy of it lies at ``url``), word for word but for
     the compute, which follows from it by ``derivation`` where there is one. The first of ``backends`` is the default.
     ``tensorrt`` is the release ``jetpack`` ships, or else the oldest that reads the portable graphs. ``python`` is
-    JetPack's own; ``None``: any supported one.
+    JetPack's own; ``None``: any supported one. ``other_releases`` are those of JetPack that work as well.
     """
 
     name: str
@@ -60,6 +73,7 @@ class Target:
     jetpack: str | None = None
     python: str | None = None
     precisions: tuple[str, ...] = PRECISIONS
+    other_releases: tuple[Release, ...] = ()
 
     @property
     def backend(self) -> str:
@@ -222,13 +236,16 @@ def _orin(
     document: _Document,
     tops: str,
 ) -> Target:
-    """An Orin module under JetPack 7.2; JetPack 6 brings TensorRT 10.3, which reads opset 20 at most.
+    """An Orin module; JetPack 6 brings TensorRT 10.3, which reads opset 20 at most.
 
     ``tops`` says in words what ``sparse_int8_tops``, those of the GPU alone, are.
     """
     figures = (memory_gb, bandwidth_gb_s, sparse_int8_tops / 4)
     source = (document.title, document.url, f"a quarter of {tops}")
-    return Target(name, device, "8.7", *figures, _TENSORRT_ONLY, *source, "10.16", "7.2", "3.12")
+    return Target(
+        name, device, "8.7", *figures, _TENSORRT_ONLY, *source, "10.16", "7.2", "3.12",
+        other_releases=(_JETPACK_6, _JETPACK_7_LATER),
+    )  # fmt: skip
 
 
 def _gpu(
@@ -255,7 +272,8 @@ _ROWS = (
           "the 77 sparse INT8 TOPS that its two DLAs leave to the GPU in MAXN_SUPER: 157 - 80"),
     _orin("orin-nano-8", "Jetson Orin Nano 8GB (Super mode)", 8, 102, 67, _ORIN_NANO, "its 67 sparse INT8 TOPS"),
     Target("thor", "Jetson AGX Thor T5000", "11.0", 128, 273, 258.75, _TENSORRT_ONLY, _THOR.title, _THOR.url,
-           "an eighth of its 2070 sparse FP4 TFLOPS", tensorrt="10.13.3", jetpack="7.1", python="3.12"),
+           "an eighth of its 2070 sparse FP4 TFLOPS", tensorrt="10.13.3", jetpack="7.1", python="3.12",
+           other_releases=(_JETPACK_7_LATER,)),
     _gpu("a100", "A100 80GB SXM", "8.0", 80, 2039, 312, _TENSORRT_FIRST, _A100),
     _gpu("h100", "H100 80GB SXM", "9.0", 80, 3350, 989.5, _TENSORRT_ONLY, _H100, "half of its 1979 sparse TFLOPS"),
     _gpu("h200", "H200 141GB SXM", "9.0", 141, 4800, 989.5, _TENSORRT_ONLY, _H200, "half of its 1979 sparse TFLOPS"),

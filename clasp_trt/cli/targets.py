@@ -8,7 +8,7 @@ import click
 
 from clasp_trt.cli.examples import examples
 from clasp_trt.cli.output import json_option, print_json, print_table
-from clasp_trt.targets import TARGETS
+from clasp_trt.targets import TARGETS, Target
 
 _HEAD = ("TARGET", "DEVICE", "SM", "MEMORY", "BANDWIDTH", "JETPACK", "TENSORRT", "PRECISIONS", "BACKENDS")
 
@@ -37,9 +37,16 @@ def command(as_json: bool) -> None:
     rows = [_HEAD]
     for t in TARGETS.values():
         memory, bandwidth = _quantity(t.memory_gb, "GB"), _quantity(t.bandwidth_gb_s, "GB/s")
-        facts = (t.sm or "-", memory, bandwidth, t.jetpack or "-", t.tensorrt or "-")
+        jetpack, tensorrt = (_versions(t, kind) for kind in ("jetpack", "tensorrt"))
+        facts = (t.sm or "-", memory, bandwidth, jetpack, tensorrt)
         rows.append((t.name, t.device, *facts, ", ".join(t.precisions), ", ".join(t.backends)))
     print_table(rows)
+
+
+def _versions(target: Target, kind: str) -> str:
+    """Of JetPack or TensorRT, what the row was written for first."""
+    every = [getattr(release, kind) for release in (target, *target.other_releases)]
+    return ", ".join(version for version in every if version is not None) or "-"
 
 
 def _quantity(value: float | None, unit: str) -> str:

@@ -78,7 +78,8 @@ def load(backend: str) -> Any:
                 reason = f" ({error})"
     raise BackendError(
         f"a bundle for backend {backend} needs {MODULES[backend][0]}, which cannot be imported{reason}; "
-        f"pip install 'clasp-trt[{backend}]', or on JetPack sudo apt install python3-libnvinfer"
+        f"pip install 'clasp-trt[{backend}]', or on JetPack sudo apt install python3-libnvinfer, and make the "
+        "environment with python3 -m venv --system-site-packages"
     )
 
 
