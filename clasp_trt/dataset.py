@@ -53,7 +53,10 @@ def read(path: str | os.PathLike[str]) -> tuple[Row, ...]:
                 found.add(row.image)
             rows.append(row)
     except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror or type(error).__name__})") from None
+        raise DataError(
+            f"{name}: cannot be read ({error.strerror or type(error).__name__}); expected a file with a JSON object "
+            f"with {', '.join(_REQUIRED)} on each line"
+        ) from None
     if not rows:
         raise DataError(f"{name} is empty; expected a JSON object with {', '.join(_REQUIRED)} on each line")
     return tuple(rows)

@@ -168,7 +168,10 @@ class Policy:
             data = Path(path).read_bytes()
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            raise PolicyError(f"{os.fspath(path)}: cannot be read as a policy ({reason})") from None
+            raise PolicyError(
+                f"{os.fspath(path)}: cannot be read as a policy ({reason}); expected a file such as a bundle's "
+                "policy.json"
+            ) from None
         return cls.loads(data, source=Path(path).name)
 
     def _category(self, category: int) -> Category:

@@ -44,5 +44,8 @@ def read_definitions(path: str | os.PathLike[str], names: Sequence[str]) -> dict
                 raise DataError(f"{place}: category {category!r} {fault}; expected one line for each category")
             found[category] = " ".join(text(members, "definition", place).split())
     except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror or type(error).__name__})") from None
+        raise DataError(
+            f"{name}: cannot be read ({error.strerror or type(error).__name__}); expected a file of JSON lines with "
+            "category and definition"
+        ) from None
     return found

@@ -32,7 +32,10 @@ def read_prompts(path: str | os.PathLike[str]) -> tuple[Prompt, ...]:
     try:
         found = _rows(path) if name.endswith(JSON_LINES) else _texts(Path(path), name)
     except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror or type(error).__name__})") from None
+        raise DataError(
+            f"{name}: cannot be read ({error.strerror or type(error).__name__}); expected a file with a prompt a line, "
+            "or JSON lines in a file called .jsonl"
+        ) from None
     if not found:
         raise DataError(f"{name} is empty; expected a prompt a line, or JSON lines in a file called .jsonl")
     return tuple(found)

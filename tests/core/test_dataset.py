@@ -103,7 +103,10 @@ def test_nothing_to_ask(data: Callable[..., Path]) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    assert fault(tmp_path / "none.jsonl") == "none.jsonl: cannot be read (No such file or directory)"
+    assert fault(tmp_path / "none.jsonl") == (
+        "none.jsonl: cannot be read (No such file or directory); expected a file with a JSON object "
+        "with image, prompt, answer on each line"
+    )
     assert "cannot be read (Is a directory)" in fault(tmp_path)
 
 
