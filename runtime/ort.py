@@ -42,8 +42,8 @@ class OrtBackend:
     kv_block = 1
 
     def __init__(self, threads: int | None = None, *, trace: Path | None = None, provider: str = "cpu") -> None:
-        if threads is not None and threads < 1:
-            raise BackendError(f"threads is {threads}, expected at least 1")
+        if threads is not None and (type(threads) is not int or threads < 1):
+            raise BackendError(f"threads is {threads!r}, expected a whole number of at least 1")
         self._provider = provider
         self._device = "cpu" if provider == "cpu" else "cuda"
         self._threads = threads or len(os.sched_getaffinity(0))

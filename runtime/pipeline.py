@@ -237,6 +237,8 @@ class Pipeline:
         """
         if type(max_new_tokens) is not int or max_new_tokens < 1:
             raise PromptError(f"max_new_tokens is {max_new_tokens!r}, expected a whole number of at least 1")
+        if not isinstance(prompt, str):
+            raise PromptError(f"the prompt is {type(prompt).__name__}, expected a string")
         stops = () if ignore_stop else self._model.stop_token_ids
         return Answer(self._answer(image, prompt, max_new_tokens, sampling or Sampling(), category, stops))
 

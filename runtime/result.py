@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +42,8 @@ class Result:
     prompt_tokens: int
     visual_tokens: int
     timings_ms: dict[str, float]
-    tpot_ms: tuple[float, ...]
-    spans: tuple[Span, ...] = ()
+    tpot_ms: tuple[float, ...] = field(repr=False)
+    spans: tuple[Span, ...] = field(default=(), repr=False)
 
     @property
     def category(self) -> str:

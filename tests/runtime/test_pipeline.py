@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.errors import BundleError, ClaspError, ImageError, PromptError
+from clasp_trt.errors import BackendError, BundleError, ClaspError, ImageError, PromptError
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.sampling import Sampling
 
@@ -271,3 +271,21 @@ def test_pruning_is_the_only_difference_that_a_budget_makes(built: Callable[...,
     assert [len(stage.indices) for stage in early.kept] == list(early_bundle.manifest.schedule.keeps) == [8]
     assert none.prompt_tokens == early.prompt_tokens
     assert np.all(np.diff(early.kept[0].indices) > 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prompt": None}, "the prompt is NoneType, expected a string"),
+        ({"max_new_tokens": "3"}, "max_new_tokens is '3', expected a whole number of at least 1"),
+    ],
+)
+def test_a_value_of_another_type_is_one_line(pipe: Pipeline, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(PromptError, match=rf"^{message}$"):
+        pipe.generate(None, **{"prompt": "Hello", **arguments})
+
+
+@pytest.mark.parametrize("threads", [0, "2", 1.5])
+def test_threads_are_a_whole_number(bundle: Bundle, threads: Any) -> None:
+    with pytest.raises(BackendError, match=r"^threads is .*, expected a whole number of at least 1$"):
+        load(bundle.root, threads=threads)
