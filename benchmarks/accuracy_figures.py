@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from clasp_trt.evaluation import paired
-from clasp_trt.evaluation.report import paired_json
 from clasp_trt.schedule import Schedule
+from clasp_trt.tools.evaluate import paired
+from clasp_trt.tools.evaluate.report import paired_json
 
 OURS = "clasp"
 
@@ -89,7 +89,7 @@ def figures(unpruned: Run, runs: list[Run]) -> dict[str, object]:
 
 def _pictures(run: Run) -> dict[int, int]:
     """A number for the picture of each line of the data."""
-    from clasp_trt.dataset import read
+    from clasp_trt.tools.evaluate.dataset import read
 
     numbers: dict[Path, int] = {}
     return {row.line: numbers.setdefault(row.image, len(numbers)) for row in read(run.report["data"]["path"])}

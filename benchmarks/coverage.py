@@ -14,8 +14,9 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from clasp_trt import methods, scoring
+from clasp_trt import methods
 from clasp_trt.runtime.pipeline import load
+from clasp_trt.tools.evaluate import scoring
 from examples.clasp_tiny.batches import names
 from examples.clasp_tiny.labels import label
 from examples.shapesvqa import Question, Scene, draw_questions, render, tokenize

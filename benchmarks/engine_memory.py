@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 _SAMPLE_S = 0.01
 _EXPORT = """
 import json, sys
-from clasp_trt.compiler import build
+from clasp_trt.tools.build.compiler import build
 build(sys.argv[1], sys.argv[2], target=None, precision="fp16", max_context=1024, **json.loads(sys.argv[3]))
 """
 _BUILD = """

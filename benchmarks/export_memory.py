@@ -20,7 +20,7 @@ ALLOWANCE_MB = 2500
 _EXPORT = """
 import sys
 from benchmarks.worker import peak_rss_mb
-from clasp_trt.compiler import build
+from clasp_trt.tools.build.compiler import build
 build(sys.argv[1], sys.argv[2], target=None, precision=sys.argv[3], budget=64, max_context=1024)
 print(peak_rss_mb())
 """

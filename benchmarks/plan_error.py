@@ -19,9 +19,9 @@ import click
 
 from benchmarks.ttft_cpu import PHOTO, PROMPT
 from clasp_trt import targets
-from clasp_trt.compiler import Pruning
-from clasp_trt.planning import Cut, DecoderShape, Machine, Request, load_shape, make, measure, shape_of
-from clasp_trt.planning.roofline import Work, decode_work, prefill_work, rates_of, stage
+from clasp_trt.tools.build.compiler import Pruning
+from clasp_trt.tools.plan import Cut, DecoderShape, Machine, Request, load_shape, make, measure, shape_of
+from clasp_trt.tools.plan.roofline import Work, decode_work, prefill_work, rates_of, stage
 from examples.random_llava import PRESETS, _config
 
 ROOT = Path(__file__).parents[1]

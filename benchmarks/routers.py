@@ -21,14 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clasp_trt.policy import CATEGORY_NAMES, PRIOR_THRESHOLD
-from clasp_trt.routing import metrics
-from clasp_trt.routing.bags import Bags
-from clasp_trt.routing.graph import graph
-from clasp_trt.routing.linear import Linear, Training, fit, softmax
-from clasp_trt.routing.phrases import Phrases
-from clasp_trt.routing.prompts import HELD_OUT, TRAIN, VALIDATION, generate
-from clasp_trt.routing.train import BUCKETS, PER_CATEGORY
-from clasp_trt.runtime.router import RuleRouter
+from clasp_trt.runtime.routing.router import RuleRouter
+from clasp_trt.tools.routers import metrics
+from clasp_trt.tools.routers.bags import Bags
+from clasp_trt.tools.routers.graph import graph
+from clasp_trt.tools.routers.linear import Linear, Training, fit, softmax
+from clasp_trt.tools.routers.phrases import Phrases
+from clasp_trt.tools.routers.prompts import HELD_OUT, TRAIN, VALIDATION, generate
+from clasp_trt.tools.routers.train import BUCKETS, PER_CATEGORY
 
 COUNT = len(CATEGORY_NAMES)
 WIDTH, EPOCHS, SCALE = 32, 6, 6.0  # of the hidden layer; features have length 1, which is little for Adam
@@ -41,13 +41,13 @@ def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
 prompts = json.load(sys.stdin)
 from clasp_trt.policy import CATEGORY_NAMES
-from clasp_trt.runtime.router import RuleRouter
-from clasp_trt.runtime.router_features import features
+from clasp_trt.runtime.routing.router import RuleRouter
+from clasp_trt.runtime.routing.features import features
 before = resident()
 if sys.argv[1] == "rules":
     route = RuleRouter(CATEGORY_NAMES, 0.5).route
 else:
-    from clasp_trt.runtime.router_learned import _open
+    from clasp_trt.runtime.routing.learned import _open
     import hashlib, pathlib
     path = pathlib.Path(sys.argv[1])
     session = _open(path, hashlib.sha256(path.read_bytes()).hexdigest())

@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clasp_trt import launch
-from clasp_trt.launch import Plan
 from clasp_trt.ops import GRAM_STEPS, select, token_gram
+from clasp_trt.plugins import launch
+from clasp_trt.plugins.launch import Plan
 
 OURS = "clasp-trt"
 PAPER_MS = 17.0  # Table 23: 17 to 27 ms

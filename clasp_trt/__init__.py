@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clasp_trt.compiler import build as build
     from clasp_trt.runtime.pipeline import load as load
+    from clasp_trt.tools.build.compiler import build as build
 
 __all__ = ["__version__", "build", "load"]
 
 __version__ = "0.1.0"
 
-_HOMES = {"build": "clasp_trt.compiler", "load": "clasp_trt.runtime.pipeline"}
+_HOMES = {"build": "clasp_trt.tools.build.compiler", "load": "clasp_trt.runtime.pipeline"}
 
 
 def __getattr__(name: str) -> object:

@@ -14,10 +14,10 @@ from clasp_trt import build_memory
 from clasp_trt.bundle import Graph, Segment
 from clasp_trt.errors import CheckpointError, ScheduleError
 from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.export.decoder.llama import SegmentSpec, segment_graph
 from clasp_trt.export.family import Family
 from clasp_trt.export.graph import DTYPES, PRECISIONS, ports
-from clasp_trt.export.llama import SegmentSpec, segment_graph
-from clasp_trt.export.prune import embed_graph, gram_graph, greedy_graph, prune_graph
+from clasp_trt.export.pruning.prune import embed_graph, gram_graph, greedy_graph, prune_graph
 from clasp_trt.ops import MAX_TOKENS
 from clasp_trt.schedule import Schedule
 

@@ -17,7 +17,7 @@ from clasp_trt.bundle import ModelInfo
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export import models
 from clasp_trt.export.checkpoint import Checkpoint, Weights
-from clasp_trt.export.llama import LlamaDims
+from clasp_trt.export.decoder.llama import LlamaDims
 
 
 class Family(Protocol):

@@ -12,10 +12,10 @@ import numpy as np
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import PromptError
 from clasp_trt.methods import METHODS, Method, Raters
-from clasp_trt.runtime.backend import Backend, Runner, Tensor
+from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 from clasp_trt.runtime.host_prune import HostPrune
-from clasp_trt.runtime.prompt import Prompt
 from clasp_trt.runtime.result import Kept
+from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
 
 GREEDY = "greedy"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clasp_trt.bundle import VisionDims
 from clasp_trt.methods import Method, View
-from clasp_trt.runtime.backend import Backend, Tensor
+from clasp_trt.runtime.backends.interface import Backend, Tensor
 
 
 class HostPrune:

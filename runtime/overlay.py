@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from clasp_trt import files
 from clasp_trt.schedule import Schedule
+from clasp_trt.storage import files
 
 if TYPE_CHECKING:
     from clasp_trt.runtime.pipeline import Pipeline

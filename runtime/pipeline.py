@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clasp_trt.bundle import PORTABLE, Bundle
-from clasp_trt.bundle.engines import check_prompt
 from clasp_trt.errors import BackendError, ImageError, MethodError, PolicyError, PromptError, RouterError
 from clasp_trt.methods import METHODS, Method, get
 from clasp_trt.policy import Policy
-from clasp_trt.runtime.backend import Backend, Runner, Tensor
+from clasp_trt.runtime.backends.cuda.loadable import check_prompt
+from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 from clasp_trt.runtime.decoder import Decoder, Scores
-from clasp_trt.runtime.image import load_image
-from clasp_trt.runtime.preprocess import Preprocessor
-from clasp_trt.runtime.prompt import PromptReader, read_object
+from clasp_trt.runtime.media.image import load_image
+from clasp_trt.runtime.media.preprocess import Preprocessor
 from clasp_trt.runtime.result import Result
-from clasp_trt.runtime.router import Route, Router, forced
-from clasp_trt.runtime.routers import router_for
+from clasp_trt.runtime.routing.folder import router_for
+from clasp_trt.runtime.routing.router import Route, Router, forced
 from clasp_trt.runtime.sampling import OverflowedError, Sampler, Sampling
+from clasp_trt.runtime.text.prompt import PromptReader, read_object
 from clasp_trt.runtime.timing import Timer
 from clasp_trt.targets import COMPILED, PROVIDERS
 
@@ -86,11 +86,11 @@ def backend_for(
             raise BackendError(
                 "threads are those of the CPU, but the bundle's engines run on a GPU; leave --threads out"
             )
-        from clasp_trt.runtime.cuda.backend import open_backend
+        from clasp_trt.runtime.backends.cuda.backend import open_backend
 
         return open_backend(bundle, timed=timed, trace=trace)
     try:
-        from clasp_trt.runtime.ort import OrtBackend  # the one module that needs the backend's library
+        from clasp_trt.runtime.backends.ort import OrtBackend  # the one module that needs the backend's library
     except ImportError as error:
         raise BackendError(f"onnxruntime cannot be imported ({error}); pip install onnxruntime") from error
     return OrtBackend(threads, trace=trace, provider=provider or "cpu")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from clasp_trt.runtime.router import Route
+from clasp_trt.runtime.routing.router import Route
 from clasp_trt.runtime.timing import Span
 
 

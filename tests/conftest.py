@@ -23,11 +23,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def built(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
-    """``built(**options)`` is :func:`clasp_trt.compiler.build` of the tiny checkpoint, once for each set of options.
+    """``built(**options)``: :func:`clasp_trt.tools.build.compiler.build` of the tiny checkpoint, once for each set of
+    options.
 
     Contexts have 96 positions unless told otherwise. Whoever wants to change a bundle copies it first.
     """
-    from clasp_trt.compiler import build
+    from clasp_trt.tools.build.compiler import build
 
     made: dict[str, Bundle] = {}
 
@@ -46,7 +47,7 @@ def built(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT text classifier with random weights, as a Hugging Face folder; one label is no category."""
-    from tests.routing.models import save_classifier
+    from tests.tools.routers.models import save_classifier
 
     labels = ("counting", "text / symbol recognition", "OTHER")
     return save_classifier(tmp_path_factory.mktemp("classifier") / "tiny-bert", labels)
@@ -56,7 +57,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def router(classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The router that was made of it."""
     from clasp_trt.policy import CATEGORY_NAMES
-    from clasp_trt.routing.importer import import_classifier
+    from clasp_trt.tools.routers.importer import import_classifier
 
     folder = tmp_path_factory.mktemp("router") / "tiny"
     import_classifier(str(classifier), folder, CATEGORY_NAMES, mapping={"OTHER": "default"})

@@ -44,7 +44,6 @@ def modules(*, below: str = "clasp_trt") -> list[str]:
 
 
 def core_modules() -> list[str]:
-    """The modules outside the three folders, and outside the command line and what else sees all of those."""
-    above = (*FOLDERS, "calibration", "cli", "companions", "compiler", "demo", "evaluation", "profiling")
-    above += ("routing", "verification", "__main__")
+    """The words: the modules outside the three folders, the tools and the command line."""
+    above = (*FOLDERS, "cli", "tools", "__main__")
     return [name for name in modules() if not name.startswith(tuple(f"clasp_trt.{each}" for each in above))]

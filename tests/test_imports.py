@@ -14,7 +14,7 @@ from tests.house import HEAVY, ROOT, core_modules, modules
 
 # Third-party packages that a runtime module may import at its top, and one that only its own module may.
 RUNTIME_MAY_IMPORT = frozenset({"PIL", "clasp_trt", "jinja2", "numpy", "tokenizers"})
-ONNXRUNTIME_HOME = "clasp_trt.runtime.ort"
+ONNXRUNTIME_HOME = "clasp_trt.runtime.backends.ort"
 
 # Runs in a fresh interpreter: executes each labelled step and notes which watched packages it has loaded.
 PROBE = """

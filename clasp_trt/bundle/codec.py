@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from clasp_trt.bundle import consistency
 from clasp_trt.bundle.errors import ManifestField, ManifestSyntax, SchemaVersion, UnsafePath
-from clasp_trt.bundle.fields import Field, parse_strict
 from clasp_trt.bundle.manifest import (
     DTYPES,
     PLUGINS,
@@ -31,6 +30,7 @@ from clasp_trt.bundle.manifest import (
 )
 from clasp_trt.errors import ScheduleError
 from clasp_trt.schedule import Schedule
+from clasp_trt.storage.fields import Field, parse_strict
 from clasp_trt.targets import BACKENDS, TARGETS
 
 # POSIX portable file names: the only ones that every file system and archive format carries unchanged.

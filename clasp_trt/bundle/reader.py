@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
-from clasp_trt.bundle import codec, leftovers, tree
+from clasp_trt.bundle import codec, tree
 from clasp_trt.bundle.errors import (
     HashMismatch,
     InconsistentManifest,
@@ -25,6 +25,7 @@ from clasp_trt.bundle.errors import (
 from clasp_trt.bundle.manifest import MANIFEST, POLICY, Graph, Manifest
 from clasp_trt.errors import PolicyError
 from clasp_trt.policy import Policy
+from clasp_trt.storage import leftovers
 
 MAX_MANIFEST_BYTES = 16 * 2**20
 

@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from clasp_trt.bundle import codec, leftovers, tree
+from clasp_trt.bundle import codec, tree
 from clasp_trt.bundle.errors import NotABundle, NotAFile, UnlistedFile, UnsafePath, reason, shown
 from clasp_trt.bundle.manifest import MANIFEST, FileEntry, Manifest
 from clasp_trt.bundle.reader import Bundle, Progress
 from clasp_trt.errors import BundleError, OutputError
+from clasp_trt.storage import leftovers
 
 _FILE_MODE = 0o644
 _FULL = {

@@ -58,8 +58,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Compile MODEL, a Hugging Face folder, hub id or portable bundle, into a bundle."""
-    from clasp_trt.compiler import compile_bundle
     from clasp_trt.options import EngineOptions
+    from clasp_trt.tools.build.compiler import compile_bundle
 
     engines = EngineOptions(sm, max_prompt, max_build_memory, cache, plugins)
     reused = set[str]()

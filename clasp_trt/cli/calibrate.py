@@ -13,8 +13,8 @@ from clasp_trt.cli.output import json_option, print_json, print_table, progress_
 from clasp_trt.cli.signals import Stopped
 
 if TYPE_CHECKING:
-    from clasp_trt.calibration import Line, Report
-    from clasp_trt.evaluation.statistics import Paired, Share
+    from clasp_trt.tools.calibrate import Line, Report
+    from clasp_trt.tools.evaluate.statistics import Paired, Share
 
 
 class RatioList(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
@@ -82,7 +82,7 @@ def command(
     """
     from dataclasses import replace
 
-    from clasp_trt.calibration import Options, calibrate, journal_path
+    from clasp_trt.tools.calibrate import Options, calibrate, journal_path
 
     options = Options(questions, held_out, seed=seed, max_new_tokens=max_new_tokens)
     if ratios is not None:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clasp_trt.bundle import Bundle
-    from clasp_trt.dataset import Row
-    from clasp_trt.demo.asking import Asked, Score
-    from clasp_trt.demo.bundles import Built
     from clasp_trt.runtime.pipeline import Pipeline
+    from clasp_trt.tools.demo.asking import Asked, Score
+    from clasp_trt.tools.demo.bundles import Built
+    from clasp_trt.tools.evaluate.dataset import Row
 
 PICTURE = "kept.png"
 DRAWN = ("text / symbol recognition", "counting", "spatial relations")
@@ -49,11 +49,11 @@ def command(out: str, checkpoint: str | None, budgets: tuple[int, ...], as_json:
 
     Bundles and picture go to the folder OUT [default: clasp-demo]; a second run uses the bundles again.
     """
-    from clasp_trt import dataset
-    from clasp_trt.demo import asking, bundles, picture, shipped
-    from clasp_trt.runtime.image import load_image
+    from clasp_trt.runtime.media.image import load_image
     from clasp_trt.runtime.overlay import save_picture
     from clasp_trt.runtime.pipeline import load
+    from clasp_trt.tools.demo import asking, bundles, picture, shipped
+    from clasp_trt.tools.evaluate import dataset
 
     if len(budgets) > _MOST_BUDGETS or len(set(budgets)) < len(budgets):
         raise click.UsageError(f"--budget may be given up to {_MOST_BUDGETS} times, each with another number")
@@ -78,7 +78,7 @@ def command(out: str, checkpoint: str | None, budgets: tuple[int, ...], as_json:
 
 def _ask(row: Row, image: Image.Image, pipelines: Mapping[str, Pipeline], talk: Silent) -> Asked:
     """One question to every bundle in turn."""
-    from clasp_trt.demo.asking import Asked, answer
+    from clasp_trt.tools.demo.asking import Asked, answer
 
     talk.question(row)
     results = {}

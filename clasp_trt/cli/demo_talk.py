@@ -15,12 +15,12 @@ import click
 from clasp_trt.cli.output import print_table
 
 if TYPE_CHECKING:
-    from clasp_trt.dataset import Row
-    from clasp_trt.demo.asking import Score
-    from clasp_trt.demo.bundles import Built
     from clasp_trt.runtime.pipeline import Answer
     from clasp_trt.runtime.result import Result
     from clasp_trt.schedule import Schedule
+    from clasp_trt.tools.demo.asking import Score
+    from clasp_trt.tools.demo.bundles import Built
+    from clasp_trt.tools.evaluate.dataset import Row
 
 
 class Silent:
@@ -68,7 +68,7 @@ class Spoken(Silent):
 
     def answer(self, row: Row, running: Answer) -> Result:
         """Streams an answer into its column, cut where it would leave it, and says whether it is right."""
-        from clasp_trt.scoring import matches
+        from clasp_trt.tools.evaluate.scoring import matches
 
         click.echo(" " * self._gap, nl=False)
         room, written = self._cell - 13, 0

@@ -107,7 +107,7 @@ def _context(manifest: Manifest) -> str:
 
 def _router(bundle: Bundle) -> dict[str, object] | None:
     """The router that a bundle brings; None: it is routed by rules."""
-    from clasp_trt.runtime.routers import RouterSpec, bundled
+    from clasp_trt.runtime.routing.folder import RouterSpec, bundled
 
     folder = bundled(bundle)
     if folder is None:
@@ -119,7 +119,7 @@ def _router(bundle: Bundle) -> dict[str, object] | None:
 
 def _unreached(bundle: Bundle) -> tuple[str, ...]:
     """The categories that the bundle's router never leads to."""
-    from clasp_trt.runtime.routers import bundled, unreachable
+    from clasp_trt.runtime.routing.folder import bundled, unreachable
 
     return unreachable(bundle.policy, bundled(bundle))
 

@@ -122,7 +122,7 @@ def _builder(backend: str) -> _Part:
 
 def _gpu() -> _Part:
     """The GPU that engines would run on, whatever it is."""
-    from clasp_trt.runtime.cuda.driver import Driver, bindings
+    from clasp_trt.runtime.backends.cuda.driver import Driver, bindings
 
     try:
         driver = Driver(bindings())

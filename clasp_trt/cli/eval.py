@@ -15,9 +15,9 @@ from clasp_trt.cli.signals import stop_if_asked
 
 if TYPE_CHECKING:
     from clasp_trt.bundle import Bundle
-    from clasp_trt.evaluation import Interval, MethodReport, Questions, Report, Share
-    from clasp_trt.evaluation.stress import Stress
     from clasp_trt.policy import Policy
+    from clasp_trt.tools.evaluate import Interval, MethodReport, Questions, Report, Share
+    from clasp_trt.tools.evaluate.stress import Stress
 
 ALL = "all"
 
@@ -77,11 +77,11 @@ def command(
     """
     from clasp_trt.bundle import Bundle
     from clasp_trt.cli.eval_stress import tell_stress
-    from clasp_trt.evaluation import Questions, Report, check_categories, evaluate, results
-    from clasp_trt.evaluation.stress import CONDITIONS
-    from clasp_trt.evaluation.stress import stress as run_stress
     from clasp_trt.policy import Policy
     from clasp_trt.runtime.pipeline import load
+    from clasp_trt.tools.evaluate import Questions, Report, check_categories, evaluate, results
+    from clasp_trt.tools.evaluate.stress import CONDITIONS
+    from clasp_trt.tools.evaluate.stress import stress as run_stress
 
     # all that can be refused at once comes before the weights are read
     opened = Bundle.open(bundle)

@@ -9,8 +9,8 @@ import click
 from clasp_trt.cli.output import print_table
 
 if TYPE_CHECKING:
-    from clasp_trt.evaluation import Interval, Share
-    from clasp_trt.evaluation.stress import Mixture, Stress
+    from clasp_trt.tools.evaluate import Interval, Share
+    from clasp_trt.tools.evaluate.stress import Mixture, Stress
 
 _LEGEND = """\
 Right answers in %, with Wilson's 95 % interval (questions taken as independent)
@@ -21,7 +21,7 @@ forced, at random: expected, when that share of the questions is answered under 
 
 def tell_stress(report: Stress) -> None:
     """Prints the accuracy under each choice of categories, then what shares of mistakes cost."""
-    from clasp_trt.evaluation.stress import DEFAULT, RANDOM, TRUE
+    from clasp_trt.tools.evaluate.stress import DEFAULT, RANDOM, TRUE
 
     conditions = report.conditions
     rows = [("", *conditions)]

@@ -29,8 +29,8 @@ def command(
     model: str, output: str, force: bool, options: Options, max_build_memory: float | None, as_json: bool
 ) -> None:
     """Export MODEL, a Hugging Face folder or hub id, to portable ONNX graphs."""
-    from clasp_trt.compiler import compile_bundle
     from clasp_trt.options import EngineOptions
+    from clasp_trt.tools.build.compiler import compile_bundle
 
     engines = EngineOptions(max_build_memory=max_build_memory)
     with progress_bar() as progress:

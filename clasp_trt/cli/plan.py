@@ -16,7 +16,7 @@ from clasp_trt.cli.output import json_option, print_json, print_table
 from clasp_trt.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from clasp_trt.planning import Memory, ModelShape, Plan, Side
+    from clasp_trt.tools.plan import Memory, ModelShape, Plan, Side
 
 CONFIG = "config.json"
 
@@ -54,8 +54,9 @@ def command(
 
     MODEL is a Hugging Face folder or hub id; of a hub id nothing but config.json is fetched.
     """
-    from clasp_trt import planning, targets
+    from clasp_trt import targets
     from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions, Pruning
+    from clasp_trt.tools import plan as planning
 
     device, pruning = targets.get(target), Pruning(prune_at, budget, schedule, prune_layers)
     engines = EngineOptions(max_build_memory=max_build_memory)
@@ -79,7 +80,7 @@ def command(
 
 
 def _shape(model: str) -> ModelShape:
-    from clasp_trt.planning import load_shape
+    from clasp_trt.tools.plan import load_shape
 
     root = Path(model)
     if not os.path.isdir(root):  # unlike Path.is_dir, no error for names that no file system takes

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from clasp_trt.bundle import Bundle
-    from clasp_trt.profiling import Profile, Ratio, Report
-    from clasp_trt.profiling.layers import Layers
+    from clasp_trt.tools.profile import Profile, Ratio, Report
+    from clasp_trt.tools.profile.layers import Layers
 
 _NAMES = {
     "ttft": "time to first token",
@@ -90,13 +90,14 @@ def command(
     if image is not None and no_image:
         raise click.UsageError("--no-image asks about text alone; leave out one of --image and --no-image")
     _check_installed(plot is not None)
-    from clasp_trt import files, methods
+    from clasp_trt import methods
     from clasp_trt.bundle import Bundle
     from clasp_trt.policy import Policy
-    from clasp_trt.profiling import Options, Workload, profile
-    from clasp_trt.profiling import plot as plotting
-    from clasp_trt.profiling import trace as tracing
-    from clasp_trt.runtime.routers import RouterSpec
+    from clasp_trt.runtime.routing.folder import RouterSpec
+    from clasp_trt.storage import files
+    from clasp_trt.tools.profile import Options, Workload, profile
+    from clasp_trt.tools.profile import plot as plotting
+    from clasp_trt.tools.profile import trace as tracing
 
     # all that can be refused at once comes before the weights are read
     if plot is not None:
@@ -140,15 +141,15 @@ def _check_installed(plot: bool) -> None:
 
 
 def _picture(bundle: Bundle, image: str | None) -> Image:
-    from clasp_trt.profiling import workload
-    from clasp_trt.runtime.image import load_image
+    from clasp_trt.runtime.media.image import load_image
+    from clasp_trt.tools.profile import workload
 
     return workload.noise(bundle) if image is None else load_image(image)
 
 
 def _prompt(bundle: Bundle, prompt: str | None, tokens: int) -> str:
     from clasp_trt.errors import PromptError
-    from clasp_trt.profiling import workload
+    from clasp_trt.tools.profile import workload
 
     if prompt is not None and not prompt.strip():
         raise PromptError("the prompt is empty; ask something")
@@ -199,7 +200,7 @@ def _stage_rows(profile: Profile) -> list[tuple[str, ...]]:
 
 
 def _tell_comparison(report: Report, other: Profile, ratios: dict[str, Ratio]) -> None:
-    from clasp_trt.profiling.statistics import LEAST_ROUNDS, LEVEL
+    from clasp_trt.tools.profile.statistics import LEAST_ROUNDS, LEVEL
 
     first = report.profiles[0]
     click.echo(f"{first.bundle.root} against {other.bundle.root}")
@@ -228,7 +229,7 @@ def _verdict(ratio: Ratio) -> str:
 
 
 def _tell_layers(layers: Layers) -> None:
-    from clasp_trt.profiling.layers import DECODE, PREFILL
+    from clasp_trt.tools.profile.layers import DECODE, PREFILL
 
     for phase, title in ((PREFILL, "until the first token"), (DECODE, "a decode step")):
         ops = layers.ops(phase)

@@ -13,8 +13,8 @@ from clasp_trt.cli.output import json_option, print_json, print_table
 from clasp_trt.cli.signals import stop_if_asked
 
 if TYPE_CHECKING:
-    from clasp_trt.routing.agreement import Agreement
-    from clasp_trt.runtime.router import Route, Router
+    from clasp_trt.runtime.routing.router import Route, Router
+    from clasp_trt.tools.routers.agreement import Agreement
 
 _BAR = 30
 _SHOWN = 72  # characters of a prompt in a list
@@ -58,7 +58,7 @@ def command(prompt: str | None, path: str | None, folder: str | None, policy: st
 
 def _router(folder: str | None, policy: str | None) -> Router:
     from clasp_trt.policy import PRIOR_THRESHOLD, Policy
-    from clasp_trt.runtime.routers import SHIPPED, RouterSpec, load_router, router_for
+    from clasp_trt.runtime.routing.folder import SHIPPED, RouterSpec, load_router, router_for
 
     if policy is not None:
         return router_for(Policy.load(policy), folder=folder)
@@ -67,7 +67,7 @@ def _router(folder: str | None, policy: str | None) -> Router:
 
 
 def _one(router: Router, prompt: str, as_json: bool) -> None:
-    from clasp_trt.routing.explain import influences
+    from clasp_trt.tools.routers.explain import influences
 
     route = router.route(prompt)
     # a router without reasons of its own is asked what it would say without each word
@@ -87,8 +87,8 @@ def _one(router: Router, prompt: str, as_json: bool) -> None:
 
 
 def _many(router: Router, path: str, as_json: bool) -> None:
-    from clasp_trt.routing.agreement import Agreement
-    from clasp_trt.routing.prompt_files import check_categories, read_prompts
+    from clasp_trt.tools.routers.agreement import Agreement
+    from clasp_trt.tools.routers.prompt_files import check_categories, read_prompts
 
     prompts = read_prompts(path)
     check_categories(prompts, path, router.names)
@@ -111,7 +111,7 @@ def _many(router: Router, path: str, as_json: bool) -> None:
 
 
 def _tell(agreement: Agreement) -> None:
-    from clasp_trt.evaluation.statistics import Share
+    from clasp_trt.tools.evaluate.statistics import Share
 
     share = Share(agreement.right, agreement.total)
     low, high = share.interval

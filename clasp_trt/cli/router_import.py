@@ -35,10 +35,10 @@ def command(
 ) -> None:
     """Export MODEL, a text classification folder or hub id, as a router. Labels that are names of categories need no
     --map."""
-    from clasp_trt.compiler import needing
     from clasp_trt.errors import RouterError
     from clasp_trt.policy import CATEGORY_NAMES, Policy
-    from clasp_trt.routing.importer import import_classifier
+    from clasp_trt.tools.build.compiler import needing
+    from clasp_trt.tools.routers.importer import import_classifier
 
     names: Sequence[str] = CATEGORY_NAMES
     if policy is not None:

@@ -44,10 +44,10 @@ def command(
 
     The model can name nothing but a category; its confidence is its share of the probability of all of them.
     """
-    from clasp_trt.compiler import needing
     from clasp_trt.policy import CATEGORY_NAMES, Policy
-    from clasp_trt.routing.definitions import DEFINITIONS, read_definitions
-    from clasp_trt.routing.labelling import label
+    from clasp_trt.tools.build.compiler import needing
+    from clasp_trt.tools.routers.definitions import DEFINITIONS, read_definitions
+    from clasp_trt.tools.routers.labelling import label
 
     names: Sequence[str] = CATEGORY_NAMES
     if policy is not None:

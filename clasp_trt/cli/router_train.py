@@ -10,7 +10,7 @@ from clasp_trt.cli.examples import examples
 from clasp_trt.cli.output import json_option, megabytes, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
-    from clasp_trt.routing.train import Trained
+    from clasp_trt.tools.routers.train import Trained
 
 
 @click.command(
@@ -30,7 +30,7 @@ def command(data: str | None, output: str, seed: int, as_json: bool) -> None:
     from clasp_trt.errors import RouterError
 
     try:
-        from clasp_trt.routing import train as training
+        from clasp_trt.tools.routers import train as training
 
         with progress_bar() as progress:
             trained = training.train(data, seed=seed, progress=progress)

@@ -69,7 +69,7 @@ def command(
 ) -> None:
     """Answer a prompt about an image with BUNDLE; the answer streams, one line of facts follows."""
     from clasp_trt.errors import PromptError
-    from clasp_trt.runtime.image import load_image
+    from clasp_trt.runtime.media.image import load_image
     from clasp_trt.runtime.overlay import check_destination, save_overlay
     from clasp_trt.runtime.pipeline import load
     from clasp_trt.runtime.sampling import Sampling

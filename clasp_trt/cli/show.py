@@ -47,7 +47,7 @@ def command(
     from clasp_trt import methods
     from clasp_trt.bundle import Bundle
     from clasp_trt.errors import BundleError, MethodError
-    from clasp_trt.runtime.image import load_image
+    from clasp_trt.runtime.media.image import load_image
     from clasp_trt.runtime.overlay import check_destination, overlay, save_picture
     from clasp_trt.runtime.pipeline import load
 

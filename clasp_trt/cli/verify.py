@@ -12,7 +12,7 @@ from clasp_trt.cli.options import provider_option
 from clasp_trt.cli.output import json_option, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
-    from clasp_trt.verification import Check, Report
+    from clasp_trt.tools.verify import Check, Report
 
 _PROMPT = "Describe what is in the picture and say how sure you are of it."
 
@@ -40,8 +40,8 @@ def command(
     _check_installed(against is not None)
     from clasp_trt.bundle import Bundle
     from clasp_trt.errors import PromptError
-    from clasp_trt.runtime.image import load_image
-    from clasp_trt.verification.integrity import check
+    from clasp_trt.runtime.media.image import load_image
+    from clasp_trt.tools.verify.integrity import check
 
     if prompt is not None and not prompt.strip():
         raise PromptError("the prompt is empty; ask something")
@@ -51,8 +51,8 @@ def command(
         integrity = check(opened, provider=provider, progress=progress)
     report = None
     if against is not None:
-        from clasp_trt.profiling.workload import noise
-        from clasp_trt.verification.parity import compare
+        from clasp_trt.tools.profile.workload import noise
+        from clasp_trt.tools.verify.parity import compare
 
         with progress_bar() as progress:
             report = compare(
@@ -88,7 +88,7 @@ def _check_installed(compares: bool) -> None:
 
 
 def _tell(report: Report) -> None:
-    from clasp_trt.verification import FACTOR
+    from clasp_trt.tools.verify import FACTOR
 
     click.echo(f"against    {report.checkpoint}, {report.precision}: at most {FACTOR:g} times what the precision costs")
     click.echo(f"prompt     {report.prompt_tokens} tokens; [{report.category}]")

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clasp_trt.launch import Argument, Int32, Launch, Tensor, Workspace
 from clasp_trt.plugins.driver import call
+from clasp_trt.plugins.launch import Argument, Int32, Launch, Tensor, Workspace
 from clasp_trt.plugins.program import Image, Program
 
 _MOST_STATIC_SHARED = 48 * 1024  # bytes of shared memory that a kernel gets without asking

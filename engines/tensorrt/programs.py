@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from clasp_trt.engines.kernels import ARCHITECTURES, compile_kernels
 from clasp_trt.engines.tensorrt.plugin_nodes import Assemble
 from clasp_trt.errors import BackendError
-from clasp_trt.launch import pivot_select, spherical_kmeans
 from clasp_trt.ops import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.plugins import Image, Program
+from clasp_trt.plugins.launch import pivot_select, spherical_kmeans
 
 _PLANS = {
     PIVOT_SELECT.name: lambda keep, iterations, batch, tokens: pivot_select(batch, tokens, keep),

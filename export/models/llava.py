@@ -16,8 +16,8 @@ from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 from clasp_trt.bundle import DecoderDims, ModelInfo, VisionDims
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint, StoredTensor, Weights
-from clasp_trt.export.clip import tower_graph
-from clasp_trt.export.llama import LlamaDims
+from clasp_trt.export.decoder.llama import LlamaDims
+from clasp_trt.export.towers.clip import tower_graph
 from clasp_trt.export.trace import on_meta, trace
 
 _RENAMES = (

@@ -22,9 +22,9 @@ from benchmarks.accuracy_page import findings, page, table, verdict
 from benchmarks.accuracy_plot import LOOKS, spread
 from clasp_trt import schedule
 from clasp_trt.bundle import Bundle
-from clasp_trt.evaluation import Questions, evaluate, results
 from clasp_trt.methods import METHODS
 from clasp_trt.runtime.pipeline import load
+from clasp_trt.tools.evaluate import Questions, evaluate, results
 
 METHOD_NAMES = ("uniform", "clasp")
 

@@ -19,7 +19,7 @@ from PIL import Image
 from clasp_trt.bundle import Bundle
 from tests.cli.conftest import Clasp, Refused
 
-EXPORTER, BACKEND = "clasp_trt.export.checkpoint", "clasp_trt.runtime.ort"
+EXPORTER, BACKEND = "clasp_trt.export.checkpoint", "clasp_trt.runtime.backends.ort"
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.calibration import LEAST, Options, journal_path
 from clasp_trt.cli.calibrate import command
 from clasp_trt.policy import Policy
+from clasp_trt.tools.calibrate import LEAST, Options, journal_path
 from tests.cli.conftest import Clasp, Refused
 
 PATIENCE_S = 120.0

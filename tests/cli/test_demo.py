@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clasp_trt.demo import shipped
-from clasp_trt.demo.bundles import bundles
 from clasp_trt.policy import CATEGORY_NAMES
+from clasp_trt.tools.demo import shipped
+from clasp_trt.tools.demo.bundles import bundles
 from tests.cli.conftest import Clasp, Refused
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from clasp_trt import schedule as schedules
 from clasp_trt.cli.demo_talk import Spoken
-from clasp_trt.dataset import Row
 from clasp_trt.runtime.pipeline import Answer
+from clasp_trt.tools.evaluate.dataset import Row
 
 SCHEDULES = {"unpruned": schedules.none(144, 8), "third": schedules.given(144, 8, (75, 50, 28))}
 ROW = Row(Path("x.png"), "What is it?", "star", "counting", 1)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from clasp_trt.planning import Machine
+from clasp_trt.tools.plan import Machine
 from tests.cli.conftest import Clasp, Refused
 from tests.house import ROOT
-from tests.planning.conftest import LLAVA_7B, MACHINE
+from tests.tools.plan.conftest import LLAVA_7B, MACHINE
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """The machine that target ``cpu`` is planned for."""
-    monkeypatch.setattr("clasp_trt.planning.measure", lambda: MACHINE)
+    monkeypatch.setattr("clasp_trt.tools.plan.measure", lambda: MACHINE)
     return MACHINE
 
 

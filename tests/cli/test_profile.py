@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.runtime.routers import SHIPPED
+from clasp_trt.runtime.routing.folder import SHIPPED
 from tests.cli.conftest import Clasp, Refused
 
 pytest.importorskip("polygraphy")
@@ -130,7 +130,7 @@ def test_a_folder_without_a_router(refused: Refused, bundle: Path, tmp_path: Pat
 @pytest.fixture
 def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is refused now was refused before any weight was read."""
-    monkeypatch.setattr("clasp_trt.profiling.measure.Worker", None)
+    monkeypatch.setattr("clasp_trt.tools.profile.measure.Worker", None)
 
 
 @pytest.mark.usefixtures("no_process")
@@ -193,7 +193,7 @@ def children(process: int) -> list[int]:
 def answers(process: int) -> bool:
     """Whether it is a process that answers, and not one that is still to become it."""
     try:
-        return b"clasp_trt.profiling.serve" in Path(f"/proc/{process}/cmdline").read_bytes()
+        return b"clasp_trt.tools.profile.child" in Path(f"/proc/{process}/cmdline").read_bytes()
     except FileNotFoundError:
         return False
 

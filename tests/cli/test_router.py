@@ -13,7 +13,7 @@ import pytest
 
 from clasp_trt.bundle import Bundle
 from tests.cli.conftest import Clasp, Refused
-from tests.routing.models import save_classifier, save_language_model
+from tests.tools.routers.models import save_classifier, save_language_model
 
 MAP = ("--map", "OTHER=default")
 PATIENCE_S = 60.0
@@ -68,7 +68,7 @@ def test_missing_extra_says_how_to_get_it(
     refused: Refused, classifier: Path, model: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "clasp_trt.export.classifier", None)
-    monkeypatch.setitem(sys.modules, "clasp_trt.routing.language_model", None)
+    monkeypatch.setitem(sys.modules, "clasp_trt.tools.routers.language_model", None)
     for line in (
         ("import", classifier, "-o", tmp_path / "router", *MAP),
         ("label", "--model", model, "--data", prompts, "-o", tmp_path / "labelled.jsonl"),

@@ -13,8 +13,8 @@ import torch
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.classifier import Classifier
-from clasp_trt.runtime.router_classifier import GRAPH
-from tests.routing.models import POSITIONS, save_classifier, save_language_model
+from clasp_trt.runtime.routing.classifier import GRAPH
+from tests.tools.routers.models import POSITIONS, save_classifier, save_language_model
 
 
 @pytest.fixture(scope="module")

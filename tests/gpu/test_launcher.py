@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clasp_trt import launch
-from clasp_trt.launch import ALIGNMENT
 from clasp_trt.ops import ITERATIONS, PIVOT_SELECT, SPHERICAL_KMEANS, pivot_select, spherical_kmeans, token_gram
-from clasp_trt.plugins import Image, Program
+from clasp_trt.plugins import Image, Program, launch
 from clasp_trt.plugins.driver import call, load_driver
+from clasp_trt.plugins.launch import ALIGNMENT
 from clasp_trt.plugins.launcher import Launcher
 from tests.engines.kernels.emulator import ARRAY, Array
 from tests.gpu.harness.cases import Case, ends

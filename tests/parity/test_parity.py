@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from clasp_trt.compiler import build
 from clasp_trt.policy import CATEGORY_NAMES, Category, Policy
-from clasp_trt.runtime import ort
+from clasp_trt.runtime.backends import ort
 from clasp_trt.runtime.decoder import Scores
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.sampling import Sampler
+from clasp_trt.tools.build.compiler import build
 from examples.random_llava import PRESETS, make
 from tests.parity.eager import EagerClasp
 from tests.parity.eager import Result as Reference

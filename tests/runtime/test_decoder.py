@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import PromptError
 from clasp_trt.ops import select
+from clasp_trt.runtime.backends.ort import OrtBackend
 from clasp_trt.runtime.decoder import Decoder, Sequence
-from clasp_trt.runtime.ort import OrtBackend
-from clasp_trt.runtime.prompt import Prompt
 from clasp_trt.runtime.result import Kept
+from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
 
 CONTEXT, TOKENS, WIDTH, VOCABULARY = 96, 16, 48, 512

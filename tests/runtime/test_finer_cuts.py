@@ -10,9 +10,9 @@ import pytest
 
 from clasp_trt.build_memory import peak
 from clasp_trt.bundle import Bundle
-from clasp_trt.compiler import build
-from clasp_trt.runtime import ort
+from clasp_trt.runtime.backends import ort
 from clasp_trt.runtime.pipeline import load
+from clasp_trt.tools.build.compiler import build
 
 QUESTION = "What is on the table, and what lies beside it?"
 LIMIT_GB = peak(225_000) / 1e9  # two of the tiny decoder's layers, or the last one with the output head

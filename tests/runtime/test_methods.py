@@ -16,13 +16,13 @@ from clasp_trt.bundle import Bundle
 from clasp_trt.errors import ImageError, MethodError, PolicyError, PromptError
 from clasp_trt.methods import METHODS, Method, Selection, View
 from clasp_trt.policy import Policy
-from clasp_trt.runtime.backend import Tensor
+from clasp_trt.runtime.backends.interface import Tensor
+from clasp_trt.runtime.backends.ort import OrtBackend
 from clasp_trt.runtime.decoder import Decoder
 from clasp_trt.runtime.host_prune import HostPrune
-from clasp_trt.runtime.ort import OrtBackend
 from clasp_trt.runtime.pipeline import Pipeline, load
-from clasp_trt.runtime.prompt import Prompt
 from clasp_trt.runtime.result import Result
+from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
 
 QUESTION = "How many cups are there?"

@@ -17,7 +17,7 @@ from clasp_trt.runtime import overlay as module
 from clasp_trt.runtime.overlay import MEDOID, PIVOT, check_destination, overlay, save_overlay
 from clasp_trt.runtime.pipeline import Pipeline
 from clasp_trt.runtime.result import Kept, Result
-from clasp_trt.runtime.router import forced
+from clasp_trt.runtime.routing.router import forced
 from clasp_trt.schedule import Schedule
 
 GREEN = (0, 160, 0)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clasp_trt.launch import Launch, Plan
+from clasp_trt.plugins.launch import Launch, Plan
 from tests.house import ROOT
 
 KERNELS = ROOT / "engines" / "kernels"

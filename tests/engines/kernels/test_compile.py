@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from clasp_trt import launch
 from clasp_trt.engines.kernels import ARCHITECTURES, Cubin, compile_kernels, nvrtc
 from clasp_trt.engines.kernels.__main__ import resource_table
 from clasp_trt.errors import BackendError
+from clasp_trt.plugins import launch
 from tests.house import PYPROJECT, ROOT
 
 REGISTERS_OF_A_MULTIPROCESSOR = 65536

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clasp_trt import launch
-from clasp_trt.launch import gram as plans
 from clasp_trt.ops import GRAM_STEPS, token_gram
+from clasp_trt.plugins import launch
+from clasp_trt.plugins.launch import gram as plans
 from tests.engines.kernels.emulator import ARRAY, Array, Emulator
 
 DTYPES = ("float16", "bfloat16", "float32")

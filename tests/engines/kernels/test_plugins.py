@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clasp_trt.launch import ALIGNMENT, Plan
-from clasp_trt.launch import pivot_select as plan_pivot_select
-from clasp_trt.launch import spherical_kmeans as plan_spherical_kmeans
 from clasp_trt.ops import ITERATIONS, PIVOT_SELECT, SPHERICAL_KMEANS, pivot_select, spherical_kmeans, token_gram
 from clasp_trt.plugins import Image, Program
+from clasp_trt.plugins.launch import ALIGNMENT, Plan
+from clasp_trt.plugins.launch import pivot_select as plan_pivot_select
+from clasp_trt.plugins.launch import spherical_kmeans as plan_spherical_kmeans
 from clasp_trt.plugins.plugin import creator
 from tests.engines.kernels.emulator import ARRAY, Array, Emulator, GuardedBuffer
 from tests.plugins import fake_trt

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clasp_trt import launch
+from clasp_trt.plugins import launch
 from tests.engines.kernels.emulator import ARRAY, Array, Emulator
 
 UNIT = 2.0**-24

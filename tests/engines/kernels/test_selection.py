@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clasp_trt import launch
-from clasp_trt.launch import selection
 from clasp_trt.ops import GRAM_STEPS, ITERATIONS, pivot_select, spherical_kmeans, token_gram
+from clasp_trt.plugins import launch
+from clasp_trt.plugins.launch import selection
 from tests.engines.kernels.emulator import Array, Emulator
 
 POISON = np.array([np.nan, np.inf, -np.inf])

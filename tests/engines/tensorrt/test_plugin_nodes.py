@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clasp_trt.engines.lowering import lower_file
 from clasp_trt.engines.tensorrt.plugin_nodes import bind_plugins
-from clasp_trt.export.prune import gram_graph, prune_graph
+from clasp_trt.export.pruning.prune import gram_graph, prune_graph
 from clasp_trt.ops import select, token_gram
 from clasp_trt.plugins import Program
 from clasp_trt.plugins.program import OPERATORS

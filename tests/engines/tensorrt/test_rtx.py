@@ -20,13 +20,13 @@ import pytest
 from onnx import helper
 
 from clasp_trt.bundle import Bundle, Graph, Profile, TensorSpec
-from clasp_trt.compiler import build
 from clasp_trt.engines.tensorrt.builder import Build, Job, Recipe, build_engine
 from clasp_trt.engines.tensorrt.library import RTX_SMS, load
 from clasp_trt.engines.tensorrt.process import build_apart
 from clasp_trt.errors import BackendError, TargetError
-from clasp_trt.profiling.loaders import EngineBytes
 from clasp_trt.runtime.pipeline import load as load_pipeline
+from clasp_trt.tools.build.compiler import build
+from clasp_trt.tools.profile.loaders import EngineBytes
 from examples.random_llava import PRESETS, make
 from tests.house import ROOT
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.compiler import build
 from clasp_trt.engines.kernels import compile_kernels, nvrtc
 from clasp_trt.engines.tensorrt.builder import Recipe
 from clasp_trt.engines.tensorrt.compile import compile_graphs
@@ -18,6 +17,7 @@ from clasp_trt.engines.tensorrt.library import load
 from clasp_trt.engines.tensorrt.plugin_nodes import Assemble
 from clasp_trt.errors import BackendError
 from clasp_trt.plugins import Program, register
+from clasp_trt.tools.build.compiler import build
 from tests.plugins.programs import OPERATORS, assemble, program
 
 pytestmark = pytest.mark.trt

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clasp_trt import launch
-from clasp_trt.launch import Plan
 from clasp_trt.ops import GRAM_STEPS, pivot_select, spherical_kmeans, token_gram
+from clasp_trt.plugins import launch
+from clasp_trt.plugins.launch import Plan
 from tests.engines.kernels.emulator import ARRAY, Array
 from tests.gpu.harness.cases import Case
 from tests.gpu.harness.device import GUARD_BYTES, Device

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clasp_trt.launch import Launch, Plan
 from clasp_trt.plugins.driver import call
+from clasp_trt.plugins.launch import Launch, Plan
 from tests.engines.kernels.emulator import ARRAY, FIXED_BLOCK, Array
 
 GUARD_BYTES = 256

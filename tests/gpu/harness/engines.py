@@ -17,8 +17,8 @@ from clasp_trt.errors import BackendError
 from clasp_trt.ops import pivot_select, spherical_kmeans, token_gram
 from clasp_trt.runtime.decoder import Decoder
 from clasp_trt.runtime.pipeline import backend_for
-from clasp_trt.runtime.prompt import Prompt
 from clasp_trt.runtime.result import Result
+from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
 from clasp_trt.targets import TARGETS
 from tests.gpu.harness.environment import Environment

@@ -10,8 +10,8 @@ import sys
 from contextlib import suppress
 
 from clasp_trt.engines.kernels import Cubin, nvrtc
-from clasp_trt.launch import Launch, Plan, Tensor, TensorSpec
 from clasp_trt.plugins.driver import load_driver
+from clasp_trt.plugins.launch import Launch, Plan, Tensor, TensorSpec
 from tests.gpu.harness import checks
 from tests.gpu.harness.cases import DTYPES, Case, ends
 from tests.gpu.harness.device import Device

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clasp_trt import launch
 from clasp_trt.engines.kernels import compile_kernels
 from clasp_trt.errors import BackendError
-from clasp_trt.launch import Launch, Tensor, Workspace
+from clasp_trt.plugins import launch
+from clasp_trt.plugins.launch import Launch, Tensor, Workspace
 from tests.engines.kernels.conftest import emulator
 from tests.engines.kernels.emulator import Emulator
 from tests.gpu.harness import checks

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import clasp_trt
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import BackendError
-from clasp_trt.runtime.ort import OrtBackend
+from clasp_trt.runtime.backends.ort import OrtBackend
 from clasp_trt.targets import TARGETS
 from tests.gpu.harness import engines
 from tests.gpu.harness.environment import Environment

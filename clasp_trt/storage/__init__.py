@@ -1,0 +1,1 @@
+"""Files, each mechanism once: strict JSON, journals, writing whole or not at all."""

@@ -1,0 +1,87 @@
+"""What lies beside a bundle's graphs: processor, tokenizer and chat template of the checkpoint, and a router.
+
+Each is tried by the runtime's own code before a bundle is made of it, so that what a first request would stumble over
+is said at build time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clasp_trt.errors import BundleError, CheckpointError, ClaspError
+from clasp_trt.policy import CATEGORY_NAMES, Policy
+
+if TYPE_CHECKING:
+    from clasp_trt.bundle import ModelInfo
+
+
+def check_router(folder: str | os.PathLike[str], policy: Policy | None) -> None:
+    """Does with a router what a first request would. Raises a :class:`ClaspError` if it cannot serve the policy."""
+    from clasp_trt.runtime.routing.folder import load_router
+
+    names = CATEGORY_NAMES if policy is None else [category.name for category in policy.categories]
+    load_router(folder, names, threshold=0.5).route("What is this?")
+
+
+def copy_router(folder: str | os.PathLike[str], root: Path) -> None:
+    """Puts the files of a router at the top of a bundle, in place of those of another."""
+    from clasp_trt.runtime.routing.folder import RouterSpec
+
+    for path in root.iterdir():
+        if RouterSpec.owns(path.name):
+            path.unlink()
+    for path in RouterSpec.read(folder).files():
+        shutil.copyfile(path, root / path.name)
+
+
+def check_assets(root: Path, model: ModelInfo, checkpoint: str) -> None:
+    """Does to a staged bundle's files what a first request would, in the runtime's own words.
+
+    Raises :class:`CheckpointError`, naming the file of ``checkpoint`` that cannot work.
+    """
+    from PIL import Image
+
+    from clasp_trt.runtime.media.preprocess import Preprocessor
+    from clasp_trt.runtime.text.chat import ChatTemplate
+    from clasp_trt.runtime.text.tokenizer import Tokenizer
+
+    side = model.vision.image_size
+    with _asset("preprocessor_config.json", checkpoint):
+        config = json.loads((root / "preprocessor_config.json").read_text(encoding="utf-8"))
+        # not square and not of the right size, so that a missing resize or crop is seen
+        made = Preprocessor.from_json(config)([Image.new("RGB", (2 * side, side + 1))])
+        if made.shape != (1, 3, side, side):
+            raise BundleError(
+                f"it makes pictures of {made.shape[3]}x{made.shape[2]} pixels, but the vision tower takes {side}x{side}"
+            )
+    with _asset("tokenizer.json", checkpoint):
+        tokenizer = Tokenizer.from_file(root / "tokenizer.json")
+    with _asset("chat template", checkpoint):
+        special = json.loads((root / "special_tokens_map.json").read_text(encoding="utf-8"))
+        template = (root / "chat_template.jinja").read_text(encoding="utf-8")
+        chat = ChatTemplate(template, model.image_token, special)
+        rendered = {with_image: chat.render("x", with_image=with_image) for with_image in (False, True)}
+    with _asset("tokenizer.json", checkpoint):
+        for with_image, text in rendered.items():
+            found = tokenizer.encode_chat(text).count(model.image_token_id)
+            if found != with_image:
+                raise BundleError(
+                    f"a prompt with {int(with_image)} images has {found} tokens {model.image_token} "
+                    f"(id {model.image_token_id})"
+                )
+
+
+@contextmanager
+def _asset(name: str, checkpoint: str) -> Iterator[None]:
+    """What the runtime says against a file becomes one line about the checkpoint that it came from."""
+    try:
+        yield
+    except ClaspError as error:
+        reason = str(error).removeprefix(f"{name}: ")
+        raise CheckpointError(f"the {name} of {checkpoint} cannot be used: {reason}; mend or replace it") from error

@@ -1,0 +1,432 @@
+"""``build``: a checkpoint, or a portable bundle, becomes a bundle for one target.
+
+Beside the command line this is the one module that sees the exporter and the engines; it only calls them in turn.
+What is cheap to refuse is refused first: options, target, policy file and destination before the checkpoint is read,
+the checkpoint before anything is exported.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module, metadata
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import clasp_trt
+from clasp_trt import bundle as bundles
+from clasp_trt import targets
+from clasp_trt.bundle import MANIFEST, POLICY, PORTABLE, Bundle, Manifest
+from clasp_trt.errors import (
+    BackendError,
+    BundleError,
+    OutputError,
+    PolicyError,
+)
+from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions, Options, Pruning
+from clasp_trt.policy import Policy, prior
+from clasp_trt.schedule import Schedule
+from clasp_trt.targets import COMPILED, Target
+from clasp_trt.tools.build.companions import check_assets, check_router, copy_router
+
+if TYPE_CHECKING:
+    from clasp_trt.bundle import Graph
+    from clasp_trt.bundle.writer import Writer
+    from clasp_trt.engines.tensorrt.builder import Recipe
+    from clasp_trt.export.checkpoint import Checkpoint
+    from clasp_trt.export.family import Family
+
+__all__ = [
+    "DEFAULT_CONTEXT",
+    "DEFAULT_PRECISION",
+    "FLOAT_BYTES",
+    "EngineOptions",
+    "Options",
+    "Pruning",
+    "build",
+    "compile_bundle",
+]
+
+FLOAT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+
+_COPY_BYTES = 2**20
+
+Progress = Callable[[str, int, int], None]
+"""Called with a phase, units done and units in all."""
+
+
+def _silent(phase: str, done: int, total: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """What runs a bundle, and where; ``recipe`` is that of its engines, if the backend compiles."""
+
+    backend: str
+    device: Target
+    options: EngineOptions
+    recipe: Recipe | None = None
+
+
+def build(
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    target: str | None = "cpu",
+    backend: str | None = None,
+    budget: int | None = None,
+    schedule: Sequence[int] | None = None,
+    prune_layers: Sequence[int] | None = None,
+    prune_at: str | None = None,
+    precision: str | None = None,
+    policy: str | os.PathLike[str] | None = None,
+    max_context: int | None = None,
+    vision_layers: Sequence[int] | None = None,
+    router: str | os.PathLike[str] | None = None,
+    sm: Sequence[str] = (),
+    max_prompt: int | None = None,
+    max_build_memory: float | None = None,
+    cache: bool = True,
+    plugins: bool = False,
+    force: bool = False,
+    progress: Progress = _silent,
+) -> Bundle:
+    """Compiles ``model``, a Hugging Face folder, hub id or portable bundle, into the bundle ``output`` for ``target``.
+
+    The options of ``clasp-trt build``, by the same names; a ``target`` of None stops at the portable graphs, as
+    ``clasp-trt export`` does. See :func:`compile_bundle`, which takes them as one value.
+    """
+    stages = None if schedule is None else tuple(schedule)
+    layers = None if prune_layers is None else tuple(prune_layers)
+    read = None if vision_layers is None else tuple(vision_layers)
+    options = Options(Pruning(prune_at, budget, stages, layers), precision, policy, max_context, read, router)
+    sms = (sm,) if isinstance(sm, str) else tuple(sm)  # a string is a sequence too, of its characters
+    engines = EngineOptions(sms, max_prompt, max_build_memory, cache, plugins)
+    return compile_bundle(
+        model, output, options, target=target, backend=backend, engines=engines, force=force, progress=progress
+    )
+
+
+def compile_bundle(
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    options: Options,
+    *,
+    target: str | None,
+    backend: str | None = None,
+    engines: EngineOptions | None = None,
+    force: bool = False,
+    progress: Progress = _silent,
+) -> Bundle:
+    """Compiles ``model`` into the bundle ``output``, whole or not at all.
+
+    A ``target`` of None makes a portable bundle; given as ``model`` later, it is completed for a target without torch
+    or the checkpoint. A bundle fixes ``options`` already, so none may be given with one, not even what it has.
+    ``backend`` defaults to the target's; ``engines`` is for those that compile, and its memory also for a portable
+    bundle, which fixes where the decoder is cut. ``force`` replaces an older bundle at ``output``. Raises a
+    :class:`clasp_trt.errors.ClaspError`, and then leaves everything as it was.
+    """
+    is_bundle = os.path.isfile(Path(model) / MANIFEST)
+    engine, asked = None, engines or EngineOptions()
+    if target is not None:
+        engine = _engine(target, backend, options.floats, asked, os.fspath(model), is_bundle, progress)
+    elif replace(asked, max_build_memory=None) != EngineOptions():
+        raise BackendError("a portable bundle has no engines: of their options it takes --max-build-memory alone")
+    if not os.fspath(output):
+        raise OutputError("the output has an empty name; name a folder to make")
+    if is_bundle:
+        return _complete(Path(model), output, options, engine, force, progress)
+    policy = None if options.policy is None else Policy.load(options.policy)
+    if options.router is not None:
+        check_router(options.router, policy)
+    with bundles.write(output, force=force) as writer:
+        manifest = _export(os.fspath(model), writer, options, policy, asked.memory_bytes, engine, progress)
+        return _finish(writer, manifest, engine, progress)
+
+
+def _engine(
+    target: str,
+    backend: str | None,
+    precision: str,
+    options: EngineOptions,
+    model: str,
+    is_bundle: bool,
+    progress: Progress,
+) -> _Engine:
+    """What can be told before ``model`` is opened: whether the target takes the backend, and whether it builds here.
+
+    With plugins their kernels are compiled here as well, since they are the same for every model.
+    """
+    device = targets.get(target)
+    engine = _Engine(backend or device.backend, device, options)
+    if not is_bundle:  # a bundle has a precision of its own
+        targets.check(device, engine.backend, precision)
+    if engine.backend not in COMPILED:
+        if options != EngineOptions():
+            raise BackendError(
+                f"backend {engine.backend} builds no engines: drop --sm, --max-prompt, --max-build-memory, "
+                f"--no-cache and --plugins, or add --backend {' or '.join(COMPILED)}"
+            )
+        return engine
+    from clasp_trt.engines.tensorrt import place
+    from clasp_trt.engines.tensorrt.builder import Recipe
+
+    assert device.sm is not None, f"{device.name} takes a backend that compiles"
+    sms = options.sms or (device.sm,)
+    library = place.check(device, engine.backend, sms, model, is_bundle=is_bundle)
+    if not is_bundle:
+        place.check_precision(sms, precision)
+    with needing("building engines", "pip install 'clasp-trt[build]'"):
+        import_module("clasp_trt.engines.tensorrt.compile")  # what it needs besides the library
+    assemble = None
+    if options.plugins:
+        from clasp_trt.engines.tensorrt.device import cuda_major
+        from clasp_trt.engines.tensorrt.programs import assembler
+
+        progress("compile the kernels", 0, 1)
+        # a library that builds ahead does not say which driver will be there
+        assemble = assembler(sms, None if library.ahead else cuda_major())
+    return replace(engine, recipe=Recipe(library, sms, options.memory_bytes, assemble))
+
+
+def _export(
+    model: str,
+    writer: Writer,
+    options: Options,
+    policy: Policy | None,
+    memory_limit: int | None,
+    engine: _Engine | None,
+    progress: Progress,
+) -> Manifest:
+    """Writes the portable half of a bundle from the checkpoint ``model``, cut so that building its engines takes at
+    most ``memory_limit`` bytes; ``engine`` is what will run it, if known."""
+    from clasp_trt.runtime.routing.folder import shipped_for
+
+    progress("open the checkpoint", 0, 1)
+    with needing("exporting a checkpoint", "pip install 'clasp-trt[export]'"):
+        from clasp_trt.export.checkpoint import Checkpoint
+        from clasp_trt.export.exporter import export
+        from clasp_trt.export.family import family_of
+
+        checkpoint = Checkpoint.open(model)
+        family = family_of(checkpoint)
+    if engine is not None:
+        targets.check_memory(engine.device, _weights(checkpoint) * FLOAT_BYTES[options.floats], options.floats)
+    vision, decoder, pruning = family.info.vision, family.info.decoder, options.pruning
+    schedule = pruning.schedule(vision.tokens, decoder.layers)
+    if engine is not None:
+        targets.check_selection(engine.backend, schedule)
+        _check_plugins(engine, schedule)
+    policy = _prior(family, options) if policy is None else _fitting(policy, family, options)
+    context = min(DEFAULT_CONTEXT, family.max_positions) if options.max_context is None else options.max_context
+    if engine is not None:
+        _longest_prompt(engine, context, vision.tokens)
+    exported = export(
+        checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
+        precision=options.floats, memory_limit=memory_limit, stages_apart=_is_for_turing(engine),
+        admit=partial(_admit, engine),
+        progress=lambda graph, done, total: progress(f"export {graph}", done, total),
+    )  # fmt: skip
+    (writer.root / POLICY).write_text(policy.dumps(), encoding="utf-8")
+    router = options.router or shipped_for([category.name for category in policy.categories])
+    if router is not None:
+        copy_router(router, writer.root)
+    check_assets(writer.root, family.info, model)
+    return Manifest(
+        model=family.info,
+        precision=options.floats,
+        prune_at=pruning.place,
+        schedule=schedule,
+        budget=pruning.mean(schedule.tokens),
+        max_context=context,
+        opset=targets.PORTABLE_OPSET,
+        graphs=exported.graphs,
+        segments=exported.segments,
+        backend=PORTABLE,
+        target=PORTABLE,
+        versions={
+            "clasp-trt": clasp_trt.__version__,
+            "python": platform.python_version(),
+            **_versions("torch", "transformers", "onnx", "onnx-ir"),
+        },
+    )
+
+
+def _complete(
+    model: Path,
+    output: str | os.PathLike[str],
+    options: Options,
+    engine: _Engine | None,
+    force: bool,
+    progress: Progress,
+) -> Bundle:
+    """Makes the bundle of a target from the portable bundle ``model``."""
+    source = Bundle.open(model)
+    if engine is None:
+        raise BundleError(f"{source.root} is a bundle already; give a checkpoint to export")
+    if replace(options, router=None) != Options():
+        raise BundleError(
+            f"{source.root} is a bundle, which fixes pruning, precision, policy and context already; "
+            "give its checkpoint to change them"
+        )
+    if options.router is not None:
+        check_router(options.router, source.policy)
+    manifest = source.manifest
+    if manifest.backend != PORTABLE:
+        raise BundleError(
+            f"{source.root} is already built for {manifest.target}; "
+            "give the portable bundle that `clasp-trt export` wrote, or the checkpoint"
+        )
+    targets.check(engine.device, engine.backend, manifest.precision)
+    targets.check_selection(engine.backend, manifest.schedule)
+    if engine.recipe is not None:
+        from clasp_trt.engines.tensorrt import place
+
+        place.check_precision(engine.recipe.sms, manifest.precision)
+        _longest_prompt(engine, manifest.max_context, manifest.schedule.tokens)
+    _check_plugins(engine, manifest.schedule)
+    # besides the weights these files are small
+    targets.check_memory(engine.device, sum(file.bytes for file in manifest.files.values()), manifest.precision)
+    for graph in manifest.graphs:
+        weights = manifest.files.get(f"{graph.path}.data")
+        _admit(engine, graph, 0 if weights is None else weights.bytes)
+    with bundles.write(output, force=force) as writer:
+        # what was damaged on its way here must not get hashes that call it sound
+        source.verify(lambda done, total: progress("check the portable bundle", done, total))
+        for name in manifest.files:
+            destination = writer.root / name
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            with source.path(name).open("rb") as read, destination.open("wb") as written:
+                shutil.copyfileobj(read, written, _COPY_BYTES)
+        if options.router is not None:
+            copy_router(options.router, writer.root)
+        return _finish(writer, manifest, engine, progress)
+
+
+def _finish(writer: Writer, manifest: Manifest, engine: _Engine | None, progress: Progress) -> Bundle:
+    """Adds the engines, and puts the bundle in its place."""
+    if engine is not None:
+        manifest = _compile_engines(writer.root, manifest, engine, progress)
+    return writer.commit(manifest, lambda done, total: progress("verify", done, total))
+
+
+def _compile_engines(root: Path, manifest: Manifest, engine: _Engine, progress: Progress) -> Manifest:
+    if engine.recipe is not None:
+        return _compile_tensorrt(root, manifest, engine, engine.recipe, progress)
+    with needing("building for ONNX Runtime", "pip install 'clasp-trt[build]'"):
+        from clasp_trt.engines import onnxruntime as compiler
+
+        opset = compiler.opset_for(engine.device)
+        compiler.compile_graphs(
+            root, manifest.graphs, opset, lambda graph, done, total: progress(f"compile {graph}", done, total)
+        )
+    return replace(
+        manifest,
+        opset=min(opset, manifest.opset),
+        backend=engine.backend,
+        target=engine.device.name,
+        versions={**manifest.versions, **_versions("onnxruntime")},
+    )
+
+
+def _compile_tensorrt(root: Path, manifest: Manifest, engine: _Engine, recipe: Recipe, progress: Progress) -> Manifest:
+    from clasp_trt.engines.tensorrt.compile import compile_graphs
+
+    engines = compile_graphs(
+        root, manifest, engine.device.name, recipe,
+        max_prompt=_longest_prompt(engine, manifest.max_context, manifest.schedule.tokens),
+        use_cache=engine.options.cache, memory_limit=recipe.workspace, progress=progress,
+    )  # fmt: skip
+    return replace(
+        manifest,
+        backend=engine.backend,
+        target=engine.device.name,
+        versions={**manifest.versions, recipe.library.backend: recipe.library.version},
+        engines=engines,
+    )
+
+
+def _is_for_turing(engine: _Engine | None) -> bool:
+    """Whether graphs must be of the form that TensorRT for RTX can build for SM 7.5."""
+    from clasp_trt.engines.tensorrt.library import TURING
+
+    return engine is not None and engine.recipe is not None and TURING in engine.recipe.sms
+
+
+def _admit(engine: _Engine | None, graph: Graph, weights: int) -> None:
+    """Raises :class:`BackendError` if the engine of ``graph`` cannot be built, or takes more memory than it may."""
+    if engine is not None and engine.recipe is not None:
+        from clasp_trt.engines.tensorrt import memory, place
+
+        place.check_graph(engine.recipe.sms, graph)
+        memory.check(graph, weights, engine.recipe.workspace)
+
+
+def _longest_prompt(engine: _Engine, max_context: int, tokens: int) -> int:
+    """The longest text of a prompt that the engines are for; :class:`ScheduleError` if it does not fit."""
+    from clasp_trt.engines.tensorrt.profiles import longest_prompt
+
+    return longest_prompt(engine.options.max_prompt, max_context, tokens)
+
+
+def _check_plugins(engine: _Engine, schedule: Schedule) -> None:
+    if engine.options.plugins and not schedule.stages:
+        raise BackendError("--plugins is for what selects tokens, and nothing is pruned; drop it, or prune")
+
+
+@contextmanager
+def needing(work: str, remedy: str) -> Iterator[None]:
+    """A package that ``work`` needs and that is not installed, or does not load, becomes one line."""
+    try:
+        yield
+    except ImportError as error:
+        raise BackendError(f"{work} needs {error.name or error}, which cannot be imported here; {remedy}") from error
+
+
+def _prior(family: Family, options: Options) -> Policy:
+    """The baseline reads what the checkpoint was trained to read; pruning may also look at shallower layers, and
+    anything at layers that were asked for."""
+    vision = family.info.vision
+    layers = {vision.feature_layer}
+    if options.vision_layers is not None:
+        for layer in options.vision_layers:
+            if not 0 <= layer <= vision.layers:
+                raise PolicyError(
+                    f"--vision-layers: there is no layer {layer}; the tower of this checkpoint has 0 to {vision.layers}"
+                )
+        layers |= set(options.vision_layers)
+    elif options.pruning.place != "none":
+        layers |= {layer for layer in (vision.layers // 8, vision.layers // 2) if 0 < layer < vision.feature_layer}
+    return prior(sorted(layers), vision.feature_layer)
+
+
+def _fitting(policy: Policy, family: Family, options: Options) -> Policy:
+    deepest, layers = max(policy.layers), family.info.vision.layers
+    if deepest > layers:
+        raise PolicyError(
+            f"{options.policy} reads vision layer {deepest}, but the tower of this checkpoint has layers 0 to {layers};"
+            " give a policy that was calibrated for it"
+        )
+    return policy
+
+
+def _weights(checkpoint: Checkpoint) -> int:
+    """The numbers that a checkpoint holds."""
+    return sum(prod(tensor.shape) for tensor in checkpoint.tensors(str).values())
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    """The installed version of each of ``packages`` that is there."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,57 @@
+"""Asks a loaded bundle, with each picture's vision features computed once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clasp_trt.errors import DataError, ImageError, PromptError
+from clasp_trt.policy import Policy
+from clasp_trt.tools.evaluate.dataset import Row
+from clasp_trt.tools.evaluate.scoring import matches
+
+if TYPE_CHECKING:
+    from clasp_trt.runtime.pipeline import Encoded, Pipeline
+
+_BYTES = 4  # of a feature; half precisions need less
+
+
+class Answers:
+    """Whether a policy answers a question right.
+
+    Features of the first pictures are kept in at most ``cache_bytes``, besides those of the picture in use; the others
+    are computed again when a later category asks about them. ``data`` is what errors call the file of the questions.
+    """
+
+    def __init__(self, pipeline: Pipeline, data: str, *, max_new_tokens: int, cache_bytes: int) -> None:
+        self._pipeline, self._data, self._max_new_tokens = pipeline, data, max_new_tokens
+        vision = pipeline.bundle.manifest.model.vision
+        each = _BYTES * vision.tokens * (len(pipeline.bundle.policy.layers) * vision.width + 1)
+        self._room = cache_bytes // each
+        self._kept: dict[Path, Encoded] = {}
+        self._current: tuple[Path, Encoded] | None = None
+
+    def right(self, policy: Policy, category: int, row: Row) -> bool:
+        """Whether the greedy answer under ``policy``, with the router overruled, is that of ``row``.
+
+        Raises :class:`DataError`, which names the line, for a picture or prompt that cannot be used.
+        """
+        try:
+            result = self._pipeline.variant(policy=policy).generate(
+                self._encoded(row.image),
+                row.prompt,
+                max_new_tokens=self._max_new_tokens,
+                category=policy.categories[category].name,
+            )
+        except (ImageError, PromptError) as error:
+            raise DataError(f"{self._data}:{row.line}: {error}") from error
+        return matches(result.text, row.answer)
+
+    def _encoded(self, image: Path) -> Encoded:
+        if image in self._kept:
+            return self._kept[image]
+        if self._current is None or self._current[0] != image:
+            self._current = image, self._pipeline.encode(image)
+            if len(self._kept) < self._room:
+                self._kept[image] = self._current[1]
+        return self._current[1]

@@ -1,0 +1,140 @@
+"""What a bundle takes in memory: while it runs, and while its engines are built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clasp_trt.build_memory import peak
+from clasp_trt.targets import COMPILED, Target
+from clasp_trt.tools.plan import assumptions
+from clasp_trt.tools.plan.cuts import Cut
+from clasp_trt.tools.plan.machine import Machine
+from clasp_trt.tools.plan.shapes import DecoderShape, ModelShape, TowerShape
+
+ITEM_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+_SCORE_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Build:
+    """The peak of building one graph after another: ``peak`` bytes for ``graph``, the largest, against ``whole``, the
+    peak for the whole decoder in one graph. ``on_device``: it must fit the device's own memory."""
+
+    graph: str
+    peak: int
+    whole: int
+    on_device: bool
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes. ``weights`` by graph, ``caches`` by segment; ``available`` is what the system leaves of the device's
+    ``total``, both None if unknown; ``build`` is None where no engine is built. ``bundle`` is what
+    the folder takes on disk: the weights of its graphs and, where it has engines, all of them once more in these."""
+
+    weights: dict[str, int]
+    caches: dict[str, int]
+    activations: int
+    runtime: int
+    total: int | None
+    available: int | None
+    build: Build | None
+    bundle: int
+
+    @property
+    def needed(self) -> int:
+        """What a running bundle takes."""
+        return sum(self.weights.values()) + sum(self.caches.values()) + self.activations + self.runtime
+
+    @property
+    def runs(self) -> bool:
+        """Whether the bundle can run; without a figure for the device, it is taken to."""
+        return self.available is None or self.needed <= self.available
+
+    @property
+    def builds(self) -> bool:
+        """Whether its engines can be built, if that is the device's own job."""
+        build = self.build
+        return build is None or not build.on_device or self.available is None or build.peak <= self.available
+
+    @property
+    def fits(self) -> bool:
+        return self.runs and self.builds
+
+
+def estimate(
+    model: ModelShape,
+    target: Target,
+    cuts: tuple[Cut, ...],
+    *,
+    precision: str,
+    context: int,
+    text_tokens: int,
+    machine: Machine | None,
+) -> Memory:
+    """The memory of ``model``, cut into ``cuts``, on ``target``.
+
+    ``context`` is the longest sequence of prompt, visual tokens and answer, ``text_tokens`` the prompt's text.
+    """
+    decoder, tokens, item = model.decoder, model.tower.tokens, ITEM_BYTES[precision]
+    held = 4 if assumptions.is_cpu(target) else item  # bytes of a weight or activation in memory
+    parameters = graph_parameters(model, cuts, context)
+    weights = {name: count * held for name, count in parameters.items()}
+    caches = {cut.name: 2 * cut.layers * decoder.kv_width * (context - tokens + cut.visual) * item for cut in cuts}
+    compiled = target.backend in COMPILED
+    system, total = assumptions.system_bytes(target), assumptions.memory_bytes(target, machine)
+    return Memory(
+        weights=weights,
+        caches=caches,
+        activations=max(
+            tower_activations(model.tower, held, scores=assumptions.is_cpu(target)),
+            *(decoder_activations(decoder, text_tokens + cut.visual, held, assumptions.is_cpu(target)) for cut in cuts),
+        ),
+        runtime=assumptions.runtime_bytes(target),
+        total=total,
+        available=None if total is None else max(0, total - system),
+        build=_build(target, parameters, item) if compiled else None,
+        bundle=sum(parameters.values()) * item * (2 if compiled else 1),
+    )
+
+
+def graph_parameters(model: ModelShape, cuts: tuple[Cut, ...], context: int) -> dict[str, int]:
+    """Numbers that each graph of a bundle holds: its weights and, in a segment, the rotary tables."""
+    decoder = model.decoder
+    graphs = {
+        "vision": model.tower.built_parameters,
+        "projector": model.projector.parameters,
+        "embed": decoder.embedding_parameters,
+    }
+    for cut in cuts:
+        graphs[cut.name] = segment_parameters(decoder, cut.first, cut.last, context)
+    return graphs
+
+
+def segment_parameters(decoder: DecoderShape, first: int, last: int, context: int) -> int:
+    """Numbers that a graph of layers ``first`` to ``last`` (inclusive) holds."""
+    output = decoder.output_parameters if last == decoder.layers - 1 else 0
+    return (last - first + 1) * decoder.layer_parameters + output + context * decoder.head_dim
+
+
+def decoder_activations(decoder: DecoderShape, rows: int, item: int, scores: bool) -> int:
+    """Bytes that live at once in a layer's prefill of ``rows`` rows: the residual and its norm beside the larger of the
+    MLP's three products and the attention's four; the mask; and, with ``scores``, an fp32 score for every head and pair
+    of rows, which a fused attention never holds."""
+    mlp = 3 * decoder.mlp
+    attention = 2 * decoder.attention_width + 2 * decoder.kv_width
+    pairs = rows * rows * (item + (decoder.heads * _SCORE_BYTES if scores else 0))
+    return rows * (2 * decoder.width + max(mlp, attention)) * item + pairs
+
+
+def tower_activations(tower: TowerShape, item: int, scores: bool) -> int:
+    """The same for a block of the vision tower, whose MLP has two products and whose attention no mask."""
+    rows = tower.tokens + 1
+    pairs = rows * rows * tower.heads * _SCORE_BYTES if scores else 0
+    return rows * (2 * tower.width + max(2 * tower.mlp, 4 * tower.width)) * item + pairs
+
+
+def _build(target: Target, parameters: dict[str, int], item: int) -> Build:
+    largest = max(parameters, key=lambda name: parameters[name])
+    whole = sum(count for name, count in parameters.items() if name.startswith("segment_"))
+    return Build(largest, peak(parameters[largest] * item), peak(whole * item), assumptions.shares_memory(target))

@@ -1,0 +1,226 @@
+"""A plan: will a model fit a device, how fast can it be there, and what does pruning buy."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from clasp_trt import build_memory, targets
+from clasp_trt.errors import BackendError, PromptError, ScheduleError
+from clasp_trt.ops import MAX_TOKENS
+from clasp_trt.schedule import Schedule
+from clasp_trt.targets import Target
+from clasp_trt.tools.plan import assumptions, memory, roofline
+from clasp_trt.tools.plan.cuts import Cut, cuts_of, unpruned
+from clasp_trt.tools.plan.machine import Machine
+from clasp_trt.tools.plan.memory import ITEM_BYTES, Memory
+from clasp_trt.tools.plan.roofline import Timing
+from clasp_trt.tools.plan.shapes import ModelShape
+
+TEXT_TOKENS = 64
+"""Text tokens of a prompt where nothing else is said: a question of a line or two in its chat template."""
+MIN_TEXT = 16
+"""Positions that a context must leave for prompt and answer, as an export demands."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is planned.
+
+    ``context`` is the longest sequence of prompt, visual tokens and answer, ``text_tokens`` the text of the prompt that
+    times are estimated for. ``machine`` stands for the data sheet of target ``cpu``. ``build_memory`` are the bytes
+    that building an engine may take, which cuts the decoder finer.
+    """
+
+    model: ModelShape
+    target: Target
+    schedule: Schedule
+    precision: str
+    context: int
+    text_tokens: int = TEXT_TOKENS
+    machine: Machine | None = None
+    build_memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Side:
+    """The request pruned, or the same layers unpruned; ``timing`` is None where the device's speed is unknown."""
+
+    cuts: tuple[Cut, ...]
+    memory: Memory
+    timing: Timing | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``pruned`` follows the schedule, ``unpruned`` keeps every token; without stages they are equal."""
+
+    request: Request
+    pruned: Side
+    unpruned: Side
+
+    @property
+    def cache_saved(self) -> int:
+        """Bytes of KV cache that pruning saves."""
+        return sum(self.unpruned.memory.caches.values()) - sum(self.pruned.memory.caches.values())
+
+    @property
+    def ttft_ratio(self) -> float | None:
+        """Time to first token, pruned against unpruned."""
+        if self.pruned.timing is None or self.unpruned.timing is None:
+            return None
+        return self.pruned.timing.ttft / self.unpruned.timing.ttft
+
+    @property
+    def assumptions(self) -> list[str]:
+        """What the figures take for granted, in words."""
+        return assumptions.told(self.request.target, self.request.machine, self.request.text_tokens)
+
+    def to_json(self) -> dict[str, Any]:
+        """Bytes, milliseconds and tokens; ``pruned`` and ``unpruned`` have the same fields."""
+        request = self.request
+        return {
+            "model": {"name": request.model.name, "model_type": request.model.model_type},
+            "parameters": {**request.model.parts, "total": request.model.parameters},
+            "target": request.target.name,
+            "backend": request.target.backend,
+            "precision": request.precision,
+            "max_context": request.context,
+            "prompt_tokens": request.text_tokens,
+            "schedule": request.schedule.to_json(),
+            "mean_visual_tokens": request.schedule.mean_tokens,
+            "pruned": _side_json(self.pruned),
+            "unpruned": _side_json(self.unpruned),
+            "cache_saved_bytes": self.cache_saved,
+            "ttft_ratio": self.ttft_ratio,
+            "assumptions": self.assumptions,
+        }
+
+
+def make(request: Request) -> Plan:
+    """Plans ``request``. Raises a :class:`~clasp_trt.errors.ClaspError` for what could not be built or asked at all."""
+    targets.check(request.target, request.target.backend, request.precision)
+    targets.check_selection(request.target.backend, request.schedule)
+    _check(request)
+    cuts = _cuts(request)
+    whole = unpruned(cuts, request.schedule.tokens)
+    return Plan(request, _side(request, cuts, pruned=True), _side(request, whole, pruned=False))
+
+
+def _check(request: Request) -> None:
+    model, context, tokens = request.model, request.context, request.model.tower.tokens
+    if request.schedule.stages and tokens > MAX_TOKENS:
+        raise ScheduleError(f"one selection handles {MAX_TOKENS} visual tokens, not {tokens}; use --prune-at none")
+    if context > model.decoder.max_positions:
+        raise ScheduleError(f"--max-context {context} exceeds the checkpoint's {model.decoder.max_positions} positions")
+    if context < tokens + MIN_TEXT:
+        raise ScheduleError(
+            f"--max-context {context} leaves too little room for text beside {tokens} visual tokens; "
+            f"expected {tokens + MIN_TEXT} to {model.decoder.max_positions}"
+        )
+    if not 1 <= request.text_tokens < context - tokens:
+        raise PromptError(
+            f"--prompt-tokens {request.text_tokens} does not fit; expected 1 to {context - tokens - 1}, so that an "
+            f"answer has room beside {tokens} visual tokens in --max-context {context}"
+        )
+
+
+def _cuts(request: Request) -> tuple[Cut, ...]:
+    """The segments that an export makes. Raises :class:`BackendError` for a graph that it could not cut finer."""
+    model, schedule, limit = request.model, request.schedule, request.build_memory
+    if limit is not None and request.target.backend == "onnxruntime":
+        raise BackendError("backend onnxruntime builds no engines: drop --max-build-memory")
+    item = ITEM_BYTES[request.precision]
+    runs = build_memory.cut(
+        schedule.segments(),
+        limit,
+        lambda first, last: memory.segment_parameters(model.decoder, first, last, request.context) * item,
+    )
+    cuts = cuts_of(schedule, runs)
+    parameters = memory.graph_parameters(model, cuts, request.context)
+    build_memory.check_cut({name: count * item for name, count in parameters.items()}, limit, request.precision)
+    return cuts
+
+
+def _side(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Side:
+    estimate = memory.estimate(
+        request.model, request.target, cuts, precision=request.precision, context=request.context,
+        text_tokens=request.text_tokens, machine=request.machine,
+    )  # fmt: skip
+    return Side(cuts, estimate, _timing(request, cuts, pruned=pruned))
+
+
+def _timing(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Timing | None:
+    model, text, schedule = request.model, request.text_tokens, request.schedule
+    rates = roofline.rates_of(request.target, request.precision, request.machine)
+    if rates is None:
+        return None
+    cache_item = ITEM_BYTES[request.precision]
+    item = 4 if assumptions.is_cpu(request.target) else cache_item
+    tokens, decoder = schedule.tokens, model.decoder
+    stages = [
+        roofline.stage("vision", tokens, roofline.tower_work(model.tower, item), rates.products, rates.bandwidth),
+        roofline.stage(
+            "project", tokens, roofline.projector_work(model.projector, tokens, item), rates.products, rates.bandwidth
+        ),
+    ]
+    prunes = _prunes(request, rates) if pruned else {}
+    if prunes:
+        gram = roofline.gram_work(tokens, decoder.width)
+        stages.append(roofline.stage("gram", tokens, gram, rates.fp32, rates.bandwidth))
+    if -1 in prunes:
+        stages.append(prunes[-1])
+    for cut in cuts:
+        work = roofline.prefill_work(decoder, cut, text + cut.visual, text, item)
+        stages.append(roofline.stage(cut.name, text + cut.visual, work, rates.products, rates.bandwidth))
+        if cut.last in prunes:
+            stages.append(prunes[cut.last])
+    step = roofline.decode_work(decoder, {cut: text + cut.visual for cut in cuts}, item, cache_item)
+    return Timing(tuple(stages), roofline.stage("decode", 1, step, rates.products, rates.bandwidth))
+
+
+def _prunes(request: Request, rates: roofline.Rates) -> dict[int, roofline.Stage]:
+    """The selection of each stage, by the layer that it follows."""
+    found, arriving = {}, request.schedule.tokens
+    for number, stage in enumerate(request.schedule.stages):
+        work = roofline.selection_work(arriving, stage.keep)
+        found[stage.after_layer] = roofline.stage(f"prune_{number}", arriving, work, rates.fp32, rates.bandwidth)
+        arriving = stage.keep
+    return found
+
+
+def _side_json(side: Side) -> dict[str, Any]:
+    found, timing = side.memory, side.timing
+    return {
+        "memory_bytes": {
+            "weights": found.weights,
+            "kv_cache": found.caches,
+            "activations": found.activations,
+            "runtime": found.runtime,
+            "needed": found.needed,
+            "available": found.available,
+            "device": found.total,
+        },
+        "bundle_bytes": found.bundle,
+        "build": None
+        if found.build is None
+        else {
+            "largest_graph": found.build.graph,
+            "peak_bytes": found.build.peak,
+            "whole_decoder_bytes": found.build.whole,
+            "on_device": found.build.on_device,
+        },
+        "runs": found.runs,
+        "builds": found.builds,
+        "segments": [asdict(cut) for cut in side.cuts],
+        "times": None
+        if timing is None
+        else {
+            "ttft_ms": timing.ttft * 1e3,
+            "tpot_ms": timing.decode.seconds * 1e3,
+            "stages": [
+                {"name": each.name, "rows": each.rows, "ms": each.seconds * 1e3, "bound": each.bound}
+                for each in (*timing.stages, timing.decode)
+            ],
+        },
+    }

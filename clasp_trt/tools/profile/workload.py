@@ -1,0 +1,60 @@
+"""What is asked in every run: one picture or none, one prompt, one length of the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from clasp_trt.runtime.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from clasp_trt.bundle import Bundle
+    from clasp_trt.policy import Policy
+
+_SEED = 0
+_WORDS = ("Describe", "what", "is", "in", "the", "picture", "and", "say", "how", "sure", "you", "are", "of", "it")
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """A request, about text alone if ``image`` is None. ``category`` None leaves it to the router.
+
+    An answer has exactly ``new_tokens`` tokens, at least 2. ``policy`` takes the place of the bundle's own; ``method``
+    is a name among :data:`clasp_trt.methods.METHODS`; ``router`` is a folder that ``clasp-trt router`` made, None for
+    each bundle's own.
+    """
+
+    image: Image.Image | None
+    prompt: str
+    category: str | None
+    new_tokens: int
+    policy: Policy | None = None
+    method: str = "clasp"
+    router: str | None = None
+
+
+def noise(bundle: Bundle) -> Image.Image:
+    """The same picture of noise each time, of the size that the bundle's vision tower reads."""
+    side = bundle.manifest.model.vision.image_size
+    pixels = np.random.default_rng(_SEED).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def words(bundle: Bundle, tokens: int) -> str:
+    """A prompt of as many words as fit into ``tokens`` tokens of the bundle's tokenizer, one word at least."""
+    tokenizer = Tokenizer.from_file(bundle.path("tokenizer.json"))
+
+    def text(count: int) -> str:
+        return " ".join(_WORDS[number % len(_WORDS)] for number in range(count))
+
+    low, high = 1, max(1, tokens)  # a word is at least a token
+    while low < high:
+        middle = (low + high + 1) // 2
+        if len(tokenizer.encode(text(middle), add_special_tokens=False)) <= tokens:
+            low = middle
+        else:
+            high = middle - 1
+    return text(low)

@@ -1,0 +1,51 @@
+"""What each of the paper's categories is for, in a line: the short form of the labelling guide."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from clasp_trt.errors import DataError
+from clasp_trt.policy import CATEGORY_NAMES
+from clasp_trt.tools.evaluate.dataset import objects, text
+
+_LINES = (
+    "What is it? One thing, or a list of things, is asked for by name; identity is asked or confirmed.",
+    "What is it like? Colour, material, shape, size, age, state, pattern, clothes, expression; the variety within a "
+    "kind, such as a breed.",
+    "What is to be read? Letters, numbers, signs, logos, brands, titles, prices, clocks, displays, symbols, charts.",
+    "What sort of picture or place is it, and is something there at all? Presence, place, weather, season, time of "
+    "day, event.",
+    "Where is it, next to what? Sides, order, distance, what stands on, under, behind or between, orientation, maps.",
+    "How many? Numbers of things that are seen, exact or compared.",
+    "What is going on? What somebody does, holds, plays or looks at; poses, gestures, motion, how people deal with "
+    "each other.",
+    "What for, why, what next? Use, purpose, reason, intention, what will or would happen, suitability.",
+    "None of the others, or several at once: descriptions, knowledge, arithmetic, code, writing, small talk, orders.",
+)
+
+DEFINITIONS: Mapping[str, str] = dict(zip(CATEGORY_NAMES, _LINES, strict=True))
+
+
+def read_definitions(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, str]:
+    """The definitions of a user's own categories: JSON lines ``{"category": ..., "definition": ...}``.
+
+    Raises :class:`DataError` for a category that is none of ``names``, or one that is defined twice.
+    """
+    name = os.fspath(path)
+    found: dict[str, str] = {}
+    try:
+        for line, members in objects(Path(path)):
+            place = f"{name}:{line}"
+            category = text(members, "category", place)
+            if category not in names or category in found:
+                fault = "is defined twice" if category in found else f"is none of {', '.join(names)}"
+                raise DataError(f"{place}: category {category!r} {fault}; expected one line for each category")
+            found[category] = " ".join(text(members, "definition", place).split())
+    except OSError as error:
+        raise DataError(
+            f"{name}: cannot be read ({error.strerror or type(error).__name__}); expected a file of JSON lines with "
+            "category and definition"
+        ) from None
+    return found

@@ -1,0 +1,119 @@
+"""Labels a file of prompts with a language model; an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import clasp_trt
+from clasp_trt.errors import OutputError
+from clasp_trt.storage.journal import journal_path, open_lines
+from clasp_trt.tools.routers.prompt_files import Prompt, read_prompts
+
+Progress = Callable[[str, int, int], None]
+
+_DIGITS = 6
+
+
+def _silent(phase: str, done: int, total: int) -> None: ...
+
+
+def label(
+    model: str,
+    data: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    categories: Sequence[str],
+    definitions: Mapping[str, str],
+    *,
+    device: str = "cpu",
+    force: bool = False,
+    restart: bool = False,
+    progress: Progress = _silent,
+) -> Mapping[str, int]:
+    """Writes the prompts of ``data`` with the categories that ``model`` gives them to ``output``.
+
+    Each line is ``{"prompt", "category", "confidence"}``, in the order of ``data``. Labels are kept beside ``output``
+    until all are there; interrupted, the same call goes on from there, unless ``restart`` begins anew.
+    Equal inputs give equal bytes on one machine. ``definitions`` say in a line what a category is for; ``force``
+    replaces an older file.
+
+    Returns how many prompts each category got, in the order of ``categories``. Raises a
+    :class:`clasp_trt.errors.ClaspError`.
+    """
+    target = _destination(output, force)
+    prompts = read_prompts(data)
+    from clasp_trt.tools.routers.language_model import LanguageModel, fingerprint, task
+
+    inputs = {
+        "version": clasp_trt.__version__,
+        "model": fingerprint(model),
+        "data": _sha256(Path(data).read_bytes()),
+        "categories": _sha256(task("", categories, definitions).encode()),
+    }
+    with open_lines(journal_path(target), inputs, _Row.parse, work="labelling", restart=restart) as lines:
+        found = {row.line: row for row in lines.found}
+        progress("label", len(found), len(prompts))
+        waiting = [prompt for prompt in prompts if prompt.line not in found]
+        if waiting:
+            judge = LanguageModel.load(model, categories, definitions, device=device)
+        for prompt in waiting:
+            row = _Row.of(prompt, categories, judge.probabilities(prompt.text))
+            lines.add([row.line, row.category, row.confidence])
+            found[row.line] = row
+            progress("label", len(found), len(prompts))
+        _write(target, "".join(found[prompt.line].text(prompt) for prompt in prompts))
+        journal_path(target).unlink()
+    counts = Counter(row.category for row in found.values())
+    return {name: counts[name] for name in categories}
+
+
+class _Row:
+    """A label: ``confidence`` is the model's share for the category, rounded, so that it is short to write."""
+
+    def __init__(self, line: int, category: str, confidence: float) -> None:
+        self.line, self.category, self.confidence = line, category, confidence
+
+    @classmethod
+    def of(cls, prompt: Prompt, categories: Sequence[str], probabilities: Sequence[float]) -> _Row:
+        best = max(range(len(categories)), key=lambda index: probabilities[index])
+        return cls(prompt.line, categories[best], round(probabilities[best], _DIGITS))
+
+    @classmethod
+    def parse(cls, value: Any) -> _Row:
+        line, category, confidence = value
+        return cls(int(line), str(category), float(confidence))
+
+    def text(self, prompt: Prompt) -> str:
+        row = {"prompt": prompt.text, "category": self.category, "confidence": self.confidence}
+        return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _destination(output: str | os.PathLike[str], force: bool) -> Path:
+    target = Path(os.path.realpath(output))
+    if target.is_dir():
+        raise OutputError(f"{target}: is a folder; name a file to write, such as labelled.jsonl")
+    if target.exists() and not force:
+        raise OutputError(f"{target}: exists; replace it with --force, or choose another output")
+    if not target.parent.is_dir():
+        raise OutputError(f"{target}: there is no folder {target.parent}; make it first")
+    return target
+
+
+def _write(target: Path, text: str) -> None:
+    beside = target.with_name(f".{target.name}.writing-{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, target)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({error.strerror}); run again with room there") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,321 @@
+"""A bundle against its checkpoint, stage by stage.
+
+Every stage gets the inputs that the checkpoint's own computation gives it, not those of the bundle's stage before: so
+a drift shows where it arises, and a tie between tokens that falls the other way changes nothing later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from polygraphy.backend.base import BaseRunner
+
+from clasp_trt.bundle import Bundle, Graph, ModelInfo, Segment
+from clasp_trt.errors import CheckpointError, PolicyError
+from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.export.family import family_of
+from clasp_trt.ops import GRAM_STEPS, token_gram
+from clasp_trt.runtime.backends.interface import Backend
+from clasp_trt.runtime.decoder import GREEDY
+from clasp_trt.runtime.pipeline import backend_for
+from clasp_trt.tools.profile.runner import GraphRunner
+from clasp_trt.tools.verify import selection
+from clasp_trt.tools.verify.integrity import Progress
+from clasp_trt.tools.verify.reference import LlavaReference
+from clasp_trt.tools.verify.report import FACTOR, Check, Report
+from clasp_trt.tools.verify.request import Request
+from clasp_trt.tools.verify.runners import FunctionRunner, largest_difference, run
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Arrays = Mapping[str, NDArray[Any]]
+_Reference = Callable[[Arrays, torch.dtype], Arrays]
+
+_TORCH = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_TRUTH = {"fp32": torch.float64, "fp16": torch.float32, "bf16": torch.float32}
+_GRAM_TOLERANCE = 2 / GRAM_STEPS
+"""Similarities are rounded to steps, and a rounding may fall the other way; a second step is for float32."""
+
+
+def compare(
+    bundle: Bundle,
+    model: str,
+    image: Image,
+    prompt: str,
+    *,
+    provider: str | None = None,
+    progress: Progress = lambda phase, done, total: None,
+) -> Report:
+    """Compares every graph of ``bundle`` with the checkpoint ``model`` on one request: what the bundle is built for, or
+    its graphs by ONNX Runtime with ``provider``.
+
+    Raises :class:`CheckpointError` if it is no checkpoint of this architecture, :class:`PolicyError` if the policy does
+    not fit the graphs, and :class:`~clasp_trt.errors.BackendError` for a bundle that cannot run here. What drifts is
+    in the report.
+    """
+    backend = backend_for(bundle, provider=provider)
+    checkpoint = Checkpoint.open(model)
+    _check_same_model(bundle, family_of(checkpoint).info, model)
+    _check_policy(bundle)
+    request = Request.of(bundle, image, prompt)
+    comparison = _Comparison(bundle, backend, LlavaReference(checkpoint.root), progress)
+    comparison.answer(request)
+    backend.close()
+    return Report(
+        bundle=str(bundle.root),
+        checkpoint=model,
+        precision=bundle.manifest.precision,
+        category=request.route.name,
+        prompt_tokens=len(request.prompt.input_ids),
+        checks=tuple(comparison.checks),
+        cause=comparison.cause(model),
+    )
+
+
+def _check_same_model(bundle: Bundle, there: ModelInfo, model: str) -> None:
+    here = _flat(bundle.manifest.model)
+    for name, value in _flat(there).items():
+        if name != "name" and here[name] != value:
+            raise CheckpointError(
+                f"{model} is not what {bundle.root} was built from: its {name} is {value}, and the bundle's "
+                f"{here[name]}; give the checkpoint that the bundle was built from"
+            )
+
+
+def _flat(info: ModelInfo) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for entry in fields(info):
+        value = getattr(info, entry.name)
+        parts = [f.name for f in fields(value)] if hasattr(value, "__dataclass_fields__") else []
+        found.update({f"{entry.name} {part}": getattr(value, part) for part in parts} or {entry.name: value})
+    return found
+
+
+def _check_policy(bundle: Bundle) -> None:
+    layers, read = bundle.graph("vision").outputs[0].shape[1], bundle.policy.layers
+    if layers != len(read):
+        raise PolicyError(
+            f"{bundle.root}: policy.json reads {len(read)} vision layers, but graphs/vision.onnx gives {layers}: it is "
+            "not the policy that the bundle was built with; rebuild the bundle with it"
+        )
+
+
+class _Comparison:
+    """Walks the stages of one request, collecting checks."""
+
+    def __init__(self, bundle: Bundle, backend: Backend, reference: LlavaReference, progress: Progress) -> None:
+        self.checks: list[Check] = []
+        self._bundle, self._backend, self._reference, self._progress = bundle, backend, reference, progress
+        self._manifest = bundle.manifest
+        self._dtype, self._truth = _TORCH[self._manifest.precision], _TRUTH[self._manifest.precision]
+        self._layers = bundle.policy.layers
+        self._read_instead: dict[int, int] = {}  # a layer of the policy to the one that the graph gives in its place
+
+    def answer(self, request: Request) -> None:
+        """All stages of a prefill."""
+        bundle, prompt, reference = self._bundle, request.prompt, self._reference
+        vision = self._vision(request.pixels)
+        alpha = bundle.policy.alpha(request.route.category)[None]
+        visual = self._modules("projector", {"features": vision["features"], "alpha": alpha}, reference.projector)[
+            "visual"
+        ]
+        feed = {"input_ids": prompt.input_ids[None], "visual": visual, "visual_index": prompt.visual_index}
+        state: dict[str, NDArray[Any]] = {
+            "hidden": self._modules("embed", feed, reference.embed)["hidden"],
+            "position_ids": np.arange(len(prompt.input_ids))[None],
+            "visual_index": prompt.visual_index,
+            "reference_index": prompt.reference_index,
+            "saliency": vision["cls_saliency"],
+        }
+        stages = self._manifest.schedule.stages
+        if stages:
+            state["gram"] = self._gram(visual)
+        counts = bundle.policy.pivot_counts(request.route.category, self._manifest.schedule.keeps)
+        after = {stage.after_layer: number for number, stage in enumerate(stages)}
+        if -1 in after:
+            self._prune(0, state, counts[0])
+        for segment in self._manifest.segments:
+            self._segment(segment, state)
+            if segment.last_layer in after:
+                number = after[segment.last_layer]
+                self._prune(number, state, counts[number])
+        if any(graph.name == GREEDY for graph in self._manifest.graphs):
+            self._choice(state["logits"])
+
+    def cause(self, model: str) -> str | None:
+        """What explains the drifts as a whole, if anything does."""
+        if self._read_instead:
+            layer, given = next(iter(self._read_instead.items()))
+            return (
+                f"policy.json reads vision layer {layer} where the graph gives layer {given}: it is not the policy "
+                "that the bundle was built with"
+            )
+        weighted = {"vision", "projector", *(segment.graph for segment in self._manifest.segments)}
+        if weighted <= {check.stage for check in self.checks if not check.passed}:
+            return f"every stage with weights of its own drifts: the bundle was not built from {model}"
+        return None
+
+    # --- stages ---------------------------------------------------------------------------------------------
+
+    def _vision(self, pixels: NDArray[np.float32]) -> Arrays:
+        layers, model = self._layers, self._manifest.model.vision
+        saliency_layer = max(1, min(model.feature_layer, max(layers)))
+
+        def vision(feed: Arrays, dtype: torch.dtype) -> Arrays:
+            return self._reference.vision(feed, layers, saliency_layer, dtype)
+
+        graph, feed = self._bundle.graph("vision"), {"pixel_values": pixels}
+        truth, rough, found = self._run(graph, feed, vision)
+        for column, layer in enumerate(layers):
+            seen = found["features"][:, column]
+            name = f"layer {layer}"
+            check = self._judge(graph, name, truth["features"][:, column], seen, rough["features"][:, column])
+            if not check.passed:
+                given = self._layer_like(seen, feed, saliency_layer)
+                if given is not None and given != layer:
+                    self._read_instead[layer] = given
+        self._judge(graph, "cls_saliency", truth["cls_saliency"], found["cls_saliency"], rough["cls_saliency"])
+        return self._as_ports(truth, graph)
+
+    def _layer_like(self, seen: NDArray[Any], feed: Arrays, saliency_layer: int) -> int | None:
+        """The vision layer that ``seen`` is, but for the precision."""
+        every = range(self._reference.vision_layers + 1)
+        states = self._reference.vision(feed, every, saliency_layer, self._truth)["features"]
+        errors = [largest_difference(states[:, layer], seen) / np.abs(states[:, layer]).max() for layer in every]
+        best = int(np.nanargmin(errors)) if np.isfinite(errors).any() else 0
+        # half of the digits: far above what any precision costs, far below what lies between two layers
+        return best if errors[best] <= torch.finfo(self._dtype).eps ** 0.5 else None
+
+    def _gram(self, visual: NDArray[Any]) -> NDArray[np.float32]:
+        """Similarities, which both sides round to the same steps."""
+        graph = self._bundle.graph("gram")
+        gram = token_gram(visual)
+        (found,) = run([GraphRunner(self._backend, self._bundle.path(graph.path), graph)], {"visual": visual})
+        error = largest_difference(gram, found["gram"])
+        self.checks.append(Check("gram", "gram", graph.path, error, error, 1 / GRAM_STEPS, _GRAM_TOLERANCE))
+        return gram
+
+    def _segment(self, segment: Segment, state: dict[str, NDArray[Any]]) -> None:
+        """Runs a segment on all rows with empty caches and leaves what follows it in ``state``."""
+        graph, rows = self._bundle.graph(segment.graph), state["position_ids"].shape[1]
+        given = {**state, "write_index": np.zeros(1, np.int64), "kv_length": np.array([rows])}
+        feed = {}
+        for port in graph.inputs:
+            is_cache = port.name.startswith("past_")
+            sizes = [dim for dim in port.shape if isinstance(dim, int)]  # all of them, for a cache
+            feed[port.name] = np.zeros(sizes, port.dtype) if is_cache else given[port.name]
+
+        def layers(feed: Arrays, dtype: torch.dtype) -> Arrays:
+            return self._reference.segment(feed, segment.first_layer, segment.last_layer, dtype)
+
+        truth, rough, found = self._run(graph, feed, layers)
+        for output, expected in truth.items():
+            self._judge(graph, output, expected, found[output], rough[output])
+        if rows > 1:
+            main = "hidden_out" if "hidden_out" in truth else "logits"
+            step = self._step(graph, feed, rows - 1)[main]
+            self._judge(graph, f"{main}, one step", truth[main][:, -1:], step, rough[main][:, -1:])
+        outputs = self._as_ports(truth, graph)
+        state["hidden"] = outputs.get("hidden_out", state["hidden"])
+        state["saliency"] = outputs.get("saliency", state["saliency"])
+        if "logits" in outputs:
+            state["logits"] = outputs["logits"]
+
+    def _step(self, graph: Graph, feed: Arrays, last: int) -> Arrays:
+        """The outputs of row ``last`` as a decode step: all rows before it are in the caches already."""
+        sliced = {name: (feed[name][:, :last], feed[name][:, last:]) for name in ("hidden", "position_ids")}
+        rows = {name: feed[name] for name in ("visual_index", "reference_index") if name in feed}
+        with GraphRunner(self._backend, self._bundle.path(graph.path), graph) as runner:
+            prefill = {
+                **feed,
+                **{name: before for name, (before, _) in sliced.items()},
+                **{name: index[index < last] for name, index in rows.items()},
+                "kv_length": np.array([last]),
+            }
+            caches = runner.infer(prefill, check_inputs=False)
+            step = {
+                **{name: caches[name.replace("past_", "present_")] for name in feed if name.startswith("past_")},
+                **{name: row for name, (_, row) in sliced.items()},
+                **{name: index[:0] for name, index in rows.items()},
+                "write_index": np.array([last]),
+                "kv_length": np.array([last + 1]),
+            }
+            found: Arrays = runner.infer(step, check_inputs=False)
+            return found
+
+    def _prune(self, number: int, state: dict[str, NDArray[Any]], pivot_count: int) -> None:
+        """Compares what a stage keeps, index for index, and narrows ``state`` to it."""
+        graph, stages = self._bundle.graph(f"prune_{number}"), self._manifest.schedule.stages
+        given = {**state, "pivot_count": np.array([pivot_count])}
+        feed = {port.name: given[port.name] for port in graph.inputs}
+
+        def prune(feed: Arrays) -> Arrays:
+            return selection.prune(feed, stages[number].keep, last=number == len(stages) - 1)
+
+        on_graph = GraphRunner(self._backend, self._bundle.path(graph.path), graph)
+        self._progress(graph.name, len(self.checks), self._total())
+        truth, found = run([FunctionRunner("definition", on_graph.get_input_metadata_impl(), prune), on_graph], feed)
+        for name, expected in truth.items():
+            error = largest_difference(expected, found[name])
+            self.checks.append(Check(graph.name, name, graph.path, error, _relative(error, expected), 0.0, 0.0))
+            state[name.removesuffix("_out")] = expected
+
+    def _choice(self, logits: NDArray[np.float32]) -> None:
+        """The most likely token is that of the same logits."""
+        graph = self._bundle.graph(GREEDY)
+        (found,) = run([GraphRunner(self._backend, self._bundle.path(graph.path), graph)], {"logits": logits})
+        error = largest_difference(logits.argmax(-1), found["token"])
+        self.checks.append(Check(graph.name, "token", graph.path, error, error, 0.0, 0.0))
+
+    # --- comparing ------------------------------------------------------------------------------------------
+
+    def _modules(self, name: str, feed: Arrays, reference: _Reference) -> Arrays:
+        """Checks every output of a graph that stands for modules; the checkpoint's, in the types of the graph."""
+        graph = self._bundle.graph(name)
+        truth, rough, found = self._run(graph, feed, reference)
+        for output, expected in truth.items():
+            self._judge(graph, output, expected, found[output], rough[output])
+        return self._as_ports(truth, graph)
+
+    def _run(self, graph: Graph, feed: Arrays, reference: _Reference) -> tuple[Arrays, Arrays, Arrays]:
+        """The outputs in a wider type, in the bundle's precision by the same modules, and by the graph."""
+        self._progress(graph.name, len(self.checks), self._total())
+        on_graph = GraphRunner(self._backend, self._bundle.path(graph.path), graph)
+        inputs = on_graph.get_input_metadata_impl()
+        runners: list[BaseRunner] = [
+            FunctionRunner("checkpoint", inputs, lambda feed: reference(feed, self._truth)),
+            FunctionRunner("precision", inputs, lambda feed: reference(feed, self._dtype)),
+            on_graph,
+        ]
+        truth, rough, found = run(runners, feed)
+        return truth, rough, found
+
+    def _judge(self, graph: Graph, output: str, truth: NDArray[Any], found: NDArray[Any], rough: NDArray[Any]) -> Check:
+        baseline = largest_difference(truth, rough)
+        # a baseline may come out as 0 by luck: one rounding of the largest value is the least that a precision costs
+        least = float(np.abs(truth).max(initial=0)) * torch.finfo(self._dtype).eps
+        error = largest_difference(truth, found)
+        tolerance = FACTOR * max(baseline, least)
+        check = Check(graph.name, output, graph.path, error, _relative(error, truth), baseline, tolerance)
+        self.checks.append(check)
+        return check
+
+    def _as_ports(self, arrays: Arrays, graph: Graph) -> dict[str, NDArray[Any]]:
+        kinds = {port.name: port.dtype for port in graph.outputs}
+        return {name: array.astype(kinds[name]) for name, array in arrays.items()}
+
+    def _total(self) -> int:
+        """About how many checks there will be."""
+        return len(self._layers) + sum(len(graph.outputs) for graph in self._manifest.graphs)
+
+
+def _relative(error: float, expected: NDArray[Any]) -> float:
+    """``error`` over the largest magnitude; 0 for no error whatever the magnitude."""
+    largest = float(np.abs(expected.astype(np.float64)).max(initial=0))
+    return error / largest if error and largest else error

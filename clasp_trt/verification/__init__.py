@@ -1,9 +1,0 @@
-"""``verify``: whether a bundle is whole, and whether each of its graphs computes what its checkpoint computes."""
-
-from __future__ import annotations
-
-from clasp_trt.verification.integrity import Integrity, check
-from clasp_trt.verification.parity import compare
-from clasp_trt.verification.report import FACTOR, Check, Drift, Report
-
-__all__ = ["FACTOR", "Check", "Drift", "Integrity", "Report", "check", "compare"]

@@ -1,0 +1,1 @@
+"""Decoder segments, written node by node from the weights."""

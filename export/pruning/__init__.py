@@ -1,0 +1,1 @@
+"""The graphs that prune: similarities, selection, and the rows that stay."""

@@ -1,0 +1,1 @@
+"""What runs graphs: one interface, one file or folder for each backend."""

@@ -1,0 +1,121 @@
+"""Tensors on the device, and what they are made with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clasp_trt.errors import BackendError
+from clasp_trt.runtime.backends.cuda.driver import Driver
+from clasp_trt.runtime.backends.cuda.memory import Block, Pool, Scratch
+from clasp_trt.runtime.backends.cuda.recording import Recordings
+from clasp_trt.runtime.backends.cuda.staging import Staging
+
+ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "bool": 1}
+
+
+class DeviceTensor:
+    """A dense tensor of a manifest dtype. ``host`` is what it was made of, if that came from the host: an engine reads
+    some inputs there, and these never travel."""
+
+    def __init__(
+        self,
+        device: Device,
+        shape: tuple[int, ...],
+        dtype: str,
+        block: Block | None = None,
+        host: NDArray[Any] | None = None,
+    ) -> None:
+        self.shape, self.dtype, self.host = shape, dtype, host
+        self.variable = False
+        self._device, self._block = device, block
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the contents."""
+        return size_of(self.shape, self.dtype)
+
+    @property
+    def address(self) -> int:
+        """Where it is on the device; it gets there when that is first asked."""
+        if self._block is None:
+            self._block = self._device.placed(self)
+        return self._block.address
+
+
+class Device:
+    """A driver, and the memory that tensors of one backend share."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.pool = Pool(driver)
+        self.staging = Staging(driver)
+        self.work = Scratch(driver, "the scratch memory of the engines")
+        self.spare = Scratch(driver, "the second copy of a segment's cache")
+        self.recordings = Recordings(driver, self.pool)
+
+    def upload(self, array: NDArray[Any]) -> DeviceTensor:
+        """A tensor of the contents of ``array``, which nobody changes afterwards."""
+        return DeviceTensor(self, array.shape, array.dtype.name, host=array)
+
+    def zeros(self, shape: tuple[int, ...], dtype: str) -> DeviceTensor:
+        """A tensor of zeros."""
+        tensor = DeviceTensor(self, shape, dtype, self.pool.take(size_of(shape, dtype)))
+        self.clear(tensor)
+        return tensor
+
+    def clear(self, tensor: DeviceTensor) -> None:
+        """Sets the contents of ``tensor`` to 0."""
+        if tensor.nbytes:
+            self.driver.clear(tensor.address, tensor.nbytes)
+
+    def write(self, tensor: DeviceTensor, array: NDArray[Any]) -> None:
+        """Replaces the contents of ``tensor`` where it is."""
+        if array.shape != tensor.shape or array.dtype.name != tensor.dtype:
+            raise ValueError(f"{array.dtype}{array.shape} does not fit {tensor.dtype}{tensor.shape}")
+        self._not_recorded()
+        tensor.variable = True  # from now on its value on the host is not a fact about it
+        self.staging.put(array, tensor.address)
+
+    def rows(self, tensor: DeviceTensor, start: int, stop: int) -> DeviceTensor:
+        """A copy of rows ``start`` to ``stop`` of a tensor ``[1, rows, ...]``."""
+        shape = (1, stop - start, *tensor.shape[2:])
+        size, row = size_of(shape, tensor.dtype), size_of((1, 1, *tensor.shape[2:]), tensor.dtype)
+        part = DeviceTensor(self, shape, tensor.dtype, self.pool.take(size))
+        if size:
+            self.driver.copy(part.address, tensor.address + start * row, size)
+        return part
+
+    def download(self, tensor: DeviceTensor) -> NDArray[Any]:
+        """The contents on the host, once all work is done."""
+        if tensor.dtype == "bfloat16":
+            raise BackendError(
+                "a bfloat16 tensor cannot be read on the host; use a pruning method that is compiled, or build with "
+                "--precision fp16"
+            )
+        return self.staging.get(tensor.address, tensor.shape, tensor.dtype)
+
+    def placed(self, tensor: DeviceTensor) -> Block:
+        """A block with the contents that ``tensor`` has on the host."""
+        self._not_recorded()
+        block = self.pool.take(tensor.nbytes)
+        if tensor.host is not None:
+            self.staging.put(tensor.host, block.address)
+        return block
+
+    def close(self) -> None:
+        """Gives everything back, once nothing is under way; no tensor can be used afterwards."""
+        for owner in (self.pool, self.work, self.spare, self.staging):
+            owner.close()
+        self.driver.close()
+
+    def _not_recorded(self) -> None:
+        if self.recordings.recording:
+            raise RuntimeError("a copy from the host would be recorded, and repeated with whatever is there by then")
+
+
+def size_of(shape: tuple[int, ...], dtype: str) -> int:
+    """Bytes of a dense tensor."""
+    return int(np.prod(shape, dtype=np.int64)) * ITEM_BYTES[dtype]

@@ -1,0 +1,1 @@
+"""Pictures in: read, and made into what the vision graph takes."""

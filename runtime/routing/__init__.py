@@ -1,0 +1,1 @@
+"""Which category a prompt is of: routers, and the folders that hold them."""

@@ -1,0 +1,193 @@
+"""Bundles with engines: what the manifest must say of them, and what is checked before one is loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clasp_trt import bundle as bundles
+from clasp_trt.bundle import Bundle, Engine, Engines, HashMismatch, InconsistentManifest, ManifestField, Profile
+from clasp_trt.bundle.codec import dumps, loads
+from clasp_trt.errors import BackendError, PromptError
+from clasp_trt.runtime.backends.cuda.loadable import check_loadable, check_prompt
+
+VERSION = "1.7.1.116"
+
+
+@pytest.fixture
+def compiled(whole: Bundle, tmp_path: Path) -> Bundle:
+    """A copy of ``whole``, to do with as one likes."""
+    return Bundle.open(shutil.copytree(whole.root, tmp_path / "compiled"))
+
+
+@pytest.fixture(scope="module")
+def whole(built: Callable[..., Bundle], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle for rtx4090 whose engines are a few bytes each."""
+    portable = built(target=None)
+    engines = []
+    with bundles.write(tmp_path_factory.mktemp("whole") / "bundle") as writer:
+        for name in portable.manifest.files:
+            (writer.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(portable.path(name), writer.root / name)
+        (writer.root / "engines" / "rtx4090").mkdir(parents=True)
+        for graph in portable.manifest.graphs:
+            path = f"engines/rtx4090/{graph.name}.engine"
+            (writer.root / path).write_bytes(b"machine code of " + graph.name.encode())
+            dims = {dim for port in graph.inputs for dim in port.shape if isinstance(dim, str)}
+            engines.append(Engine(graph.name, path, (Profile("request", dict.fromkeys(sorted(dims), (1, 2, 3))),)))
+        found = Engines(VERSION, ("8.9", "12.0"), 40, tuple(engines))
+        return writer.commit(
+            replace(portable.manifest, backend="tensorrt-rtx", target="rtx4090", engines=found),
+            lambda done, total: None,
+        )
+
+
+def _change(bundle: Bundle, change: Callable[[dict[str, Any]], object]) -> Path:
+    path = bundle.root / "clasp.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return bundle.root
+
+
+def test_engines_read_back_as_they_were_written(compiled: Bundle) -> None:
+    assert Bundle.open(compiled.root, verify=True).manifest == compiled.manifest
+    assert compiled.manifest.engines is not None
+
+
+def test_a_bundle_without_engines_has_no_such_key(built: Callable[..., Bundle]) -> None:
+    assert "engines" not in json.loads((built().root / "clasp.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "line"),
+    [
+        (lambda m: m.pop("engines"), InconsistentManifest, "engines: missing, but backend 'tensorrt-rtx' needs them"),
+        (lambda m: m.update(backend="onnxruntime"), InconsistentManifest, "but backend 'onnxruntime' has none"),
+        (lambda m: m.update(engines=None), ManifestField, "engines: expected an object"),
+        (lambda m: m["engines"].update(sms=[]), InconsistentManifest, "engines.sms: empty"),
+        (
+            lambda m: m["engines"].update(sms=["sm_89"]),
+            ManifestField,
+            r"engines.sms\[0\]: expected a compute capability",
+        ),
+        (lambda m: m["engines"].update(max_prompt=0), ManifestField, "engines.max_prompt: expected an integer from 1"),
+        (lambda m: m["engines"].update(more=1), ManifestField, "engines"),
+        (lambda m: m["engines"]["engines"].pop(), InconsistentManifest, "expected one for each graph"),
+        (lambda m: m["engines"]["engines"].reverse(), InconsistentManifest, "in the order of the graphs"),
+        (lambda m: m["engines"]["engines"][0].update(path="engines/x"), InconsistentManifest, "not among the files"),
+        (lambda m: m["engines"]["engines"][0].update(path="../x"), bundles.UnsafePath, "not a path inside the bundle"),
+        (lambda m: m["engines"]["engines"][0].update(profiles=[]), InconsistentManifest, r"\[0\].profiles: empty"),
+        (
+            lambda m: m["engines"]["engines"][0]["profiles"].append(m["engines"]["engines"][0]["profiles"][0]),
+            InconsistentManifest,
+            "two are named 'request'",
+        ),
+        (
+            lambda m: m["engines"]["engines"][0]["profiles"][0]["sizes"].update(batch=[2, 1, 3]),
+            ManifestField,
+            "three ascending integers",
+        ),
+        (
+            lambda m: m["engines"]["engines"][0]["profiles"][0]["sizes"].clear(),
+            InconsistentManifest,
+            "'request' has no sizes of 'batch'",
+        ),
+        (
+            lambda m: m["engines"]["engines"][0].update(plugins=[]),
+            ManifestField,
+            r"engines.engines\[0\].plugins: expected one or more of ClaspPivotSelect, ClaspSphericalKMeans, each once",
+        ),
+        (lambda m: m["engines"]["engines"][0].update(plugins=["ClaspPivotSelect"] * 2), ManifestField, "each once"),
+        (
+            lambda m: m["engines"]["engines"][0].update(plugins=["Other"]),
+            ManifestField,
+            r"plugins\[0\]: expected one of",
+        ),
+        (
+            lambda m: m["engines"]["engines"][0]["profiles"][0]["sizes"].update(depth=[1, 1, 1]),
+            InconsistentManifest,
+            "'request' has sizes of 'depth', which the graph lacks",
+        ),
+    ],
+)
+def test_malformed(
+    compiled: Bundle, change: Callable[[dict[str, Any]], object], error: type[Exception], line: str
+) -> None:
+    with pytest.raises(error, match=line):
+        Bundle.open(_change(compiled, change))
+
+
+def test_engines_for_this_machine_are_loadable(compiled: Bundle) -> None:
+    for sm in ("8.9", "12.0"):
+        check_loadable(compiled, "tensorrt-rtx", VERSION, sm)
+
+
+@pytest.mark.parametrize(
+    ("backend", "version", "sm", "line"),
+    [
+        ("tensorrt-rtx", VERSION, "8.6", "are for SM 8.9, 12.0, but the GPU here is SM 8.6; build the portable bundle"),
+        ("tensorrt-rtx", VERSION, None, "but there is no CUDA GPU here"),
+        (
+            "tensorrt-rtx",
+            "1.8",
+            "8.9",
+            f"were built by tensorrt-rtx {VERSION}, .* but 1.8 is installed; install {VERSION}",
+        ),
+        ("tensorrt", VERSION, "8.9", "is a bundle for backend tensorrt-rtx, not for tensorrt"),
+    ],
+)
+def test_engines_of_others_are_refused(compiled: Bundle, backend: str, version: str, sm: str | None, line: str) -> None:
+    with pytest.raises(BackendError, match=line):
+        check_loadable(compiled, backend, version, sm)
+
+
+def _with_plugins(bundle: Bundle) -> Bundle:
+    return Bundle.open(_change(bundle, lambda m: m["engines"]["engines"][0].update(plugins=["ClaspPivotSelect"])))
+
+
+def test_engines_without_plugins_do_not_speak_of_them(compiled: Bundle) -> None:
+    assert "plugins" not in (compiled.root / "clasp.json").read_text()
+
+
+def test_plugins_read_back_as_they_were_written(compiled: Bundle) -> None:
+    bundle = _with_plugins(compiled)
+    assert bundle.manifest.engines is not None
+    assert [engine.plugins for engine in bundle.manifest.engines.engines][:2] == [("ClaspPivotSelect",), ()]
+    assert loads(dumps(bundle.manifest).encode(), "it") == bundle.manifest
+
+
+def test_engines_with_plugins_need_cuda_bindings(compiled: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise BackendError("plugins launch their kernels through what is missing; pip install it")
+
+    monkeypatch.setattr("clasp_trt.runtime.backends.cuda.loadable.load_driver", missing)
+    check_loadable(compiled, "tensorrt-rtx", VERSION, "8.9")
+    with pytest.raises(
+        BackendError, match=r"its engines have plugins; .*; pip install it, or build .* and without --plugins$"
+    ):
+        check_loadable(_with_plugins(compiled), "tensorrt-rtx", VERSION, "8.9")
+    monkeypatch.setattr("clasp_trt.runtime.backends.cuda.loadable.load_driver", lambda: None)
+    check_loadable(_with_plugins(compiled), "tensorrt-rtx", VERSION, "8.9")
+
+
+def test_a_damaged_engine_is_found_before_it_is_loaded(compiled: Bundle) -> None:
+    path = compiled.root / "engines" / "rtx4090" / "vision.engine"
+    path.write_bytes(path.read_bytes().replace(b"code", b"c0de"))
+    with pytest.raises(HashMismatch, match=r"engines/rtx4090/vision\.engine: its SHA-256 is"):
+        check_loadable(compiled, "tensorrt-rtx", VERSION, "8.9")
+
+
+def test_a_prompt_beyond_the_profiles_names_the_limit_and_the_flag(
+    compiled: Bundle, built: Callable[..., Bundle]
+) -> None:
+    check_prompt(compiled, 40)
+    check_prompt(built(), 10**6)  # no profiles, no limit of theirs
+    with pytest.raises(PromptError, match=r"has 41 tokens of text, but the engines were built for 40; .*--max-prompt$"):
+        check_prompt(compiled, 41)

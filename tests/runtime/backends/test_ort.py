@@ -1,0 +1,197 @@
+"""ONNX Runtime behind the backend interface: graphs load or say why not, tensors keep their contents, outputs land."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from clasp_trt import targets
+from clasp_trt.bundle import Bundle
+from clasp_trt.errors import BackendError
+from clasp_trt.runtime.backends.ort import PROVIDERS, OrtBackend
+from clasp_trt.runtime.pipeline import load
+
+
+@pytest.fixture(scope="module")
+def backend() -> OrtBackend:
+    return OrtBackend()
+
+
+@pytest.fixture(scope="module")
+def bundle(built: Callable[..., Bundle]) -> Bundle:
+    return built()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "bool"])
+@pytest.mark.parametrize("shape", [(3,), (2, 0, 4), (1, 2, 3)])
+def test_tensors_keep_their_contents(backend: OrtBackend, dtype: str, shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
+    np.testing.assert_array_equal(backend.download(backend.upload(array)), array)
+    zeros = backend.download(backend.zeros(shape, dtype))
+    assert zeros.dtype == dtype
+    np.testing.assert_array_equal(zeros, np.zeros(shape, dtype))
+
+
+def test_a_view_uploads_as_it_looks(backend: OrtBackend) -> None:
+    array = np.arange(12.0, dtype=np.float32).reshape(3, 4)
+    np.testing.assert_array_equal(backend.download(backend.upload(array.T[1:, ::-1])), array.T[1:, ::-1])
+
+
+def test_a_runner_sees_every_new_input(backend: OrtBackend, bundle: Bundle) -> None:
+    """Bindings last from call to call; values and shapes of the next one must replace them."""
+    graph = bundle.graph("embed")
+    runner = backend.load(bundle.path(graph.path), graph)
+    none = backend.upload(np.zeros((1, 0, 48), dtype=np.float32)), backend.upload(np.zeros(0, dtype=np.int64))
+    results = []
+    for ids in ([5], [6, 7, 8], [6], [5]):
+        inputs = {"input_ids": backend.upload(np.array([ids])), "visual": none[0], "visual_index": none[1]}
+        results.append(runner(inputs, {})["hidden"])
+    rows = [backend.download(result)[0] for result in results]
+    assert [len(row) for row in rows] == [1, 3, 1, 1]
+    np.testing.assert_array_equal(rows[0], rows[3])
+    np.testing.assert_array_equal(rows[1][:1], rows[2])
+    assert not np.array_equal(rows[0], rows[2])
+
+
+def test_outputs_land_where_they_are_sent(backend: OrtBackend, bundle: Bundle) -> None:
+    graph = bundle.graph("embed")
+    runner = backend.load(bundle.path(graph.path), graph)
+    inputs = {
+        "input_ids": backend.upload(np.array([[5, 9]])),
+        "visual": backend.upload(np.zeros((1, 0, 48), dtype=np.float32)),
+        "visual_index": backend.upload(np.zeros(0, dtype=np.int64)),
+    }
+    place = backend.zeros((1, 2, 48), "float32")
+    expected = backend.download(runner(inputs, {})["hidden"])
+    assert runner(inputs, {"hidden": place}) == {}
+    np.testing.assert_array_equal(backend.download(place), expected)
+    assert set(runner(inputs, {})) == {"hidden"}, "and only in that call"
+
+
+def test_a_failing_run_is_one_line(backend: OrtBackend, bundle: Bundle) -> None:
+    graph = bundle.graph("embed")
+    runner = backend.load(bundle.path(graph.path), graph)
+    inputs = {
+        "input_ids": backend.upload(np.array([[10**6]])),
+        "visual": backend.upload(np.zeros((1, 0, 48), dtype=np.float32)),
+        "visual_index": backend.upload(np.zeros(0, dtype=np.int64)),
+    }
+    with pytest.raises(BackendError, match=r"^ONNX Runtime failed in graph embed: ") as error:
+        runner(inputs, {})
+    assert "\n" not in str(error.value)
+
+
+def test_ports_that_the_manifest_does_not_state(backend: OrtBackend, bundle: Bundle) -> None:
+    graph = bundle.graph("embed")
+    with pytest.raises(BackendError, match=r"embed\.onnx has ports .* but the manifest states"):
+        backend.load(bundle.path(graph.path), replace(graph, inputs=graph.inputs[:-1]))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no graph", b"\x08\x0b"])
+def test_a_file_that_is_no_graph(backend: OrtBackend, bundle: Bundle, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "embed.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BackendError, match=r"refused embed\.onnx") as error:
+        backend.load(path, bundle.graph("embed"))
+    assert "\n" not in str(error.value)
+
+
+# --- other providers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("provider", "lacks"), [("cuda", "CUDA"), ("tensorrt", "Tensorrt")])
+def test_a_provider_that_is_not_installed(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, provider: str, lacks: str
+) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    told = rf"^onnxruntime \S+ here has no {lacks}ExecutionProvider; put onnxruntime-gpu in its place"
+    with pytest.raises(BackendError, match=told):
+        load(bundle.root, provider=provider)
+    load(bundle.root, provider="cpu")
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_provider_that_does_not_load(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
+    """ONNX Runtime then takes the CPU and only warns; so does the session here, which is a real one."""
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider", *PROVIDERS[provider]])
+    session, asked = ort.InferenceSession, list[object]()
+
+    def on_the_cpu(path: str | bytes, options: ort.SessionOptions, providers: list[object]) -> ort.InferenceSession:
+        if isinstance(path, str):  # not the router's, which stays on the CPU
+            asked.append(providers)
+        return session(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", on_the_cpu)
+    told = rf"cannot load {PROVIDERS[provider][0]}, and would compute vision on the CPU; check that the CUDA"
+    with pytest.raises(BackendError, match=told):
+        load(bundle.root, provider=provider)
+    cuda = ("CUDAExecutionProvider", {"use_tf32": "0"})
+    assert asked == [[cuda] if provider == "cuda" else [("TensorrtExecutionProvider", {}), cuda]]
+
+
+def test_tensors_of_another_provider_stay_on_the_device(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tensor that is made, and every output that is bound, is on the GPU; nothing is without being asked for."""
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [*PROVIDERS["cuda"], "CPUExecutionProvider"])
+    made, bound, session = list[str](), list[str](), ort.InferenceSession
+    value = ort.OrtValue.ortvalue_from_numpy
+
+    def from_numpy(array: np.ndarray, device: str = "cpu") -> ort.OrtValue:
+        made.append(device)
+        return value(array)
+
+    class Binding:
+        def __init__(self, inner: ort.IOBinding) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._inner, name)
+
+        def bind_output(self, name: str, device: str) -> None:
+            bound.append(device)
+            self._inner.bind_output(name, "cpu")
+
+    class Session:
+        def __init__(self, path: str, options: ort.SessionOptions, providers: list[object]) -> None:
+            self._inner = session(path, options, providers=["CPUExecutionProvider"])
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._inner, name)
+
+        def get_providers(self) -> list[str]:
+            return [*PROVIDERS["cuda"], "CPUExecutionProvider"]
+
+        def io_binding(self) -> Binding:
+            return Binding(self._inner.io_binding())
+
+        def run_with_iobinding(self, binding: Binding) -> None:
+            self._inner.run_with_iobinding(binding._inner)
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", Session)
+    monkeypatch.setattr("onnxruntime.OrtValue.ortvalue_from_numpy", from_numpy)
+    found = load(bundle.root, provider="cuda").generate(None, "Hello", max_new_tokens=4)
+    monkeypatch.undo()
+    assert set(made) == set(bound) == {"cuda"}
+    assert found.token_ids == load(bundle.root).generate(None, "Hello", max_new_tokens=4).token_ids
+
+
+def test_a_provider_of_another_name(bundle: Bundle) -> None:
+    with pytest.raises(BackendError, match="provider is 'gpu', expected one of: cpu, cuda, tensorrt"):
+        load(bundle.root, provider="gpu")
+    assert tuple(PROVIDERS) == targets.PROVIDERS
+
+
+def test_bfloat16_is_refused_in_a_sentence(backend: OrtBackend) -> None:
+    with pytest.raises(BackendError, match="bfloat16 does not run here"):
+        backend.zeros((1, 2), "bfloat16")
+
+
+def test_writing_replaces_the_contents_in_place(backend: OrtBackend) -> None:
+    tensor = backend.zeros((1, 2), "int64")
+    backend.write(tensor, np.array([[3, 4]]))
+    assert backend.download(tensor).tolist() == [[3, 4]]

@@ -1,0 +1,222 @@
+"""Prompts render as transformers renders them; bad prompts and bad templates are one line, soon."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clasp_trt.errors import PromptError
+from clasp_trt.runtime.text import chat_sandbox
+from clasp_trt.runtime.text.chat import MAX_PROMPT_CHARACTERS, ChatTemplate
+from examples.random_llava import CHAT_TEMPLATE
+
+QWEN = (  # the shape of Qwen-VL's
+    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}<|im_start|>system\n"
+    "You are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n{% else %}"
+    "{% for content in message['content'] %}{% if content['type'] == 'image' or 'image' in content %}"
+    "{% set n = namespace(value=1) %}<image>"
+    "{% elif 'text' in content %}{{ content['text'] }}{% endif %}{% endfor %}"
+    "<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+MIXED = """{{- bos_token }}
+{%- macro turn(message) %}
+  {%- for part in message.content if part.type != 'video' %}
+    {%- if part.type == 'image' %}{% continue %}{% endif %}
+    {{- '[' ~ loop.index ~ '] ' + part.text.strip() | replace('x', 'y') }} {{ part | tojson }}
+  {%- endfor %}
+{%- endmacro %}
+{% set parts = messages[0].content | selectattr('type', 'equalto', 'image') | list %}
+{% for part in parts %}
+    {{ "<image>" * 1 }}
+{% endfor %}
+{{ turn(messages[0]) }} {{ messages | length % 2 }} {{ messages | map(attribute='role') | join(', ') }}
+{%- generation %}{{ 'cue:' | indent(2, true) }}{% endgeneration %}
+"""
+PROMPTS = [
+    "What is this?",
+    "  two  spaces and a\nnewline  ",
+    "图里有什么?😀",
+    "{{ 7 * 7 }} {% raise %} {# no #}",
+    "<b>\"quotes\" & 'ticks'</b>",
+    "</s> <|im_end|>",
+    "x" * 10_000,
+]
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    """transformers' renderer, through a tokenizer that carries the template."""
+    transformers = pytest.importorskip("transformers")
+    import tokenizers
+
+    inner = tokenizers.Tokenizer(tokenizers.models.WordLevel({"<s>": 0, "<unk>": 1}, unk_token="<unk>"))
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", unk_token="<unk>")
+
+
+@pytest.mark.parametrize("template", [CHAT_TEMPLATE, QWEN, MIXED], ids=["llava", "qwen", "mixed"])
+@pytest.mark.parametrize("with_image", [True, False])
+def test_renders_as_transformers(template: str, with_image: bool, reference: Any) -> None:
+    ours = ChatTemplate(template, "<image>", {"bos_token": "<s>"})
+    for prompt in PROMPTS:
+        content = [{"type": "image"}] * with_image + [{"type": "text", "text": prompt}]
+        theirs = reference.apply_chat_template(
+            [{"role": "user", "content": content}],
+            chat_template=template,
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        assert ours.render(prompt, with_image=with_image) == theirs
+
+
+def test_the_default_is_vicunas() -> None:
+    chat = ChatTemplate(CHAT_TEMPLATE, "<image>")
+    assert chat.render("What is this?", with_image=True) == "USER: <image>\nWhat is this? ASSISTANT:"
+    assert chat.render("What is this?", with_image=False) == "USER: What is this? ASSISTANT:"
+
+
+def test_an_image_goes_where_the_prompt_says() -> None:
+    chat = ChatTemplate(CHAT_TEMPLATE, "<image>")
+    assert chat.render("Look: <image> What?", with_image=True) == "USER: Look: <image> What? ASSISTANT:"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "with_image", "says"),
+    [
+        ("", True, "empty"),
+        (" \n\t\u3000", False, "empty"),
+        ("<image> and <image>", True, "2 times"),
+        ("<image><image>", False, "2 times"),
+        ("<image> hi", False, "no image"),
+        ("x" * (MAX_PROMPT_CHARACTERS + 1), True, "at most"),
+    ],
+)
+def test_prompts_refused(prompt: str, with_image: bool, says: str) -> None:
+    with pytest.raises(PromptError, match=says):
+        ChatTemplate(CHAT_TEMPLATE, "<image>").render(prompt, with_image=with_image)
+
+
+@pytest.mark.parametrize("template", ["{{ messages[0].content[-1].text }}", "<image>" * 3, ""])
+def test_a_template_that_loses_the_image_is_reported(template: str) -> None:
+    with pytest.raises(PromptError, match=r"0 times|3 times"):
+        ChatTemplate(template, "<image>").render("hi", with_image=True)
+
+
+def failure(template: str) -> str:
+    started = time.perf_counter()
+    with pytest.raises(PromptError) as caught:
+        ChatTemplate(template, "<image>").render("hi", with_image=False)
+    assert time.perf_counter() - started < chat_sandbox.MAX_SECONDS + 3
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 400
+    return message
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for %}",
+        "{{",
+        "{% generation %}",
+        "{{ nope() }}",
+        "{{ none.x.y }}",
+        "{{ 1 / 0 }}",
+        "{{ messages[0].content | nosuchfilter }}",
+        "{% include 'x' %}",
+        "{{ raise_exception('no\nsystem role') }}",
+        "{{ '(' * 3 }}{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
+        "x" * 300_000,
+    ],
+)
+def test_broken_templates(template: str) -> None:
+    assert "template" in failure(template)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ messages.__class__.__base__.__subclasses__() }}",
+        "{{ raise_exception.__globals__ }}",
+        "{{ strftime_now.__globals__ }}",
+        "{{ _clasp_step.__self__.globals.clear() }}",
+        "{{ cycler.__init__.__globals__.os.popen('id') }}",
+        "{{ '{0.__class__.__mro__}'.format(1) }}",
+        "{{ messages.append(1) }}",
+        "{{ messages[0].update({'role': 'x'}) }}",
+        "{{ (messages | map(attribute='__class__') | list)[0].mro() }}",
+    ],
+)
+def test_nothing_escapes_the_sandbox(template: str) -> None:
+    """An unsafe attribute is undefined: it fails when used, and prints as nothing when merely printed."""
+    try:
+        rendered = ChatTemplate(template, "<image>").render("hi", with_image=False)
+    except PromptError:
+        return
+    assert rendered == ""
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{% for i in range(99999) %}{% for j in range(99999) if j < 0 %}{% endfor %}{% endfor %}",
+        "{% for i in range(10**9) %}x{% endfor %}",
+        "{% for i in range(99999) %}{{ 'x' * 1000 }}{% endfor %}",
+        "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(40) }}",
+        "{{ 'x' * 10**10 }}",
+        "{{ 10**10 * 'x' }}",
+        "{{ [0] * 10**10 }}",
+        "{{ 10 ** (10 ** 10) }}",
+        "{{ (2 ** 5000) ** 5000 }}",
+        "{{ '%9999999999d' % 1 }}",
+        "{{ '%9999999999d' | format(1) }}",
+        "{{ 'x' | center(10**10) }}",
+        "{{ 'x'.ljust(10**10) }}",
+        "{{ ('x' * 10**6).replace('x', 'x' * 10**6) }}",
+        "{{ 'x' * 10**6 | replace('x', 'x' * 10**6) }}",
+        "{{ ('x' * 10**6) | replace('x', 'x' * 10**6) }}",
+        "{{ range(99999) | join('x' * 10**6) }}",
+        "{{ ('x' * 10**6).join(range(99999) | map('string')) }}",
+        "{{ [1] | batch(10**10, 0) | list }}",
+        "{{ 1.5 | round(10**10, 'ceil') }}",
+        "{{ lipsum(n=10**9) }}",
+        "{% set x = 'x' * 1000 %}" + "{% set x = x ~ x %}" * 60 + "{{ x }}",
+        "{% set x = 'x' * 1000 %}" + "{% set x = x + x %}" * 60 + "{{ x }}",
+        "{% set x = [0] %}" + "{% set x = x + x %}" * 60 + "{{ x }}",
+    ],
+)
+def test_bombs_end_soon(template: str) -> None:
+    failure(template)
+
+
+def test_a_template_can_be_rendered_again_after_a_failure() -> None:
+    chat = ChatTemplate("{% if messages[0].content[0].text == 'no' %}{{ 1 / 0 }}{% endif %}ok", "<image>")
+    with pytest.raises(PromptError, match="ZeroDivisionError"):
+        chat.render("no", with_image=False)
+    assert chat.render("yes", with_image=False) == "ok"
+
+
+@given(st.text(min_size=1, max_size=300))
+@settings(max_examples=100, deadline=None)
+def test_any_prompt_is_rendered_verbatim(prompt: str) -> None:
+    if prompt.strip() and "<image>" not in prompt:
+        chat = ChatTemplate(CHAT_TEMPLATE, "<image>")
+        assert chat.render(prompt, with_image=True) == f"USER: <image>\n{prompt} ASSISTANT:"
+
+
+def test_an_empty_image_token_is_refused() -> None:
+    with pytest.raises(PromptError, match="image token"):
+        ChatTemplate(CHAT_TEMPLATE, "")
+
+
+def test_special_tokens_come_in_two_forms() -> None:
+    tokens = {"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": False}, "other": ["<a>"], "n": 3}
+    chat = ChatTemplate("{{ bos_token }}{{ messages[0].content[0].text }}{{ eos_token }}{{ other }}", "<image>", tokens)
+    assert chat.render("hi", with_image=False) == "<s>hi</s>"
