@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 
 from clasp_trt import schedule as schedules
-from clasp_trt.bundle import PRECISIONS, PRUNE_AT
 from clasp_trt.errors import BackendError, PolicyError, ScheduleError, TargetError
-from clasp_trt.schedule import Schedule
+from clasp_trt.schedule import PRUNE_AT, Schedule
+from clasp_trt.targets import PRECISIONS
 
 DEFAULT_PRUNE_AT, DEFAULT_PRECISION, DEFAULT_CONTEXT = "decoder", "fp32", 2048
 MAX_BUILD_MEMORY = 1e6
@@ -21,7 +21,7 @@ _ENDLESS = 2**31 - 1  # tokens and layers of a model that every legal schedule f
 class Pruning:
     """How a build prunes. What is None was not asked for.
 
-    ``at`` is one of :data:`clasp_trt.bundle.PRUNE_AT` (default: decoder). ``budget`` is the mean number of visual
+    ``at`` is one of :data:`clasp_trt.schedule.PRUNE_AT` (default: decoder). ``budget`` is the mean number of visual
     tokens over decoder layers (default: a third of them); ``keeps`` gives the stages' sizes instead. ``prune_layers``
     are the 0-based decoder layers after which the stages stand. Raises :class:`ScheduleError` for what contradicts
     itself, whatever the model.
@@ -82,7 +82,7 @@ class Pruning:
 class Options:
     """What to make of a checkpoint: all that a bundle fixes for good. What is None was not asked for.
 
-    ``precision`` is one of :data:`clasp_trt.bundle.PRECISIONS` (default: fp32), ``policy`` a policy file (default: an
+    ``precision`` is one of :data:`clasp_trt.targets.PRECISIONS` (default: fp32), ``policy`` a policy file (default: an
     uncalibrated prior), ``max_context`` the longest sequence of prompt, visual tokens and answer (default: 2048, or
     what the checkpoint knows if that is less). ``vision_layers`` are the layers that the prior is made over, as hidden
     states, for a calibration to choose from (default: three depths, or one without pruning); the layer that the

@@ -16,6 +16,8 @@ from typing import NoReturn
 
 from clasp_trt.errors import ScheduleError
 
+PRUNE_AT = ("decoder", "encoder", "none")
+"""Where tokens may be dropped: between layers of the decoder, before it, or nowhere."""
 SOURCES = ("published", "solved", "given", "encoder", "none")
 
 # After SparseVLM: budget -> tokens that the three stages keep, for 576 tokens and 32 layers.

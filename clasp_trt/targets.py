@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from clasp_trt.errors import TargetError
-from clasp_trt.schedule import Schedule
+
+if TYPE_CHECKING:
+    from clasp_trt.schedule import Schedule
 
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
 MAX_TOPK = 3840

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnx_ir.tape import Tape
 
 from clasp_trt.bundle import TensorSpec
-from clasp_trt.ops import DOMAIN, DOMAIN_VERSION
+from clasp_trt.operators import DOMAIN, DOMAIN_VERSION
 from clasp_trt.targets import PORTABLE_OPSET
 
 IR_VERSION = 11

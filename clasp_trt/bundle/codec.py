@@ -13,8 +13,6 @@ from clasp_trt.bundle.manifest import (
     DTYPES,
     PLUGINS,
     PORTABLE,
-    PRECISIONS,
-    PRUNE_AT,
     SCHEMA,
     DecoderDims,
     Engine,
@@ -29,9 +27,9 @@ from clasp_trt.bundle.manifest import (
     VisionDims,
 )
 from clasp_trt.errors import ScheduleError
-from clasp_trt.schedule import Schedule
+from clasp_trt.schedule import PRUNE_AT, Schedule
 from clasp_trt.storage.fields import Field, parse_strict
-from clasp_trt.targets import BACKENDS, TARGETS
+from clasp_trt.targets import BACKENDS, PRECISIONS, TARGETS
 
 # POSIX portable file names: the only ones that every file system and archive format carries unchanged.
 _RELATIVE_PATH = re.compile(r"[A-Za-z0-9._-]{1,255}(/[A-Za-z0-9._-]{1,255})*")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from clasp_trt.ops import PIVOT_SELECT, SPHERICAL_KMEANS
+from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.schedule import Schedule
 
 SCHEMA = 1
@@ -13,8 +13,6 @@ MANIFEST = "clasp.json"
 POLICY = "policy.json"
 
 DTYPES = ("float32", "float16", "bfloat16", "int64", "bool")
-PRECISIONS = ("fp32", "fp16", "bf16")
-PRUNE_AT = ("decoder", "encoder", "none")
 PLUGINS = (PIVOT_SELECT.name, SPHERICAL_KMEANS.name)
 """Operators that an engine may run as plugins."""
 PORTABLE = "portable"

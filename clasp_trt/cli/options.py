@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import click
 
-from clasp_trt.bundle import PRECISIONS, PRUNE_AT
 from clasp_trt.errors import PromptError
-from clasp_trt.targets import PROVIDERS
+from clasp_trt.schedule import PRUNE_AT
+from clasp_trt.targets import PRECISIONS, PROVIDERS
 
 
 class IntegerList(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clasp_trt.bundle import MANIFEST, PRECISIONS, PRUNE_AT
 from clasp_trt.cli.examples import examples
 from clasp_trt.cli.options import IntegerList, build_memory_option
 from clasp_trt.cli.output import json_option, print_json, print_table
 from clasp_trt.errors import CheckpointError
+from clasp_trt.schedule import PRUNE_AT
+from clasp_trt.targets import PRECISIONS
 
 if TYPE_CHECKING:
     from clasp_trt.tools.plan import Memory, ModelShape, Plan, Side
@@ -80,6 +81,7 @@ def command(
 
 
 def _shape(model: str) -> ModelShape:
+    from clasp_trt.bundle import MANIFEST
     from clasp_trt.tools.plan import load_shape
 
     root = Path(model)

@@ -1,4 +1,4 @@
-"""The two operators this project adds to ONNX, as contracts and numpy references.
+"""The two operators this project adds to ONNX (:mod:`clasp_trt.operators`) as numpy references, and the Gram matrix.
 
 The references are normative: every implementation agrees with them index for index, given the same Gram matrix.
 """
@@ -8,21 +8,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clasp_trt.ops.contract import DOMAIN, DOMAIN_VERSION, PLUGIN_NAMESPACE, OpContract
 from clasp_trt.ops.gram import GRAM_STEPS, MAX_TOKENS, token_gram
-from clasp_trt.ops.pivot_select import PIVOT_SELECT, pivot_select
-from clasp_trt.ops.spherical_kmeans import ITERATIONS, SPHERICAL_KMEANS, spherical_kmeans
+from clasp_trt.ops.pivot_select import pivot_select
+from clasp_trt.ops.spherical_kmeans import ITERATIONS, spherical_kmeans
 
 __all__ = [
-    "DOMAIN",
-    "DOMAIN_VERSION",
     "GRAM_STEPS",
     "ITERATIONS",
     "MAX_TOKENS",
-    "PIVOT_SELECT",
-    "PLUGIN_NAMESPACE",
-    "SPHERICAL_KMEANS",
-    "OpContract",
     "pivot_select",
     "select",
     "spherical_kmeans",

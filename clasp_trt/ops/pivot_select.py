@@ -5,16 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clasp_trt.ops.contract import OpContract
-
-PIVOT_SELECT = OpContract(
-    name="ClaspPivotSelect",
-    version=1,
-    attributes={"keep": "R, tokens kept by the stage; bounds pivot_count"},
-    inputs={"saliency": "float32[batch, tokens]", "pivot_count": "int64[batch]"},
-    outputs={"pivots": "bool[batch, tokens]"},
-)
-
 
 def pivot_select(saliency: ArrayLike, pivot_count: ArrayLike, keep: int) -> NDArray[np.bool_]:
     """Marks the ``pivot_count`` most salient tokens of each row; all of them where there are no more.

@@ -12,19 +12,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clasp_trt.ops.contract import OpContract
 from clasp_trt.ops.gram import GRAM_STEPS
 
 ITERATIONS = 5
 """Rounds of assignment and update; the paper's Table 18 finds five best."""
-
-SPHERICAL_KMEANS = OpContract(
-    name="ClaspSphericalKMeans",
-    version=1,
-    attributes={"keep": "R, tokens kept by the stage", "iterations": "rounds of assignment and update"},
-    inputs={"gram": "float32[batch, tokens, tokens]", "pivots": "bool[batch, tokens]"},
-    outputs={"kept": "int64[batch, keep]", "is_pivot": "bool[batch, keep]"},
-)
 
 Steps = NDArray[np.float64]  # integers, held in float64 for its fast and here exact matrix product
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clasp_trt.ops import PLUGIN_NAMESPACE
+from clasp_trt.operators import PLUGIN_NAMESPACE
 from clasp_trt.plugins.driver import load_driver
 from clasp_trt.plugins.launcher import Launcher
 from clasp_trt.plugins.program import OPERATORS, Fields, Program, field_names

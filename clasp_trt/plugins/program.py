@@ -29,7 +29,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from clasp_trt.ops import PIVOT_SELECT, SPHERICAL_KMEANS, OpContract
+from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS, OpContract
 from clasp_trt.plugins.launch import Argument, Int32, Launch, Plan, Tensor, TensorSpec, Workspace
 
 OPERATORS = {contract.name: contract for contract in (PIVOT_SELECT, SPHERICAL_KMEANS)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clasp_trt.errors import BackendError
-from clasp_trt.ops import PLUGIN_NAMESPACE
+from clasp_trt.operators import PLUGIN_NAMESPACE
 from clasp_trt.plugins.plugin import creator
 from clasp_trt.plugins.program import OPERATORS
 

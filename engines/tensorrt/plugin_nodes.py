@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from clasp_trt.ops import DOMAIN
+from clasp_trt.operators import DOMAIN
 from clasp_trt.plugins import Program
 from clasp_trt.plugins.program import OPERATORS
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from clasp_trt.engines.kernels import ARCHITECTURES, compile_kernels
 from clasp_trt.engines.tensorrt.plugin_nodes import Assemble
 from clasp_trt.errors import BackendError
-from clasp_trt.ops import PIVOT_SELECT, SPHERICAL_KMEANS
+from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.plugins import Image, Program
 from clasp_trt.plugins.launch import pivot_select, spherical_kmeans
 

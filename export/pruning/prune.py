@@ -10,7 +10,8 @@ import onnx_ir as ir
 
 from clasp_trt.export.graph import GraphBuilder
 from clasp_trt.export.pruning.selection import pivot_select, spherical_kmeans, token_gram
-from clasp_trt.ops import DOMAIN, ITERATIONS, PIVOT_SELECT, PLUGIN_NAMESPACE, SPHERICAL_KMEANS
+from clasp_trt.operators import DOMAIN, PIVOT_SELECT, PLUGIN_NAMESPACE, SPHERICAL_KMEANS
+from clasp_trt.ops import ITERATIONS
 
 MOST = 3e38
 """Just below the greatest float32: no sum of scores that mean anything comes near."""

@@ -14,14 +14,15 @@ import numpy as np
 import onnx_ir as ir
 
 from clasp_trt.export.graph import GraphBuilder
-from clasp_trt.ops import GRAM_STEPS, ITERATIONS, PIVOT_SELECT, SPHERICAL_KMEANS
+from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
+from clasp_trt.ops import GRAM_STEPS, ITERATIONS
 
 _HALF = 1024.0  # splits a similarity of 2**20 steps into two parts of 2**10
 _FIRST, _INVALID, _LAST = -4.0 * GRAM_STEPS, 2.0 * GRAM_STEPS, 4.0 * GRAM_STEPS  # around redundancies in +-GRAM_STEPS
 
 
 def pivot_select(tokens: int, keep: int) -> ir.Function:
-    """The body of :data:`clasp_trt.ops.PIVOT_SELECT`: saliency float32 ``[batch, tokens]`` to pivots bool."""
+    """The body of :data:`clasp_trt.operators.PIVOT_SELECT`: saliency float32 ``[batch, tokens]`` to pivots bool."""
     g = GraphBuilder(PIVOT_SELECT.name, "Marks the most salient tokens.")
     saliency = g.input("saliency", "float32", ["batch", tokens], "attention received")
     count = g.input("pivot_count", "int64", ["batch"], "pivots to mark")
@@ -35,7 +36,7 @@ def pivot_select(tokens: int, keep: int) -> ir.Function:
 
 
 def spherical_kmeans(tokens: int, keep: int, iterations: int = ITERATIONS) -> ir.Function:
-    """The body of :data:`clasp_trt.ops.SPHERICAL_KMEANS` for Gram matrices float32 ``[batch, tokens, tokens]``."""
+    """The body of :data:`clasp_trt.operators.SPHERICAL_KMEANS` for ``gram`` float32 ``[batch, tokens, tokens]``."""
     g = GraphBuilder(SPHERICAL_KMEANS.name, "Completes pivots with medoids.")
     gram = g.input("gram", "float32", ["batch", tokens, tokens], "cosine similarities")
     pivots = g.input("pivots", "bool", ["batch", tokens], "pivot marks")

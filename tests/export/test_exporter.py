@@ -29,7 +29,8 @@ from clasp_trt.export.exporter import (
 )
 from clasp_trt.export.family import Family, family_of
 from clasp_trt.export.graph import DTYPES, IR_VERSION, PRECISIONS
-from clasp_trt.ops import DOMAIN, MAX_TOKENS
+from clasp_trt.operators import DOMAIN
+from clasp_trt.ops import MAX_TOKENS
 from clasp_trt.schedule import Schedule
 from clasp_trt.targets import PORTABLE_OPSET
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clasp_trt.ops import PIVOT_SELECT, SPHERICAL_KMEANS
+from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.plugins import Image, Program
 from clasp_trt.plugins.launch import Int32, Launch, Plan, Tensor, Workspace
 from clasp_trt.plugins.program import OPERATORS as CONTRACTS

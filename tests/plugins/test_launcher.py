@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from clasp_trt.ops import PIVOT_SELECT, SPHERICAL_KMEANS
+from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.plugins import Image
 from clasp_trt.plugins.launcher import Launcher
 from tests.plugins.null_driver import NullDriver

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clasp_trt.errors import BackendError
-from clasp_trt.ops import PIVOT_SELECT, SPHERICAL_KMEANS
+from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.plugins import Program, register
 from clasp_trt.plugins.plugin import creator
 from clasp_trt.plugins.program import field_names

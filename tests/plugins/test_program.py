@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clasp_trt.ops import PIVOT_SELECT, SPHERICAL_KMEANS
+from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.plugins import Image, Program
 from clasp_trt.plugins.launch import Int32, Launch, Plan, Tensor, Workspace
 from clasp_trt.plugins.program import field_names, tensors

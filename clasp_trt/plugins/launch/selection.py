@@ -1,4 +1,4 @@
-"""Plans of the two operators: :data:`clasp_trt.ops.PIVOT_SELECT` and :data:`clasp_trt.ops.SPHERICAL_KMEANS`."""
+"""Plans of the two operators, ``PIVOT_SELECT`` and ``SPHERICAL_KMEANS`` of :mod:`clasp_trt.operators`."""
 
 from __future__ import annotations
 

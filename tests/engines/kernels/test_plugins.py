@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clasp_trt.ops import ITERATIONS, PIVOT_SELECT, SPHERICAL_KMEANS, pivot_select, spherical_kmeans, token_gram
+from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
+from clasp_trt.ops import ITERATIONS, pivot_select, spherical_kmeans, token_gram
 from clasp_trt.plugins import Image, Program
 from clasp_trt.plugins.launch import ALIGNMENT, Plan
 from clasp_trt.plugins.launch import pivot_select as plan_pivot_select

@@ -20,7 +20,7 @@ from clasp_trt.engines.tensorrt.library import load
 from clasp_trt.engines.tensorrt.plugin_nodes import bind_plugins
 from clasp_trt.engines.tensorrt.unversioned import FOLDER, unversioned_libraries
 from clasp_trt.export.pruning.prune import prune_graph
-from clasp_trt.ops import PIVOT_SELECT, PLUGIN_NAMESPACE
+from clasp_trt.operators import PIVOT_SELECT, PLUGIN_NAMESPACE
 from clasp_trt.plugins import Program
 from clasp_trt.plugins.launcher import Launcher
 from clasp_trt.plugins.program import OPERATORS, Fields, field_names

@@ -8,7 +8,7 @@ from clasp_trt.engines.kernels import Cubin
 from clasp_trt.engines.tensorrt import programs
 from clasp_trt.engines.tensorrt.programs import architecture_for, assembler
 from clasp_trt.errors import BackendError
-from clasp_trt.ops import PIVOT_SELECT, SPHERICAL_KMEANS
+from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.plugins.launch import pivot_select, spherical_kmeans
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clasp_trt.export.pruning.prune import embed_graph, gram_graph, greedy_graph, prune_graph
-from clasp_trt.ops import DOMAIN, GRAM_STEPS, PIVOT_SELECT, PLUGIN_NAMESPACE, SPHERICAL_KMEANS, select, token_gram
+from clasp_trt.operators import DOMAIN, PIVOT_SELECT, PLUGIN_NAMESPACE, SPHERICAL_KMEANS
+from clasp_trt.ops import GRAM_STEPS, select, token_gram
 from tests.export.running import Runnable
 
 WIDTH = 6

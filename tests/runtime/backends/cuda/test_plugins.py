@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.ops import PIVOT_SELECT
+from clasp_trt.operators import PIVOT_SELECT
 from clasp_trt.runtime.backends.cuda.backend import connect
 from clasp_trt.runtime.backends.cuda.library import Library
 from tests.runtime.backends.cuda.conftest import VERSION
