@@ -1,36 +1,18 @@
-"""A Hugging Face checkpoint on disk, read tensor by tensor: nothing here ever holds more than one weight."""
+"""A Hugging Face checkpoint on disk: its configuration files, and where its weights lie."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
-from onnx_ir.tensor_adapters import TorchTensor
-from safetensors import SafetensorError, safe_open
-
 from clasp_trt.errors import CheckpointError
-from clasp_trt.export.graph import DTYPES
 
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
-_FLOATS = {"F64", "F32", "F16", "BF16"}
-_ADVICE = "expected float weights: give the checkpoint that it was quantised from"
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """Where a tensor lies, its shape, and its type in safetensors' words, such as ``BF16``."""
-
-    file: Path
-    key: str
-    shape: tuple[int, ...]
-    dtype: str
+UNQUANTISED = "expected float weights: give the checkpoint that it was quantised from"
+"""What to do about quantised weights."""
 
 
 class Checkpoint:
@@ -76,7 +58,7 @@ class Checkpoint:
                 method = settings.get("quant_method") if isinstance(settings, dict) else None
                 raise CheckpointError(
                     f"{self.root} is quantised (quantization_config of config.json, method {str(method)[:40]!a}); "
-                    f"{_ADVICE}"
+                    f"{UNQUANTISED}"
                 )
 
     def json(self, name: str) -> dict[str, Any]:
@@ -123,86 +105,6 @@ class Checkpoint:
             if not (self.root / name).is_file():
                 raise CheckpointError(f"{self.root} lacks the shard {name} that its index names; download it again")
         return tuple(self.root / name for name in names)
-
-    def tensors(self, rename: Callable[[str], str]) -> Mapping[str, StoredTensor]:
-        """All tensors; ``rename`` maps keys to canonical names, so that old and new layouts look alike."""
-        found: dict[str, StoredTensor] = {}
-        for path in self.shards:
-            try:
-                with safe_open(path, framework="pt") as file:
-                    for key in file.keys():  # noqa: SIM118  not a dict
-                        view = file.get_slice(key)
-                        found[rename(key)] = StoredTensor(path, key, tuple(view.get_shape()), view.get_dtype())
-            except (SafetensorError, OSError) as error:
-                raise CheckpointError(
-                    f"{path} is not a readable safetensors file ({error}); download it again"
-                ) from None
-        return found
-
-
-class Weights:
-    """The weights under ``prefix`` as ONNX tensors that are read, cast and laid out when they are written."""
-
-    def __init__(self, tensors: Mapping[str, StoredTensor], prefix: str, dtype: str) -> None:
-        self._tensors, self._prefix, self._dtype = tensors, prefix, dtype
-
-    def __contains__(self, name: str) -> bool:
-        return self._prefix + name in self._tensors
-
-    def tensor(self, name: str, shape: tuple[int, ...] | None = None, *, transpose: bool = False) -> ir.LazyTensor:
-        """The weight ``name`` in the export's dtype; ``transpose`` turns ``[out, in]`` into ``[in, out]``.
-
-        ``shape`` is the shape expected on disk. Raises :class:`CheckpointError` if the weight is missing, differs or
-        is quantised; and, once it is read, if it has values that the export's dtype cannot hold.
-        """
-        stored = self._tensors.get(self._prefix + name)
-        if stored is None and self._prefix + name.removesuffix("weight") + "qweight" in self._tensors:
-            raise CheckpointError(f"the tensor {self._prefix}{name} is stored packed, as qweight; {_ADVICE}")
-        if stored is None:
-            raise CheckpointError(
-                f"the checkpoint lacks the tensor {self._prefix}{name}; "
-                "it is incomplete, or not of the model_type that its config names"
-            )
-        if stored.dtype not in _FLOATS:
-            raise CheckpointError(f"the tensor {stored.key} has type {stored.dtype}; {_ADVICE}")
-        if shape is not None and stored.shape != shape:
-            raise CheckpointError(
-                f"the tensor {stored.key} has shape {list(stored.shape)}, but config.json says {list(shape)}"
-            )
-        kind = DTYPES[self._dtype]
-        laid_out = stored.shape[::-1] if transpose else stored.shape
-        return ir.LazyTensor(
-            lambda: _read(stored, self._dtype, transpose), dtype=kind, shape=ir.Shape(laid_out), name=name
-        )
-
-    def nbytes(self, start: str) -> int:
-        """Bytes in the export's dtype of all the weights whose names start with ``start``."""
-        found = self._tensors.items()
-        numbers = sum(math.prod(stored.shape) for key, stored in found if key.startswith(self._prefix + start))
-        return numbers * DTYPES[self._dtype].bitwidth // 8
-
-    def vector(self, name: str, size: int) -> ir.LazyTensor:
-        """A weight of shape ``[size]``."""
-        return self.tensor(name, (size,))
-
-    def linear(self, name: str, inputs: int, outputs: int) -> ir.LazyTensor:
-        """The matrix of a linear layer as ``[inputs, outputs]``."""
-        return self.tensor(f"{name}.weight", (outputs, inputs), transpose=True)
-
-
-def _read(stored: StoredTensor, dtype: str, transpose: bool) -> ir.TensorProtocol:
-    import torch
-
-    with safe_open(stored.file, framework="pt") as file:
-        source = file.get_tensor(stored.key)
-    tensor = source.to(getattr(torch, dtype))
-    if tensor.dtype != source.dtype and bool((tensor.isinf() & source.isfinite()).any()):
-        advice = "use --precision bf16 or fp32" if dtype == "float16" else "no precision holds it"
-        raise CheckpointError(
-            f"the tensor {stored.key} holds {float(source[source.isfinite()].abs().max()):g}, beyond the "
-            f"{torch.finfo(tensor.dtype).max:g} of {dtype}; {advice}"
-        )
-    return TorchTensor((tensor.t() if transpose else tensor).contiguous())
 
 
 def _download(model: str, folder: Path) -> Path:

@@ -16,8 +16,9 @@ import onnx_ir as ir
 from clasp_trt.bundle import ModelInfo
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export import models
-from clasp_trt.export.checkpoint import Checkpoint, Weights
+from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.decoder.llama import LlamaDims
+from clasp_trt.export.weights.graph import Weights
 
 
 class Family(Protocol):

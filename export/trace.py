@@ -18,8 +18,8 @@ import onnx_ir as ir
 import torch
 from onnxscript import optimizer
 
-from clasp_trt.export.checkpoint import Weights
 from clasp_trt.export.graph import DTYPES, IR_VERSION, describe_ports
+from clasp_trt.export.weights.graph import Weights
 from clasp_trt.targets import PORTABLE_OPSET
 
 

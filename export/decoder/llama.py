@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from clasp_trt.export.checkpoint import Weights
 from clasp_trt.export.graph import DTYPES, GraphBuilder
+from clasp_trt.export.weights.graph import Weights
 
 MASKED = -30000.0
 """Additive mask of keys that a row may not see: far below any score, and finite in float16."""

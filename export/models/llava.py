@@ -15,10 +15,13 @@ from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 from clasp_trt.bundle import DecoderDims, ModelInfo, VisionDims
 from clasp_trt.errors import CheckpointError
-from clasp_trt.export.checkpoint import Checkpoint, StoredTensor, Weights
+from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.decoder.llama import LlamaDims
 from clasp_trt.export.towers.clip import tower_graph
 from clasp_trt.export.trace import on_meta, trace
+from clasp_trt.export.weights.graph import Weights
+from clasp_trt.export.weights.stored import Weight, stored
+from clasp_trt.export.weights.transforms import cast, renamed, tied
 
 _RENAMES = (
     (re.compile(r"^(?:model\.)?vision_tower\.(?:vision_model\.)?"), "tower."),
@@ -63,7 +66,7 @@ class LlavaFamily:
 
     def vision_graph(self, layers: Sequence[int], dtype: str) -> ir.Model:
         saliency_layer = max(1, min(self.info.vision.feature_layer, max(layers)))
-        weights = Weights(self._tensors, "", dtype)
+        weights = Weights(cast(self._tensors, dtype))
         return tower_graph(self._vision, self.info.vision, layers, saliency_layer, weights, dtype)
 
     def projector_graph(self, layers: int, dtype: str) -> ir.Model:
@@ -77,16 +80,15 @@ class LlavaFamily:
             },
             outputs={"visual": (dtype, ["batch", tokens, width], "visual tokens in decoder space")},
             meanings={"features": "patch states of the support layers", "alpha": "convex weights of the layers"},
-            weights=Weights(self._tensors, "", dtype),
+            weights=Weights(cast(self._tensors, dtype)),
             purpose="Fuses support layers by the category's weights and projects to decoder width.",
         )
 
     def decoder_weights(self, dtype: str) -> Weights:
         tensors = self._tensors
-        shared = tensors.get(_EMBEDDING, tensors.get(_HEAD)) if self._config.tie_word_embeddings else None
-        if shared is not None:  # if both are stored they stay two, whatever the flag says: as in transformers
-            tensors = {_HEAD: shared, _EMBEDDING: shared, **tensors}
-        return Weights(tensors, "decoder.", dtype)
+        if self._config.tie_word_embeddings:
+            tensors = tied(tensors, _HEAD, _EMBEDDING)
+        return Weights(cast(tensors, dtype), "decoder.")
 
     def chat_template(self) -> str:
         for name in _TEMPLATES:
@@ -119,8 +121,8 @@ class LlavaFamily:
         )
 
     @cached_property
-    def _tensors(self) -> dict[str, StoredTensor]:
-        return dict(self._checkpoint.tensors(_rename))
+    def _tensors(self) -> dict[str, Weight]:
+        return renamed(stored(self._checkpoint), canonical)
 
     def _info(self) -> ModelInfo:
         vision, config = self._vision, self._config
@@ -242,7 +244,8 @@ def _decoder_dims(config: LlamaConfig) -> LlamaDims:
     )
 
 
-def _rename(key: str) -> str:
+def canonical(key: str) -> str:
+    """The name of a tensor under ``tower.``, ``projector.`` or ``decoder.``, whatever layout ``key`` is of."""
     for pattern, canonical in _RENAMES:
         if pattern.match(key):
             return pattern.sub(canonical, key, count=1)

@@ -10,8 +10,8 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from clasp_trt.bundle import VisionDims
-from clasp_trt.export.checkpoint import Weights
 from clasp_trt.export.trace import on_meta, trace
+from clasp_trt.export.weights.graph import Weights
 
 
 class _Tower(torch.nn.Module):

@@ -18,11 +18,12 @@ from safetensors.torch import load_file, save_file
 from transformers import LlavaForConditionalGeneration
 
 from clasp_trt.errors import CheckpointError
-from clasp_trt.export.checkpoint import Checkpoint, Weights
-from clasp_trt.export.exporter import GRAPHS, save
+from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.family import family_of, supported
-from clasp_trt.export.graph import GraphBuilder
-from clasp_trt.export.models.llava import _rename
+from clasp_trt.export.models.llava import canonical
+from clasp_trt.export.weights.graph import Weights
+from clasp_trt.export.weights.stored import stored
+from clasp_trt.export.weights.transforms import cast, renamed
 from examples.random_llava import PRESETS, make
 
 HEAD = "language_model.lm_head.weight"
@@ -52,8 +53,8 @@ def _edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def _values(folder: Path, dtype: str = "float32") -> dict[str, np.ndarray[Any, Any]]:
     """Every weight by its canonical name, as the export would write it."""
-    tensors = Checkpoint.open(folder).tensors(_rename)
-    weights = Weights(tensors, "", dtype)
+    tensors = renamed(stored(Checkpoint.open(folder)), canonical)
+    weights = Weights(cast(tensors, dtype))
     return {name: weights.tensor(name).numpy() for name in tensors}
 
 
@@ -89,20 +90,7 @@ def test_old_and_new_names_are_the_same_weights(checkpoint: Path, tmp_path: Path
 def test_names_are_canonical(checkpoint: Path) -> None:
     assert {name.split(".")[0] for name in _values(checkpoint)} == {"tower", "projector", "decoder"}
     for key in (HEAD, "lm_head.weight"):
-        assert _rename(key) == "decoder.lm_head.weight"
-
-
-@pytest.mark.parametrize("stored", ["float16", "bfloat16", "float64"])
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_the_type_on_disk_does_not_matter(tmp_path: Path, stored: str, dtype: str) -> None:
-    tensor = torch.tensor([[1.0, -2.5, 3.0], [0.1, 65000.0, 1e-3]], dtype=getattr(torch, stored))
-    save_file({"w.weight": tensor}, tmp_path / "model.safetensors")
-    weights = Weights(Checkpoint(tmp_path).tensors(str), "", dtype)
-    expected = tensor.to(getattr(torch, dtype)).to(torch.float64).numpy()
-    plain, turned = weights.tensor("w.weight"), weights.linear("w", 3, 2)
-    np.testing.assert_array_equal(plain.numpy().astype(np.float64), expected)
-    np.testing.assert_array_equal(turned.numpy().astype(np.float64), expected.T)
-    assert tuple(turned.shape) == (3, 2)
+        assert canonical(key) == "decoder.lm_head.weight"
 
 
 def test_tensors_that_are_no_floats_are_no_weights(folder: Path) -> None:
@@ -113,7 +101,7 @@ def test_tensors_that_are_no_floats_are_no_weights(folder: Path) -> None:
     family = family_of(Checkpoint.open(folder))
     assert family.vision_graph((1, 3), "float32").graph.outputs
     with pytest.raises(CheckpointError, match=r"position_ids has type I64; expected float weights") as error:
-        Weights(Checkpoint.open(folder).tensors(_rename), "tower.", "float32").tensor("embeddings.position_ids")
+        Weights(renamed(stored(Checkpoint.open(folder)), canonical), "tower.").tensor("embeddings.position_ids")
     _line(error)
 
 
@@ -165,13 +153,15 @@ def test_a_hub_id_in_the_cache_offline(checkpoint: Path, tmp_path: Path) -> None
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("0" * 40)
     program = (
-        "from clasp_trt.export.checkpoint import Checkpoint\nprint(len(Checkpoint.open('nobody/tiny').tensors(str)))\n"
+        "from clasp_trt.export.checkpoint import Checkpoint\n"
+        "from clasp_trt.export.weights.stored import stored\n"
+        "print(len(stored(Checkpoint.open('nobody/tiny'))))\n"
     )
     environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "", "HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, cwd=_root()
     )
-    assert int(done.stdout) == len(Checkpoint.open(checkpoint).tensors(str))
+    assert int(done.stdout) == len(stored(Checkpoint.open(checkpoint)))
 
 
 def _root() -> Path:
@@ -228,7 +218,7 @@ def test_a_truncated_file(folder: Path, keep: int) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(CheckpointError, match=r"model\.safetensors is not a readable safetensors file") as error:
-        Checkpoint.open(folder).tensors(_rename)
+        stored(Checkpoint.open(folder))
     _line(error)
 
 
@@ -329,36 +319,3 @@ def test_quantised_weights_that_no_configuration_tells_of(folder: Path, dtype: t
     ) as error:
         weights.linear("layers.1.mlp.up_proj", 48, 96)
     _line(error)
-
-
-@pytest.mark.parametrize("stored", ["float32", "bfloat16"])
-def test_a_value_beyond_fp16_is_refused_by_name(tmp_path: Path, stored: str) -> None:
-    values = torch.tensor([1.0, -70000.0, torch.inf], dtype=getattr(torch, stored))
-    save_file({"w": values}, tmp_path / "model.safetensors")
-    tensors = Checkpoint(tmp_path).tensors(str)
-    with pytest.raises(
-        CheckpointError, match=r"the tensor w holds 70\d+, beyond the 65504 of float16; use .* bf16 or fp32"
-    ):
-        Weights(tensors, "", "float16").tensor("w").numpy()
-    for dtype in ("bfloat16", "float32"):
-        assert np.isinf(Weights(tensors, "", dtype).tensor("w").numpy().astype(np.float64)).tolist() == [
-            False,
-            False,
-            True,
-        ]
-
-
-def test_the_largest_fp16_value_is_not_beyond_it(tmp_path: Path) -> None:
-    save_file({"w": torch.tensor([65504.0, -65519.0])}, tmp_path / "model.safetensors")
-    found = Weights(Checkpoint(tmp_path).tensors(str), "", "float16").tensor("w").numpy()
-    assert found.tolist() == [65504.0, -65504.0]
-
-
-def test_a_value_beyond_fp16_is_one_line_through_the_export_s_writer(tmp_path: Path) -> None:
-    save_file({"w": torch.full((1024,), 1e6)}, tmp_path / "model.safetensors")
-    g = GraphBuilder("segment", "A test.")
-    weight = g.weight("w", Weights(Checkpoint(tmp_path).tensors(str), "", "float16").tensor("w"))
-    g.output(g.op("Identity", weight), "y", "float16", [1024], "the weight")
-    (tmp_path / GRAPHS).mkdir()
-    with pytest.raises(CheckpointError, match="the tensor w holds 1e"):
-        save(g.model(), tmp_path, lambda name, size: None)

@@ -11,8 +11,11 @@ import torch
 from safetensors.torch import save_file
 
 from clasp_trt.errors import CheckpointError
-from clasp_trt.export.checkpoint import Checkpoint, Weights
+from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.trace import on_meta, trace
+from clasp_trt.export.weights.graph import Weights
+from clasp_trt.export.weights.stored import stored
+from clasp_trt.export.weights.transforms import cast
 from clasp_trt.targets import PORTABLE_OPSET
 from tests.export.running import Runnable
 
@@ -50,13 +53,13 @@ def weights(tmp_path: Path) -> dict[str, torch.Tensor]:
 
 
 def _trace(folder: Path, module: torch.nn.Module, dtype: str = "float32") -> ir.Model:
-    tensors = Checkpoint(folder).tensors(lambda key: key)
+    tensors = cast(stored(Checkpoint(folder)), "float32")
     return trace(
         module,
         inputs={"x": torch.zeros(2, 4, 3, device="meta")},
         outputs={"y": (dtype, ["batch", 4, 5], "what comes out")},
         meanings={"x": "what goes in"},
-        weights=Weights(tensors, "net.", "float32"),
+        weights=Weights(tensors, "net."),
         purpose="A test.",
     )
 

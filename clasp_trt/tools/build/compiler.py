@@ -418,7 +418,9 @@ def _fitting(policy: Policy, family: Family, options: Options) -> Policy:
 
 def _weights(checkpoint: Checkpoint) -> int:
     """The numbers that a checkpoint holds."""
-    return sum(prod(tensor.shape) for tensor in checkpoint.tensors(str).values())
+    from clasp_trt.export.weights.stored import stored
+
+    return sum(prod(weight.shape) for weight in stored(checkpoint).values())
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -1,0 +1,66 @@
+"""Weights as a graph holds them: ONNX tensors that are read and laid out when they are written."""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+from onnx_ir.tensor_adapters import TorchTensor
+
+from clasp_trt.errors import CheckpointError
+from clasp_trt.export.checkpoint import UNQUANTISED
+from clasp_trt.export.graph import DTYPES
+from clasp_trt.export.weights.stored import FLOATS, Tensors, Weight
+
+
+class Weights:
+    """The weights under ``prefix``, in the types that the last transform gave them."""
+
+    def __init__(self, tensors: Tensors, prefix: str = "") -> None:
+        self._tensors, self._prefix = tensors, prefix
+
+    def __contains__(self, name: str) -> bool:
+        return self._prefix + name in self._tensors
+
+    def tensor(self, name: str, shape: tuple[int, ...] | None = None, *, transpose: bool = False) -> ir.LazyTensor:
+        """The weight ``name``; ``transpose`` turns ``[out, in]`` into ``[in, out]``.
+
+        ``shape`` is the shape expected on disk. Raises :class:`CheckpointError` if the weight is missing, differs or
+        is quantised; and, once it is read, for what a transform cannot do with its values.
+        """
+        weight = self._tensors.get(self._prefix + name)
+        if weight is None and self._prefix + name.removesuffix("weight") + "qweight" in self._tensors:
+            raise CheckpointError(f"the tensor {self._prefix}{name} is stored packed, as qweight; {UNQUANTISED}")
+        if weight is None:
+            raise CheckpointError(
+                f"the checkpoint lacks the tensor {self._prefix}{name}; "
+                "it is incomplete, or not of the model_type that its config names"
+            )
+        if weight.dtype not in FLOATS.values():
+            raise CheckpointError(f"the tensor {weight.key} has type {weight.dtype}; {UNQUANTISED}")
+        if shape is not None and weight.shape != shape:
+            raise CheckpointError(
+                f"the tensor {weight.key} has shape {list(weight.shape)}, but config.json says {list(shape)}"
+            )
+        laid_out = weight.shape[::-1] if transpose else weight.shape
+        return ir.LazyTensor(
+            lambda: _read(weight, transpose), dtype=DTYPES[weight.dtype], shape=ir.Shape(laid_out), name=name
+        )
+
+    def nbytes(self, start: str) -> int:
+        """Bytes of all the weights whose names start with ``start``."""
+        found = (weight for name, weight in self._tensors.items() if name.startswith(self._prefix + start))
+        return sum(math.prod(w.shape) * DTYPES[w.dtype].bitwidth // 8 for w in found if w.dtype in DTYPES)
+
+    def vector(self, name: str, size: int) -> ir.LazyTensor:
+        """A weight of shape ``[size]``."""
+        return self.tensor(name, (size,))
+
+    def linear(self, name: str, inputs: int, outputs: int) -> ir.LazyTensor:
+        """The matrix of a linear layer as ``[inputs, outputs]``."""
+        return self.tensor(f"{name}.weight", (outputs, inputs), transpose=True)
+
+
+def _read(weight: Weight, transpose: bool) -> ir.TensorProtocol:
+    tensor = weight.read()
+    return TorchTensor((tensor.t() if transpose else tensor).contiguous())
