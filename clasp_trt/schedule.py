@@ -14,7 +14,9 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import NoReturn
 
+from clasp_trt.brief import brief
 from clasp_trt.errors import ScheduleError
+from clasp_trt.storage.fields import Field, Format
 
 PRUNE_AT = ("decoder", "encoder", "none")
 """Where tokens may be dropped: between layers of the decoder, before it, or nowhere."""
@@ -28,6 +30,7 @@ PUBLISHED_KEEPS = {192: (300, 200, 110), 128: (303, 110, 36), 96: (238, 48, 26),
 
 _TICKS = 1 << 40  # bisection steps between nominal ratio 0 and 1: far finer than one token of any image
 _MAX_COUNT = 2**31 - 1
+_FORMAT = Format(ScheduleError, ScheduleError, "give the whole schedule")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Schedule:
         _check_count("tokens", self.tokens)
         _check_count("layers", self.layers)
         if self.source not in SOURCES:
-            raise ScheduleError(f"source: expected one of {', '.join(SOURCES)}, got {_brief(self.source)}")
+            raise ScheduleError(f"source: expected one of {', '.join(SOURCES)}, got {brief(self.source)}")
         _check_source(self)
         if self.source == "encoder":
             _check_keeps(self.tokens, self.keeps)
@@ -112,19 +115,20 @@ class Schedule:
     @classmethod
     def from_json(cls, obj: object) -> Schedule:
         """Read what :meth:`to_json` wrote; :class:`ScheduleError` names the place of anything else."""
-        top = _record(obj, "", ("tokens", "layers", "source", "stages"))
-        rows = top["stages"]
-        if not isinstance(rows, list):
-            raise ScheduleError(f"stages: expected an array, got {_brief(rows)}")
-        stages = []
-        for i, row in enumerate(rows):
-            of = _record(row, f"stages[{i}]", ("after_layer", "keep"))
-            after_layer = _integer(of["after_layer"], f"stages[{i}].after_layer")
-            stages.append(Stage(after_layer, _integer(of["keep"], f"stages[{i}].keep")))
-        source = top["source"]
-        if not isinstance(source, str):
-            raise ScheduleError(f"source: expected one of {', '.join(SOURCES)}, got {_brief(source)}")
-        return cls(_integer(top["tokens"], "tokens"), _integer(top["layers"], "layers"), tuple(stages), source)
+        return cls.read(Field("", "", obj, _FORMAT))
+
+    @classmethod
+    def read(cls, item: Field) -> Schedule:
+        """The schedule that a field of some file holds. Raises that file's error for a field that breaks a rule by
+        itself, and :class:`ScheduleError` for one that breaks a rule with others."""
+        top = item.record("tokens", "layers", "source", "stages")
+        rows = [row.record("after_layer", "keep") for row in top["stages"].elements()]
+        return cls(
+            top["tokens"].integer(1, _MAX_COUNT),
+            top["layers"].integer(1, _MAX_COUNT),
+            tuple(Stage(of["after_layer"].integer(-1), of["keep"].integer(1)) for of in rows),
+            top["source"].one_of(SOURCES),
+        )
 
 
 def default_prune_layers(layers: int) -> tuple[int, int, int]:
@@ -293,7 +297,7 @@ def _steps(low: tuple[int, ...], high: tuple[int, ...]) -> Iterator[tuple[int, .
 
 def _check_count(name: str, value: object) -> None:
     if type(value) is not int or not 1 <= value <= _MAX_COUNT:  # type(), because a bool is an int
-        raise ScheduleError(f"{name}: expected a whole number from 1 to {_MAX_COUNT}, got {_brief(value)}")
+        raise ScheduleError(f"{name}: expected a whole number from 1 to {_MAX_COUNT}, got {brief(value)}")
 
 
 def _check_prune_layers(layers: int, prune_layers: Sequence[int]) -> None:
@@ -302,7 +306,7 @@ def _check_prune_layers(layers: int, prune_layers: Sequence[int]) -> None:
         raise ScheduleError("no prune layers: name at least one with --prune-layers, or use --prune-at none")
     for layer in prune_layers:
         if type(layer) is not int:
-            raise ScheduleError(f"prune layers: {_brief(layer)} is not a whole number; {cure}")
+            raise ScheduleError(f"prune layers: {brief(layer)} is not a whole number; {cure}")
         if layer < 0:
             raise ScheduleError(f"prune layers: {layer} is negative; {cure}, or use --prune-at encoder")
         if layer > layers - 2:
@@ -314,7 +318,7 @@ def _check_prune_layers(layers: int, prune_layers: Sequence[int]) -> None:
 def _check_keeps(tokens: int, keeps: Sequence[int]) -> None:
     for keep in keeps:
         if type(keep) is not int or keep < 1:
-            raise ScheduleError(f"schedule: {_brief(keep)} is not a token count; expected whole numbers >= 1")
+            raise ScheduleError(f"schedule: {brief(keep)} is not a token count; expected whole numbers >= 1")
     if keeps[0] >= tokens:
         raise ScheduleError(
             f"schedule: the first stage keeps {keeps[0]} of {tokens} tokens; expected at most {tokens - 1}"
@@ -343,7 +347,7 @@ def _check_source(schedule: Schedule) -> None:
 def _check_budget(tokens: int, budget: object) -> None:
     if type(budget) is not int or budget < 1:
         raise ScheduleError(
-            f"budget: expected a whole number of visual tokens from 1 to {tokens - 1}, got {_brief(budget)};"
+            f"budget: expected a whole number of visual tokens from 1 to {tokens - 1}, got {brief(budget)};"
             " to keep every token use --prune-at none"
         )
     if budget > tokens:
@@ -380,30 +384,5 @@ def _refuse_low(tokens: int, budget: int, first: int, minimum: int, maximum: int
     )
 
 
-def _record(obj: object, place: str, keys: tuple[str, ...]) -> dict[str, object]:
-    prefix = f"{place}: " if place else ""
-    if not isinstance(obj, dict):
-        raise ScheduleError(f"{prefix}expected an object with {', '.join(keys)}, got {_brief(obj)}")
-    for key in obj:
-        if key not in keys:
-            raise ScheduleError(f"{prefix}unknown key {_brief(key)} (known: {', '.join(keys)})")
-    for key in keys:
-        if key not in obj:
-            raise ScheduleError(f"{prefix}missing key {key!r}")
-    return obj
-
-
-def _integer(value: object, place: str) -> int:
-    if type(value) is not int:
-        raise ScheduleError(f"{place}: expected a whole number, got {_brief(value)}")
-    return value
-
-
 def _join(numbers: Sequence[int]) -> str:
     return ", ".join(str(number) for number in numbers)
-
-
-def _brief(value: object) -> str:
-    """``value`` in a few printable characters."""
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -160,7 +160,7 @@ def test_given_keeps_what_it_is_given() -> None:
         ((576, 32, 577), "577 is more than the 576 visual tokens; ask for at most 575"),
         ((576, 32, 576), "keeps every visual token; use --prune-at none"),
         ((576, 32, None), "--prune-at none"),
-        ((576, 32, True), "got True"),
+        ((576, 32, True), "got true"),
         ((576, 32, 64.0), "got 64.0"),
         ((576, 32, 0), "from 1 to 575, got 0"),
         (
@@ -180,7 +180,7 @@ def test_given_keeps_what_it_is_given() -> None:
         ((576, 32, 64, (2, 2, 6)), "2, 2, 6 do not ascend"),
         ((576, 32, 64, (-1, 6)), "-1 is negative; .* --prune-at encoder"),
         ((576, 32, 64, (2, 31)), "after layer 31 no layer is left"),
-        ((576, 32, 64, (2, True)), "True is not a whole number"),
+        ((576, 32, 64, (2, True)), "true is not a whole number"),
     ],
 )
 def test_solve_refuses(arguments: tuple[Any, ...], line: str) -> None:
@@ -196,7 +196,7 @@ def test_solve_refuses(arguments: tuple[Any, ...], line: str) -> None:
         ((300, 300, 110), None, "300, 300, 110 do not descend"),
         ((576, 200, 110), None, "keeps 576 of 576 tokens; expected at most 575 .*--prune-at none"),
         ((300, 200, 0), None, "0 is not a token count"),
-        ((300, 200, True), None, "True is not a token count"),
+        ((300, 200, True), None, "true is not a token count"),
         ((300,), (31,), "after layer 31"),
     ],
 )
@@ -229,7 +229,7 @@ def test_good_json_is_good() -> None:
         ([], "expected an object with tokens, layers, source, stages"),
         ({**GOOD, "mean": 3}, "unknown key 'mean'"),
         ({key: value for key, value in GOOD.items() if key != "layers"}, "missing key 'layers'"),
-        ({**GOOD, "tokens": True}, "tokens: expected a whole number, got True"),
+        ({**GOOD, "tokens": True}, "tokens: expected a whole number .*got true"),
         ({**GOOD, "tokens": 576.0}, "tokens: expected a whole number"),
         ({**GOOD, "tokens": 10**400}, "tokens: expected a whole number from 1"),
         ({**GOOD, "layers": 0}, "layers: expected a whole number from 1"),

@@ -28,7 +28,7 @@ from clasp_trt.bundle.manifest import (
 )
 from clasp_trt.errors import ScheduleError
 from clasp_trt.schedule import PRUNE_AT, Schedule
-from clasp_trt.storage.fields import Field, parse_strict
+from clasp_trt.storage.fields import Field, Format, parse
 from clasp_trt.targets import BACKENDS, PRECISIONS, TARGETS
 
 # POSIX portable file names: the only ones that every file system and archive format carries unchanged.
@@ -41,6 +41,7 @@ _KEYS = (
 )
 _ENGINES = "engines"  # a key of bundles that have some, and of no others
 _PLUGINS = "plugins"  # a key of engines that have some, and of no others
+_FORMAT = Format(ManifestSyntax, ManifestField, "rebuild the bundle, or copy it again")
 _SM = re.compile(r"[1-9][0-9]*\.[0-9]")
 
 _Dims = TypeVar("_Dims", VisionDims, DecoderDims)
@@ -83,18 +84,14 @@ def loads(data: bytes, source: str) -> Manifest:
     Raises the :class:`~clasp_trt.errors.BundleError` of the first rule of ``docs/bundle-format.md`` that they
     break.
     """
-    try:
-        manifest = _read(Field(source, "", parse_strict(data, source)))
-    except RecursionError:
-        raise ManifestSyntax(f"{source}: nested too deeply to be a manifest; rebuild the bundle") from None
+    manifest = _read(parse(data, source, _FORMAT))
     consistency.check(manifest, source)
     return manifest
 
 
 def _read(root: Field) -> Manifest:
     _check_schema(root)
-    compiled = isinstance(root.value, dict) and _ENGINES in root.value
-    top = root.record(*_KEYS, *((_ENGINES,) if compiled else ()))
+    top = root.record(*_KEYS, optional=(_ENGINES,))
     return Manifest(
         model=_model(top["model"]),
         precision=top["precision"].one_of(PRECISIONS),
@@ -109,14 +106,14 @@ def _read(root: Field) -> Manifest:
         target=top["target"].one_of((PORTABLE, *TARGETS)),
         versions=_versions(top["versions"]),
         files=_files(top["files"]),
-        engines=_engines(top[_ENGINES]) if compiled else None,
+        engines=_engines(top[_ENGINES]) if _ENGINES in top else None,
     )
 
 
 def _check_schema(root: Field) -> None:
     """Before anything else: another schema may know other keys, and must be told apart from a broken file."""
     if isinstance(root.value, dict) and "schema" in root.value:
-        found = Field(root.source, "schema", root.value["schema"]).integer(0)
+        found = root.at("schema", root.value["schema"]).integer(0)
         if found != SCHEMA:
             cure = "upgrade clasp-trt" if found > SCHEMA else "rebuild the bundle"
             raise SchemaVersion(f"{root.source}: schema {found}, but this clasp-trt reads schema {SCHEMA}: {cure}")
@@ -143,7 +140,7 @@ def _dims(kind: type[_Dims], item: Field, may_be_zero: tuple[str, ...] = ()) -> 
 
 def _schedule(item: Field) -> Schedule:
     try:
-        return Schedule.from_json(item.value)
+        return Schedule.read(item)
     except ScheduleError as error:
         raise ManifestField(f"{item.source}: {item.place}: {error}") from None
 
@@ -187,11 +184,10 @@ def _engines(item: Field) -> Engines:
 
 
 def _one_engine(item: Field) -> Engine:
-    extended = isinstance(item.value, dict) and _PLUGINS in item.value
-    of = item.record("graph", "path", "profiles", *((_PLUGINS,) if extended else ()))
+    of = item.record("graph", "path", "profiles", optional=(_PLUGINS,))
     profiles = tuple(_profile(each) for each in of["profiles"].elements())
-    plugins = tuple(each.one_of(PLUGINS) for each in of[_PLUGINS].elements()) if extended else ()
-    if extended and (not plugins or len({*plugins}) < len(plugins)):
+    plugins = tuple(each.one_of(PLUGINS) for each in of[_PLUGINS].elements()) if _PLUGINS in of else ()
+    if _PLUGINS in of and (not plugins or len({*plugins}) < len(plugins)):
         of[_PLUGINS].fail(f"one or more of {', '.join(PLUGINS)}, each once")
     return Engine(of["graph"].text(), _path(of["path"]), profiles, plugins)
 
@@ -209,7 +205,7 @@ def _profile(item: Field) -> Profile:
 
 def _versions(item: Field) -> dict[str, str]:
     members = item.members()
-    return {Field(item.source, item.place, name).text(): value.text() for name, value in members.items()}
+    return {item.at(item.place, name).text(): value.text() for name, value in members.items()}
 
 
 def _files(item: Field) -> dict[str, FileEntry]:
@@ -219,7 +215,7 @@ def _files(item: Field) -> dict[str, FileEntry]:
         digest = of["sha256"].text()
         if not _SHA256.fullmatch(digest):
             of["sha256"].fail("64 lowercase hexadecimal digits")
-        name = _path(Field(item.source, item.place, path))
+        name = _path(item.at(item.place, path))
         entries[name] = FileEntry(of["bytes"].integer(0), digest)
     return entries
 

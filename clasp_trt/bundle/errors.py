@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from clasp_trt.errors import BundleError
 
 
@@ -53,13 +51,3 @@ class SizeMismatch(BundleError):
 
 class HashMismatch(BundleError):
     """A file whose SHA-256 differs from the manifest's."""
-
-
-def shown(path: Path | str) -> str:
-    """``path`` for an error line: printable whatever bytes the file system holds."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in str(path))
-
-
-def reason(error: OSError | ValueError) -> str:
-    """What the operating system said, without the path that the line already names."""
-    return (getattr(error, "strerror", None) or str(error)).lower()

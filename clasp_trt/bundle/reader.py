@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
+from clasp_trt.brief import reason, shown
 from clasp_trt.bundle import codec, tree
 from clasp_trt.bundle.errors import (
     HashMismatch,
@@ -19,8 +20,6 @@ from clasp_trt.bundle.errors import (
     SizeMismatch,
     UnlistedFile,
     Unreadable,
-    reason,
-    shown,
 )
 from clasp_trt.bundle.manifest import MANIFEST, POLICY, Graph, Manifest
 from clasp_trt.errors import PolicyError

@@ -8,7 +8,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from clasp_trt.bundle.errors import NotAFile, Unreadable, UnsafePath, reason, shown
+from clasp_trt.brief import reason, shown
+from clasp_trt.bundle.errors import NotAFile, Unreadable, UnsafePath
 
 _CHUNK_BYTES = 2**20
 

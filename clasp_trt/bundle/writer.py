@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from clasp_trt.brief import reason, shown
 from clasp_trt.bundle import codec, tree
-from clasp_trt.bundle.errors import NotABundle, NotAFile, UnlistedFile, UnsafePath, reason, shown
+from clasp_trt.bundle.errors import NotABundle, NotAFile, UnlistedFile, UnsafePath
 from clasp_trt.bundle.manifest import MANIFEST, FileEntry, Manifest
 from clasp_trt.bundle.reader import Bundle, Progress
 from clasp_trt.errors import BundleError, OutputError

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 import clasp_trt
+from clasp_trt.brief import shown
 from clasp_trt.cli.lazy import LazyGroup
 from clasp_trt.cli.signals import signals_raise
 from clasp_trt.errors import ClaspError
@@ -70,8 +71,6 @@ def _exit_code(group: click.Group, args: Sequence[str] | None, name: str) -> int
 
 
 def _fail(line: str, code: int) -> int:
-    from clasp_trt.bundle.errors import shown  # at the top it would load numpy for every --help
-
     click.echo(f"error: {shown(line)}", err=True)
     return code
 

@@ -1,61 +1,69 @@
-"""Strict JSON, and a cursor that reads it field by field and names the place of whatever breaks a rule."""
+"""Strict JSON: a cursor that reads a value field by field, and names the place of whatever breaks a rule."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import NoReturn
 
-from clasp_trt.bundle.errors import ManifestField, ManifestSyntax
+from clasp_trt.brief import brief
+from clasp_trt.errors import ClaspError
 
 MAX_INTEGER = 2**63 - 1
 
 
-def parse_strict(data: bytes, source: str) -> object:
-    """The JSON value in ``data``; ``source`` names it in errors.
+@dataclass(frozen=True)
+class Format:
+    """What the mistakes in files of one kind are: ``syntax`` for a text that is not strict JSON, ``field`` for a value
+    out of its rules. ``cure`` says what to do about a file that is damaged or incomplete."""
 
-    Raises :class:`ManifestSyntax` for anything but UTF-8 JSON, and for what ``json`` lets pass: duplicate
-    keys, ``NaN`` and ``Infinity``, and integers too long to read. Nesting too deep is a ``RecursionError``.
-    """
-
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        members: dict[str, object] = {}
-        for key, value in pairs:
-            if key in members:
-                raise ManifestSyntax(f"{source}: the key {_brief(key)} occurs twice in one object; rebuild the bundle")
-            members[key] = value
-        return members
-
-    def refuse(constant: str) -> NoReturn:
-        raise ManifestSyntax(f"{source}: {constant} is not a JSON number; rebuild the bundle")
-
-    try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
-    except UnicodeDecodeError as error:
-        raise ManifestSyntax(f"{source}: byte {error.start} is not UTF-8; rebuild or copy the bundle again") from None
-    except ValueError as error:  # JSONDecodeError, and integers beyond Python's digit limit
-        raise ManifestSyntax(f"{source}: not JSON ({error}); rebuild or copy the bundle again") from None
+    syntax: type[ClaspError]
+    field: type[ClaspError]
+    cure: str
 
 
 @dataclass(frozen=True)
 class Field:
-    """One JSON value and where it stands: ``source`` is the file, ``place`` a path such as
-    ``graphs[2].path``."""
+    """One JSON value and where it stands: ``source`` is the file, ``place`` a path such as ``graphs[2].path``; either
+    may be empty. Every method raises ``format.field`` for a value that is not what it reads."""
 
     source: str
     place: str
     value: object
+    format: Format
 
     def fail(self, expected: str) -> NoReturn:
-        place = f"{self.place}: " if self.place else ""
-        raise ManifestField(f"{self.source}: {place}expected {expected}, got {_brief(self.value)}")
+        raise self.format.field(f"{self._where}expected {expected}, got {brief(self.value)}")
 
-    def integer(self, minimum: int) -> int:
+    def at(self, place: str, value: object) -> Field:
+        """Another value of the same file."""
+        return Field(self.source, place, value, self.format)
+
+    def integer(self, minimum: int, maximum: int = MAX_INTEGER) -> int:
         # type(), because a bool is an int
-        if type(self.value) is not int or not minimum <= self.value <= MAX_INTEGER:
-            self.fail(f"an integer from {minimum} to 2**63 - 1")
+        if type(self.value) is not int or not minimum <= self.value <= maximum:
+            self.fail(f"a whole number from {minimum} to {'2**63 - 1' if maximum == MAX_INTEGER else maximum}")
         return self.value
+
+    def number(self) -> float:
+        """A finite double; an integer beyond the range of doubles is none."""
+        number = math.nan
+        if type(self.value) in (int, float) or isinstance(self.value, Decimal):
+            with suppress(OverflowError):
+                number = float(self.value)  # type: ignore[arg-type]  # checked one line up
+        if not math.isfinite(number):
+            self.fail("a finite number")
+        return number
+
+    def decimal(self) -> Decimal:
+        """The number exactly as it is written; a float is taken for its shortest repr."""
+        self.number()
+        return self.value if isinstance(self.value, Decimal) else Decimal(repr(self.value))
 
     def text(self) -> str:
         if type(self.value) is not str or not self.value or not self.value.isprintable():
@@ -70,40 +78,90 @@ class Field:
     def elements(self) -> list[Field]:
         if type(self.value) is not list:
             self.fail("an array")
-        return [Field(self.source, f"{self.place}[{i}]", value) for i, value in enumerate(self.value)]
+        return [self.at(f"{self.place}[{i}]", value) for i, value in enumerate(self.value)]
 
     def members(self) -> dict[str, Field]:
         """The members of an object whose keys are data."""
-        if type(self.value) is not dict:
+        if not isinstance(self.value, dict):
             self.fail("an object")
-        return {key: Field(self.source, f"{self.place}[{_brief(key)}]", value) for key, value in self.value.items()}
+        return {key: self.at(f"{self.place}[{brief(key)}]", value) for key, value in self.value.items()}
 
-    def record(self, *keys: str) -> dict[str, Field]:
-        """The members of an object that has exactly ``keys``."""
-        if type(self.value) is not dict:
-            self.fail("an object")
-        prefix = f"{self.place}." if self.place else ""
-        for key in self.value:
-            if key not in keys:
-                raise ManifestField(
-                    f"{self.source}: {prefix}{_brief(key)}: unknown key; expected one of {', '.join(keys)}"
-                )
+    def record(self, *keys: str, optional: Collection[str] = ()) -> dict[str, Field]:
+        """The members of an object that has ``keys``, perhaps some of ``optional``, and no others."""
+        members = self.open_record(*keys)
+        for key in members:
+            if key not in keys and key not in optional:
+                known = ", ".join((*keys, *optional))
+                raise self.format.field(f"{self._where}unknown key {brief(key)}; expected one of {known}")
+        return members
+
+    def open_record(self, *keys: str) -> dict[str, Field]:
+        """The members of an object that has ``keys``, and others too."""
+        if not isinstance(self.value, dict):
+            self.fail(f"an object with {', '.join(keys)}" if keys else "an object")
         for key in keys:
             if key not in self.value:
-                raise ManifestField(f"{self.source}: {prefix}{key}: missing; rebuild the bundle")
-        return {key: Field(self.source, prefix + key, self.value[key]) for key in keys}
+                raise self.format.field(f"{self._where}missing key {key!r}; {self.format.cure}")
+        prefix = f"{self.place}." if self.place else ""
+        return {
+            key: self.at(prefix + key if key.isidentifier() else f"{self.place}[{brief(key)}]", value)
+            for key, value in self.value.items()
+        }
+
+    @property
+    def _where(self) -> str:
+        return "".join(f"{part}: " for part in (self.source, self.place) if part)
 
 
-def _brief(value: object) -> str:
-    """``value`` in a few printable characters: a hostile manifest must not flood or steer a terminal."""
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list):
-        return "an array"
-    if isinstance(value, str):
-        return ascii(value if len(value) <= 60 else value[:57] + "...")
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int) and abs(value) > MAX_INTEGER:
-        return "an integer beyond 64 bits"
-    return repr(value)
+def parse(data: bytes, source: str, format: Format, *, exact: bool = False) -> Field:
+    """The JSON value in ``data``, of a file that errors call ``source``; ``exact`` reads fractions as ``Decimal``.
+
+    Raises ``format.syntax`` for anything but UTF-8 JSON, and for what ``json`` lets pass: a key that an object has
+    twice, ``NaN`` and ``Infinity``, numbers too long to read, nesting too deep.
+    """
+
+    def fail(what: str) -> NoReturn:
+        raise format.syntax(f"{source}: {what}; {format.cure}") from None
+
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_Members, parse_float=_decimal if exact else float)
+        root = Field(source, "", value, format)
+        _refuse(root)
+    except UnicodeDecodeError as error:
+        fail(f"byte {error.start} is not UTF-8")
+    except RecursionError:
+        fail("nested too deeply")
+    except ValueError as error:  # JSONDecodeError, and integers beyond Python's digit limit
+        fail(f"not JSON ({error})" if data.strip() else "not JSON (it is blank)")
+    return root
+
+
+class _Members(dict[str, object]):
+    """A JSON object that remembers a key which occurred twice, so that the error can name its place."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        self.twice = None if len(self) == len(pairs) else Counter(key for key, _ in pairs).most_common(1)[0][0]
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent beyond even Decimal's range
+        return Decimal("Infinity")
+
+
+def _refuse(item: Field) -> None:
+    """What ``json`` lets pass."""
+    value, format = item.value, item.format
+    parts: Iterable[Field] = ()
+    if isinstance(value, _Members):
+        if value.twice is not None:
+            raise format.syntax(f"{item._where}the key {brief(value.twice)} occurs twice; {format.cure}")
+        parts = item.open_record().values()
+    elif isinstance(value, list):
+        parts = item.elements()
+    elif isinstance(value, (float, Decimal)) and not math.isfinite(value):
+        raise format.syntax(f"{item._where}expected a finite number, got {brief(value)}")
+    for part in parts:
+        _refuse(part)

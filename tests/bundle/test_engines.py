@@ -77,7 +77,11 @@ def test_a_bundle_without_engines_has_no_such_key(built: Callable[..., Bundle]) 
             ManifestField,
             r"engines.sms\[0\]: expected a compute capability",
         ),
-        (lambda m: m["engines"].update(max_prompt=0), ManifestField, "engines.max_prompt: expected an integer from 1"),
+        (
+            lambda m: m["engines"].update(max_prompt=0),
+            ManifestField,
+            "engines.max_prompt: expected a whole number from 1",
+        ),
         (lambda m: m["engines"].update(more=1), ManifestField, "engines"),
         (lambda m: m["engines"]["engines"].pop(), InconsistentManifest, "expected one for each graph"),
         (lambda m: m["engines"]["engines"].reverse(), InconsistentManifest, "in the order of the graphs"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clasp_trt.bundle.errors import shown
+from clasp_trt.brief import shown
 from clasp_trt.bundle.reader import Bundle
 from clasp_trt.errors import BackendError, PromptError
 from clasp_trt.plugins import load_driver
