@@ -17,11 +17,10 @@ from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-import numpy as np
-
 from clasp_trt.errors import PolicyError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 SCHEMA = 1
@@ -102,6 +101,8 @@ class Policy:
 
         They sum to 1 up to float32 rounding, and a single support layer gets exactly 1.
         """
+        import numpy as np  # here: to read a policy, and so to open a bundle, needs none
+
         scores = np.asarray(self._category(category).scores, np.float64)
         with np.errstate(over="ignore", under="ignore"):  # scores far below the largest: their weight is 0
             weights = np.exp(self.tau * (scores - scores.max()))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from clasp_trt.cli.router import COMMANDS as ROUTER_COMMANDS
 from tests.house import HEAVY, ROOT, core_modules, modules
 
 # Third-party packages that a runtime module may import at its top, and one that only its own module may.
@@ -23,22 +24,26 @@ steps, watched = json.loads(sys.stdin.read())
 loaded = {}
 for label, code in steps:
     exec(code, {})
-    for name in set(watched) & {module.partition(".")[0] for module in sys.modules} - set(loaded):
-        loaded[name] = label
+    for name in set(watched) - set(loaded):
+        if any(module == name or module.startswith(name + ".") for module in sys.modules):
+            loaded[name] = label
 print(json.dumps(loaded))
 """
 
-HELP = """
+# What needs no bundle opens none: help, and lists that are in the package.
+UNOPENED = HEAVY | {"PIL", "clasp_trt.bundle", "clasp_trt.runtime", "clasp_trt.tools", "numpy", "onnxruntime"}
+
+COMMAND = """
 from click.testing import CliRunner
 from tests.commands import GROUP
 result = CliRunner().invoke(GROUP, {arguments!r}, prog_name="clasp-trt")
 assert result.exit_code == 0, result.output
-assert result.output.startswith("Usage: clasp-trt"), result.output
+assert result.output.startswith({beginning!r}), result.output
 """
 
 
 def first_loaded_by(steps: list[tuple[str, str]], watched: frozenset[str]) -> dict[str, str]:
-    """Which of ``watched`` a fresh interpreter loads during ``steps`` (label, code), and at which step."""
+    """Which of ``watched`` a fresh interpreter loads, itself or a part, during ``steps`` (label, code), and when."""
     done = subprocess.run(
         [sys.executable, "-c", PROBE],
         input=json.dumps([steps, sorted(watched)]),
@@ -52,6 +57,11 @@ def first_loaded_by(steps: list[tuple[str, str]], watched: frozenset[str]) -> di
     return loaded
 
 
+def running(*line: str, beginning: str) -> tuple[str, str]:
+    """A step that runs ``clasp-trt`` with ``line``, whose output must begin as said."""
+    return " ".join(line), COMMAND.format(arguments=line, beginning=beginning)
+
+
 def importing(names: list[str]) -> list[tuple[str, str]]:
     return [(name, f"import {name}") for name in names]
 
@@ -59,6 +69,8 @@ def importing(names: list[str]) -> list[tuple[str, str]]:
 def test_probe_sees_what_is_loaded() -> None:
     steps = [("one", "import sys"), ("two", "import xml.dom.minidom"), ("three", "import xml.sax")]
     assert first_loaded_by(steps, frozenset({"xml", "wave"})) == {"xml": "two"}
+    steps = [("one", "import xml.dom"), ("two", "import xml.dom.minidom")]
+    assert first_loaded_by(steps, frozenset({"xml.dom.minidom", "xml.do"})) == {"xml.dom.minidom": "two"}
 
 
 def test_package_alone_loads_nothing_at_all() -> None:
@@ -79,8 +91,24 @@ def test_help_of_every_command_is_light() -> None:
 
     names = command_names()
     assert {"build", "export", "run", "inspect", "route", "targets", "doctor"} <= set(names)
-    steps = [(" ".join(line), HELP.format(arguments=line)) for line in [["--help"], *([n, "--help"] for n in names)]]
-    assert first_loaded_by(steps, HEAVY | {"onnxruntime"}) == {}
+    lines = [(), *((name,) for name in names), *(("router", name) for name in ROUTER_COMMANDS)]
+    steps = [running(*line, "--help", beginning="Usage: clasp-trt") for line in lines]
+    assert first_loaded_by(steps, UNOPENED) == {}
+
+
+def test_help_of_the_program_loads_no_command() -> None:
+    watched = frozenset(modules(below="clasp_trt")) - {"clasp_trt", "clasp_trt.errors"}
+    loaded = first_loaded_by([running("--help", beginning="Usage: clasp-trt")], watched)
+    assert set(loaded) == {"clasp_trt.cli", "clasp_trt.cli.lazy", "clasp_trt.cli.signals"}
+
+
+def test_targets_needs_no_bundle() -> None:
+    steps = [running("targets", beginning="TARGET"), running("targets", "--json", beginning="[")]
+    assert first_loaded_by(steps, UNOPENED | {"clasp_trt.schedule"}) == {}
+
+
+def test_bundle_opens_without_numpy() -> None:
+    assert first_loaded_by(importing(["clasp_trt.bundle", "clasp_trt.options"]), frozenset({"numpy"})) == {}
 
 
 def top_level_imports(name: str) -> Iterator[str]:

@@ -10,15 +10,27 @@ from collections.abc import Sequence
 import click
 
 import clasp_trt
-from clasp_trt.brief import shown
 from clasp_trt.cli.lazy import LazyGroup
 from clasp_trt.cli.signals import signals_raise
 from clasp_trt.errors import ClaspError
 
-COMMANDS = (
-    *("build", "export", "run", "show", "profile", "eval", "verify"),
-    *("calibrate", "inspect", "route", "router", "plan", "targets", "demo", "doctor"),
-)
+COMMANDS = {
+    "build": "Compile a checkpoint or portable bundle for a target.",
+    "export": "Export a checkpoint to portable ONNX graphs.",
+    "run": "Answer a prompt about an image.",
+    "show": "Draw the visual tokens that a prompt keeps.",
+    "profile": "Measure latency by stage, and memory.",
+    "eval": "Measure accuracy per category and method.",
+    "verify": "Check a bundle, and compare it with its checkpoint.",
+    "calibrate": "Search a policy on questions with known answers.",
+    "inspect": "Show what a bundle holds.",
+    "route": "Show the category of a prompt, or of many.",
+    "router": "Make a router: train one, label prompts, import a classifier.",
+    "plan": "Estimate memory and speed of a model on a target.",
+    "targets": "List the devices to build for.",
+    "demo": "Build a small model unpruned and pruned, and compare its answers.",
+    "doctor": "Tell what is installed here and what that allows.",
+}
 PROGRAM = "clasp-trt"
 MISTAKE = 2
 
@@ -37,14 +49,18 @@ _REFUSALS = frozenset(
 class _Commands(LazyGroup):
     """Says every mistake in one line."""
 
-    modules = {name: f"{__name__}.{name}" for name in COMMANDS}  # noqa: RUF012
-
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: object) -> None:  # type: ignore[override]
         """Runs the command line and exits: 0, 2 for a user's mistake, 128 + its number when a signal stopped it."""
         sys.exit(_exit_code(self, args, prog_name or PROGRAM))
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.command(
+    cls=_Commands,
+    home=f"{__name__}.",
+    lines=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(clasp_trt.__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
 @click.pass_context
 def main(ctx: click.Context) -> None:
@@ -71,6 +87,8 @@ def _exit_code(group: click.Group, args: Sequence[str] | None, name: str) -> int
 
 
 def _fail(line: str, code: int) -> int:
+    from clasp_trt.brief import shown  # no --help needs it
+
     click.echo(f"error: {shown(line)}", err=True)
     return code
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 @click.command(
     "build",
-    short_help="Compile a checkpoint or portable bundle for a target.",
     epilog=examples(
         "clasp-trt build llava-hf/llava-1.5-7b-hf -o bundle --budget 192",
         "clasp-trt build ./checkpoint -o baseline --prune-at none",

@@ -37,7 +37,6 @@ class RatioList(click.ParamType):  # type: ignore[type-arg]  # generic from clic
 
 @click.command(
     "calibrate",
-    short_help="Search a policy on questions with known answers.",
     epilog=examples("clasp-trt calibrate bundle --data D.jsonl -o policy.json"),
 )
 @click.argument("bundle", type=click.Path())

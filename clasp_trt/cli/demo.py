@@ -31,7 +31,6 @@ _MOST_BUDGETS = 3  # columns of answers that still fit beside each other
 
 @click.command(
     "demo",
-    short_help="Build a small model unpruned and pruned, and compare its answers.",
     epilog=examples(
         "clasp-trt demo",
         "clasp-trt demo my-demo --checkpoint ./checkpoint --budget 64",

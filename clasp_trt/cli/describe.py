@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from clasp_trt.bundle import Bundle, Engine, Engines, Manifest
-from clasp_trt.bundle.codec import dumps
 from clasp_trt.cli.output import megabytes, print_json
-from clasp_trt.policy import Policy
+
+if TYPE_CHECKING:
+    from clasp_trt.bundle import Bundle, Engine, Engines, Manifest
+    from clasp_trt.policy import Policy
 
 _KINDS = {"prior": "uncalibrated prior", "calibrated": "calibrated", "user": "written by a user, uncalibrated"}
 
@@ -25,6 +26,8 @@ def tell(bundle: Bundle, as_json: bool) -> None:
 
 def describe(bundle: Bundle) -> dict[str, Any]:
     """What ``inspect --json`` prints: the manifest, what follows from it, and the policy's provenance."""
+    from clasp_trt.bundle.codec import dumps
+
     return {
         "path": str(bundle.root),
         "bytes": _size(bundle),

@@ -60,7 +60,6 @@ _REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:>=\s*([\d.]+))?[^;]*(?:;.*\bextra\s*=
 
 @click.command(
     "doctor",
-    short_help="Tell what is installed here and what that allows.",
     epilog=examples("clasp-trt doctor"),
 )
 @json_option

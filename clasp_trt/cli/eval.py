@@ -24,7 +24,6 @@ ALL = "all"
 
 @click.command(
     "eval",
-    short_help="Measure accuracy per category and method.",
     epilog=examples(
         "clasp-trt eval bundle --data D.jsonl",
         "clasp-trt eval bundle --data D.jsonl --method none --method clasp",

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 @click.command(
     "export",
-    short_help="Export a checkpoint to portable ONNX graphs.",
     epilog=examples("clasp-trt export ./checkpoint -o portable --budget 192 --precision fp16"),
 )
 @click.argument("model")

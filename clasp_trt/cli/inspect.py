@@ -11,7 +11,6 @@ from clasp_trt.cli.output import json_option, progress_bar
 
 @click.command(
     "inspect",
-    short_help="Show what a bundle holds.",
     epilog=examples("clasp-trt inspect bundle --verify"),
 )
 @click.argument("bundle", type=click.Path())

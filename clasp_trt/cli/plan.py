@@ -24,7 +24,6 @@ CONFIG = "config.json"
 
 @click.command(
     "plan",
-    short_help="Estimate memory and speed of a model on a target.",
     epilog=examples("clasp-trt plan ./checkpoint --target orin-nano-8 --precision fp16 --budget 64"),
 )
 @click.argument("model")

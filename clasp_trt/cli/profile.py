@@ -30,7 +30,6 @@ _TOP = 10
 
 @click.command(
     "profile",
-    short_help="Measure latency by stage, and memory.",
     epilog=examples(
         "clasp-trt profile bundle",
         "clasp-trt profile bundle --against baseline --plot stages.png",

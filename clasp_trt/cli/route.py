@@ -22,7 +22,6 @@ _SHOWN = 72  # characters of a prompt in a list
 
 @click.command(
     "route",
-    short_help="Show the category of a prompt, or of many.",
     epilog=examples(
         'clasp-trt route --prompt "How many people are there?"',
         "clasp-trt route --router my-router --file prompts.jsonl",

@@ -6,19 +6,14 @@ import click
 
 from clasp_trt.cli.lazy import LazyGroup
 
-COMMANDS = ("train", "label", "import")
+COMMANDS = {
+    "train": "Train a router on the built-in prompts and your own.",
+    "label": "Label prompts with a language model.",
+    "import": "Make a router of a Hugging Face text classifier.",
+}
 
 
-class _Commands(LazyGroup):
-    modules = {name: f"clasp_trt.cli.router_{name}" for name in COMMANDS}  # noqa: RUF012  click's own way
-
-
-@click.group(
-    "router",
-    cls=_Commands,
-    invoke_without_command=True,
-    short_help="Make a router: train one, label prompts, import a classifier.",
-)
+@click.group("router", cls=LazyGroup, home=f"{__name__}_", lines=COMMANDS, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Make a router for `build`, `run` and `route`, and what one is made from."""

@@ -12,7 +12,6 @@ from clasp_trt.cli.output import json_option, print_json, progress_bar
 
 @click.command(
     "import",
-    short_help="Make a router of a Hugging Face text classifier.",
     epilog=examples('clasp-trt router import ./classifier -o my-router --map "LABEL_0=counting"'),
 )
 @click.argument("model")

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 @click.command(
     "label",
-    short_help="Label prompts with a language model.",
     epilog=examples("clasp-trt router label --model ./llm --data prompts.txt -o labelled.jsonl"),
 )
 @click.option("--model", required=True, help="Causal language model: Hugging Face folder or hub id.")

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 @click.command(
     "train",
-    short_help="Train a router on the built-in prompts and your own.",
     epilog=examples("clasp-trt router train --data labelled.jsonl -o my-router"),
 )
 @click.option("--data", type=click.Path(), help='Your own: JSON lines of {"prompt", "category"}.')

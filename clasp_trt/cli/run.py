@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 @click.command(
     "run",
-    short_help="Answer a prompt about an image.",
     epilog=examples(
         'clasp-trt run bundle --image photo.jpg --prompt "How many people?"',
         'clasp-trt run bundle --prompt "Say hello." --json',

@@ -13,7 +13,6 @@ from clasp_trt.cli.signals import stop_if_asked
 
 @click.command(
     "show",
-    short_help="Draw the visual tokens that a prompt keeps.",
     epilog=examples('clasp-trt show bundle --image photo.jpg --prompt "How many?" -o kept.png'),
 )
 @click.argument("bundle", type=click.Path())

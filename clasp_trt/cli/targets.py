@@ -15,7 +15,6 @@ _HEAD = ("TARGET", "DEVICE", "SM", "MEMORY", "BANDWIDTH", "JETPACK", "TENSORRT",
 
 @click.command(
     "targets",
-    short_help="List the devices to build for.",
     epilog=examples("clasp-trt targets"),
 )
 @json_option

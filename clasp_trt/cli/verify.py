@@ -19,7 +19,6 @@ _PROMPT = "Describe what is in the picture and say how sure you are of it."
 
 @click.command(
     "verify",
-    short_help="Check a bundle, and compare it with its checkpoint.",
     epilog=examples(
         "clasp-trt verify bundle",
         "clasp-trt verify bundle --against ./checkpoint",
