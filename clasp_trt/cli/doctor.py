@@ -121,10 +121,11 @@ def _builder(backend: str) -> _Part:
 
 def _gpu() -> _Part:
     """The GPU that engines would run on, whatever it is."""
-    from clasp_trt.runtime.backends.cuda.driver import Driver, bindings
+    from clasp_trt.plugins import load_driver
+    from clasp_trt.runtime.backends.cuda.driver import Driver
 
     try:
-        driver = Driver(bindings())
+        driver = Driver(load_driver())
     except BackendError as error:
         return _Part(None, str(error))
     driver.close()

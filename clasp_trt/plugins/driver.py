@@ -17,7 +17,7 @@ def load_driver() -> Any:
     except Exception as error:  # missing, or built for another Python or libc: whatever it is, it is not usable
         reason = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
         raise BackendError(
-            f"plugins launch their kernels through {MODULE}, which cannot be imported{reason}; "
+            f"a CUDA GPU is reached through {MODULE}, which cannot be imported{reason}; "
             "pip install cuda-bindings of the CUDA version of this machine's driver, such as 'cuda-bindings==12.*'"
         ) from error
 

@@ -1,4 +1,4 @@
-"""Every attribute of TensorRT that is used to build, or by plugins, and the release that introduced it: one door.
+"""Every attribute of TensorRT that is used to build, and the release that introduced it: one door.
 
 ``tests/engines/tensorrt/test_api.py`` reads our sources against this table, so that a call newer than the oldest
 TensorRT of a target (10.3, on JetPack 6.2) fails there, not on a device. Names are those of the Python module;
@@ -21,10 +21,6 @@ SINCE = {
     "IBuilderConfig.clear_flag": "10.0",
     "IBuilderConfig.progress_monitor": "10.0",
     "IBuilderConfig.set_memory_pool_limit": "10.0",
-    "ILogger": "10.0",
-    "ILogger.ERROR": "10.0",
-    "ILogger.INTERNAL_ERROR": "10.0",
-    "ILogger.log": "10.0",
     "INetworkDefinition.get_input": "10.0",
     "INetworkDefinition.num_inputs": "10.0",
     "IOptimizationProfile.extra_memory_target": "10.0",
@@ -59,62 +55,6 @@ ATTENTION_SINCE = {
     "LayerType.ATTENTION_INPUT": "10.14",
 }
 """What ``attention.py`` uses, where the graphs still have attention: from ``library.KNOWS_PORTABLE`` on."""
-
-PLUGIN_SINCE = {
-    "DataType": "10.0",
-    "DataType.BOOL": "10.0",
-    "DataType.FLOAT": "10.0",
-    "DataType.INT64": "10.0",
-    "DimsExprs": "10.0",
-    "DynamicPluginTensorDesc.desc": "10.0",
-    "IDimensionExpr.get_constant_value": "10.0",
-    "IDimensionExpr.is_constant": "10.0",
-    "IExprBuilder.constant": "10.0",
-    "IPluginCreatorV3One": "10.0",
-    "IPluginCreatorV3One.create_plugin": "10.0",
-    "IPluginCreatorV3One.field_names": "10.0",
-    "IPluginCreatorV3One.name": "10.0",
-    "IPluginCreatorV3One.plugin_namespace": "10.0",
-    "IPluginCreatorV3One.plugin_version": "10.0",
-    "IPluginRegistry.get_creator": "10.0",
-    "IPluginRegistry.register_creator": "10.0",
-    "IPluginV3": "10.0",
-    "IPluginV3.clone": "10.0",
-    "IPluginV3.destroy": "10.0",
-    "IPluginV3.get_capability_interface": "10.0",
-    "IPluginV3OneBuild": "10.0",
-    "IPluginV3OneBuild.configure_plugin": "10.0",
-    "IPluginV3OneBuild.get_output_data_types": "10.0",
-    "IPluginV3OneBuild.get_output_shapes": "10.0",
-    "IPluginV3OneBuild.get_valid_tactics": "10.0",
-    "IPluginV3OneBuild.get_workspace_size": "10.0",
-    "IPluginV3OneBuild.num_outputs": "10.0",
-    "IPluginV3OneBuild.supports_format_combination": "10.0",
-    "IPluginV3OneCore": "10.0",
-    "IPluginV3OneCore.plugin_name": "10.0",
-    "IPluginV3OneCore.plugin_namespace": "10.0",
-    "IPluginV3OneCore.plugin_version": "10.0",
-    "IPluginV3OneRuntime": "10.0",
-    "IPluginV3OneRuntime.attach_to_context": "10.0",
-    "IPluginV3OneRuntime.enqueue": "10.0",
-    "IPluginV3OneRuntime.get_fields_to_serialize": "10.0",
-    "IPluginV3OneRuntime.on_shape_change": "10.0",
-    "IPluginV3OneRuntime.set_tactic": "10.0",
-    "PluginField": "10.0",
-    "PluginField.data": "10.0",
-    "PluginField.name": "10.0",
-    "PluginFieldCollection": "10.0",
-    "PluginFieldType": "10.0",
-    "PluginFieldType.CHAR": "10.0",
-    "PluginFieldType.INT32": "10.0",
-    "PluginFieldType.INT8": "10.0",
-    "PluginTensorDesc.format": "10.0",
-    "PluginTensorDesc.type": "10.0",
-    "TensorFormat": "10.0",
-    "TensorFormat.LINEAR": "10.0",
-    "get_plugin_registry": "10.0",
-}
-"""What :mod:`clasp_trt.plugins` uses, where an engine has plugins. ``IPluginV3`` in Python came with 10.0."""
 
 RTX_ONLY = frozenset(
     {

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from clasp_trt.bundle import Graph, Profile
 from clasp_trt.engines.tensorrt import memory
-from clasp_trt.engines.tensorrt.callbacks import logger, monitor
+from clasp_trt.engines.tensorrt.callbacks import monitor
 from clasp_trt.engines.tensorrt.capabilities import set_capabilities
 from clasp_trt.engines.tensorrt.library import Library
 from clasp_trt.engines.tensorrt.network import add_profile, parse
 from clasp_trt.engines.tensorrt.plugin_nodes import Assemble
 from clasp_trt.errors import BackendError
 from clasp_trt.plugins import register
+from clasp_trt.plugins.library import error_logger
 
 _EXHAUSTED = ("out of memory", "outofmemory", "bad_alloc", "cannot allocate")
 
@@ -54,7 +55,7 @@ def build_engine(recipe: Recipe, job: Job, go_on: Callable[[float], bool]) -> No
     """
     library, errors = recipe.library, list[str]()
     trt = library.module
-    log = logger(trt, errors)
+    log = error_logger(trt, errors)
     if job.plugins:
         register(trt)
     builder = trt.Builder(log)

@@ -1,4 +1,4 @@
-"""What TensorRT calls back while it builds: a logger that keeps the errors, and a monitor of progress."""
+"""What TensorRT calls back while it builds: a monitor of progress."""
 
 from __future__ import annotations
 
@@ -38,28 +38,13 @@ class Phases:
         return min(1.0, (done + (inside[-1] if inside else 0.0)) / steps)
 
 
-def logger(trt: Any, errors: list[str]) -> Any:
-    """An ``ILogger`` that appends error messages to ``errors`` and drops the rest."""
-    severities = (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR)
-
-    class Errors(trt.ILogger):  # type: ignore[misc]  # the module has no types
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)  # TensorRT wants its own initialiser, not super()'s
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in severities:
-                errors.append(" ".join(str(message).split()))
-
-    return Errors()
-
-
 def monitor(trt: Any, go_on: Callable[[float], bool]) -> Any:
     """An ``IProgressMonitor`` that tells ``go_on`` the part that is done, 0 to 1; False from it cancels the build."""
     phases = Phases()
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # the module has no types
         def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
+            trt.IProgressMonitor.__init__(self)  # TensorRT wants its own initialiser, not super()'s
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             phases.start(phase_name, parent_phase, num_steps)

@@ -167,20 +167,6 @@ def test_plugins_read_back_as_they_were_written(compiled: Bundle) -> None:
     assert loads(dumps(bundle.manifest).encode(), "it") == bundle.manifest
 
 
-def test_engines_with_plugins_need_cuda_bindings(compiled: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> None:
-        raise BackendError("plugins launch their kernels through what is missing; pip install it")
-
-    monkeypatch.setattr("clasp_trt.runtime.backends.cuda.loadable.load_driver", missing)
-    check_loadable(compiled, "tensorrt-rtx", VERSION, "8.9")
-    with pytest.raises(
-        BackendError, match=r"its engines have plugins; .*; pip install it, or build .* and without --plugins$"
-    ):
-        check_loadable(_with_plugins(compiled), "tensorrt-rtx", VERSION, "8.9")
-    monkeypatch.setattr("clasp_trt.runtime.backends.cuda.loadable.load_driver", lambda: None)
-    check_loadable(_with_plugins(compiled), "tensorrt-rtx", VERSION, "8.9")
-
-
 def test_a_damaged_engine_is_found_before_it_is_loaded(compiled: Bundle) -> None:
     path = compiled.root / "engines" / "rtx4090" / "vision.engine"
     path.write_bytes(path.read_bytes().replace(b"code", b"c0de"))

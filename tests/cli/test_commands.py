@@ -272,7 +272,7 @@ def test_doctor_on_a_device_names_its_gpu_and_its_builder(clasp: Clasp, monkeypa
     library = Library("tensorrt", None, "10.3.0")
     monkeypatch.setattr("clasp_trt.engines.tensorrt.library.load", lambda backend: library)
     monkeypatch.setattr("clasp_trt.engines.tensorrt.device.compute_capability", lambda: "8.7")
-    monkeypatch.setattr("clasp_trt.runtime.backends.cuda.driver.bindings", lambda: NullCuda(sm="8.7"))
+    monkeypatch.setattr("clasp_trt.plugins.load_driver", lambda: NullCuda(sm="8.7"))
     out = clasp("doctor").out
     assert "yes  build engines (tensorrt): tensorrt 10.3.0\n" in out
     assert out.endswith("yes  run engines: Null GPU, SM 8.7\n")

@@ -1,4 +1,4 @@
-"""The part of TensorRT's module that plugins use, without TensorRT: it has what ``PLUGIN_SINCE`` lists and no more."""
+"""The part of TensorRT that plugins use, without TensorRT: it has what ``plugins/api.py`` lists and no more."""
 
 from __future__ import annotations
 

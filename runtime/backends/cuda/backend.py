@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from clasp_trt.bundle import Bundle, Graph
 from clasp_trt.errors import BackendError
-from clasp_trt.plugins import register
+from clasp_trt.plugins import load_driver, register
+from clasp_trt.plugins.library import load_library
 from clasp_trt.runtime.backends.cuda.device import Device, DeviceTensor
-from clasp_trt.runtime.backends.cuda.driver import Driver, bindings
-from clasp_trt.runtime.backends.cuda.library import Library, load
+from clasp_trt.runtime.backends.cuda.driver import Driver
+from clasp_trt.runtime.backends.cuda.library import Library
 from clasp_trt.runtime.backends.cuda.loadable import check_loadable
 from clasp_trt.runtime.backends.cuda.session import Session
 
@@ -108,8 +109,8 @@ def open_backend(bundle: Bundle, *, timed: bool = False, trace: Path | None = No
     Raises :class:`clasp_trt.errors.BackendError` without a GPU, TensorRT or cuda-bindings, and for engines of another
     library or GPU; :class:`~clasp_trt.errors.BundleError` for a damaged file.
     """
-    library = Library(bundle.manifest.backend, load(bundle.manifest.backend))
-    return connect(bundle, library, bindings(), timed=timed, trace=trace)
+    library = Library(bundle.manifest.backend, load_library(bundle.manifest.backend))
+    return connect(bundle, library, load_driver(), timed=timed, trace=trace)
 
 
 def connect(

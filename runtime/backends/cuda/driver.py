@@ -8,23 +8,12 @@ may be handed out again at once.
 from __future__ import annotations
 
 import threading
-from importlib import import_module
 from typing import Any
 
 from clasp_trt.errors import BackendError
 from clasp_trt.runtime.backends.cuda.errors import out_of_memory, sentence
 
 NAME_BYTES = 128
-
-
-def bindings() -> Any:
-    """The module ``cuda.bindings.driver``. Raises :class:`BackendError` if cuda-bindings is not installed."""
-    try:
-        return import_module("cuda.bindings.driver")
-    except Exception as error:  # the package itself, or what it needs of the machine
-        raise BackendError(
-            f"engines need cuda-bindings, which cannot be imported ({error}); pip install cuda-bindings"
-        ) from error
 
 
 class Driver:

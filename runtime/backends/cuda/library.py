@@ -1,27 +1,22 @@
-"""The TensorRT module that runs engines: which one a backend means, and its engines and contexts.
-
-:mod:`clasp_trt.engines.tensorrt.library` is its counterpart that builds; the two sides exchange files and no code.
-"""
+"""The TensorRT that runs engines: a runtime of it, with its engines and contexts."""
 
 from __future__ import annotations
 
 import mmap
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from clasp_trt.errors import BackendError
-
-MODULES = {"tensorrt": ("tensorrt",), "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
+from clasp_trt.plugins.library import error_logger
 
 
 class Library:
-    """A module of TensorRT with a runtime of it; ``backend`` is a key of :data:`MODULES`, ``module`` is passed in."""
+    """A ``module`` of TensorRT with a runtime of it; ``backend`` is what the module is of."""
 
     def __init__(self, backend: str, module: Any) -> None:
         self.backend, self.module, self.version = backend, module, str(module.__version__)
         self._errors: list[str] = []
-        self._log = _logger(module, self._errors)  # the runtime keeps no reference to it
+        self._log = error_logger(module, self._errors)  # the runtime keeps no reference to it
         self._runtime = module.Runtime(self._log)
         self.dtypes = {
             module.DataType.FLOAT: "float32",
@@ -62,36 +57,6 @@ class Library:
 
     def complaint(self) -> str:
         """The latest errors that TensorRT logged, as one line; they are forgotten."""
-        said = "; ".join(" ".join(error.split()) for error in self._errors[-2:]) or "no reason given"
+        said = "; ".join(self._errors[-2:]) or "no reason given"
         self._errors.clear()
         return said
-
-
-def load(backend: str) -> Any:
-    """The module of ``backend``. Raises :class:`BackendError` that says what to install."""
-    reason = ""
-    for name in MODULES[backend]:
-        try:
-            return import_module(name)
-        except Exception as error:  # a missing library of its own, or of the driver's: whatever it is, it is not usable
-            if not (isinstance(error, ModuleNotFoundError) and error.name == name):
-                reason = f" ({error})"
-    raise BackendError(
-        f"a bundle for backend {backend} needs {MODULES[backend][0]}, which cannot be imported{reason}; "
-        f"pip install 'clasp-trt[{backend}]', or on JetPack sudo apt install python3-libnvinfer, and make the "
-        "environment with python3 -m venv --system-site-packages"
-    )
-
-
-def _logger(module: Any, errors: list[str]) -> Any:
-    severities = (module.ILogger.ERROR, module.ILogger.INTERNAL_ERROR)
-
-    class Errors(module.ILogger):  # type: ignore[misc]  # the module has no types
-        def __init__(self) -> None:
-            module.ILogger.__init__(self)  # TensorRT wants its own initialiser, not super()'s
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in severities:
-                errors.append(message)
-
-    return Errors()

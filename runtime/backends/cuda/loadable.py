@@ -5,16 +5,15 @@ from __future__ import annotations
 from clasp_trt.brief import shown
 from clasp_trt.bundle.reader import Bundle
 from clasp_trt.errors import BackendError, PromptError
-from clasp_trt.plugins import load_driver
 
 
 def check_loadable(bundle: Bundle, backend: str, version: str, sm: str | None) -> None:
     """Verifies the files, and that the engines are for library ``version`` of ``backend`` and for a GPU ``sm``.
 
     ``sm`` is the compute capability of the GPU here, such as ``"8.9"``, or None without one. To be called before an
-    engine is given to TensorRT. Engines with plugins also need cuda-bindings; whoever loads them registers the plugins
-    first (:func:`clasp_trt.plugins.register`). Raises :class:`BackendError`, or a
-    :class:`~clasp_trt.errors.BundleError` for a damaged file.
+    engine is given to TensorRT. Whoever loads engines with plugins registers these first
+    (:func:`clasp_trt.plugins.register`). Raises :class:`BackendError`, or a :class:`~clasp_trt.errors.BundleError` for
+    a damaged file.
     """
     name, manifest = shown(bundle.root), bundle.manifest
     engines = manifest.engines
@@ -33,13 +32,6 @@ def check_loadable(bundle: Bundle, backend: str, version: str, sm: str | None) -
         raise BackendError(
             f"{name}: its engines are for SM {', '.join(engines.sms)}, but {here}; {again}, for this GPU"
         )
-    if any(engine.plugins for engine in engines.engines):
-        try:
-            load_driver()
-        except BackendError as error:
-            raise BackendError(
-                f"{name}: its engines have plugins; {error}, or {again} and without --plugins"
-            ) from error
     bundle.verify()
 
 

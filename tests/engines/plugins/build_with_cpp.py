@@ -10,15 +10,14 @@ from pathlib import Path
 
 import onnx
 
-from clasp_trt.engines.tensorrt.callbacks import logger
 from clasp_trt.engines.tensorrt.capabilities import set_capabilities
-from clasp_trt.engines.tensorrt.library import load
+from clasp_trt.plugins.library import error_logger, load_library
 
 
 def main(library: str, model: str, engine: str) -> None:
-    trt, errors = load("tensorrt-rtx").module, list[str]()
+    trt, errors = load_library("tensorrt-rtx"), list[str]()
     assert trt.get_plugin_registry().load_library(library) is not None
-    log = logger(trt, errors)
+    log = error_logger(trt, errors)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)

@@ -11,6 +11,7 @@ import pytest
 from clasp_trt import targets
 from clasp_trt.engines.tensorrt import api
 from clasp_trt.engines.tensorrt.library import KNOWS_PORTABLE
+from clasp_trt.plugins import api as plugins_api
 from tests.house import ROOT
 
 SOURCES = ROOT / "engines" / "tensorrt"
@@ -19,11 +20,10 @@ TOUCHING = {
     **{
         name: SOURCES / name for name in ("attention.py", "builder.py", "callbacks.py", "capabilities.py", "network.py")
     },
-    **{name: PLUGINS / name for name in ("plugin.py", "registry.py")},
+    **{name: PLUGINS / name for name in ("library.py", "plugin.py", "registry.py")},
 }
 TABLES = {
-    "plugin.py": frozenset(api.PLUGIN_SINCE),
-    "registry.py": frozenset(api.PLUGIN_SINCE),
+    **dict.fromkeys(("library.py", "plugin.py", "registry.py"), frozenset(plugins_api.SINCE)),
     "attention.py": frozenset(api.ATTENTION_SINCE),
     "capabilities.py": api.RTX_ONLY,
 }
@@ -89,7 +89,7 @@ def test_every_attribute_is_in_the_table(name: str) -> None:
 
 def test_the_table_lists_nothing_that_is_not_used() -> None:
     used = set().union(*(_uses(path.read_text()) for path in TOUCHING.values()))
-    listed = {*api.SINCE, *api.ATTENTION_SINCE, *api.PLUGIN_SINCE, *api.RTX_ONLY}
+    listed = {*api.SINCE, *api.ATTENTION_SINCE, *plugins_api.SINCE, *api.RTX_ONLY}
     members = {use for use in used if use.startswith(".")} | {".desc"}  # of an error, which is never given a name
     members |= _set_by_plugins()
     unused = [entry for entry in listed if entry not in used and "." + entry.rpartition(".")[2] not in members]
@@ -103,7 +103,7 @@ def test_no_other_file_touches_the_module() -> None:
     far = [path for folder in ("clasp_trt", "engines", "export", "runtime") for path in (ROOT / folder).rglob("*.py")]
     assert len(far) > 200
     for path in far:
-        if path.parent in (SOURCES, PLUGINS, ROOT / "runtime" / "cuda"):
+        if path.parent in (SOURCES, PLUGINS, ROOT / "runtime" / "backends" / "cuda"):
             continue
         if not any(link.is_symlink() for link in path.parents):
             named = {use for use in _uses(path.read_text()) if not use.startswith(".")}
@@ -115,7 +115,7 @@ def test_nothing_is_newer_than_the_oldest_tensorrt_of_a_target() -> None:
     releases = [target.tensorrt for target in targets.TARGETS.values() if target.tensorrt is not None]
     assert min(map(_release, releases)) >= _release(api.OLDEST)
     assert max(map(_release, api.SINCE.values())) <= _release(api.OLDEST)
-    assert max(map(_release, api.PLUGIN_SINCE.values())) <= _release(api.OLDEST)
+    assert max(map(_release, plugins_api.SINCE.values())) <= _release(api.OLDEST)
     assert max(map(_release, api.ATTENTION_SINCE.values())) <= KNOWS_PORTABLE
 
 
@@ -132,7 +132,7 @@ def test_nothing_is_newer_than_the_oldest_tensorrt_of_a_target() -> None:
     ],
 )
 def test_another_attribute_would_be_seen(line: str) -> None:
-    everything = frozenset({*api.SINCE, *api.ATTENTION_SINCE, *api.PLUGIN_SINCE, *api.RTX_ONLY})
+    everything = frozenset({*api.SINCE, *api.ATTENTION_SINCE, *plugins_api.SINCE, *api.RTX_ONLY})
     assert [use for use in _uses(line) if not _listed(use, everything)]
 
 
@@ -141,7 +141,7 @@ def test_the_module_has_what_the_table_says() -> None:
     from clasp_trt.engines.tensorrt.library import load
 
     trt: Any = load("tensorrt-rtx").module
-    for entry in (*api.SINCE, *api.ATTENTION_SINCE, *api.PLUGIN_SINCE, *api.RTX_ONLY):
+    for entry in (*api.SINCE, *api.ATTENTION_SINCE, *plugins_api.SINCE, *api.RTX_ONLY):
         found = trt
         for part in entry.split("."):
             found = getattr(found, part)

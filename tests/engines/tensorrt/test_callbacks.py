@@ -1,11 +1,11 @@
-"""What TensorRT calls back: progress as one number, errors as a list."""
+"""What TensorRT calls back: progress as one number."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clasp_trt.engines.tensorrt.callbacks import Phases, logger, monitor
+from clasp_trt.engines.tensorrt.callbacks import Phases, monitor
 from tests.engines.tensorrt import fake
 
 
@@ -54,12 +54,3 @@ def test_the_monitor_goes_on_until_it_is_cancelled() -> None:
     assert watch.step_complete("build", 0)
     assert not watch.step_complete("build", 1)
     assert parts == [0.5, 1]
-
-
-def test_the_logger_keeps_errors_alone_in_one_line() -> None:
-    trt, errors = fake.module(fake.Record()), list[str]()
-    log = logger(trt, errors)
-    log.log(trt.ILogger.WARNING, "harmless")
-    log.log(trt.ILogger.ERROR, "bad\n  news")
-    log.log(trt.ILogger.INTERNAL_ERROR, "worse")
-    assert errors == ["bad news", "worse"]

@@ -21,8 +21,8 @@ from tests.runtime.backends.cuda.null_tensorrt import NullTensorRT
 def machine(compiled: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch) -> Iterator[NullCuda]:
     """A machine with a null GPU, to which every command gives everything back."""
     cuda = NullCuda()
-    monkeypatch.setattr(backend, "load", lambda name: NullTensorRT(cuda, compiled(), VERSION))
-    monkeypatch.setattr(backend, "bindings", lambda: cuda)
+    monkeypatch.setattr(backend, "load_library", lambda name: NullTensorRT(cuda, compiled(), VERSION))
+    monkeypatch.setattr(backend, "load_driver", lambda: cuda)
     yield cuda
     assert cuda.left() == []
     assert cuda.log.allocations, "the command did not use it"

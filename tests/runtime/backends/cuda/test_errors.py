@@ -16,7 +16,7 @@ from clasp_trt.methods import METHODS
 from clasp_trt.runtime.backends.cuda import backend as module
 from clasp_trt.runtime.backends.cuda.backend import CudaBackend, connect
 from clasp_trt.runtime.backends.cuda.errors import _MEANINGS, sentence
-from clasp_trt.runtime.backends.cuda.library import Library, load
+from clasp_trt.runtime.backends.cuda.library import Library
 from clasp_trt.runtime.pipeline import Pipeline, backend_for
 from clasp_trt.runtime.pipeline import load as load_pipeline
 from clasp_trt.runtime.sampling import Sampling
@@ -93,14 +93,12 @@ def test_bindings_or_library_that_are_not_installed(
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr("clasp_trt.runtime.backends.cuda.library.import_module", missing)
+    monkeypatch.setattr("clasp_trt.plugins.library.import_module", missing)
     with pytest.raises(BackendError, match=r"backend tensorrt needs tensorrt, which cannot be imported; pip install"):
         backend_for(compiled())
-    with pytest.raises(BackendError, match=r"backend tensorrt-rtx needs tensorrt_rtx, .*'clasp-trt\[tensorrt-rtx\]'"):
-        load("tensorrt-rtx")
-    monkeypatch.setattr(module, "load", lambda backend: NullTensorRT(NullCuda(), compiled(), VERSION))
-    monkeypatch.setattr("clasp_trt.runtime.backends.cuda.driver.import_module", missing)
-    with pytest.raises(BackendError, match=r"engines need cuda-bindings, which cannot be imported .* pip install"):
+    monkeypatch.setattr(module, "load_library", lambda backend: NullTensorRT(NullCuda(), compiled(), VERSION))
+    monkeypatch.setattr("clasp_trt.plugins.driver.import_module", missing)
+    with pytest.raises(BackendError, match=r"cuda\.bindings\.driver, which cannot be imported.* pip install"):
         backend_for(compiled())
 
 
@@ -200,8 +198,8 @@ def test_a_bundle_that_does_not_load_leaves_nothing(
     compiled: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cuda, bundle = NullCuda(), compiled()
-    monkeypatch.setattr(module, "load", lambda backend: NullTensorRT(cuda, bundle, VERSION, refuse="segment_2"))
-    monkeypatch.setattr(module, "bindings", lambda: cuda)
+    monkeypatch.setattr(module, "load_library", lambda backend: NullTensorRT(cuda, bundle, VERSION, refuse="segment_2"))
+    monkeypatch.setattr(module, "load_driver", lambda: cuda)
     with pytest.raises(BackendError, match=r"refuses segment_2\.engine"):
         load_pipeline(bundle.root)
     assert cuda.left() == []

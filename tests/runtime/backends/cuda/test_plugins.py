@@ -28,7 +28,6 @@ def test_plugins_are_registered_when_a_bundle_has_them(
     bundle = Bundle(bundle.root, replace(bundle.manifest, engines=with_plugins))
     registered: list[object] = []
     monkeypatch.setattr("clasp_trt.runtime.backends.cuda.backend.register", registered.append)
-    monkeypatch.setattr("clasp_trt.runtime.backends.cuda.loadable.load_driver", lambda: None)
     cuda = NullCuda(sm="8.7", memory=1 << 33)
     trt = NullTensorRT(cuda, bundle, VERSION)
     backend = connect(bundle, Library("tensorrt", trt), cuda)
