@@ -21,7 +21,7 @@ def peak(weights: int) -> int:
     return BASE_BYTES + round(PER_WEIGHT * weights)
 
 
-def told(name: str, weights: int) -> str:
+def describe(name: str, weights: int) -> str:
     """The estimate for the graph ``name``, as the beginning of a sentence."""
     return (
         f"building {name} takes about {peak(weights) / 1e9:.1f} GB ({BASE_BYTES / 1e9:g} GB + {PER_WEIGHT:g} x its "
@@ -61,6 +61,6 @@ def check_cut(sizes: Mapping[str, int], limit: int | None, precision: str) -> No
         enough = math.ceil(peak(weights) / 1e8) / 10
         smaller = ", or take --precision fp16" if precision == "fp32" else ""
         raise BackendError(
-            f"{told(name, weights)}, more than --max-build-memory {limit / 1e9:g}, and cannot be cut finer; "
+            f"{describe(name, weights)}, more than --max-build-memory {limit / 1e9:g}, and cannot be cut finer; "
             f"give at least {enough:g}{smaller}"
         )

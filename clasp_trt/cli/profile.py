@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from clasp_trt.bundle import Bundle
-    from clasp_trt.tools.profile import Profile, Ratio, Report
+    from clasp_trt.tools.profile import Measurement, Ratio, Report
     from clasp_trt.tools.profile.layers import Layers
 
 _NAMES = {
@@ -163,45 +163,45 @@ def _tell(report: Report, *, picture: str) -> None:
         f"asked      {report.runs} times after {report.warmup} to warm up; "
         f"{shown}, {asked.new_tokens} tokens an answer{method}"
     )
-    for profile in report.profiles:
+    for measured in report.measurements:
         click.echo()
-        _tell_one(profile)
-    for other, ratios in zip(report.profiles[1:], report.comparisons, strict=True):
+        _tell_one(measured)
+    for other, ratios in zip(report.measurements[1:], report.comparisons, strict=True):
         click.echo()
         _tell_comparison(report, other, ratios)
 
 
-def _tell_one(profile: Profile) -> None:
-    manifest, sample, memory = profile.bundle.manifest, profile.samples[0], profile.memory
-    click.echo(f"bundle     {profile.bundle.root}: {manifest.model.name}, {manifest.precision}")
+def _tell_one(measured: Measurement) -> None:
+    manifest, sample, memory = measured.bundle.manifest, measured.samples[0], measured.memory
+    click.echo(f"bundle     {measured.bundle.root}: {manifest.model.name}, {manifest.precision}")
     click.echo(f"pruning    {manifest.schedule.describe()}")
     click.echo(f"prompt     {sample.prompt_tokens} tokens, {sample.visual_tokens} of them visual; [{sample.category}]")
     click.echo(
         f"memory     {megabytes(memory['steady'])} steady, {megabytes(memory['peak'])} peak "
         f"({megabytes(memory['libraries'])} before the bundle, {megabytes(memory['loaded'])} with it loaded)"
     )
-    print_table([("ms", "   median", "      p90", "      p99", " share"), *_stage_rows(profile)])
-    click.echo(f"{profile.tokens_per_second:.1f} tokens/s after the first")
-    if profile.layers is not None:
+    print_table([("ms", "   median", "      p90", "      p99", " share"), *_stage_rows(measured)])
+    click.echo(f"{measured.tokens_per_second:.1f} tokens/s after the first")
+    if measured.layers is not None:
         click.echo()
-        _tell_layers(profile.layers)
+        _tell_layers(measured.layers)
 
 
-def _stage_rows(profile: Profile) -> list[tuple[str, ...]]:
+def _stage_rows(measured: Measurement) -> list[tuple[str, ...]]:
     found = []
     whole = "ttft"
-    for name, summary in profile.summaries.items():
+    for name, summary in measured.summaries.items():
         if name == "decode":
             whole = "decode"
-        share = "" if name in ("tpot", "answer") else f"{summary.median / profile.summaries[whole].median:6.1%}"
+        share = "" if name in ("tpot", "answer") else f"{summary.median / measured.summaries[whole].median:6.1%}"
         found.append((_label(name), *(f"{value:9.2f}" for value in summary), share))
     return found
 
 
-def _tell_comparison(report: Report, other: Profile, ratios: dict[str, Ratio]) -> None:
+def _tell_comparison(report: Report, other: Measurement, ratios: dict[str, Ratio]) -> None:
     from clasp_trt.tools.profile.statistics import LEAST_ROUNDS, LEVEL
 
-    first = report.profiles[0]
+    first = report.measurements[0]
     click.echo(f"{first.bundle.root} against {other.bundle.root}")
     head = ("median, ms", "    first", "   second", "ratio", f"{LEVEL:.0%} interval", "")
     rows = [

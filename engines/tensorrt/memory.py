@@ -30,7 +30,7 @@ def check(graph: Graph, weights: int, limit_bytes: int | None) -> None:
     free = available()
     room, what = (free, "what is available here") if limit_bytes is None else (limit_bytes, "--max-build-memory")
     if room is not None and build_memory.peak(weights) > room:
-        told = build_memory.told(graph.name, weights)
+        told = build_memory.describe(graph.name, weights)
         raise BackendError(f"{told}, more than {what}, {room / 1e9:.1f} GB; {_remedy(graph, room)}")
 
 

@@ -19,20 +19,20 @@ more, for this profile alone: engines, and what they take on a GPU, would be twi
 Sizes = Mapping[str, tuple[int, int, int]]
 
 
-def longest_prompt(asked: int | None, max_context: int, tokens: int) -> int:
+def longest_prompt(requested: int | None, max_context: int, tokens: int) -> int:
     """The text of a prompt to build for, beside ``tokens`` visual tokens and at least one of an answer.
 
-    Raises :class:`ScheduleError` if ``asked`` does not fit.
+    Raises :class:`ScheduleError` if ``requested`` does not fit.
     """
     room = max_context - tokens - 1
-    if asked is None:
+    if requested is None:
         return min(DEFAULT_PROMPT, room)
-    if not 1 <= asked <= room:
+    if not 1 <= requested <= room:
         raise ScheduleError(
-            f"--max-prompt {asked} does not fit: a context of {max_context} with {tokens} visual tokens leaves 1 to "
-            f"{room} for the text of a prompt; give less, or a larger --max-context"
+            f"--max-prompt {requested} does not fit: a context of {max_context} with {tokens} visual tokens leaves "
+            f"1 to {room} for the text of a prompt; give less, or a larger --max-context"
         )
-    return asked
+    return requested
 
 
 def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile, ...]:

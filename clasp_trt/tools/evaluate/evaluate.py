@@ -48,7 +48,7 @@ class Run:
 
     name: str
     pipeline: Pipeline
-    asked: tuple[Question, ...]
+    questions: tuple[Question, ...]
 
 
 class Store(Protocol):
@@ -103,11 +103,11 @@ def evaluate(
     store = store or Forgetful()
     check_categories(questions, pipeline.policy)
     variants = {name: pipeline.variant(method=pruning.get(name)) for name in methods}
-    asked = assign(questions, lambda prompt: pipeline.route(prompt).name, route=route)
-    runs = [Run(name, variant, asked) for name, variant in variants.items()]
+    assigned = assign(questions, lambda prompt: pipeline.route(prompt).name, route=route)
+    runs = [Run(name, variant, assigned) for name, variant in variants.items()]
     answers = answer(questions, runs, max_new_tokens=max_new_tokens, store=store, progress=progress)
     names = [category.name for category in pipeline.policy.categories]
-    return summarise(asked, answers.values(), tuple(variants), names, pipeline.bundle.manifest.schedule)
+    return summarise(assigned, answers.values(), tuple(variants), names, pipeline.bundle.manifest.schedule)
 
 
 def answer(
@@ -120,7 +120,7 @@ def answer(
 ) -> dict[tuple[int, str], Answer]:
     """The answers of every run, by line and name of the run. Each picture is encoded once for all of them, and what two
     runs would answer alike (one pipeline, one category) is asked once."""
-    rows = list(zip(*(run.asked for run in runs), strict=True))
+    rows = list(zip(*(run.questions for run in runs), strict=True))
     wanted = {(question.row.line, run.name) for row in rows for run, question in zip(runs, row, strict=True)}
     answers = {(found.line, found.method): found for found in store.kept if (found.line, found.method) in wanted}
     progress("answer", len(answers), len(wanted))
@@ -132,7 +132,7 @@ def answer(
             for row in about:
                 same: dict[tuple[int, str], Answer] = {}
                 for run, question in zip(runs, row, strict=True):
-                    key, alike = (question.row.line, run.name), (id(run.pipeline), question.asked)
+                    key, alike = (question.row.line, run.name), (id(run.pipeline), question.requested)
                     if key not in answers:
                         told = same.get(alike) or _ask(run, encoded, spent_ms, question, questions, max_new_tokens)
                         answers[key] = replace(told, method=run.name)
@@ -166,7 +166,7 @@ def _ask(
 ) -> Answer:
     row = question.row
     try:
-        result = run.pipeline.generate(encoded, row.prompt, max_new_tokens=max_new_tokens, category=question.asked)
+        result = run.pipeline.generate(encoded, row.prompt, max_new_tokens=max_new_tokens, category=question.requested)
     except PromptError as error:
         raise DataError(f"{questions.place(row)}: {error}") from error
     ttft_ms = spent_ms + result.timings_ms["ttft"]

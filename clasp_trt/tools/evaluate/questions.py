@@ -44,14 +44,14 @@ class Questions:
 
 @dataclass(frozen=True)
 class Question:
-    """A row, the category that its answer is ``counted`` under, and the one that it is ``asked`` under.
+    """A row, the category that its answer is ``counted`` under, and the one whose policy is ``requested``.
 
     ``routed`` is what the router says where it was to be asked, else None.
     """
 
     row: Row
     counted: str
-    asked: str
+    requested: str
     routed: str | None
 
 
@@ -76,8 +76,8 @@ def assign(questions: Questions, router: Callable[[str], str], *, route: bool) -
     for row in questions.rows:
         routed = router(row.prompt) if route or row.category is None else None
         counted = row.category or routed
-        asked = routed or row.category
+        requested = routed or row.category
         assert counted is not None
-        assert asked is not None
-        assigned.append(Question(row, counted, asked, routed))
+        assert requested is not None
+        assigned.append(Question(row, counted, requested, routed))
     return tuple(assigned)

@@ -72,7 +72,7 @@ class Results:
             "line": row.line,
             "method": answer.method,
             "category": question.counted,
-            "asked": question.asked,
+            "asked": question.requested,
             "prompt": row.prompt,
             "answer": row.answer,
             "said": answer.said,

@@ -128,10 +128,10 @@ def stress(
     names = [category.name for category in pipeline.policy.categories]
     routed = assign(questions, lambda prompt: pipeline.route(prompt).name, route=True)
     asked = {
-        TRUE: tuple(replace(question, asked=question.counted) for question in routed),
+        TRUE: tuple(replace(question, requested=question.counted) for question in routed),
         ROUTER: routed,
-        DEFAULT: tuple(replace(question, asked=names[-1]) for question in routed),
-        RANDOM: tuple(replace(question, asked=_another(question, names)) for question in routed),
+        DEFAULT: tuple(replace(question, requested=names[-1]) for question in routed),
+        RANDOM: tuple(replace(question, requested=_another(question, names)) for question in routed),
     }
     runs = [Run(name, pipeline, asked[name]) for name in CONDITIONS]
     answers = answer(questions, runs, max_new_tokens=max_new_tokens, store=store or Forgetful(), progress=progress)

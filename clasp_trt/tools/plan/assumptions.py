@@ -59,7 +59,7 @@ def memory_bytes(target: Target, machine: Machine | None) -> int | None:
     return None if machine is None else machine.memory
 
 
-def told(target: Target, machine: Machine | None, text_tokens: int) -> list[str]:
+def describe(target: Target, machine: Machine | None, text_tokens: int) -> list[str]:
     """The assumptions behind a plan for ``target``, for people to read."""
     lines = [f"a prompt of {text_tokens} text tokens beside one image; decoding right after the prefill"]
     if is_cpu(target):

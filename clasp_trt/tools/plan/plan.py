@@ -74,7 +74,7 @@ class Plan:
     @property
     def assumptions(self) -> list[str]:
         """What the figures take for granted, in words."""
-        return assumptions.told(self.request.target, self.request.machine, self.request.text_tokens)
+        return assumptions.describe(self.request.target, self.request.machine, self.request.text_tokens)
 
     def to_json(self) -> dict[str, Any]:
         """Bytes, milliseconds and tokens; ``pruned`` and ``unpruned`` have the same fields."""

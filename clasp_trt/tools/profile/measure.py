@@ -12,7 +12,7 @@ from typing import Protocol
 from clasp_trt.bundle import Bundle
 from clasp_trt.runtime.pipeline import check_backend
 from clasp_trt.tools.profile import layers
-from clasp_trt.tools.profile.report import Profile, Report
+from clasp_trt.tools.profile.report import Measurement, Report
 from clasp_trt.tools.profile.sample import Sample
 from clasp_trt.tools.profile.worker import Job, Worker
 from clasp_trt.tools.profile.workload import Workload
@@ -65,11 +65,11 @@ def profile(
         taken = take_turns(workers, options.runs, options.warmup, progress)
     # after all has been measured, since it takes the processor's time
     nodes = [_layers(bundle, workload, options, progress) if options.per_layer else None for bundle in bundles]
-    profiles = [
-        Profile(bundle, tuple(samples), worker.before, worker.loaded, found)
+    measurements = [
+        Measurement(bundle, tuple(samples), worker.before, worker.loaded, found)
         for bundle, worker, samples, found in zip(bundles, workers, taken, nodes, strict=True)
     ]
-    return Report(workload, options.runs, options.warmup, tuple(profiles))
+    return Report(workload, options.runs, options.warmup, tuple(measurements))
 
 
 def take_turns(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from clasp_trt.tools.profile.report import Profile, Report
+from clasp_trt.tools.profile.report import Measurement, Report
 from clasp_trt.tools.profile.stages import GROUPS, REST
 
 if TYPE_CHECKING:
@@ -51,48 +51,48 @@ def save(path: Path, report: Report) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    count = len(report.profiles)
+    count = len(report.measurements)
     figure = Figure(figsize=(12, 2.3 + 0.75 * count), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     first, step = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
-    prefills = [first_token(profile) for profile in report.profiles]
-    decodes = [decode_step(profile) for profile in report.profiles]
-    ttft = [profile.summaries["ttft"].median for profile in report.profiles]
-    tpot = [profile.summaries["tpot"].median for profile in report.profiles]
-    rates = [f", {_number(profile.tokens_per_second)}/s" for profile in report.profiles]
+    prefills = [first_token(measured) for measured in report.measurements]
+    decodes = [decode_step(measured) for measured in report.measurements]
+    ttft = [measured.summaries["ttft"].median for measured in report.measurements]
+    tpot = [measured.summaries["tpot"].median for measured in report.measurements]
+    rates = [f", {_number(measured.tokens_per_second)}/s" for measured in report.measurements]
     _bars(first, prefills, ttft, [""] * count, room=0.2, least=0.05)
     _bars(step, decodes, tpot, rates, room=0.75, least=0.14)
     first.set_title("time to first token", loc="left", color=INK, fontsize=12, fontweight="bold")
     step.set_title("time per output token", loc="left", color=INK, fontsize=12, fontweight="bold")
-    first.set_yticks(range(count), [_name(profile) for profile in report.profiles], color=INK, fontsize=10)
+    first.set_yticks(range(count), [_name(measured) for measured in report.measurements], color=INK, fontsize=10)
     first.set_ylim(count - 0.45, -0.55)  # the first one on top
     _legend(figure, {part.group for bar in (*prefills, *decodes) for part in bar})
     figure.supxlabel(
-        f"ms, medians of {report.runs} runs in turn, {report.profiles[0].samples[0].prompt_tokens} prompt tokens, "
+        f"ms, medians of {report.runs} runs in turn, {report.measurements[0].samples[0].prompt_tokens} prompt tokens, "
         f"{report.workload.new_tokens} new ones; the dark mark is the median of the whole",
         color=MUTED, fontsize=9,
     )  # fmt: skip
     figure.savefig(path, dpi=160)
 
 
-def first_token(profile: Profile) -> list[Part]:
-    """The groups of a profile, the segments of the prefill each by itself."""
+def first_token(measured: Measurement) -> list[Part]:
+    """The groups of a measurement, the segments of the prefill each by itself."""
     parts = []
     for group in GROUPS:
-        names = _parts(profile, group) or [name for name in (group,) if name in profile.rows]
-        parts += _shaded(group, [profile.summaries[name].median for name in names])
+        names = _parts(measured, group) or [name for name in (group,) if name in measured.rows]
+        parts += _shaded(group, [measured.summaries[name].median for name in names])
     return parts
 
 
-def decode_step(profile: Profile) -> list[Part]:
+def decode_step(measured: Measurement) -> list[Part]:
     """The graphs of a decode step and the rest of it."""
-    medians = {name: profile.summaries[name].median for name in _parts(profile, "decode")}
+    medians = {name: measured.summaries[name].median for name in _parts(measured, "decode")}
     rest = medians.pop(f"decode/{REST}")
     return [*_shaded("prefill", list(medians.values())), Part(REST, rest, 0.0)]
 
 
-def _parts(profile: Profile, group: str) -> list[str]:
-    return [name for name in profile.rows if name.startswith(f"{group}/")]
+def _parts(measured: Measurement, group: str) -> list[str]:
+    return [name for name in measured.rows if name.startswith(f"{group}/")]
 
 
 def _shaded(group: str, medians: Sequence[float]) -> list[Part]:
@@ -149,14 +149,14 @@ def _legend(figure: Figure, groups: set[str]) -> None:
     figure.legend(handles=patches, loc="outside upper center", ncols=len(patches), frameon=False, fontsize=9)
 
 
-def _name(profile: Profile) -> str:
-    schedule = profile.bundle.manifest.schedule
+def _name(measured: Measurement) -> str:
+    schedule = measured.bundle.manifest.schedule
     tokens = (
         f"{schedule.mean_tokens:.4g} of {schedule.tokens} visual tokens"
         if schedule.stages
         else f"all {schedule.tokens} visual tokens"
     )
-    return f"{profile.bundle.root.name}\n{tokens}"
+    return f"{measured.bundle.root.name}\n{tokens}"
 
 
 def _number(value: float) -> str:

@@ -16,7 +16,7 @@ from clasp_trt.tools.profile.workload import Workload
 
 
 @dataclass(frozen=True)
-class Profile:
+class Measurement:
     """One bundle. ``before`` and ``loaded`` are the memory of its process without the bundle and with it."""
 
     bundle: Bundle
@@ -54,17 +54,17 @@ class Profile:
 
 @dataclass(frozen=True)
 class Report:
-    """Profiles of the same rounds; the first bundle is compared with each of the others."""
+    """Measurements of the same rounds; the first bundle is compared with each of the others."""
 
     workload: Workload
     runs: int
     warmup: int
-    profiles: tuple[Profile, ...]
+    measurements: tuple[Measurement, ...]
 
     @cached_property
     def comparisons(self) -> tuple[dict[str, Ratio], ...]:
         """For each bundle but the first: by row that both have, the first one's time over its own."""
-        first, *others = self.profiles
+        first, *others = self.measurements
         return tuple(_compare(first, other) for other in others)
 
     def to_json(self, *, samples: bool = False) -> dict[str, object]:
@@ -78,20 +78,20 @@ class Report:
             "prompt": self.workload.prompt,
             "picture": None if picture is None else [picture.width, picture.height],
             "method": self.workload.method,
-            "bundles": [_profile_json(each, samples) for each in self.profiles],
+            "bundles": [_measurement_json(each, samples) for each in self.measurements],
             "comparisons": [
                 {
-                    "first": str(self.profiles[0].bundle.root),
+                    "first": str(self.measurements[0].bundle.root),
                     "second": str(other.bundle.root),
                     "level": LEVEL,
                     "ratios": {name: _ratio_json(found) for name, found in ratios.items()},
                 }
-                for other, ratios in zip(self.profiles[1:], self.comparisons, strict=True)
+                for other, ratios in zip(self.measurements[1:], self.comparisons, strict=True)
             ],
         }
 
 
-def _compare(first: Profile, second: Profile) -> dict[str, Ratio]:
+def _compare(first: Measurement, second: Measurement) -> dict[str, Ratio]:
     found = {
         name: ratio(row.values, second.rows[name].values) for name, row in first.rows.items() if name in second.rows
     }
@@ -106,10 +106,10 @@ def _ratio_json(found: Ratio) -> dict[str, object]:
     }
 
 
-def _profile_json(profile: Profile, samples: bool) -> dict[str, object]:
-    manifest, sample = profile.bundle.manifest, profile.samples[0]
+def _measurement_json(measured: Measurement, samples: bool) -> dict[str, object]:
+    manifest, sample = measured.bundle.manifest, measured.samples[0]
     told: dict[str, object] = {
-        "bundle": str(profile.bundle.root),
+        "bundle": str(measured.bundle.root),
         "backend": manifest.backend,
         "precision": manifest.precision,
         "schedule": manifest.schedule.to_json(),
@@ -117,14 +117,14 @@ def _profile_json(profile: Profile, samples: bool) -> dict[str, object]:
         "category": sample.category,
         "prompt_tokens": sample.prompt_tokens,
         "visual_tokens": sample.visual_tokens,
-        "tokens_per_second": profile.tokens_per_second,
-        "memory_bytes": profile.memory,
-        "times_ms": {name: summary._asdict() for name, summary in profile.summaries.items()},
+        "tokens_per_second": measured.tokens_per_second,
+        "memory_bytes": measured.memory,
+        "times_ms": {name: summary._asdict() for name, summary in measured.summaries.items()},
     }
-    if profile.layers is not None:
-        told["layers"] = _layers_json(profile.layers)
+    if measured.layers is not None:
+        told["layers"] = _layers_json(measured.layers)
     if samples:
-        told["samples_ms"] = {name: row.values.tolist() for name, row in profile.rows.items()}
+        told["samples_ms"] = {name: row.values.tolist() for name, row in measured.rows.items()}
     return told
 
 

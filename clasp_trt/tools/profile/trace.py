@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from clasp_trt.runtime.timing import Span
-from clasp_trt.tools.profile.report import Profile, Report
+from clasp_trt.tools.profile.report import Measurement, Report
 from clasp_trt.tools.profile.sample import Sample
 
 FORMATS = (".json",)
@@ -22,23 +22,25 @@ Event = dict[str, object]
 
 def dumps(report: Report) -> str:
     """The whole trace as a JSON object; times are in microseconds from the first request on."""
-    origin = min(profile.samples[0].start for profile in report.profiles)
+    origin = min(measured.samples[0].start for measured in report.measurements)
     events = [
-        event for number, profile in enumerate(report.profiles, start=1) for event in _bundle(number, profile, origin)
+        event
+        for number, measured in enumerate(report.measurements, start=1)
+        for event in _bundle(number, measured, origin)
     ]
     return json.dumps({"displayTimeUnit": "ms", "traceEvents": events}, allow_nan=False)
 
 
-def _bundle(process: int, profile: Profile, origin: float) -> Iterator[Event]:
-    name = profile.bundle.root.name
+def _bundle(process: int, measured: Measurement, origin: float) -> Iterator[Event]:
+    name = measured.bundle.root.name
     yield _named("process_name", name, process, _REQUESTS)
     yield _named("thread_name", "requests", process, _REQUESTS)
-    for number, sample in enumerate(profile.samples):
+    for number, sample in enumerate(measured.samples):
         yield from _request(f"request {number}", sample, process, _REQUESTS, origin)
-    if profile.layers is not None:
+    if measured.layers is not None:
         yield _named("thread_name", "one request with every node timed, which takes longer", process, _NODES)
-        yield from _request("request", profile.layers.sample, process, _NODES, origin)
-        yield from _complete("node", profile.layers.spans, process, _NODES, origin)
+        yield from _request("request", measured.layers.sample, process, _NODES, origin)
+        yield from _complete("node", measured.layers.spans, process, _NODES, origin)
 
 
 def _request(name: str, sample: Sample, process: int, thread: int, origin: float) -> Iterator[Event]:

@@ -49,10 +49,10 @@ def sentence(code: str, doing: str) -> str:
     return f"{doing}: {meaning} ({code})"
 
 
-def out_of_memory(what: str, asked: int, free: int, total: int) -> str:
-    """What to say when ``asked`` bytes for ``what`` cannot be had, ``free`` of ``total`` being free."""
+def out_of_memory(what: str, requested: int, available: int, total: int) -> str:
+    """What to say when ``requested`` bytes for ``what`` cannot be had, ``available`` of ``total`` being free."""
     return (
-        f"the GPU is out of memory: {what} takes {_megabytes(asked)}, but {_megabytes(free)} of "
+        f"the GPU is out of memory: {what} takes {_megabytes(requested)}, but {_megabytes(available)} of "
         f"{_megabytes(total)} are free; end other programs on the GPU, or build with a smaller --max-context or "
         "--max-prompt, or in fp16"
     )

@@ -131,7 +131,7 @@ def test_categories_of_rows_and_of_the_router(pipeline: Pipeline, questions: Que
         notes = Notes()
         report = evaluate(pipeline, few, max_new_tokens=1, route=route, store=notes)
         assert [q.counted for q, _ in notes.heard] == [routed[0], "default"]
-        assert [q.asked for q, _ in notes.heard] == [routed[0], asked]
+        assert [q.requested for q, _ in notes.heard] == [routed[0], asked]
         assert (report.routing and (report.routing.right, report.routing.total)) == routing
 
 

@@ -44,21 +44,21 @@ def test_each_question_once_under_each_condition(
         row = question.row
         assert question.counted == row.category
         if answer.method == TRUE:
-            assert question.asked == row.category
+            assert question.requested == row.category
         elif answer.method == ROUTER:
-            assert question.asked == pipeline.route(row.prompt).name
+            assert question.requested == pipeline.route(row.prompt).name
         elif answer.method == DEFAULT:
-            assert question.asked == "default"
+            assert question.requested == "default"
         else:
-            assert question.asked != row.category
-            wrong.append(question.asked)
+            assert question.requested != row.category
+            wrong.append(question.requested)
     assert len(set(wrong)) > 3, "drawn, not one for all"
 
 
 def test_an_answer_is_what_the_pipeline_says(pipeline: Pipeline, said: list[tuple[Question, Answer]]) -> None:
     for question, answer in said[:8]:
         row = question.row
-        alone = pipeline.generate(row.image, row.prompt, max_new_tokens=4, category=question.asked)
+        alone = pipeline.generate(row.image, row.prompt, max_new_tokens=4, category=question.requested)
         assert answer.said == alone.text
 
 
@@ -76,7 +76,7 @@ def test_one_category_is_asked_once(
     few = dataclasses.replace(questions, rows=questions.rows[:4])
     stress(pipeline, few, max_new_tokens=1)
     lines = {row.line for row in few.rows}
-    assert len(asked) == len({(q.row.line, q.asked) for q, _ in said if q.row.line in lines})
+    assert len(asked) == len({(q.row.line, q.requested) for q, _ in said if q.row.line in lines})
 
 
 def test_the_draw_of_a_question_does_not_depend_on_the_others(
@@ -84,8 +84,8 @@ def test_the_draw_of_a_question_does_not_depend_on_the_others(
 ) -> None:
     notes = Notes()
     stress(pipeline, dataclasses.replace(questions, rows=questions.rows[3:5]), max_new_tokens=1, store=notes)
-    before = {question.row.line: question.asked for question, answer in said if answer.method == RANDOM}
-    drawn = {question.row.line: question.asked for question, answer in notes.heard if answer.method == RANDOM}
+    before = {question.row.line: question.requested for question, answer in said if answer.method == RANDOM}
+    drawn = {question.row.line: question.requested for question, answer in notes.heard if answer.method == RANDOM}
     assert drawn == {line: before[line] for line in drawn}
     assert len(drawn) == 2
 

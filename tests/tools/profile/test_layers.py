@@ -62,7 +62,7 @@ def test_a_profile_that_does_not_fit_the_calls_is_our_bug(tmp_path: Path, three:
 
 
 def test_every_graph_of_a_bundle_is_there(report: Report) -> None:
-    for each in report.profiles:
+    for each in report.measurements:
         assert each.layers is not None
         names = {graph.name for graph in each.bundle.manifest.graphs} - {"greedy"}  # of GPUs alone
         assert {node.graph for node in each.layers.nodes if node.phase == PREFILL} == names

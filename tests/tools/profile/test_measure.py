@@ -48,19 +48,19 @@ def test_bundles_take_turns_and_warm_up_first() -> None:
 
 
 def test_every_run_is_of_one_length_and_one_prompt(report: Report) -> None:
-    for each in report.profiles:
+    for each in report.measurements:
         assert [len(one.steps) for one in each.samples] == [NEW_TOKENS - 1] * RUNS
         assert {(one.category, one.visual_tokens) for one in each.samples} == {("counting", 16)}
         assert len({one.prompt_tokens for one in each.samples}) == 1
 
 
 def test_requests_of_the_bundles_do_not_overlap(report: Report) -> None:
-    both = sorted((one.start, one.end) for each in report.profiles for one in each.samples)
+    both = sorted((one.start, one.end) for each in report.measurements for one in each.samples)
     assert all(before[1] < after[0] for before, after in pairwise(both))
 
 
 def test_pruned_stages_are_the_first_ones_alone(report: Report) -> None:
-    first, second = report.profiles
+    first, second = report.measurements
     assert {"prune", "prune/gram", "prune/prune_2", "prefill/segment_3"} <= first.rows.keys()
     assert "prune" not in second.rows
     (ratios,) = report.comparisons
@@ -70,7 +70,7 @@ def test_pruned_stages_are_the_first_ones_alone(report: Report) -> None:
 
 
 def test_memory_is_that_of_a_process_of_its_own(report: Report) -> None:
-    for each in report.profiles:
+    for each in report.measurements:
         memory = each.memory
         assert memory["libraries"] < memory["loaded"] <= memory["peak"]
         assert memory["libraries"] < memory["steady"] <= memory["peak"]

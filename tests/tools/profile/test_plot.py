@@ -12,7 +12,7 @@ from clasp_trt.tools.profile.stages import GROUPS
 
 
 def test_parts_are_as_long_as_their_medians(report: Report) -> None:
-    for each in report.profiles:
+    for each in report.measurements:
         told = {name: summary.median for name, summary in each.summaries.items()}
         inner = [value for name, value in told.items() if name.startswith("decode/")]
         assert [part.milliseconds for part in decode_step(each)] == inner
@@ -22,7 +22,7 @@ def test_parts_are_as_long_as_their_medians(report: Report) -> None:
 
 
 def test_every_segment_and_prune_has_its_part(report: Report) -> None:
-    pruned, unpruned = ([part.group for part in first_token(each)] for each in report.profiles)
+    pruned, unpruned = ([part.group for part in first_token(each)] for each in report.measurements)
     assert (pruned.count("prefill"), pruned.count("prune")) == (5, 4), "embedding and similarities too"
     assert (unpruned.count("prefill"), unpruned.count("prune")) == (2, 0)
 
