@@ -14,6 +14,10 @@ DOMAIN_VERSION = 1
 PLUGIN_NAMESPACE = "clasp"
 """Namespace in which TensorRT looks for the plugins; other backends ignore it and run the function bodies."""
 
+MAX_TOKENS = 1 << 14
+"""Bound on the tokens of one selection. An implementation may halve a similarity's 20 bits and add each half in
+float32: so many halves of ten bits add up to 24 bits, which float32 holds exactly."""
+
 
 @dataclass(frozen=True)
 class OpContract:

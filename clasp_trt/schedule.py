@@ -82,6 +82,18 @@ class Schedule:
         """Mean number of visual tokens over the decoder's layers: what a budget asks for."""
         return _total(self.tokens, self.keeps, _lengths(self.layers, self.prune_layers)) / self.layers
 
+    def reaching(self, layer: int, tokens: int | None = None, keep: Callable[[int, int], int] = min) -> int:
+        """How many visual tokens reach decoder layer ``layer``, of the ``tokens`` (default: all) of an image.
+
+        ``keep(arriving, asked)`` are those that a stage keeps of those that arrive where the schedule asks for
+        ``asked``: a method may keep more.
+        """
+        left = self.tokens if tokens is None else tokens
+        for stage in self.stages:
+            if stage.after_layer < layer:
+                left = keep(left, stage.keep)
+        return left
+
     def segments(self) -> tuple[tuple[int, int], ...]:
         """First and last decoder layer (inclusive) of each run of layers that sees the same visual tokens."""
         ends = [layer for layer in self.prune_layers if layer >= 0] + [self.layers - 1]

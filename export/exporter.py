@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +12,13 @@ import onnx_ir as ir
 
 from clasp_trt import build_memory
 from clasp_trt.bundle import Graph, Segment
-from clasp_trt.errors import CheckpointError, ScheduleError
+from clasp_trt.chain import Chain, cuts, names
+from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
-from clasp_trt.export.decoder.llama import SegmentSpec, segment_graph
+from clasp_trt.export.decoder.llama import segment_graph
 from clasp_trt.export.family import Family
 from clasp_trt.export.graph import DTYPES, PRECISIONS, ports
 from clasp_trt.export.pruning.prune import embed_graph, gram_graph, greedy_graph, prune_graph
-from clasp_trt.ops import MAX_TOKENS
 from clasp_trt.schedule import Schedule
 
 Progress = Callable[[str, int, int], None]
@@ -29,8 +29,6 @@ Admit = Callable[[Graph, int], None]
 GRAPHS = "graphs"
 INLINE_BYTES = 256
 """Tensors up to this size stay in the graph's own file."""
-MIN_TEXT = 16
-"""Positions that a context must leave for prompt and answer."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,10 @@ def export(
     cannot give, and :class:`BackendError` for a graph that no cut makes small enough.
     """
     _check(family, layers, schedule, max_context)
-    runs = schedule.stages_apart() if stages_apart else schedule.segments()
-    runs = build_memory.cut(runs, memory_limit, _weigh(family, max_context, PRECISIONS[precision]))
-    segments = plan_segments(schedule, max_context, runs)
+    weigh = _weigh(family, max_context, PRECISIONS[precision])
+    chain = Chain.within(schedule, memory_limit, weigh, stages_apart=stages_apart)
     # made before any is written, so that a missing tensor is found now; their weights are not read yet
-    models = list(_graphs(family, layers, schedule, segments, max_context, PRECISIONS[precision]))
+    models = list(_graphs(family, layers, chain, max_context, PRECISIONS[precision]))
     sizes = {str(model.graph.name): sum(tensor.nbytes for tensor in _weights(model)) for model in models}
     build_memory.check_cut(sizes, memory_limit, precision)
     for model in models:
@@ -83,22 +80,14 @@ def export(
     (root / GRAPHS).mkdir()
     graphs = tuple(save(model, root, on_tensor) for model in models)
     _copy_assets(checkpoint, family, root)
-    return Exported(graphs, segments)
+    return Exported(graphs, segments_of(chain, max_context))
 
 
-def plan_segments(
-    schedule: Schedule, max_context: int, runs: Sequence[build_memory.Run] | None = None
-) -> tuple[Segment, ...]:
-    """The decoder's segments and their KV capacity: what pruning dropped before a segment needs no slots in it.
-
-    ``runs`` are those of ``schedule``, or finer ones.
-    """
-    segments = []
-    for number, (first, last) in enumerate(schedule.segments() if runs is None else runs):
-        kept = [stage.keep for stage in schedule.stages if stage.after_layer < first]
-        dropped = schedule.tokens - min(kept, default=schedule.tokens)
-        segments.append(Segment(f"segment_{number}", first, last, max_context - dropped))
-    return tuple(segments)
+def segments_of(chain: Chain, max_context: int) -> tuple[Segment, ...]:
+    """The decoder's segments as a manifest states them."""
+    return tuple(
+        Segment(cut.name, cut.first, cut.last, cut.capacity(max_context, chain.schedule.tokens)) for cut in chain.cuts
+    )
 
 
 def save(model: ir.Model, root: Path, on_tensor: Callable[[str, int], None]) -> Graph:
@@ -141,39 +130,20 @@ def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     return (tensor for tensor in tensors if tensor is not None and tensor.nbytes > INLINE_BYTES)
 
 
-def _graphs(
-    family: Family,
-    layers: tuple[int, ...],
-    schedule: Schedule,
-    segments: tuple[Segment, ...],
-    max_context: int,
-    dtype: str,
-) -> Iterator[ir.Model]:
-    """The graphs of a bundle, in the order in which a request runs them."""
-    dims, tokens = family.decoder, schedule.tokens
+def _graphs(family: Family, layers: tuple[int, ...], chain: Chain, max_context: int, dtype: str) -> Iterator[ir.Model]:
+    """The graphs of a bundle, in the order of :meth:`Chain.names`."""
+    dims = family.decoder
     weights = family.decoder_weights(dtype)
-    yield _named(family.vision_graph(layers, dtype), "vision")
-    yield _named(family.projector_graph(len(layers), dtype), "projector")
-    yield embed_graph(weights.tensor("embed_tokens.weight", (dims.vocabulary, dims.width)), dims.width, dtype)
-    if schedule.stages:
-        yield gram_graph(tokens, dims.width, dtype)
-    arriving = tokens
-    for number, stage in enumerate(schedule.stages):
-        last = number == len(schedule.stages) - 1
-        yield prune_graph(f"prune_{number}", arriving, stage.keep, dims.width, dtype, last=last)
-        arriving = stage.keep
-    watched = {stage.after_layer for stage in schedule.stages}
-    for segment in segments:
-        spec = SegmentSpec(
-            segment.graph,
-            segment.first_layer,
-            segment.last_layer,
-            segment.capacity,
-            max_context,
-            segment.last_layer in watched,
-        )
-        yield segment_graph(dims, spec, weights, dtype)
-    yield greedy_graph(dims.vocabulary)
+    yield _named(family.vision_graph(layers, dtype), names.VISION)
+    yield _named(family.projector_graph(len(layers), dtype), names.PROJECTOR)
+    yield embed_graph(weights.tensor("embed_tokens.weight", (dims.vocab_size, dims.width)), dims.width, dtype)
+    if chain.prunes:
+        yield gram_graph(chain.schedule.tokens, dims.width, dtype)
+    for stage in chain.prunes:
+        yield prune_graph(stage, dims.width, dtype)
+    for cut in chain.cuts:
+        yield segment_graph(dims, cut, cut.capacity(max_context, chain.schedule.tokens), max_context, weights, dtype)
+    yield greedy_graph(dims.vocab_size)
 
 
 def _named(model: ir.Model, name: str) -> ir.Model:
@@ -182,18 +152,10 @@ def _named(model: ir.Model, name: str) -> ir.Model:
 
 
 def _check(family: Family, layers: tuple[int, ...], schedule: Schedule, max_context: int) -> None:
-    vision, tokens = family.info.vision, schedule.tokens
+    vision = family.info.vision
     if max(layers) > vision.layers:
         raise CheckpointError(f"the policy reads vision layer {max(layers)}; the tower has layers 0 to {vision.layers}")
-    if schedule.stages and tokens > MAX_TOKENS:
-        raise ScheduleError(f"one selection handles {MAX_TOKENS} visual tokens, not {tokens}; use --prune-at none")
-    if max_context > family.max_positions:
-        raise ScheduleError(f"--max-context {max_context} exceeds the checkpoint's {family.max_positions} positions")
-    if max_context < tokens + MIN_TEXT:
-        raise ScheduleError(
-            f"--max-context {max_context} leaves too little room for text beside {tokens} visual tokens; "
-            f"expected {tokens + MIN_TEXT} to {family.max_positions}"
-        )
+    cuts.check(schedule, max_context, family.max_positions)
 
 
 def _weigh(family: Family, max_context: int, dtype: str) -> Callable[[int, int], int]:

@@ -9,9 +9,10 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from clasp_trt.bundle import TensorSpec
+from clasp_trt.chain.ports import Port
 from clasp_trt.operators import DOMAIN, DOMAIN_VERSION
 from clasp_trt.targets import PORTABLE_OPSET
+from clasp_trt.tensors import TensorSpec
 
 IR_VERSION = 11
 
@@ -39,6 +40,15 @@ class GraphBuilder:
         self._outputs: list[ir.Value] = []
         self._meanings: dict[str, str] = {}
         self._scalars: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+
+    def take(self, ports: Iterable[Port]) -> tuple[ir.Value, ...]:
+        """Declares the inputs of a graph of the chain."""
+        return tuple(self.input(each.name, each.dtype, each.shape, each.meaning) for each in ports)
+
+    def give(self, ports: Iterable[Port], *values: ir.Value) -> None:
+        """Declares ``values`` as the outputs of a graph of the chain, in its order."""
+        for each, value in zip(ports, values, strict=True):
+            self.output(value, each.name, each.dtype, each.shape, each.meaning)
 
     def input(self, name: str, dtype: str, shape: Sequence[int | str], meaning: str) -> ir.Value:
         """Declares an input; ``shape`` mixes sizes and symbolic names."""

@@ -11,42 +11,38 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import onnx_ir as ir
 import torch
 from onnxscript import optimizer
 
+from clasp_trt.chain.ports import Port, Ports
 from clasp_trt.export.graph import DTYPES, IR_VERSION, describe_ports
 from clasp_trt.export.weights.graph import Weights
 from clasp_trt.targets import PORTABLE_OPSET
 
+_EXAMPLES = 2
+"""The batch of what is traced: the tracer takes a size of 1 for a constant."""
 
-def trace(
-    module: torch.nn.Module,
-    inputs: Mapping[str, torch.Tensor],
-    outputs: Mapping[str, tuple[str, Sequence[int | str], str]],
-    meanings: Mapping[str, str],
-    weights: Weights,
-    purpose: str,
-) -> ir.Model:
+
+def trace(module: torch.nn.Module, ports: Ports, weights: Weights, purpose: str) -> ir.Model:
     """Traces ``module`` (on the meta device) with a dynamic first dimension ``batch``.
 
-    ``inputs`` maps argument names to example tensors, ``outputs`` names to ``(dtype, shape, meaning)``. A parameter
-    ``a.b.weight`` of the module becomes the weight of that name in ``weights``; buffers keep their values. The
-    example batch is 2 because the tracer takes a size of 1 for a constant.
+    The arguments of ``module`` bear the names of the inputs of ``ports``. A parameter ``a.b.weight`` of the
+    module becomes the weight of that name in ``weights``; buffers keep their values.
     """
     batch = torch.export.Dim("batch")
     with quiet():
         program = torch.onnx.export(
             module.eval(),
-            kwargs=dict(inputs),
+            kwargs={each.name: _example(each) for each in ports.inputs},
             dynamo=True,
             opset_version=PORTABLE_OPSET,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_shapes={name: {0: batch} for name in inputs},
+            input_names=[each.name for each in ports.inputs],
+            output_names=[each.name for each in ports.outputs],
+            dynamic_shapes={each.name: {0: batch} for each in ports.inputs},
             optimize=False,
             verbose=False,
         )
@@ -58,7 +54,7 @@ def trace(
         raise RuntimeError(f"torch.onnx.export made opset {made}, asked for {PORTABLE_OPSET}")
     link_weights(model.graph, {name for name, _ in module.named_parameters()}, weights)
     optimizer.optimize_ir(model, input_size_limit=4096, output_size_limit=4096)
-    _declare(model, outputs, meanings, purpose)
+    _declare(model, ports, purpose)
     return model
 
 
@@ -85,18 +81,18 @@ def link_weights(graph: ir.Graph, parameters: set[str], weights: Weights) -> Non
         del graph.initializers[name]
 
 
-def _declare(
-    model: ir.Model,
-    outputs: Mapping[str, tuple[str, Sequence[int | str], str]],
-    meanings: Mapping[str, str],
-    purpose: str,
-) -> None:
-    for value, (name, (dtype, shape, _)) in zip(model.graph.outputs, outputs.items(), strict=True):
-        if value.dtype != DTYPES[dtype]:
-            raise RuntimeError(f"the traced output {name} is {value.dtype}, expected {dtype}")
-        value.name, value.shape = name, ir.Shape(shape)
-    told = {**meanings, **{name: meaning for name, (_, _, meaning) in outputs.items()}}
-    model.graph.doc_string = "\n".join([purpose, *describe_ports(model.graph, told)])
+def _example(port: Port) -> torch.Tensor:
+    shape = [size if isinstance(size, int) else _EXAMPLES for size in port.shape]
+    return torch.zeros(shape, device="meta", dtype=getattr(torch, port.dtype))
+
+
+def _declare(model: ir.Model, ports: Ports, purpose: str) -> None:
+    for value, port in zip(model.graph.outputs, ports.outputs, strict=True):
+        if value.dtype != DTYPES[port.dtype]:
+            raise RuntimeError(f"the traced output {port.name} is {value.dtype}, expected {port.dtype}")
+        value.name, value.shape = port.name, ir.Shape(port.shape)
+    meanings = {port.name: port.meaning for port in (*ports.inputs, *ports.outputs)}
+    model.graph.doc_string = "\n".join([purpose, *describe_ports(model.graph, meanings)])
     model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "clasp-trt", None
     for node in model.graph:  # stack traces of the machine that traced
         node.metadata_props.clear()

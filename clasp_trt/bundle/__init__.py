@@ -21,7 +21,6 @@ from clasp_trt.bundle.errors import (
     UnsafePath,
 )
 from clasp_trt.bundle.manifest import (
-    DTYPES,
     MANIFEST,
     POLICY,
     PORTABLE,
@@ -35,11 +34,11 @@ from clasp_trt.bundle.manifest import (
     ModelInfo,
     Profile,
     Segment,
-    TensorSpec,
     VisionDims,
 )
 from clasp_trt.bundle.reader import MAX_MANIFEST_BYTES, Bundle, Progress
 from clasp_trt.bundle.writer import Writer, write
+from clasp_trt.tensors import DTYPES, TensorSpec
 
 __all__ = [
     "DTYPES",

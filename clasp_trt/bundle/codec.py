@@ -10,7 +10,6 @@ from typing import TypeVar
 from clasp_trt.bundle import consistency
 from clasp_trt.bundle.errors import ManifestField, ManifestSyntax, SchemaVersion, UnsafePath
 from clasp_trt.bundle.manifest import (
-    DTYPES,
     PLUGINS,
     PORTABLE,
     SCHEMA,
@@ -23,13 +22,13 @@ from clasp_trt.bundle.manifest import (
     ModelInfo,
     Profile,
     Segment,
-    TensorSpec,
     VisionDims,
 )
 from clasp_trt.errors import ScheduleError
 from clasp_trt.schedule import PRUNE_AT, Schedule
 from clasp_trt.storage.fields import Field, Format, parse
 from clasp_trt.targets import BACKENDS, PRECISIONS, TARGETS
+from clasp_trt.tensors import DTYPES, TensorSpec
 
 # POSIX portable file names: the only ones that every file system and archive format carries unchanged.
 _RELATIVE_PATH = re.compile(r"[A-Za-z0-9._-]{1,255}(/[A-Za-z0-9._-]{1,255})*")

@@ -7,26 +7,16 @@ from dataclasses import dataclass, field
 
 from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.schedule import Schedule
+from clasp_trt.tensors import TensorSpec
 
 SCHEMA = 1
 MANIFEST = "clasp.json"
 POLICY = "policy.json"
 
-DTYPES = ("float32", "float16", "bfloat16", "int64", "bool")
 PLUGINS = (PIVOT_SELECT.name, SPHERICAL_KMEANS.name)
 """Operators that an engine may run as plugins."""
 PORTABLE = "portable"
 """Backend and target of a bundle that holds graphs only."""
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """An input or output of a graph: ``dtype`` is one of :data:`DTYPES`, a ``str`` in ``shape`` is a symbolic
-    dim."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clasp_trt.ops.gram import GRAM_STEPS, MAX_TOKENS, token_gram
+from clasp_trt.ops.gram import GRAM_STEPS, token_gram
 from clasp_trt.ops.pivot_select import pivot_select
 from clasp_trt.ops.spherical_kmeans import ITERATIONS, spherical_kmeans
 
 __all__ = [
     "GRAM_STEPS",
     "ITERATIONS",
-    "MAX_TOKENS",
     "pivot_select",
     "select",
     "spherical_kmeans",

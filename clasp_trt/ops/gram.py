@@ -5,9 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_TOKENS = 1 << 14
-"""Bound on the tokens of one selection. An implementation may halve a similarity's 20 bits and add each half in
-float32: so many halves of ten bits add up to 24 bits, which float32 holds exactly."""
 GRAM_STEPS = 1 << 20
 """Similarities are multiples of ``1 / GRAM_STEPS``. Sums of them are then exact in integers and do not depend on the
 order of summation, which is what makes every implementation agree index for index."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clasp_trt import build_memory
 from clasp_trt.bundle import Graph
+from clasp_trt.chain import port
 from clasp_trt.errors import BackendError
 
 
@@ -36,7 +37,7 @@ def check(graph: Graph, weights: int, limit_bytes: int | None) -> None:
 
 def _remedy(graph: Graph, room: int | None) -> str:
     """What to cut so that ``graph`` builds in ``room`` bytes: segments are fixed once they are exported."""
-    layers = sum(port.name.startswith("past_key_") for port in graph.inputs)
+    layers = port.layers(each.name for each in graph.inputs)
     if layers > 1:
         gigabytes = "GB" if room is None else build_memory.within(room)
         return f"build or export the checkpoint with --max-build-memory {gigabytes}, which cuts the decoder finer"

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from clasp_trt.bundle import Graph
+from clasp_trt.chain import port
 from clasp_trt.engines.tensorrt.device import compute_capability
 from clasp_trt.engines.tensorrt.library import RTX_SMS, TURING, Library, load
 from clasp_trt.errors import BackendError, TargetError
@@ -23,8 +24,8 @@ def check_precision(sms: Sequence[str], precision: str) -> None:
 def check_graph(sms: Sequence[str], graph: Graph) -> None:
     """Raises :class:`BackendError` for a graph of which TensorRT for RTX 1.7 dies: several layers before a prune, for
     :data:`TURING`, in the form without float32 products."""
-    layers = sum(port.name.startswith("past_key_") for port in graph.inputs)
-    if TURING in sms and layers > 1 and any(port.name == "saliency" for port in graph.outputs):
+    layers = port.layers(each.name for each in graph.inputs)
+    if TURING in sms and layers > 1 and any(each.name == port.SALIENCY for each in graph.outputs):
         raise BackendError(
             f"--sm {TURING}: TensorRT for RTX dies of {graph.name}, {layers} decoder layers before a prune; build from "
             "the checkpoint, which cuts the last of them off, or export with --prune-at encoder"

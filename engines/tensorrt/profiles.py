@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from clasp_trt.bundle import Graph, Manifest, Profile, Segment
+from clasp_trt.chain import Chain, names, port
 from clasp_trt.errors import ScheduleError
 
 DEFAULT_PROMPT = 512
@@ -45,39 +46,38 @@ def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile
     segment = next((each for each in manifest.segments if each.graph == graph.name), None)
     if segment is not None:
         return _segment(manifest, graph, segment, text, max_prompt)
-    if graph.name == "embed":
-        prefill = {"sequence": (1, tokens + text, tokens + max_prompt), "visual_tokens": (0, tokens, tokens)}
-        decode = {"sequence": (1, 1, 1), "visual_tokens": (0, 0, 0)}
+    if graph.name == names.EMBED:
+        prefill = {port.SEQUENCE: (1, tokens + text, tokens + max_prompt), port.VISUAL_TOKENS: (0, tokens, tokens)}
+        decode = {port.SEQUENCE: (1, 1, 1), port.VISUAL_TOKENS: (0, 0, 0)}
         return _profile("prefill", graph, prefill), _profile("decode", graph, decode)
-    sizes = {"batch": (1, 1, 1), "reference": (0, text, max_prompt)}
-    if graph.name.startswith("prune_"):
-        arriving = next(port.shape[-1] for port in graph.inputs if port.name == "visual_index")
-        assert isinstance(arriving, int)
-        sizes["sequence"] = (arriving + 1, arriving + text, arriving + max_prompt)
+    sizes = {port.BATCH: (1, 1, 1), port.REFERENCE: (0, text, max_prompt)}
+    stage = next((each for each in Chain.of(manifest.schedule).prunes if each.name == graph.name), None)
+    if stage is not None:
+        arriving = stage.arriving
+        sizes[port.SEQUENCE] = (arriving + 1, arriving + text, arriving + max_prompt)
     return (_profile("request", graph, sizes),)
 
 
 def _segment(manifest: Manifest, graph: Graph, segment: Segment, text: int, max_prompt: int) -> tuple[Profile, ...]:
-    kept = [stage.keep for stage in manifest.schedule.stages if stage.after_layer < segment.first_layer]
-    arriving, slots = min(kept, default=manifest.schedule.tokens), segment.capacity
+    arriving, slots = manifest.schedule.reaching(segment.first_layer), segment.capacity
     usual = min(slots, arriving + text)
     prefill = {
-        "sequence": (1, usual, min(slots, arriving + max_prompt)),
-        "kv_length": (1, usual, slots),
-        "visual_tokens": (0, arriving, arriving),
-        "reference": (0, text, max_prompt),
+        port.SEQUENCE: (1, usual, min(slots, arriving + max_prompt)),
+        port.KV_LENGTH: (1, usual, slots),
+        port.VISUAL_TOKENS: (0, arriving, arriving),
+        port.REFERENCE: (0, text, max_prompt),
     }
     decode = {
-        "sequence": STEP,
-        "kv_length": (1, min(slots, usual + TYPICAL_TEXT), slots),
-        "visual_tokens": (0, 0, 0),
-        "reference": (0, 0, 0),
+        port.SEQUENCE: STEP,
+        port.KV_LENGTH: (1, min(slots, usual + TYPICAL_TEXT), slots),
+        port.VISUAL_TOKENS: (0, 0, 0),
+        port.REFERENCE: (0, 0, 0),
     }
     return _profile("prefill", graph, prefill), _profile("decode", graph, decode)
 
 
 def _profile(name: str, graph: Graph, sizes: Sizes) -> Profile:
     """Those of ``sizes`` that ``graph`` has; all that it has must be among them."""
-    dims = {dim for port in graph.inputs for dim in port.shape if isinstance(dim, str)}
-    values = {port.name for port in graph.inputs} & {"kv_length"}
+    dims = {dim for each in graph.inputs for dim in each.shape if isinstance(dim, str)}
+    values = {each.name for each in graph.inputs} & {port.KV_LENGTH}
     return Profile(name, {key: sizes[key] for key in sorted(dims | values)})

@@ -14,6 +14,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 from clasp_trt.bundle import DecoderDims, ModelInfo, VisionDims
+from clasp_trt.chain import ports
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.decoder.llama import LlamaDims
@@ -71,15 +72,10 @@ class LlavaFamily:
 
     def projector_graph(self, layers: int, dtype: str) -> ir.Model:
         projector = _FusedProjector(on_meta(LlavaMultiModalProjector, self._config, dtype=dtype))
-        tokens, vision_width, width = self.info.vision.tokens, self.info.vision.width, self.info.decoder.width
+        vision = self.info.vision
         return trace(
             projector,
-            inputs={
-                "features": torch.zeros(2, layers, tokens, vision_width, device="meta", dtype=getattr(torch, dtype)),
-                "alpha": torch.zeros(2, layers, device="meta"),
-            },
-            outputs={"visual": (dtype, ["batch", tokens, width], "visual tokens in decoder space")},
-            meanings={"features": "patch states of the support layers", "alpha": "convex weights of the layers"},
+            ports.projector(layers, vision.tokens, vision.width, self.info.decoder.width, dtype),
             weights=Weights(cast(self._tensors, dtype)),
             purpose="Fuses support layers by the category's weights and projects to decoder width.",
         )
@@ -157,7 +153,7 @@ class LlavaFamily:
                 heads=self.decoder.heads,
                 kv_heads=self.decoder.kv_heads,
                 head_dim=self.decoder.head_dim,
-                vocab_size=self.decoder.vocabulary,
+                vocab_size=self.decoder.vocab_size,
             ),
             image_token=self._image_token(),
             image_token_id=int(config.image_token_id),
@@ -165,10 +161,10 @@ class LlavaFamily:
         )
 
     def _image_token(self) -> str:
-        if not 0 <= self._config.image_token_id < self.decoder.vocabulary:
+        if not 0 <= self._config.image_token_id < self.decoder.vocab_size:
             raise CheckpointError(
                 f"image_token_id {self._config.image_token_id} of config.json is outside the decoder's vocabulary of "
-                f"{self.decoder.vocabulary}; take the config.json that belongs to the checkpoint"
+                f"{self.decoder.vocab_size}; take the config.json that belongs to the checkpoint"
             )
         added = self._checkpoint.json("tokenizer.json").get("added_tokens")
         for token in added if isinstance(added, list) else []:
@@ -237,7 +233,7 @@ def _decoder_dims(config: LlamaConfig) -> LlamaDims:
         kv_heads=config.num_key_value_heads or config.num_attention_heads,
         head_dim=config.head_dim or config.hidden_size // config.num_attention_heads,
         mlp=config.intermediate_size,
-        vocabulary=config.vocab_size,
+        vocab_size=config.vocab_size,
         norm_epsilon=config.rms_norm_eps,
         inverse_frequencies=tuple(rotary.inv_freq.tolist()),
         rotary_gain=float(rotary.attention_scaling),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from clasp_trt.chain import Prune, names, ports
 from clasp_trt.export.graph import GraphBuilder
 from clasp_trt.export.pruning.selection import pivot_select, spherical_kmeans, token_gram
 from clasp_trt.operators import DOMAIN, PIVOT_SELECT, PLUGIN_NAMESPACE, SPHERICAL_KMEANS
@@ -22,41 +23,35 @@ def embed_graph(weight: ir.TensorProtocol, width: int, dtype: str) -> ir.Model:
 
     ``weight`` is the embedding table ``[vocabulary, width]``.
     """
-    g = GraphBuilder("embed", "Embeds a prompt and puts the visual tokens in their places.")
-    ids = g.input("input_ids", "int64", [1, "sequence"], "token ids; ids under visual tokens are not used")
-    visual = g.input("visual", dtype, [1, "visual_tokens", width], "projected visual tokens; may be empty")
-    index = g.input("visual_index", "int64", ["visual_tokens"], "rows of the sequence that hold them")
+    g = GraphBuilder(names.EMBED, "Embeds a prompt and puts the visual tokens in their places.")
+    taken, given = ports.embed(width, dtype)
+    ids, visual, index = g.take(taken)
     table = g.weight("embedding", weight)
     text = g.op("Gather", table, ids, axis=0)
     rows = g.op("Squeeze", text, g.const([0]))
     merged = g.op("ScatterND", rows, g.op("Unsqueeze", index, g.const([-1])), g.op("Squeeze", visual, g.const([0])))
-    hidden = g.op("Unsqueeze", merged, g.const([0]))
-    g.output(hidden, "hidden", dtype, [1, "sequence", width], "decoder input")
+    g.give(given, g.op("Unsqueeze", merged, g.const([0])))
     return g.model()
 
 
 def gram_graph(tokens: int, width: int, dtype: str) -> ir.Model:
     """Cosine similarities of the visual tokens of an image, computed once and narrowed by every stage."""
-    g = GraphBuilder("gram", "Cosine Gram matrix of the visual tokens.")
-    visual = g.input("visual", dtype, ["batch", tokens, width], "projected visual tokens")
-    gram = token_gram(g, visual, tokens)
-    g.output(gram, "gram", "float32", ["batch", tokens, tokens], "similarities; 0 rows mark invalid tokens")
+    g = GraphBuilder(names.GRAM, "Cosine Gram matrix of the visual tokens.")
+    taken, given = ports.gram(tokens, width, dtype)
+    (visual,) = g.take(taken)
+    g.give(given, token_gram(g, visual, tokens))
     return g.model()
 
 
-def prune_graph(name: str, tokens: int, keep: int, width: int, dtype: str, *, last: bool) -> ir.Model:
-    """One stage: keeps ``keep`` of ``tokens`` visual tokens and all text, in their original order.
+def prune_graph(stage: Prune, width: int, dtype: str) -> ir.Model:
+    """One stage: keeps ``stage.keep`` of the visual tokens that arrive and all text, in their original order.
 
-    A stage that another follows (``last`` false) also narrows the Gram matrix for it.
+    A stage that another follows also narrows the Gram matrix for it.
     """
-    g = GraphBuilder(name, f"Keeps {keep} of {tokens} visual tokens and all text.")
-    hidden = g.input("hidden", dtype, [1, "sequence", width], "hidden states of text and visual tokens")
-    positions = g.input("position_ids", "int64", [1, "sequence"], "original rotary positions")
-    saliency = g.input("saliency", "float32", [1, tokens], "attention that each visual token receives")
-    gram = g.input("gram", "float32", [1, tokens, tokens], "similarities of these visual tokens")
-    count = g.input("pivot_count", "int64", [1], "how many of the kept are pivots")
-    visual = g.input("visual_index", "int64", [tokens], "rows of the visual tokens, ascending")
-    reference = g.input("reference_index", "int64", ["reference"], "rows of the text after the image")
+    tokens, keep = stage.arriving, stage.keep
+    g = GraphBuilder(stage.name, f"Keeps {keep} of {tokens} visual tokens and all text.")
+    taken, given = ports.prune(stage, width, dtype)
+    hidden, positions, saliency, gram, count, visual, reference = g.take(taken)
 
     # attributes and namespace speak to TensorRT's plugins; the bodies are made for these very values
     pivots = g.op(
@@ -84,23 +79,11 @@ def prune_graph(name: str, tokens: int, keep: int, width: int, dtype: str, *, la
     room = g.op("Expand", g.const([0]), old_length)
     origin = g.op("Slice", g.op("ScatterElements", room, place, sources), g.const([0]), new_length)
 
-    g.output(g.op("Gather", hidden, origin, axis=1), "hidden_out", dtype, [1, "kept_sequence", width], "what stays")
-    g.output(
-        g.op("Gather", positions, origin, axis=1), "position_ids_out", "int64", [1, "kept_sequence"], "its positions"
-    )
-    g.output(kept, "kept", "int64", [1, keep], "kept visual tokens, ascending, as indices into this stage's tokens")
-    g.output(is_pivot, "is_pivot", "bool", [1, keep], "pivot (true) or medoid")
-    if not last:
+    stay = [g.op("Gather", hidden, origin, axis=1), g.op("Gather", positions, origin, axis=1), kept, is_pivot]
+    if not stage.last:
         narrowed = g.op("Gather", g.op("Gather", gram, chosen, axis=1), chosen, axis=2)
-        g.output(narrowed, "gram_out", "float32", [1, keep, keep], "similarities of the kept")
-        g.output(g.op("Gather", new_row, kept_rows), "visual_index_out", "int64", [keep], "their new rows")
-        g.output(
-            g.op("Gather", new_row, reference),
-            "reference_index_out",
-            "int64",
-            ["reference"],
-            "new rows of the text after the image",
-        )
+        stay += [narrowed, g.op("Gather", new_row, kept_rows), g.op("Gather", new_row, reference)]
+    g.give(given, *stay)
     return g.model([pivot_select(tokens, keep), spherical_kmeans(tokens, keep)])
 
 
@@ -109,10 +92,10 @@ def greedy_graph(vocabulary: int) -> ir.Model:
 
     It is -1 if a logit is not finite: their absolute values then have no sum below :data:`MOST`.
     """
-    g = GraphBuilder("greedy", "The most likely token.")
-    logits = g.input("logits", "float32", [1, 1, vocabulary], "scores of the next token")
+    g = GraphBuilder(names.GREEDY, "The most likely token.")
+    taken, given = ports.greedy(vocabulary)
+    (logits,) = g.take(taken)
     best = g.op("ArgMax", logits, axis=-1, keepdims=0)
     total = g.op("ReduceSum", g.op("Abs", logits), g.const([-1]), keepdims=0)
-    token = g.op("Where", g.op("Less", total, g.const(MOST, "float32")), best, g.const([[-1]]))
-    g.output(token, "token", "int64", [1, 1], "the lowest of the most likely, or -1")
+    g.give(given, g.op("Where", g.op("Less", total, g.const(MOST, "float32")), best, g.const([[-1]])))
     return g.model()

@@ -10,6 +10,7 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from clasp_trt.bundle import VisionDims
+from clasp_trt.chain import ports
 from clasp_trt.export.trace import on_meta, trace
 from clasp_trt.export.weights.graph import Weights
 
@@ -63,20 +64,10 @@ def tower_graph(
     config._attn_implementation = "sdpa"
     tower = on_meta(CLIPVisionModel, config, dtype=dtype)
     tower.embeddings.register_buffer("position_ids", torch.arange(tokens + 1)[None], persistent=False)
-    shape: list[int | str] = ["batch", len(layers), tokens, vision.width]
     read = ", ".join(map(str, layers))
     return trace(
         _Tower(tower, layers, saliency_layer),
-        inputs={"pixel_values": torch.zeros(2, 3, size, size, device="meta")},
-        outputs={
-            "features": (dtype, shape, "patch states of the support layers, [CLS] dropped"),
-            "cls_saliency": (
-                "float32",
-                ["batch", tokens],
-                f"attention of [CLS] to each patch in block {saliency_layer}",
-            ),
-        },
-        meanings={"pixel_values": "preprocessed images"},
+        ports.square_vision(size, len(layers), tokens, vision.width, saliency_layer, dtype),
         weights=weights,
         purpose=f"CLIP vision tower up to layer {max(*layers, saliency_layer)}; support layers {read}.",
     )

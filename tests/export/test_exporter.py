@@ -16,21 +16,21 @@ from safetensors.numpy import load_file
 
 from clasp_trt import schedule as schedules
 from clasp_trt.build_memory import peak
+from clasp_trt.chain import Chain
+from clasp_trt.chain.cuts import MIN_TEXT
 from clasp_trt.errors import BackendError, CheckpointError, ScheduleError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.exporter import (
     GRAPHS,
-    MIN_TEXT,
     Exported,
     Progress,
     check_file,
     export,
-    plan_segments,
+    segments_of,
 )
 from clasp_trt.export.family import Family, family_of
 from clasp_trt.export.graph import DTYPES, IR_VERSION, PRECISIONS
-from clasp_trt.operators import DOMAIN
-from clasp_trt.ops import MAX_TOKENS
+from clasp_trt.operators import DOMAIN, MAX_TOKENS
 from clasp_trt.schedule import Schedule
 from clasp_trt.targets import PORTABLE_OPSET
 
@@ -293,7 +293,7 @@ def test_a_graph_that_was_written_wrong_is_our_bug(made: Made) -> None:
     ],
 )
 def test_caches_have_no_slots_for_what_was_pruned(schedule: Schedule, capacities: list[int]) -> None:
-    segments = plan_segments(schedule, CONTEXT)
+    segments = segments_of(Chain.of(schedule), CONTEXT)
     assert [segment.capacity for segment in segments] == capacities
     assert [layer for s in segments for layer in range(s.first_layer, s.last_layer + 1)] == [0, 1, 2, 3]
 

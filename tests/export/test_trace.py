@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from clasp_trt.chain.ports import Port, Ports
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.trace import on_meta, trace
@@ -56,9 +57,10 @@ def _trace(folder: Path, module: torch.nn.Module, dtype: str = "float32") -> ir.
     tensors = cast(stored(Checkpoint(folder)), "float32")
     return trace(
         module,
-        inputs={"x": torch.zeros(2, 4, 3, device="meta")},
-        outputs={"y": (dtype, ["batch", 4, 5], "what comes out")},
-        meanings={"x": "what goes in"},
+        Ports(
+            (Port("x", "float32", ("batch", 4, 3), "what goes in"),),
+            (Port("y", dtype, ("batch", 4, 5), "what comes out"),),
+        ),
         weights=Weights(tensors, "net."),
         purpose="A test.",
     )

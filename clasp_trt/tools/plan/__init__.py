@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+from clasp_trt.chain import Cut
 from clasp_trt.tools.plan.advice import advise
 from clasp_trt.tools.plan.config import load_shape, shape_of, supported
-from clasp_trt.tools.plan.cuts import Cut
 from clasp_trt.tools.plan.machine import Machine, measure
 from clasp_trt.tools.plan.memory import Build, Memory
 from clasp_trt.tools.plan.plan import TEXT_TOKENS, Plan, Request, Side, make

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from clasp_trt import build_memory
 from clasp_trt import schedule as schedules
+from clasp_trt.chain.cuts import MIN_TEXT
 from clasp_trt.errors import ClaspError, ScheduleError
 from clasp_trt.targets import TARGETS, Target
 from clasp_trt.tools.plan import assumptions
 from clasp_trt.tools.plan.memory import ITEM_BYTES, Memory
-from clasp_trt.tools.plan.plan import MIN_TEXT, Plan, Request, make
+from clasp_trt.tools.plan.plan import Plan, Request, make
 
 
 def advise(plan: Plan) -> list[str]:

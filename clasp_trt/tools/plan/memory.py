@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clasp_trt.build_memory import peak
+from clasp_trt.chain import Cut, names
 from clasp_trt.targets import COMPILED, Target
 from clasp_trt.tools.plan import assumptions
-from clasp_trt.tools.plan.cuts import Cut
 from clasp_trt.tools.plan.machine import Machine
 from clasp_trt.tools.plan.shapes import DecoderShape, ModelShape, TowerShape
 
@@ -80,7 +80,7 @@ def estimate(
     held = 4 if assumptions.is_cpu(target) else item  # bytes of a weight or activation in memory
     parameters = graph_parameters(model, cuts, context)
     weights = {name: count * held for name, count in parameters.items()}
-    caches = {cut.name: 2 * cut.layers * decoder.kv_width * (context - tokens + cut.visual) * item for cut in cuts}
+    caches = {cut.name: 2 * cut.layers * decoder.kv_width * cut.capacity(context, tokens) * item for cut in cuts}
     compiled = target.backend in COMPILED
     system, total = assumptions.system_bytes(target), assumptions.memory_bytes(target, machine)
     return Memory(
@@ -102,9 +102,9 @@ def graph_parameters(model: ModelShape, cuts: tuple[Cut, ...], context: int) -> 
     """Numbers that each graph of a bundle holds: its weights and, in a segment, the rotary tables."""
     decoder = model.decoder
     graphs = {
-        "vision": model.tower.built_parameters,
-        "projector": model.projector.parameters,
-        "embed": decoder.embedding_parameters,
+        names.VISION: model.tower.built_parameters,
+        names.PROJECTOR: model.projector.parameters,
+        names.EMBED: decoder.embedding_parameters,
     }
     for cut in cuts:
         graphs[cut.name] = segment_parameters(decoder, cut.first, cut.last, context)
@@ -136,5 +136,5 @@ def tower_activations(tower: TowerShape, item: int, scores: bool) -> int:
 
 def _build(target: Target, parameters: dict[str, int], item: int) -> Build:
     largest = max(parameters, key=lambda name: parameters[name])
-    whole = sum(count for name, count in parameters.items() if name.startswith("segment_"))
+    whole = sum(count for name, count in parameters.items() if names.is_segment(name))
     return Build(largest, peak(parameters[largest] * item), peak(whole * item), assumptions.shares_memory(target))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from clasp_trt import build_memory, targets
-from clasp_trt.errors import BackendError, PromptError, ScheduleError
-from clasp_trt.ops import MAX_TOKENS
+from clasp_trt.chain import Chain, Cut, names
+from clasp_trt.chain import cuts as chains
+from clasp_trt.errors import BackendError, PromptError
 from clasp_trt.schedule import Schedule
 from clasp_trt.targets import Target
 from clasp_trt.tools.plan import assumptions, memory, roofline
-from clasp_trt.tools.plan.cuts import Cut, cuts_of, unpruned
 from clasp_trt.tools.plan.machine import Machine
 from clasp_trt.tools.plan.memory import ITEM_BYTES, Memory
 from clasp_trt.tools.plan.roofline import Timing
@@ -19,8 +19,6 @@ from clasp_trt.tools.plan.shapes import ModelShape
 
 TEXT_TOKENS = 64
 """Text tokens of a prompt where nothing else is said: a question of a line or two in its chat template."""
-MIN_TEXT = 16
-"""Positions that a context must leave for prompt and answer, as an export demands."""
 
 
 @dataclass(frozen=True)
@@ -103,21 +101,14 @@ def make(request: Request) -> Plan:
     targets.check_selection(request.target.backend, request.schedule)
     _check(request)
     cuts = _cuts(request)
-    whole = unpruned(cuts, request.schedule.tokens)
+    # the baseline, row for row: the same layers, and no prune
+    whole = tuple(replace(cut, visual=request.schedule.tokens, watched=False) for cut in cuts)
     return Plan(request, _side(request, cuts, pruned=True), _side(request, whole, pruned=False))
 
 
 def _check(request: Request) -> None:
     model, context, tokens = request.model, request.context, request.model.tower.tokens
-    if request.schedule.stages and tokens > MAX_TOKENS:
-        raise ScheduleError(f"one selection handles {MAX_TOKENS} visual tokens, not {tokens}; use --prune-at none")
-    if context > model.decoder.max_positions:
-        raise ScheduleError(f"--max-context {context} exceeds the checkpoint's {model.decoder.max_positions} positions")
-    if context < tokens + MIN_TEXT:
-        raise ScheduleError(
-            f"--max-context {context} leaves too little room for text beside {tokens} visual tokens; "
-            f"expected {tokens + MIN_TEXT} to {model.decoder.max_positions}"
-        )
+    chains.check(request.schedule, context, model.decoder.max_positions)
     if not 1 <= request.text_tokens < context - tokens:
         raise PromptError(
             f"--prompt-tokens {request.text_tokens} does not fit; expected 1 to {context - tokens - 1}, so that an "
@@ -131,12 +122,11 @@ def _cuts(request: Request) -> tuple[Cut, ...]:
     if limit is not None and request.target.backend == "onnxruntime":
         raise BackendError("backend onnxruntime builds no engines: drop --max-build-memory")
     item = ITEM_BYTES[request.precision]
-    runs = build_memory.cut(
-        schedule.segments(),
-        limit,
-        lambda first, last: memory.segment_parameters(model.decoder, first, last, request.context) * item,
-    )
-    cuts = cuts_of(schedule, runs)
+
+    def weigh(first: int, last: int) -> int:
+        return memory.segment_parameters(model.decoder, first, last, request.context) * item
+
+    cuts = Chain.within(schedule, limit, weigh).cuts
     parameters = memory.graph_parameters(model, cuts, request.context)
     build_memory.check_cut({name: count * item for name, count in parameters.items()}, limit, request.precision)
     return cuts
@@ -159,7 +149,7 @@ def _timing(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Timing 
     item = 4 if assumptions.is_cpu(request.target) else cache_item
     tokens, decoder = schedule.tokens, model.decoder
     stages = [
-        roofline.stage("vision", tokens, roofline.tower_work(model.tower, item), rates.products, rates.bandwidth),
+        roofline.stage(names.VISION, tokens, roofline.tower_work(model.tower, item), rates.products, rates.bandwidth),
         roofline.stage(
             "project", tokens, roofline.projector_work(model.projector, tokens, item), rates.products, rates.bandwidth
         ),
@@ -167,7 +157,7 @@ def _timing(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Timing 
     prunes = _prunes(request, rates) if pruned else {}
     if prunes:
         gram = roofline.gram_work(tokens, decoder.width)
-        stages.append(roofline.stage("gram", tokens, gram, rates.fp32, rates.bandwidth))
+        stages.append(roofline.stage(names.GRAM, tokens, gram, rates.fp32, rates.bandwidth))
     if -1 in prunes:
         stages.append(prunes[-1])
     for cut in cuts:
@@ -181,11 +171,10 @@ def _timing(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Timing 
 
 def _prunes(request: Request, rates: roofline.Rates) -> dict[int, roofline.Stage]:
     """The selection of each stage, by the layer that it follows."""
-    found, arriving = {}, request.schedule.tokens
-    for number, stage in enumerate(request.schedule.stages):
-        work = roofline.selection_work(arriving, stage.keep)
-        found[stage.after_layer] = roofline.stage(f"prune_{number}", arriving, work, rates.fp32, rates.bandwidth)
-        arriving = stage.keep
+    found = {}
+    for stage in Chain.of(request.schedule).prunes:
+        work = roofline.selection_work(stage.arriving, stage.keep)
+        found[stage.after_layer] = roofline.stage(stage.name, stage.arriving, work, rates.fp32, rates.bandwidth)
     return found
 
 

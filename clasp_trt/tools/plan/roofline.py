@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clasp_trt.chain import Cut
 from clasp_trt.ops import ITERATIONS
 from clasp_trt.targets import Target
 from clasp_trt.tools.plan import assumptions
-from clasp_trt.tools.plan.cuts import Cut
 from clasp_trt.tools.plan.machine import Machine
 from clasp_trt.tools.plan.shapes import DecoderShape, ProjectorShape, TowerShape
 

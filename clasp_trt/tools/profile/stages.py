@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clasp_trt.chain import names
 from clasp_trt.runtime.timing import Span
 from clasp_trt.tools.profile.sample import Sample
 
-GROUPS = ("route", "preprocess", "vision", "project", "prefill", "prune", "rest")
+GROUPS = ("route", "preprocess", names.VISION, "project", "prefill", "prune", "rest")
 """The parts of the time to first token, in the order of the chain; ``rest`` is what no step accounts for."""
 
-_GROUP_OF = {"tokenize": "route", "embed": "prefill", "gram": "prune", "raters": "prune"}
+_GROUP_OF = {"tokenize": "route", names.EMBED: "prefill", names.GRAM: "prune", "raters": "prune"}
 REST = "rest"
 
 
@@ -44,9 +45,9 @@ def rows(samples: Sequence[Sample]) -> tuple[Row, ...]:
 
 def group_of(stage: str) -> str:
     """The group of a step of the runtime."""
-    if stage.startswith("segment_"):
+    if names.is_segment(stage):
         return "prefill"
-    if stage.startswith("prune_"):
+    if names.is_prune(stage):
         return "prune"
     return _GROUP_OF.get(stage, stage)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
+from clasp_trt.chain import Prune
 from clasp_trt.engines.tensorrt.library import load
 from clasp_trt.engines.tensorrt.plugin_nodes import bind_plugins
 from clasp_trt.engines.tensorrt.unversioned import FOLDER, unversioned_libraries
@@ -152,7 +153,7 @@ def test_fields_that_do_not_fit_together_are_refused_there_too(built: Path, oper
 def test_tensorrt_for_rtx_builds_with_them(built: Path, tmp_path: Path) -> None:
     """Its parser and builder use the C++ plugins: types, shapes, formats and fields, through the real interfaces."""
     model, engine = tmp_path / "prune.onnx", tmp_path / "prune.engine"
-    ir.save(prune_graph("prune_0", 16, 4, 8, "float16", last=False), model)
+    ir.save(prune_graph(Prune("prune_0", 0, 16, 4, last=False), 8, "float16"), model)
     bind_plugins(model, assemble)
     load("tensorrt-rtx")  # the links are to what is loaded
     with unversioned_libraries(tmp_path):

@@ -11,6 +11,7 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
+from clasp_trt.chain import Prune
 from clasp_trt.engines.lowering import lower_file
 from clasp_trt.engines.tensorrt.plugin_nodes import bind_plugins
 from clasp_trt.export.pruning.prune import gram_graph, prune_graph
@@ -26,7 +27,7 @@ TOKENS, KEEP, WIDTH = 16, 4, 8
 @pytest.fixture
 def portable(tmp_path: Path) -> Path:
     path = tmp_path / "prune_0.onnx"
-    ir.save(prune_graph("prune_0", TOKENS, KEEP, WIDTH, "float32", last=False), path)
+    ir.save(prune_graph(Prune("prune_0", 0, TOKENS, KEEP, last=False), WIDTH, "float32"), path)
     return path
 
 

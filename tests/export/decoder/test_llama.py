@@ -14,9 +14,10 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from clasp_trt.chain import Cut
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
-from clasp_trt.export.decoder.llama import LlamaDims, SegmentSpec, segment_graph
+from clasp_trt.export.decoder.llama import LlamaDims, segment_graph
 from clasp_trt.export.family import Family, family_of
 from examples.random_llava import PRESETS, Shape, make
 from tests.export.decoder.llama_numpy import NumpyLlama
@@ -33,8 +34,8 @@ class Segment:
 
     def __init__(self, family: Family, first: int, last: int, *, watched: bool, dtype: str, capacity: int = CONTEXT):
         self.dims, self.watched, self.dtype = family.decoder, watched, dtype
-        spec = SegmentSpec("segment", first, last, capacity, CONTEXT, watched)
-        self._graph = Runnable(segment_graph(self.dims, spec, family.decoder_weights(dtype), dtype))
+        cut = Cut("segment", first, last, 0, watched)
+        self._graph = Runnable(segment_graph(self.dims, cut, capacity, CONTEXT, family.decoder_weights(dtype), dtype))
         self.filled = 0
         shape = (1, self.dims.kv_heads, capacity, self.dims.head_dim)
         self.caches = {
@@ -113,7 +114,7 @@ def test_prefill_then_decode_is_one_long_prefill(checkpoint: Path, dtype: str, d
         logits = segment(hidden[row : row + 1], positions[row : row + 1])["logits"]
     exact, baseline = _numpy(checkpoint, dims), _numpy(checkpoint, dims, dtype)
     truth, rounded = exact.layers(hidden, positions, 0, last), baseline.layers(hidden, positions, 0, last)
-    assert logits.shape == (1, 1, dims.vocabulary)
+    assert logits.shape == (1, 1, dims.vocab_size)
     assert logits.dtype == np.float32
     _close(logits[0, 0], exact.logits(truth.hidden), baseline.logits(rounded.hidden))
     for layer in range(last + 1):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from clasp_trt.chain import Prune
 from clasp_trt.export.pruning.prune import embed_graph, gram_graph, greedy_graph, prune_graph
 from clasp_trt.operators import DOMAIN, PIVOT_SELECT, PLUGIN_NAMESPACE, SPHERICAL_KMEANS
 from clasp_trt.ops import GRAM_STEPS, select, token_gram
@@ -114,7 +115,7 @@ _made: dict[tuple[int, int, str, bool], Runnable] = {}
 def _prune(tokens: int, keep: int, dtype: str, last: bool) -> Runnable:
     key = (tokens, keep, dtype, last)
     if key not in _made:
-        _made[key] = Runnable(prune_graph("prune_0", tokens, keep, WIDTH, dtype, last=last))
+        _made[key] = Runnable(prune_graph(Prune("prune_0", 0, tokens, keep, last), WIDTH, dtype))
     return _made[key]
 
 
@@ -136,7 +137,7 @@ def test_visual_tokens_need_not_lie_together() -> None:
 
 
 def test_the_nodes_tell_a_plugin_what_the_bodies_were_made_for() -> None:
-    model = prune_graph("prune_0", 9, 4, WIDTH, "float32", last=True)
+    model = prune_graph(Prune("prune_0", 0, 9, 4, last=True), WIDTH, "float32")
     nodes = {node.op_type: node.attributes for node in model.graph if node.domain == DOMAIN}
     assert set(nodes) == {PIVOT_SELECT.name, SPHERICAL_KMEANS.name}
     for contract in (PIVOT_SELECT, SPHERICAL_KMEANS):
@@ -151,7 +152,7 @@ def test_the_nodes_tell_a_plugin_what_the_bodies_were_made_for() -> None:
 
 
 def test_the_graph_of_a_large_image_stays_small() -> None:
-    proto = ir.to_proto(prune_graph("prune_0", 576, 300, 8, "float32", last=False))
+    proto = ir.to_proto(prune_graph(Prune("prune_0", 0, 576, 300, last=False), 8, "float32"))
     assert proto.ByteSize() < 200_000
 
 

@@ -15,8 +15,8 @@ from onnx.reference import ReferenceEvaluator
 
 from clasp_trt.export.graph import GraphBuilder
 from clasp_trt.export.pruning.selection import _HALF, pivot_select, spherical_kmeans, token_gram
-from clasp_trt.operators import DOMAIN, PIVOT_SELECT, SPHERICAL_KMEANS
-from clasp_trt.ops import GRAM_STEPS, ITERATIONS, MAX_TOKENS
+from clasp_trt.operators import DOMAIN, MAX_TOKENS, PIVOT_SELECT, SPHERICAL_KMEANS
+from clasp_trt.ops import GRAM_STEPS, ITERATIONS
 from clasp_trt.ops import pivot_select as reference_pivots
 from clasp_trt.ops import spherical_kmeans as reference_kmeans
 from clasp_trt.ops import token_gram as reference_gram

@@ -15,27 +15,12 @@ from clasp_trt import schedule as schedules
 from clasp_trt import targets
 from clasp_trt.build_memory import peak
 from clasp_trt.bundle import Bundle, Manifest
+from clasp_trt.chain import Cut
 from clasp_trt.errors import BackendError, PromptError, ScheduleError, TargetError
 from clasp_trt.tools.plan import Machine, ModelShape, Request, advise, load_shape, make, roofline, shape_of
-from clasp_trt.tools.plan import plan as plans
-from clasp_trt.tools.plan.cuts import Cut, cuts_of
 from tests.tools.plan.conftest import LLAVA_7B, LLAVA_13B, MACHINE
 
 GB = 1_000_000_000
-
-
-def test_segments_and_slots_are_those_of_an_export() -> None:
-    from clasp_trt.export import exporter
-
-    assert plans.MIN_TEXT == exporter.MIN_TEXT
-    for schedule in (
-        schedules.solve(576, 32, 192), schedules.solve(576, 22, 64, (0, 20)), schedules.encoder(576, 22, 64),
-        schedules.none(576, 22),
-    ):  # fmt: skip
-        planned = [(c.name, c.first, c.last, 1024 - 576 + c.visual) for c in cuts_of(schedule)]
-        assert planned == [
-            (s.graph, s.first_layer, s.last_layer, s.capacity) for s in exporter.plan_segments(schedule, 1024)
-        ]
 
 
 @pytest.mark.parametrize("pruning", [{"schedule": (7,), "prune_layers": (2,), "budget": None}, {"prune_at": "none"}])

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clasp_trt.bundle import Bundle
+from clasp_trt.chain import Chain
 from clasp_trt.tools.plan import load_shape, shape_of
-from clasp_trt.tools.plan.cuts import cuts_of
 from clasp_trt.tools.plan.memory import graph_parameters
 from examples.random_llava import PRESETS, Shape, _config, tensors
 from tests.tools.plan.conftest import LLAVA_7B, LLAVA_13B
@@ -146,4 +146,4 @@ def test_graphs_of_a_bundle_hold_what_was_planned(
         if weights:
             held[graph.name] = sum(math.prod(w.dims) for w in weights)
     shape = load_shape(checkpoint / "config.json", "tiny")
-    assert graph_parameters(shape, cuts_of(manifest.schedule), manifest.max_context) == held
+    assert graph_parameters(shape, Chain.of(manifest.schedule).cuts, manifest.max_context) == held

@@ -1,0 +1,118 @@
+"""Where the decoder is cut, and what reaches each cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from clasp_trt import build_memory
+from clasp_trt.build_memory import Run
+from clasp_trt.chain import names
+from clasp_trt.errors import ScheduleError
+from clasp_trt.operators import MAX_TOKENS
+from clasp_trt.schedule import Schedule
+
+MIN_TEXT = 16
+"""Positions that a context must leave for prompt and answer."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Decoder layers ``first`` to ``last`` (inclusive) as the graph ``name``, which ``visual`` of an image's visual
+    tokens reach. ``watched``: a prune follows, so that the last layer also gives a saliency."""
+
+    name: str
+    first: int
+    last: int
+    visual: int
+    watched: bool
+
+    @property
+    def layers(self) -> int:
+        """How many decoder layers it holds."""
+        return self.last - self.first + 1
+
+    def capacity(self, context: int, tokens: int) -> int:
+        """KV slots of each layer for sequences of ``context`` positions, ``tokens`` of them visual tokens at first:
+        what was dropped before needs none."""
+        return context - (tokens - self.visual)
+
+
+@dataclass(frozen=True)
+class Prune:
+    """A stage of the schedule as the graph ``name``: ``keep`` of ``arriving`` visual tokens stay. The ``last`` owes the
+    Gram matrix to no other."""
+
+    name: str
+    after_layer: int
+    arriving: int
+    keep: int
+    last: bool
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The graphs of ``schedule``, whose decoder is cut into ``runs``: those of the schedule, or finer ones."""
+
+    schedule: Schedule
+    runs: tuple[Run, ...]
+
+    @classmethod
+    def of(cls, schedule: Schedule, runs: Sequence[Run] | None = None) -> Chain:
+        """The chain that ``schedule`` asks for, with ``runs`` of layers of its own or those given."""
+        return cls(schedule, schedule.segments() if runs is None else tuple(runs))
+
+    @classmethod
+    def within(
+        cls, schedule: Schedule, limit: int | None, weigh: Callable[[int, int], int], *, stages_apart: bool = False
+    ) -> Chain:
+        """The chain with the fewest graphs that each build within ``limit`` bytes, or are a single layer.
+
+        ``weigh(first, last)`` are the bytes of weights of these layers as one graph. ``stages_apart`` makes a graph of
+        its own of the layer before each prune. See :func:`clasp_trt.build_memory.cut`.
+        """
+        runs = schedule.stages_apart() if stages_apart else schedule.segments()
+        return cls(schedule, build_memory.cut(runs, limit, weigh))
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """The segments, in order."""
+        watched = self.schedule.prune_layers
+        return tuple(
+            Cut(names.segment(number), first, last, self.schedule.reaching(first), last in watched)
+            for number, (first, last) in enumerate(self.runs)
+        )
+
+    @property
+    def prunes(self) -> tuple[Prune, ...]:
+        """The stages, in order."""
+        stages = self.schedule.stages
+        arriving = (self.schedule.tokens, *self.schedule.keeps)
+        return tuple(
+            Prune(names.prune(number), stage.after_layer, arriving[number], stage.keep, number == len(stages) - 1)
+            for number, stage in enumerate(stages)
+        )
+
+    def names(self) -> Iterator[str]:
+        """Every graph, in the order in which a bundle lists them."""
+        yield from (names.VISION, names.PROJECTOR, names.EMBED)
+        if self.schedule.stages:
+            yield names.GRAM
+        yield from (names.prune(number) for number in range(len(self.schedule.stages)))
+        yield from (names.segment(number) for number in range(len(self.runs)))
+        yield names.GREEDY
+
+
+def check(schedule: Schedule, context: int, max_positions: int) -> None:
+    """Raises :class:`ScheduleError` for a schedule that no selection can follow, and for a ``--max-context`` that its
+    visual tokens leave no room in, or beyond the ``max_positions`` of the checkpoint."""
+    tokens = schedule.tokens
+    if schedule.stages and tokens > MAX_TOKENS:
+        raise ScheduleError(f"one selection handles {MAX_TOKENS} visual tokens, not {tokens}; use --prune-at none")
+    if context > max_positions:
+        raise ScheduleError(f"--max-context {context} exceeds the checkpoint's {max_positions} positions")
+    if context < tokens + MIN_TEXT:
+        raise ScheduleError(
+            f"--max-context {context} leaves too little room for text beside {tokens} visual tokens; "
+            f"expected {tokens + MIN_TEXT} to {max_positions}"
+        )

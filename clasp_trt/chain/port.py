@@ -1,0 +1,88 @@
+"""The names of ports, which are also those of the tensors that pass from graph to graph, and of symbolic dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+# vision and projector
+PIXEL_VALUES = "pixel_values"
+FEATURES = "features"
+CLS_SALIENCY = "cls_saliency"
+ALPHA = "alpha"
+VISUAL = "visual"
+
+# embed, segments and prunes
+INPUT_IDS = "input_ids"
+HIDDEN = "hidden"
+POSITION_IDS = "position_ids"
+WRITE_INDEX = "write_index"
+KV_LENGTH = "kv_length"
+VISUAL_INDEX = "visual_index"
+REFERENCE_INDEX = "reference_index"
+GRAM = "gram"
+SALIENCY = "saliency"
+PIVOT_COUNT = "pivot_count"
+KEPT = "kept"
+IS_PIVOT = "is_pivot"
+LOGITS = "logits"
+TOKEN = "token"
+
+# dimensions
+BATCH = "batch"
+SEQUENCE = "sequence"
+KEPT_SEQUENCE = "kept_sequence"
+VISUAL_TOKENS = "visual_tokens"
+REFERENCE = "reference"
+
+_OUT, _PAST, _PRESENT = "_out", "past_", "present_"
+_PAST_KEY = f"{_PAST}key_"
+
+
+def out(name: str) -> str:
+    """What a graph gives back in place of its input ``name``."""
+    return f"{name}{_OUT}"
+
+
+HIDDEN_OUT = out(HIDDEN)
+NARROWED = (HIDDEN, POSITION_IDS, GRAM, VISUAL_INDEX, REFERENCE_INDEX)
+"""What a prune takes and gives back narrowed to the rows or tokens that stay."""
+
+
+def caches(layer: int) -> tuple[str, str]:
+    """The names of the keys and values of a decoder layer, without :func:`past` or :func:`present`."""
+    return f"key_{layer}", f"value_{layer}"
+
+
+def past(cache: str) -> str:
+    """The input that is a cache as it was."""
+    return f"{_PAST}{cache}"
+
+
+def present(cache: str) -> str:
+    """The output that is a cache with the new rows written; bound to the memory of its past."""
+    return f"{_PRESENT}{cache}"
+
+
+def is_past(name: str) -> bool:
+    """Whether an input is a cache."""
+    return name.startswith(_PAST)
+
+
+def is_present(name: str) -> bool:
+    """Whether an output is a cache."""
+    return name.startswith(_PRESENT)
+
+
+def past_of(name: str) -> str:
+    """The input whose memory the output :func:`present` ``name`` is bound to."""
+    return past(name.removeprefix(_PRESENT))
+
+
+def present_of(name: str) -> str:
+    """The output that is written over the input :func:`past` ``name``."""
+    return present(name.removeprefix(_PAST))
+
+
+def layers(inputs: Iterable[str]) -> int:
+    """How many decoder layers a graph with these inputs holds: one for each cache of keys."""
+    return sum(name.startswith(_PAST_KEY) for name in inputs)

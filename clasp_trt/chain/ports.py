@@ -1,0 +1,173 @@
+"""The ports of every graph: name, dtype, shape and meaning, in order.
+
+An exported graph has exactly these, and a manifest that states others is not whole. A ``str`` in a shape is a symbolic
+dimension. Segments serve prefill (``sequence`` rows of a prompt) and decode (one row) alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from clasp_trt.chain import port
+from clasp_trt.chain.cuts import Cut, Prune
+from clasp_trt.tensors import TensorSpec
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a graph, and what it holds."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    meaning: str
+
+    @property
+    def spec(self) -> TensorSpec:
+        """What a manifest says of it."""
+        return TensorSpec(self.name, self.dtype, self.shape)
+
+
+class Ports(NamedTuple):
+    """The inputs and outputs of one graph, in order."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+class DecoderSizes(Protocol):
+    """What the ports of a decoder depend on."""
+
+    @property
+    def layers(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def kv_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def vocab_size(self) -> int: ...
+
+
+def square_vision(side: int, layers: int, tokens: int, width: int, block: int, dtype: str) -> Ports:
+    """Pictures of ``side`` pixels to ``tokens`` patches of ``width`` in ``layers`` layers, and what [CLS] attends to in
+    ``block``."""
+    read = (port.BATCH, layers, tokens, width)
+    attended = f"attention of [CLS] to each patch in block {block}"
+    return Ports(
+        (Port(port.PIXEL_VALUES, "float32", (port.BATCH, 3, side, side), "preprocessed images"),),
+        (
+            Port(port.FEATURES, dtype, read, "patch states of the support layers, [CLS] dropped"),
+            Port(port.CLS_SALIENCY, "float32", (port.BATCH, tokens), attended),
+        ),
+    )
+
+
+def projector(layers: int, tokens: int, vision_width: int, width: int, dtype: str) -> Ports:
+    """Features of ``layers`` layers and their weights to visual tokens of decoder ``width``."""
+    taken = (port.BATCH, layers, tokens, vision_width)
+    return Ports(
+        (
+            Port(port.FEATURES, dtype, taken, "patch states of the support layers"),
+            Port(port.ALPHA, "float32", (port.BATCH, layers), "convex weights of the layers"),
+        ),
+        (Port(port.VISUAL, dtype, (port.BATCH, tokens, width), "visual tokens in decoder space"),),
+    )
+
+
+def embed(width: int, dtype: str) -> Ports:
+    """Token ids and visual tokens to the decoder's input."""
+    visual = (1, port.VISUAL_TOKENS, width)
+    return Ports(
+        (
+            Port(port.INPUT_IDS, "int64", (1, port.SEQUENCE), "token ids; ids under visual tokens are not used"),
+            Port(port.VISUAL, dtype, visual, "projected visual tokens; may be empty"),
+            Port(port.VISUAL_INDEX, "int64", (port.VISUAL_TOKENS,), "rows of the sequence that hold them"),
+        ),
+        (Port(port.HIDDEN, dtype, (1, port.SEQUENCE, width), "decoder input"),),
+    )
+
+
+def gram(tokens: int, width: int, dtype: str) -> Ports:
+    """Visual tokens to their similarities."""
+    square = (port.BATCH, tokens, tokens)
+    return Ports(
+        (Port(port.VISUAL, dtype, (port.BATCH, tokens, width), "projected visual tokens"),),
+        (Port(port.GRAM, "float32", square, "similarities; 0 rows mark invalid tokens"),),
+    )
+
+
+def prune(stage: Prune, width: int, dtype: str) -> Ports:
+    """All rows to those that stay; a stage that another follows also narrows what that one needs."""
+    tokens, keep = stage.arriving, stage.keep
+    narrowed = (
+        Port(port.out(port.GRAM), "float32", (1, keep, keep), "similarities of the kept"),
+        Port(port.out(port.VISUAL_INDEX), "int64", (keep,), "their new rows"),
+        Port(port.out(port.REFERENCE_INDEX), "int64", (port.REFERENCE,), "new rows of the text after the image"),
+    )
+    return Ports(
+        (
+            Port(port.HIDDEN, dtype, (1, port.SEQUENCE, width), "hidden states of text and visual tokens"),
+            Port(port.POSITION_IDS, "int64", (1, port.SEQUENCE), "original rotary positions"),
+            Port(port.SALIENCY, "float32", (1, tokens), "attention that each visual token receives"),
+            Port(port.GRAM, "float32", (1, tokens, tokens), "similarities of these visual tokens"),
+            Port(port.PIVOT_COUNT, "int64", (1,), "how many of the kept are pivots"),
+            Port(port.VISUAL_INDEX, "int64", (tokens,), "rows of the visual tokens, ascending"),
+            Port(port.REFERENCE_INDEX, "int64", (port.REFERENCE,), "rows of the text after the image"),
+        ),
+        (
+            Port(port.HIDDEN_OUT, dtype, (1, port.KEPT_SEQUENCE, width), "what stays"),
+            Port(port.out(port.POSITION_IDS), "int64", (1, port.KEPT_SEQUENCE), "its positions"),
+            Port(port.KEPT, "int64", (1, keep), "kept visual tokens, ascending, as indices into this stage's tokens"),
+            Port(port.IS_PIVOT, "bool", (1, keep), "pivot (true) or medoid"),
+            *(() if stage.last else narrowed),
+        ),
+    )
+
+
+def segment(cut: Cut, sizes: DecoderSizes, capacity: int, dtype: str) -> Ports:
+    """New rows and caches of ``capacity`` slots to the rows after the last layer, or the logits that they end in."""
+    rows = (1, port.SEQUENCE, sizes.width)
+    cache = (1, sizes.kv_heads, capacity, sizes.head_dim)
+    filled = "cache slots filled once the new rows are in: at least write_index + sequence"
+    watched = (
+        Port(port.REFERENCE_INDEX, "int64", (port.REFERENCE,), "rows of the text after the image; empty in decode"),
+        Port(port.VISUAL_INDEX, "int64", (port.VISUAL_TOKENS,), "rows of the visual tokens; empty in decode"),
+    )
+    if cut.last == sizes.layers - 1:
+        end = Port(port.LOGITS, "float32", (1, 1, sizes.vocab_size), "scores of the next token")
+    else:
+        end = Port(port.HIDDEN_OUT, dtype, rows, "hidden states after the last layer")
+    received = "attention of the reference rows, mean over heads and rows"
+    return Ports(
+        (
+            Port(port.HIDDEN, dtype, rows, "hidden states of the new rows"),
+            Port(port.POSITION_IDS, "int64", (1, port.SEQUENCE), "rotary positions of the new rows"),
+            Port(port.WRITE_INDEX, "int64", (1,), "cache slot of the first new row"),
+            Port(port.KV_LENGTH, "int64", (1,), filled),
+            *(watched if cut.watched else ()),
+            *(Port(port.past(name), dtype, cache, "cache, filled up to write_index") for name in _caches(cut)),
+        ),
+        (
+            end,
+            *((Port(port.SALIENCY, "float32", (1, port.VISUAL_TOKENS), received),) if cut.watched else ()),
+            *(Port(port.present(name), dtype, cache, "updated cache; bind it to its past") for name in _caches(cut)),
+        ),
+    )
+
+
+def greedy(vocabulary: int) -> Ports:
+    """Scores to the most likely token."""
+    return Ports(
+        (Port(port.LOGITS, "float32", (1, 1, vocabulary), "scores of the next token"),),
+        (Port(port.TOKEN, "int64", (1, 1), "the lowest of the most likely, or -1"),),
+    )
+
+
+def _caches(cut: Cut) -> Iterator[str]:
+    """Keys and values of each layer of ``cut``."""
+    for layer in range(cut.first, cut.last + 1):
+        yield from port.caches(layer)
