@@ -9,15 +9,16 @@ them until calibration.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
+from decimal import ROUND_FLOOR, Context, Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from clasp_trt.brief import brief
 from clasp_trt.errors import PolicyError
+from clasp_trt.storage.fields import Field, Format, load, parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +45,7 @@ SPLIT_RATIOS = tuple(Decimal(ratio) for ratio in ("0.8", "0.4", "0.7", "0.7", "0
 PRIOR_TAU = 10.0
 PRIOR_THRESHOLD = 0.5
 
+_FORMAT = Format(PolicyError, PolicyError, "give a whole policy, such as a bundle's policy.json")
 _MAX_DECIMALS = 12  # so short a number equals the shortest repr of its double: JSON carries it exactly
 _EXACT = Context(prec=60, rounding=ROUND_FLOOR)  # more digits than a ratio times any token count has
 _MAX_TOKENS = 2**31 - 1
@@ -78,10 +80,10 @@ class Policy:
 
     def __post_init__(self) -> None:
         _check_layers(self.layers)
-        if _float(self.tau, "tau") <= 0:
-            _fail("tau", "a number above 0", self.tau)
-        if not 0 <= _float(self.threshold, "threshold") <= 1:
-            _fail("threshold", "a number from 0 to 1", self.threshold)
+        if (tau := _field("tau", self.tau)).number() <= 0:
+            tau.fail("a number above 0")
+        if not 0 <= (threshold := _field("threshold", self.threshold)).number() <= 1:
+            threshold.fail("a number from 0 to 1")
         _check_categories(self.categories, len(self.layers))
         _check_provenance(self.provenance)
         object.__setattr__(self, "provenance", dict(self.provenance))  # the caller's mapping may change later
@@ -114,7 +116,7 @@ class Policy:
         ratio = self._category(category).ratio
         for keep in keeps:
             if type(keep) is not int or not 1 <= keep <= _MAX_TOKENS:
-                _fail("keeps", "token counts of at least 1", keep)
+                _field("keeps", keep).fail("token counts of at least 1")
         return tuple(int(_EXACT.multiply(ratio, Decimal(keep))) for keep in keeps)
 
     def to_json(self) -> dict[str, object]:
@@ -144,40 +146,25 @@ class Policy:
         repr.
         """
         try:
-            return _read(obj)
+            return _read(Field("", "", obj, _FORMAT))
         except PolicyError as error:
             raise PolicyError(f"{source}: {error}") from None
 
     @classmethod
     def loads(cls, text: str | bytes, *, source: str = "policy.json") -> Policy:
         """Read the text of a policy file. Strict: duplicate keys, NaN and unknown keys are errors too."""
-        try:
-            decoded = text.decode("utf-8") if isinstance(text, bytes) else text
-            obj = json.loads(decoded, object_pairs_hook=_Members, parse_float=_parse_number)
-        except UnicodeDecodeError as error:
-            raise PolicyError(f"{source}: byte {error.start} is not UTF-8; expected a JSON text") from None
-        except RecursionError:
-            raise PolicyError(f"{source}: nested too deeply to be a policy") from None
-        except ValueError as error:  # JSONDecodeError, and integers beyond Python's digit limit
-            raise PolicyError(f"{source}: not JSON ({error})") from None
-        return cls.from_json(obj, source=source)
+        data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+        return cls.from_json(parse(data, source, _FORMAT, exact=True).value, source=source)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Policy:
         """Read a policy file; errors begin with its name."""
-        try:
-            data = Path(path).read_bytes()
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise PolicyError(
-                f"{os.fspath(path)}: cannot be read as a policy ({reason}); expected a file such as a bundle's "
-                "policy.json"
-            ) from None
-        return cls.loads(data, source=Path(path).name)
+        name = Path(path).name
+        return cls.from_json(load(path, _FORMAT, source=name, exact=True).value, source=name)
 
     def _category(self, category: int) -> Category:
         if type(category) is not int or not 0 <= category < len(self.categories):
-            _fail("category", f"a whole number from 0 to {len(self.categories) - 1}", category)
+            _field("category", category).fail(f"a whole number from 0 to {len(self.categories) - 1}")
         return self.categories[category]
 
 
@@ -202,167 +189,86 @@ def prior(layers: Sequence[int], feature_layer: int) -> Policy:
     )
 
 
-def _fail(place: str, expected: str, value: object) -> NoReturn:
-    raise PolicyError(f"{place}: expected {expected}, got {_brief(value)}")
+def _field(place: str, value: object) -> Field:
+    return Field("", place, value, _FORMAT)
 
 
-def _check_text(place: str, value: object) -> None:
-    if type(value) is not str or not value.strip() or not value.isprintable():
-        _fail(place, "a printable name", value)
+def _check_text(item: Field) -> None:
+    if type(item.value) is not str or not item.value.strip() or not item.value.isprintable():
+        item.fail("a printable name")
 
 
 def _check_layers(layers: object) -> None:
     if type(layers) is not tuple or not layers:
-        _fail("layers", "at least one vision layer", layers)
+        _field("layers", layers).fail("at least one vision layer")
     for i, layer in enumerate(layers):
+        item = _field(f"layers[{i}]", layer)
         if type(layer) is not int or not 0 <= layer <= _MAX_LAYER:
-            _fail(f"layers[{i}]", "a hidden-state number (0: the input of the first block)", layer)
+            item.fail("a hidden-state number (0: the input of the first block)")
         if i and layer <= layers[i - 1]:
-            _fail(f"layers[{i}]", f"more than the layer before it ({layers[i - 1]})", layer)
+            item.fail(f"more than the layer before it ({layers[i - 1]})")
 
 
 def _check_categories(categories: tuple[Category, ...], width: int) -> None:
     if not categories:
-        _fail("categories", f"at least one category, the last named {DEFAULT_NAME!r}", [])
+        _field("categories", categories).fail(f"at least one category, the last named {DEFAULT_NAME!r}")
     names: dict[str, int] = {}
     for i, row in enumerate(categories):
         place = f"categories[{i}]"
-        _check_text(f"{place}.name", row.name)
+        name = _field(f"{place}.name", row.name)
+        _check_text(name)
         if row.name in names:
-            _fail(f"{place}.name", f"a name other than that of categories[{names[row.name]}]", row.name)
+            name.fail(f"a name other than that of categories[{names[row.name]}]")
         names[row.name] = i
         if len(row.scores) != width:
             raise PolicyError(f"{place}.scores: expected {width} numbers, one per layer, got {len(row.scores)}")
         for j, score in enumerate(row.scores):
-            _float(score, f"{place}.scores[{j}]")
-        _check_ratio(f"{place}.ratio", row.ratio)
+            _field(f"{place}.scores[{j}]", score).number()
+        _check_ratio(_field(f"{place}.ratio", row.ratio), row.ratio)
     if categories[-1].name != DEFAULT_NAME:
-        place = f"categories[{len(categories) - 1}].name"
-        _fail(place, f"the last category to be {DEFAULT_NAME!r}", categories[-1].name)
+        name.fail(f"the last category to be {DEFAULT_NAME!r}")
 
 
-def _check_ratio(place: str, ratio: object) -> None:
+def _check_ratio(item: Field, ratio: object) -> None:
     if type(ratio) is not Decimal or not ratio.is_finite() or not 0 <= ratio <= 1:
-        _fail(place, "a number from 0 to 1", ratio)
+        item.fail("a number from 0 to 1")
     if ratio.adjusted() < -_MAX_DECIMALS or ratio != round(ratio, _MAX_DECIMALS):
-        _fail(place, f"at most {_MAX_DECIMALS} digits after the point", ratio)
+        item.fail(f"at most {_MAX_DECIMALS} digits after the point")
 
 
 def _check_provenance(provenance: Mapping[str, object]) -> None:
-    kind = provenance.get("kind")
-    if kind not in KINDS:
-        _fail("provenance.kind", f"one of {', '.join(KINDS)}", kind)
+    _field("provenance.kind", provenance.get("kind")).one_of(KINDS)
     for key, value in provenance.items():
-        place = f"provenance[{_brief(key)}]"
-        _check_text(f"{place} as a key", key)
-        if type(value) is float and not math.isfinite(value):
-            _fail(place, "a finite number", value)
-        if value is not None and type(value) not in (str, bool, int, float):
-            _fail(place, "a string, number, true, false or null", value)
+        item = _field(f"provenance[{brief(key)}]", value)
+        _check_text(item.at(f"{item.place} as a key", key))
+        if type(value) is float:
+            item.number()
+        elif value is not None and type(value) not in (str, bool, int):
+            item.fail("a string, number, true, false or null")
 
 
-class _Members(dict[str, object]):
-    """A JSON object that remembers a key which occurred twice, so that the error can name its place."""
-
-    def __init__(self, pairs: list[tuple[str, object]]) -> None:
-        super().__init__(pairs)
-        seen: set[str] = set()
-        self.twice: str | None = None
-        for key, _ in pairs:
-            if key in seen:
-                self.twice = key
-            seen.add(key)
-
-
-def _parse_number(text: str) -> Decimal:
-    """The number exactly; an exponent beyond even Decimal's range becomes NaN, for its place to refuse."""
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        return Decimal("NaN")
-
-
-def _read(obj: object) -> Policy:
-    if isinstance(obj, dict) and "schema" in obj:  # first: another schema may know other keys
-        schema = obj["schema"]
-        if type(schema) is not int or schema != SCHEMA:
-            _fail("schema", f"{SCHEMA}, the one this version reads", schema)
-    top = _record(obj, "", ("schema", "tau", "layers", "threshold", "categories", "provenance"))
-    layers = tuple(_array(top["layers"], "layers"))
+def _read(item: Field) -> Policy:
+    item.check_schema(SCHEMA)
+    top = item.record("schema", "tau", "layers", "threshold", "categories", "provenance")
+    layers: tuple[Any, ...] = tuple(layer.value for layer in top["layers"].elements())
     _check_layers(layers)  # before the rows, whose lengths it sets
-    rows = _array(top["categories"], "categories")
     return Policy(
-        layers=layers,  # type: ignore[arg-type]  # checked one line up
-        tau=_float(top["tau"], "tau"),
-        threshold=_float(top["threshold"], "threshold"),
-        categories=tuple(_read_category(row, f"categories[{i}]") for i, row in enumerate(rows)),
-        provenance=_read_provenance(top["provenance"]),
+        layers=layers,
+        tau=top["tau"].number(),
+        threshold=top["threshold"].number(),
+        categories=tuple(_read_category(row) for row in top["categories"].elements()),
+        provenance={
+            key: member.number() if isinstance(member.value, Decimal) else member.value
+            for key, member in top["provenance"].members().items()
+        },
     )
 
 
-def _read_category(obj: object, place: str) -> Category:
-    of = _record(obj, place, ("name", "scores", "ratio"))
-    name = of["name"]
-    if not isinstance(name, str):
-        _fail(f"{place}.name", "a printable name", name)
-    scores = _array(of["scores"], f"{place}.scores")
-    return Category(
-        name=name,
-        scores=tuple(_float(score, f"{place}.scores[{j}]") for j, score in enumerate(scores)),
-        ratio=_decimal(of["ratio"], f"{place}.ratio"),
-    )
-
-
-def _read_provenance(obj: object) -> dict[str, object]:
-    members = _record(obj, "provenance")
-    return {
-        key: _float(value, f"provenance[{_brief(key)}]") if isinstance(value, Decimal) else value
-        for key, value in members.items()
-    }
-
-
-def _record(obj: object, place: str, keys: tuple[str, ...] = ()) -> dict[str, object]:
-    """The members of a JSON object that has exactly ``keys`` (any keys when none are named)."""
-    prefix = f"{place}: " if place else ""
-    if not isinstance(obj, dict):
-        raise PolicyError(f"{prefix}expected an object, got {_brief(obj)}")
-    if isinstance(obj, _Members) and obj.twice is not None:
-        raise PolicyError(f"{prefix}the key {_brief(obj.twice)} occurs twice")
-    for key in obj if keys else ():
-        if key not in keys:
-            raise PolicyError(f"{prefix}unknown key {_brief(key)} (known: {', '.join(keys)})")
-    for key in keys:
-        if key not in obj:
-            raise PolicyError(f"{prefix}missing key {key!r}")
-    return obj
-
-
-def _array(value: object, place: str) -> list[object]:
-    if not isinstance(value, list):
-        _fail(place, "an array", value)
-    return value
-
-
-def _float(value: object, place: str) -> float:
-    """A finite float; ``bool`` is not a number, and what overflows a double is not finite."""
-    number = math.nan
-    if type(value) is int or type(value) is float or isinstance(value, Decimal):
-        try:
-            number = float(value)
-        except OverflowError:  # an int beyond the range of a double
-            number = math.inf
-    if not math.isfinite(number):
-        _fail(place, "a finite number", value)
-    return number
-
-
-def _decimal(value: object, place: str) -> Decimal:
-    """The number exactly as written; a float is taken for its shortest repr."""
-    if isinstance(value, Decimal):
-        return value
-    if type(value) is int or type(value) is float:
-        return Decimal(repr(value))
-    _fail(place, "a number from 0 to 1", value)
+def _read_category(item: Field) -> Category:
+    of = item.record("name", "scores", "ratio")
+    _check_text(of["name"])
+    scores = tuple(score.number() for score in of["scores"].elements())
+    return Category(str(of["name"].value), scores, of["ratio"].decimal())
 
 
 def _block(value: object) -> str:
@@ -370,17 +276,3 @@ def _block(value: object) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return "[\n" + ",\n".join(f"    {_block(item)}" for item in value) + "\n  ]"
     return json.dumps(value, allow_nan=False)
-
-
-def _brief(value: object) -> str:
-    """``value`` in a few printable characters, in JSON's own words."""
-    if isinstance(value, (dict, Mapping)):
-        return "an object"
-    if isinstance(value, (list, tuple)):
-        return "an array" if value else "an empty array"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, float) and math.isnan(value):
-        return "NaN"
-    text = str(value) if isinstance(value, (int, float, Decimal)) else ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from clasp_trt.errors import CheckpointError
+from clasp_trt.storage.foreign import read_object
 
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 UNQUANTISED = "expected float weights: give the checkpoint that it was quantised from"
@@ -63,18 +63,9 @@ class Checkpoint:
 
     def json(self, name: str) -> dict[str, Any]:
         """A JSON object of the folder. Raises :class:`CheckpointError` if it is missing or malformed."""
-        path = self.root / name
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise CheckpointError(f"{self.root} has no {name}; download the whole repository of the model") from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path} cannot be read as JSON ({error}); download the file again") from None
-        if not isinstance(value, dict):
-            raise CheckpointError(
-                f"{path} holds {type(value).__name__}, expected a JSON object; download the file again"
-            )
-        return value
+        if not (self.root / name).exists():
+            raise CheckpointError(f"{self.root} has no {name}; download the whole repository of the model")
+        return read_object(self.root / name, CheckpointError, "download the file again")
 
     @cached_property
     def shards(self) -> tuple[Path, ...]:

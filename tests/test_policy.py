@@ -167,7 +167,7 @@ def test_good_text_is_good() -> None:
         ('"tau": 10.0', '"tau": 10.0, "tau": 9.0', "the key 'tau' occurs twice"),
         ('"ratio": 0.60', '"ratio": 0.6, "ratio": 0.6', r"categories\[0\]: the key 'ratio' occurs twice"),
         ('"rows": 40', '"rows": 40, "rows": 41', "provenance: the key 'rows' occurs twice"),
-        ('"tau"', '"Tau"', "unknown key 'Tau' .known: schema, tau"),
+        ('"tau"', '"Tau"', "unknown key 'Tau'; expected one of schema, tau"),
         ('"tau": 10.0, ', "", "missing key 'tau'"),
         ('"scores": [0, 0, 1]', '"weights": [0, 0, 1]', r"categories\[1\]: unknown key 'weights'"),
         ('"scores": [0, 0, 1], ', "", r"categories\[1\]: missing key 'scores'"),
@@ -179,7 +179,7 @@ def test_good_text_is_good() -> None:
         ("10.0", "0", "tau: expected a number above 0, got 0.0"),
         ("10.0", "-1", "tau: expected a number above 0"),
         ("10.0", "NaN", "tau: expected a finite number, got NaN"),
-        ("10.0", "Infinity", "tau: expected a finite number, got inf"),
+        ("10.0", "Infinity", "tau: expected a finite number, got Infinity"),
         ("10.0", "1e400", "tau: expected a finite number"),
         ("10.0", "1e99999999999999999999", "tau: expected a finite number"),
         ("10.0", "9" * 400, "tau: expected a finite number"),
@@ -206,9 +206,9 @@ def test_good_text_is_good() -> None:
         ("[0.1, 0, 0.9]", "0.1", r"categories\[0\].scores: expected an array"),
         ("0.60", "1.2", r"categories\[0\].ratio: expected a number from 0 to 1, got 1.2"),
         ("0.60", "-0.1", r"categories\[0\].ratio: expected a number from 0 to 1, got -0.1"),
-        ("0.60", "NaN", r"categories\[0\].ratio: expected a number from 0 to 1, got NaN"),
-        ("0.60", "true", r"categories\[0\].ratio: expected a number from 0 to 1, got true"),
-        ("0.60", '"0.6"', r"categories\[0\].ratio: expected a number from 0 to 1, got '0.6'"),
+        ("0.60", "NaN", r"categories\[0\].ratio: expected a finite number, got NaN"),
+        ("0.60", "true", r"categories\[0\].ratio: expected a finite number, got true"),
+        ("0.60", '"0.6"', r"categories\[0\].ratio: expected a finite number, got '0.6'"),
         ("0.60", "1e-999999999", r"categories\[0\].ratio: expected at most 12 digits after the point"),
         ("0.60", "0.1234567890123", r"categories\[0\].ratio: expected at most 12 digits after the point"),
         (
@@ -230,7 +230,7 @@ def test_good_text_is_good() -> None:
         ('"calibrated"', '"paper"', "provenance.kind: expected one of prior, calibrated, user, got 'paper'"),
         ('"calibrated"', '["prior"]', "provenance.kind: expected one of prior"),
         ("40", "[40]", r"provenance\['rows'\]: expected a string, number, true, false or null, got an array"),
-        ("40", "NaN", r"provenance\['rows'\]: expected a finite number, got NaN"),
+        ("40", "NaN", r"provenance.rows: expected a finite number, got NaN"),
     ],
 )
 def test_every_malformation_is_named(old: str, new: str, line: str) -> None:
@@ -261,7 +261,7 @@ def test_no_text_escapes_as_another_error(text: str | bytes) -> None:
 
 def test_load_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
-    with pytest.raises(PolicyError, match=r"mine\.json: cannot be read as a policy \(No such file"):
+    with pytest.raises(PolicyError, match=r"mine\.json: cannot be read \(No such file"):
         Policy.load(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(PolicyError, match=r"^mine\.json: byte 0 is not UTF-8"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -70,6 +71,16 @@ class Field:
             self.fail("a non-empty printable string")
         return self.value
 
+    def prose(self) -> str:
+        """A string of whole characters that says something; it may have several lines."""
+        if type(self.value) is not str or not self.value.strip():
+            self.fail("a string that is not empty")
+        try:
+            self.value.encode()
+        except UnicodeEncodeError:  # JSON can spell half of a character, which no text has
+            self.fail("a string without lone surrogates")
+        return self.value
+
     def one_of(self, choices: Collection[str]) -> str:
         if type(self.value) is not str or self.value not in choices:
             self.fail("one of " + ", ".join(choices))
@@ -88,12 +99,11 @@ class Field:
 
     def record(self, *keys: str, optional: Collection[str] = ()) -> dict[str, Field]:
         """The members of an object that has ``keys``, perhaps some of ``optional``, and no others."""
-        members = self.open_record(*keys)
-        for key in members:
+        for key in self.value if isinstance(self.value, dict) else ():
             if key not in keys and key not in optional:
                 known = ", ".join((*keys, *optional))
                 raise self.format.field(f"{self._where}unknown key {brief(key)}; expected one of {known}")
-        return members
+        return self.open_record(*keys)
 
     def open_record(self, *keys: str) -> dict[str, Field]:
         """The members of an object that has ``keys``, and others too."""
@@ -107,6 +117,13 @@ class Field:
             key: self.at(prefix + key if key.isidentifier() else f"{self.place}[{brief(key)}]", value)
             for key, value in self.value.items()
         }
+
+    def check_schema(self, known: int) -> None:
+        """To be asked first: an object of another ``schema`` may know other keys, and is no broken one."""
+        if isinstance(self.value, dict) and "schema" in self.value:
+            schema = self.value["schema"]
+            if type(schema) is not int or schema != known:
+                self.at("schema", schema).fail(f"{known}, the one this version reads")
 
     @property
     def _where(self) -> str:
@@ -124,7 +141,7 @@ def parse(data: bytes, source: str, format: Format, *, exact: bool = False) -> F
         raise format.syntax(f"{source}: {what}; {format.cure}") from None
 
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_Members, parse_float=_decimal if exact else float)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_float=_decimal if exact else float)
         root = Field(source, "", value, format)
         _refuse(root)
     except UnicodeDecodeError as error:
@@ -136,12 +153,39 @@ def parse(data: bytes, source: str, format: Format, *, exact: bool = False) -> F
     return root
 
 
-class _Members(dict[str, object]):
-    """A JSON object that remembers a key which occurred twice, so that the error can name its place."""
+def load(
+    path: str | os.PathLike[str], format: Format, *, source: str = "", limit: int | None = None, exact: bool = False
+) -> Field:
+    """:func:`parse` of a file, which errors call ``source`` or by its path.
 
-    def __init__(self, pairs: list[tuple[str, object]]) -> None:
-        super().__init__(pairs)
-        self.twice = None if len(self) == len(pairs) else Counter(key for key, _ in pairs).most_common(1)[0][0]
+    Raises ``format.syntax`` also if it cannot be read, or has more than ``limit`` bytes.
+    """
+    name = source or os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(-1 if limit is None else limit + 1)
+    except OSError as error:
+        raise format.syntax(
+            f"{os.fspath(path)}: cannot be read ({error.strerror or type(error).__name__}); {format.cure}"
+        ) from None
+    if limit is not None and len(data) > limit:
+        raise format.syntax(f"{name}: larger than {limit >> 20} MiB; {format.cure}")
+    return parse(data, name, format, exact=exact)
+
+
+class _Twice(dict[str, object]):
+    """A JSON object in which ``key`` occurred more than once; it lives until its place can be named."""
+
+    key: str
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    found = _Twice(members)
+    found.key = Counter(key for key, _ in pairs).most_common(1)[0][0]
+    return found
 
 
 def _decimal(text: str) -> Decimal:
@@ -155,9 +199,9 @@ def _refuse(item: Field) -> None:
     """What ``json`` lets pass."""
     value, format = item.value, item.format
     parts: Iterable[Field] = ()
-    if isinstance(value, _Members):
-        if value.twice is not None:
-            raise format.syntax(f"{item._where}the key {brief(value.twice)} occurs twice; {format.cure}")
+    if isinstance(value, _Twice):
+        raise format.syntax(f"{item._where}the key {brief(value.key)} occurs twice; {format.cure}")
+    if isinstance(value, dict):
         parts = item.open_record().values()
     elif isinstance(value, list):
         parts = item.elements()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clasp_trt.bundle import Graph, TensorSpec
 from clasp_trt.errors import BackendError, BundleError, RouterError
-from clasp_trt.runtime.routing.folder import RouterSpec
+from clasp_trt.runtime.routing.folder import COMMON, RouterSpec
 from clasp_trt.runtime.routing.router import Route, decided, ends
 from clasp_trt.runtime.text.tokenizer import Tokenizer
 
@@ -121,15 +121,11 @@ def load(spec: RouterSpec, threshold: float) -> ClassifierRouter:
 
 
 def _fields(spec: RouterSpec) -> tuple[list[int], int]:
-    for key in (*spec.fields, *_KEYS):
-        if key not in _KEYS or key not in spec.fields:
-            raise RouterError(f"{spec.place}: {key}: unknown or missing (a {KIND} has {', '.join(_KEYS)})")
-    labels, max_tokens = spec.fields["labels"], spec.fields["max_tokens"]
-    if not isinstance(labels, list) or not labels or any(label not in spec.categories for label in labels):
-        raise RouterError(f"{spec.place}: labels: expected the category of each logit; make the router again")
-    if type(max_tokens) is not int or not 1 <= max_tokens <= MAX_TOKENS:
-        raise RouterError(f"{spec.place}: max_tokens: expected 1 to {MAX_TOKENS}; make the router again")
-    return [spec.categories.index(label) for label in labels], max_tokens
+    of = spec.document.record(*COMMON, *_KEYS)
+    labels = [item.one_of(spec.categories) for item in of["labels"].elements()]
+    if not labels:
+        of["labels"].fail("the category of each logit")
+    return [spec.categories.index(label) for label in labels], of["max_tokens"].integer(1, MAX_TOKENS)
 
 
 def _session(path: Path, labels: int) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:

@@ -8,7 +8,6 @@ classes in order, the last of them Default. What else it says is the kind's own 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -21,12 +20,15 @@ import clasp_trt
 from clasp_trt.errors import RouterError
 from clasp_trt.policy import DEFAULT_NAME, Policy
 from clasp_trt.runtime.routing.router import Router, RuleRouter, unreached
+from clasp_trt.storage.fields import Field, Format, load
 
 if TYPE_CHECKING:
     from clasp_trt.bundle import Bundle
 
 SCHEMA = 1
 SPEC = "router.json"
+COMMON = ("schema", "kind", "categories")
+"""The keys of :data:`SPEC` that every kind has."""
 SHIPPED = Path(clasp_trt.__file__).resolve().parent / "assets" / "router"
 """The router that comes with the package, for the paper's nine categories; builds put it into bundles."""
 
@@ -39,43 +41,38 @@ KINDS: Mapping[str, str] = {
 
 _FILE = re.compile(r"router\.[A-Za-z0-9._-]+")  # a name that a bundle takes
 _MAX_SPEC_BYTES = 1 << 20
+_FORMAT = Format(RouterError, RouterError, "give a folder that `clasp-trt router` made")
 
 
 @dataclass(frozen=True)
 class RouterSpec:
-    """What ``router.json`` in ``folder`` says. ``fields`` are the members that belong to the kind."""
+    """What ``router.json`` in ``folder`` says. ``document`` is all of it, of which the kind reads its own members."""
 
     folder: Path
     kind: str
     categories: tuple[str, ...]
-    fields: Mapping[str, object]
+    document: Field
 
     @property
     def place(self) -> str:
         """What errors call the file."""
         return str(self.folder / SPEC)
 
+    @property
+    def fields(self) -> Mapping[str, object]:
+        """The members that belong to the kind."""
+        return {key: item.value for key, item in self.document.members().items() if key not in COMMON}
+
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> RouterSpec:
         """Raises :class:`RouterError` if there is no router, or one of a kind or schema that is not known here."""
-        root = Path(folder)
-        place = str(root / SPEC)
-        members = _object(root, place)
-        if members.get("schema") != SCHEMA:
-            raise RouterError(f"{place}: schema: expected {SCHEMA}, got {_brief(members.get('schema'))}; make it again")
-        kind = members.get("kind")
-        if not isinstance(kind, str) or kind not in KINDS:
-            raise RouterError(
-                f"{place}: kind: expected one of {', '.join(KINDS)}, got {_brief(kind)}; "
-                "make the router with this version of clasp-trt"
-            )
-        names = members.get("categories")
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-            raise RouterError(f"{place}: categories: expected an array of names, got {_brief(names)}")
-        if len(set(names)) < len(names) or names[-1] != DEFAULT_NAME:
-            raise RouterError(f"{place}: categories: expected names that differ, the last of them {DEFAULT_NAME!r}")
-        rest = {key: value for key, value in members.items() if key not in ("schema", "kind", "categories")}
-        return cls(root, kind, tuple(names), rest)
+        document = load(Path(folder) / SPEC, _FORMAT, limit=_MAX_SPEC_BYTES)
+        document.check_schema(SCHEMA)
+        of = document.open_record(*COMMON)
+        names = tuple(item.prose() for item in of["categories"].elements())
+        if not names or len(set(names)) < len(names) or names[-1] != DEFAULT_NAME:
+            of["categories"].fail(f"names that differ, the last of them {DEFAULT_NAME!r}")
+        return cls(Path(folder), of["kind"].one_of(KINDS), names, document)
 
     @property
     def unreached(self) -> tuple[str, ...]:
@@ -151,27 +148,3 @@ def unreachable(policy: Policy, folder: str | os.PathLike[str] | None) -> tuple[
     if folder is None:
         return unreached([category.name for category in policy.categories])
     return RouterSpec.read(folder).unreached
-
-
-def _object(root: Path, place: str) -> dict[str, object]:
-    try:
-        with open(root / SPEC, "rb") as file:
-            data = file.read(_MAX_SPEC_BYTES + 1)
-    except OSError as error:
-        raise RouterError(
-            f"{place}: cannot be read ({error.strerror or type(error).__name__}); give a folder that "
-            "`clasp-trt router` made"
-        ) from None
-    try:
-        members = json.loads(data.decode("utf-8")) if len(data) <= _MAX_SPEC_BYTES else None
-    except (ValueError, RecursionError):
-        members = None
-    if not isinstance(members, dict):
-        raise RouterError(f"{place}: not a JSON object of at most {_MAX_SPEC_BYTES >> 20} MiB; make the router again")
-    return members
-
-
-def _brief(value: object) -> str:
-    """``value`` in a few printable characters."""
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from clasp_trt.errors import BackendError, RouterError
 from clasp_trt.runtime.routing.features import END, START, clean, features, words_of
-from clasp_trt.runtime.routing.model import GRAPH, MODEL, RouterModel
+from clasp_trt.runtime.routing.folder import SPEC, RouterSpec
+from clasp_trt.runtime.routing.model import GRAPH, RouterModel
 from clasp_trt.runtime.routing.router import Route, decided, forced
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-
-    from clasp_trt.runtime.routing.folder import RouterSpec
 
 _REASONS = 5
 
@@ -58,8 +57,7 @@ class LearnedRouter:
             RouterError: the files are missing or malformed, or do not belong together.
             BackendError: ONNX Runtime is missing.
         """
-        model = RouterModel.load(Path(folder) / MODEL)
-        return LearnedRouter(model, _open(Path(folder) / GRAPH, model.sha256), threshold)
+        return load(RouterSpec.read(folder), threshold)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,9 +88,10 @@ class LearnedRouter:
         return shares / shares.sum(), evidence, found.labels
 
 
-def load(spec: RouterSpec, threshold: float) -> LearnedRouter:
+def load(spec: RouterSpec, threshold: float | None) -> LearnedRouter:
     """The router of a folder. Raises :class:`RouterError` or :class:`BackendError` for one that is damaged."""
-    return LearnedRouter.load(spec.folder, threshold)
+    model = RouterModel.of(spec)
+    return LearnedRouter(model, _open(spec.folder / GRAPH, model.sha256), threshold)
 
 
 def _open(path: Path, sha256: str) -> InferenceSession:
@@ -105,7 +104,7 @@ def _open(path: Path, sha256: str) -> InferenceSession:
     except OSError as error:
         raise RouterError(f"{path} cannot be read ({error.strerror or error}); train a router first") from None
     if hashlib.sha256(graph).hexdigest() != sha256:
-        raise RouterError(f"{path} is not the graph that {MODEL} beside it names; train the router again")
+        raise RouterError(f"{path} is not the graph that {SPEC} beside it names; train the router again")
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # microseconds of work
@@ -113,7 +112,7 @@ def _open(path: Path, sha256: str) -> InferenceSession:
     try:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base
-        raise RouterError(f"ONNX Runtime refused {path}; expected the graph beside {MODEL}, train it again") from error
+        raise RouterError(f"ONNX Runtime refused {path}; expected the graph beside {SPEC}, train it again") from error
 
 
 def _check(model: RouterModel, session: InferenceSession) -> None:
@@ -121,7 +120,7 @@ def _check(model: RouterModel, session: InferenceSession) -> None:
     meta = session.get_modelmeta().custom_metadata_map
     for what, stated in (("categories", len(model.categories)), ("buckets", model.buckets)):
         if meta.get(what) != str(stated):
-            raise RouterError(f"{GRAPH} has {meta.get(what)} {what}, {MODEL} {stated}; train the router again")
+            raise RouterError(f"{GRAPH} has {meta.get(what)} {what}, {SPEC} {stated}; train the router again")
 
 
 def _reasons(name: str, category: int, evidence: NDArray[np.float32], labels: tuple[str, ...]) -> tuple[str, ...]:

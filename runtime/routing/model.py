@@ -6,20 +6,16 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import NoReturn
+from dataclasses import asdict, dataclass, fields
 
-from clasp_trt.errors import RouterError
 from clasp_trt.runtime.routing.features import VERSION
+from clasp_trt.runtime.routing.folder import COMMON, SCHEMA, RouterSpec
 
-GRAPH, MODEL = "router.onnx", "router.json"
-SCHEMA, KIND = 1, "ngram"
+GRAPH = "router.onnx"
+KIND = "ngram"
 
 _MAX_BUCKETS = 2**24
-_MAX_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -56,52 +52,23 @@ class RouterModel:
         )
 
     @staticmethod
-    def load(path: Path) -> RouterModel:
-        """Reads the file. Raises :class:`RouterError`, which names the field that breaks a rule."""
-        try:
-            if path.stat().st_size > _MAX_BYTES:
-                raise RouterError(f"{path} is larger than {_MAX_BYTES >> 20} MiB; expected what `router train` wrote")
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RouterError(f"{path} cannot be read ({error.strerror or error}); train a router first") from None
-        except (ValueError, RecursionError) as error:
-            raise RouterError(f"{path} is not JSON ({error}); expected what `clasp-trt router train` wrote") from None
-        return _checked(value, path)
-
-
-def _checked(value: object, path: Path) -> RouterModel:
-    def fail(what: str) -> NoReturn:
-        raise RouterError(f"{path}: {what}; expected what `clasp-trt router train` wrote")
-
-    fields = {"schema", "kind", "features", *RouterModel.__dataclass_fields__}
-    if not isinstance(value, dict) or set(value) != fields:
-        fail(f"has not exactly the keys {', '.join(sorted(fields))}")
-    for key, known in (("schema", SCHEMA), ("kind", KIND), ("features", VERSION)):
-        if value[key] != known:
-            raise RouterError(f"{path}: {key} is {value[key]!r}, this version reads {known}; train the router again")
-    names, buckets = value["categories"], value["buckets"]
-    if not (isinstance(names, list) and names and all(isinstance(name, str) and name for name in names)):
-        fail("categories is not a list of names")
-    if len(set(names)) < len(names):
-        fail("categories names one twice")
-    if type(buckets) is not int or not 0 < buckets <= _MAX_BUCKETS:
-        fail(f"buckets is {buckets!r}, not a whole number up to {_MAX_BUCKETS}")
-    threshold, temperature = _number(value["threshold"]), _number(value["temperature"])
-    if not 0 <= threshold <= 1:
-        fail(f"threshold is {value['threshold']!r}, not a number from 0 to 1")
-    if not temperature > 0:
-        fail(f"temperature is {value['temperature']!r}, not a number above 0")
-    overrides = value["overrides"]
-    if not isinstance(overrides, dict) or not set(map(str, overrides.values())) <= set(names):
-        fail("overrides does not map phrases to categories")
-    if not all(isinstance(value[key], dict) for key in ("provenance", "metrics")):
-        fail("provenance and metrics are not objects")
-    return RouterModel(
-        tuple(names), buckets, threshold, temperature, overrides, str(value["sha256"]),
-        value["provenance"], value["metrics"],
-    )  # fmt: skip
-
-
-def _number(value: object) -> float:
-    """``value`` if it is a finite number, else one that is in no range."""
-    return float(value) if type(value) in (int, float) and math.isfinite(value) else -1.0  # type: ignore[arg-type]
+    def of(spec: RouterSpec) -> RouterModel:
+        """What the file of a router says. Raises :class:`RouterError`, which names the field that breaks a rule."""
+        of = spec.document.record(*COMMON, "features", *(entry.name for entry in fields(RouterModel)[1:]))
+        of["kind"].one_of((KIND,))
+        if of["features"].value != VERSION:
+            of["features"].fail(f"{VERSION}, those of this version (train the router again)")
+        if not 0 <= of["threshold"].number() <= 1:
+            of["threshold"].fail("a number from 0 to 1")
+        if not of["temperature"].number() > 0:
+            of["temperature"].fail("a number above 0")
+        return RouterModel(
+            categories=spec.categories,
+            buckets=of["buckets"].integer(1, _MAX_BUCKETS),
+            threshold=of["threshold"].number(),
+            temperature=of["temperature"].number(),
+            overrides={phrase: name.one_of(spec.categories) for phrase, name in of["overrides"].members().items()},
+            sha256=of["sha256"].text(),
+            provenance={key: item.value for key, item in of["provenance"].members().items()},
+            metrics={key: item.value for key, item in of["metrics"].members().items()},
+        )

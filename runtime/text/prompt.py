@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from clasp_trt.bundle import Bundle
 from clasp_trt.errors import BundleError, PromptError
 from clasp_trt.runtime.text.chat import ChatTemplate
 from clasp_trt.runtime.text.tokenizer import Tokenizer
+from clasp_trt.storage import foreign
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,4 @@ class PromptReader:
 
 def read_object(bundle: Bundle, name: str) -> dict[str, Any]:
     """The JSON object in a bundle's file ``name``. Raises :class:`BundleError` for anything else."""
-    try:
-        value = json.loads(bundle.path(name).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{bundle.root}: {name} is not JSON ({error}); rebuild the bundle") from None
-    if not isinstance(value, dict):
-        raise BundleError(f"{bundle.root}: {name} holds {type(value).__name__}, expected an object; rebuild the bundle")
-    return value
+    return foreign.read_object(bundle.path(name), BundleError, "rebuild the bundle")

@@ -87,7 +87,7 @@ def test_what_the_system_refuses_unexpectedly_is_one_line(refused: Refused) -> N
         (["--schedule", "5,4,3", "--budget", "8"], "exclude each other"),
         (["--prune-at", "none", "--budget", "8"], "--prune-at none keeps every token; drop --budget"),
         (["--prune-at", "encoder", "--schedule", "5"], "give its size with --budget"),
-        (["--policy", "no-such.json"], "no-such.json: cannot be read as a policy (No such file or directory)"),
+        (["--policy", "no-such.json"], "no-such.json: cannot be read (No such file or directory)"),
         (["--precision", "bf16"], "precision bf16 does not run on backend onnxruntime"),
         (["--target", "orin-agx-46"], "unknown target 'orin-agx-46': did you mean 'orin-agx-64'?"),
         (["--target", "h100", "--backend", "tensorrt-rtx"], "does not run on h100"),

@@ -6,7 +6,6 @@ is said at build time.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from clasp_trt.errors import BundleError, CheckpointError, ClaspError
 from clasp_trt.policy import CATEGORY_NAMES, Policy
+from clasp_trt.storage.foreign import read_object
 
 if TYPE_CHECKING:
     from clasp_trt.bundle import ModelInfo
@@ -53,7 +53,7 @@ def check_assets(root: Path, model: ModelInfo, checkpoint: str) -> None:
 
     side = model.vision.image_size
     with _asset("preprocessor_config.json", checkpoint):
-        config = json.loads((root / "preprocessor_config.json").read_text(encoding="utf-8"))
+        config = read_object(root / "preprocessor_config.json", BundleError, "download it again")
         # not square and not of the right size, so that a missing resize or crop is seen
         made = Preprocessor.from_json(config)([Image.new("RGB", (2 * side, side + 1))])
         if made.shape != (1, 3, side, side):
@@ -63,7 +63,7 @@ def check_assets(root: Path, model: ModelInfo, checkpoint: str) -> None:
     with _asset("tokenizer.json", checkpoint):
         tokenizer = Tokenizer.from_file(root / "tokenizer.json")
     with _asset("chat template", checkpoint):
-        special = json.loads((root / "special_tokens_map.json").read_text(encoding="utf-8"))
+        special = read_object(root / "special_tokens_map.json", BundleError, "download it again")
         template = (root / "chat_template.jinja").read_text(encoding="utf-8")
         chat = ChatTemplate(template, model.image_token, special)
         rendered = {with_image: chat.render("x", with_image=with_image) for with_image in (False, True)}

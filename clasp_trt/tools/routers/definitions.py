@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from clasp_trt.errors import DataError
 from clasp_trt.policy import CATEGORY_NAMES
-from clasp_trt.tools.evaluate.dataset import objects, text
+from clasp_trt.storage.fields import Format
+from clasp_trt.storage.lines import json_lines
+
+_FORMAT = Format(DataError, DataError, "expected JSON lines with category and definition")
 
 _LINES = (
     "What is it? One thing, or a list of things, is asked for by name; identity is asked or confirmed.",
@@ -33,19 +35,12 @@ def read_definitions(path: str | os.PathLike[str], names: Sequence[str]) -> dict
 
     Raises :class:`DataError` for a category that is none of ``names``, or one that is defined twice.
     """
-    name = os.fspath(path)
     found: dict[str, str] = {}
-    try:
-        for line, members in objects(Path(path)):
-            place = f"{name}:{line}"
-            category = text(members, "category", place)
-            if category not in names or category in found:
-                fault = "is defined twice" if category in found else f"is none of {', '.join(names)}"
-                raise DataError(f"{place}: category {category!r} {fault}; expected one line for each category")
-            found[category] = " ".join(text(members, "definition", place).split())
-    except OSError as error:
-        raise DataError(
-            f"{name}: cannot be read ({error.strerror or type(error).__name__}); expected a file of JSON lines with "
-            "category and definition"
-        ) from None
+    for _, item in json_lines(path, _FORMAT):
+        of = item.open_record("category", "definition")
+        category = of["category"].prose()
+        if category not in names or category in found:
+            fault = "is defined twice" if category in found else f"is none of {', '.join(names)}"
+            raise DataError(f"{item.source}: category {category!r} {fault}; expected one line for each category")
+        found[category] = " ".join(of["definition"].prose().split())
     return found

@@ -7,14 +7,19 @@ has that name, and a filling may have slots of its own.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clasp_trt.errors import RouterError
+from clasp_trt.storage.fields import Field, Format, load
+
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "router"
+
+ASSET = Format(RouterError, RouterError, "install clasp-trt again")
+"""How the package's own JSON is read."""
 
 _CHOICE = re.compile(r"\(([^()]*)\)")
 _SLOT = re.compile(r"\{(an? )?([^{}]+)\}")
@@ -44,7 +49,7 @@ class Phrases:
         templates, more = (
             dict(_templates(path) for path in sorted((folder / name).glob("*.txt"))) for name in ("prompts", "more")
         )
-        slots, styles = (json.loads((folder / name).read_text("utf-8")) for name in ("slots.json", "styles.json"))
+        slots, styles = (_words(load(folder / name, ASSET)) for name in ("slots.json", "styles.json"))
         return Phrases(templates, slots, styles, more)
 
     def fill(self, template: str, rng: random.Random) -> str:
@@ -106,6 +111,16 @@ def invented(rng: random.Random) -> str:
         rng.choice("bcdfghklmnprstvwz") + rng.choice("aeiou") + rng.choice(["", "", "n", "r", "l", "st"])
         for _ in range(rng.randint(2, 3))
     )
+
+
+def _words(document: Field) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(map(_word, words.elements())) for name, words in document.members().items()}
+
+
+def _word(item: Field) -> str:
+    if not isinstance(item.value, str):  # an empty one stands for nothing in its place
+        item.fail("a string")
+    return item.value
 
 
 def _templates(path: Path) -> tuple[str, tuple[str, ...]]:

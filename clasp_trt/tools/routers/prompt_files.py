@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from clasp_trt.errors import DataError
-from clasp_trt.tools.evaluate.dataset import MAX_LINE_BYTES, objects, text
+from clasp_trt.storage.fields import Format
+from clasp_trt.storage.lines import json_lines, lines
 
 JSON_LINES = (".jsonl", ".ndjson")
+
+_FORMAT = Format(DataError, DataError, "expected a prompt a line, or JSON lines with prompt in a file called .jsonl")
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,10 @@ def read_prompts(path: str | os.PathLike[str]) -> tuple[Prompt, ...]:
     Raises :class:`DataError`.
     """
     name = os.fspath(path)
-    try:
-        found = _rows(path) if name.endswith(JSON_LINES) else _texts(Path(path), name)
-    except OSError as error:
-        raise DataError(
-            f"{name}: cannot be read ({error.strerror or type(error).__name__}); expected a file with a prompt a line, "
-            "or JSON lines in a file called .jsonl"
-        ) from None
+    found = tuple(_rows(path) if name.endswith(JSON_LINES) else _texts(path))
     if not found:
-        raise DataError(f"{name} is empty; expected a prompt a line, or JSON lines in a file called .jsonl")
-    return tuple(found)
+        raise DataError(f"{name} is empty; {_FORMAT.cure}")
+    return found
 
 
 def check_categories(prompts: tuple[Prompt, ...], name: str, categories: tuple[str, ...]) -> None:
@@ -51,25 +48,19 @@ def check_categories(prompts: tuple[Prompt, ...], name: str, categories: tuple[s
             )
 
 
-def _rows(path: str | os.PathLike[str]) -> list[Prompt]:
-    found = []
-    for line, members in objects(path):
-        place = f"{os.fspath(path)}:{line}"
-        category = text(members, "category", place) if members.get("category") is not None else None
-        found.append(Prompt(text(members, "prompt", place), category, line))
-    return found
+def _rows(path: str | os.PathLike[str]) -> Iterator[Prompt]:
+    for number, item in json_lines(path, _FORMAT):
+        of = item.open_record("prompt")
+        category = of.get("category")
+        named = None if category is None or category.value is None else category.prose()
+        yield Prompt(of["prompt"].prose(), named, number)
 
 
-def _texts(path: Path, name: str) -> list[Prompt]:
-    found = []
-    with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), start=1):
-            if len(line) > MAX_LINE_BYTES:
-                raise DataError(f"{name}:{number}: longer than {MAX_LINE_BYTES >> 20} MiB; expected a prompt a line")
-            try:
-                prompt = line.decode("utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise DataError(f"{name}:{number}: byte {error.start} is not UTF-8; expected a prompt a line") from None
-            if prompt:
-                found.append(Prompt(prompt, None, number))
-    return found
+def _texts(path: str | os.PathLike[str]) -> Iterator[Prompt]:
+    for place, number, line in lines(path, _FORMAT):
+        try:
+            prompt = line.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{place}: byte {error.start} is not UTF-8; {_FORMAT.cure}") from None
+        if prompt:
+            yield Prompt(prompt, None, number)

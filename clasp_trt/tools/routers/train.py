@@ -7,7 +7,6 @@ reported comes from held-out phrasings, which nothing was fitted on.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -19,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clasp_trt.errors import OutputError, RouterError
-from clasp_trt.runtime.routing.model import GRAPH, MODEL, RouterModel
+from clasp_trt.runtime.routing.folder import SPEC
+from clasp_trt.runtime.routing.model import GRAPH, RouterModel
+from clasp_trt.storage.fields import load
 from clasp_trt.tools.routers import labelled, metrics
 from clasp_trt.tools.routers.bags import Bags
 from clasp_trt.tools.routers.graph import graph
 from clasp_trt.tools.routers.linear import Linear, Training, fit, softmax
 from clasp_trt.tools.routers.metrics import Costs
-from clasp_trt.tools.routers.phrases import ASSETS, Phrases
+from clasp_trt.tools.routers.phrases import ASSET, ASSETS, Phrases
 from clasp_trt.tools.routers.prompts import HELD_OUT, TRAIN, VALIDATION, Labelled, generate, part_of
 
 BUCKETS = 2**16
@@ -121,9 +122,9 @@ def save(trained: Trained, output: str | os.PathLike[str]) -> None:
         staging = Path(tempfile.mkdtemp(prefix=".router-", dir=folder))
         try:
             (staging / GRAPH).write_bytes(trained.graph)
-            (staging / MODEL).write_text(trained.model.dumps(), encoding="utf-8")
+            (staging / SPEC).write_text(trained.model.dumps(), encoding="utf-8")
             # should this stop in between, the hash in the older router.json says that the two do not belong together
-            for name in (GRAPH, MODEL):
+            for name in (GRAPH, SPEC):
                 os.replace(staging / name, folder / name)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -147,8 +148,8 @@ def _names(phrases: Phrases, own: Sequence[Labelled]) -> tuple[str, ...]:
 
 
 def _overrides(names: Sequence[str]) -> dict[str, str]:
-    given: dict[str, str] = json.loads((ASSETS / "overrides.json").read_text("utf-8"))
-    return {phrase: name for phrase, name in given.items() if name in names}
+    given = load(ASSETS / "overrides.json", ASSET).members()
+    return {phrase: name.prose() for phrase, name in given.items() if name.value in names}
 
 
 def _measured(

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from clasp_trt.errors import RouterError
 from clasp_trt.policy import CATEGORY_NAMES, DEFAULT_CATEGORY, prior
 from clasp_trt.runtime.routing.features import ASIDE, MAX_CHARACTERS, MAX_FEATURES, clean, features, words_of
-from clasp_trt.runtime.routing.folder import SHIPPED, load_router, router_for, shipped_for
+from clasp_trt.runtime.routing.folder import SHIPPED, SPEC, RouterSpec, load_router, router_for, shipped_for
 from clasp_trt.runtime.routing.learned import LearnedRouter
-from clasp_trt.runtime.routing.model import GRAPH, MODEL, RouterModel
+from clasp_trt.runtime.routing.model import GRAPH, RouterModel
 from clasp_trt.runtime.routing.router import Route, RuleRouter
 
 ROUTER = LearnedRouter.load(SHIPPED)
@@ -205,7 +205,7 @@ def test_the_shipped_router_serves_its_own_categories() -> None:
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
-    for name in (GRAPH, MODEL):
+    for name in (GRAPH, SPEC):
         shutil.copyfile(SHIPPED / name, tmp_path / name)
     return tmp_path
 
@@ -213,18 +213,18 @@ def copied(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"kind": "rules"}, "kind is 'rules', this version reads ngram"),
-        ({"schema": 2}, "schema is 2, this version reads 1"),
-        ({"features": 99}, "features is 99"),
-        ({"extra": 1}, "has not exactly the keys"),
-        ({"categories": []}, "categories is not a list of names"),
-        ({"categories": ["a", "a"]}, "names one twice"),
-        ({"buckets": 0}, "buckets is 0"),
-        ({"buckets": True}, "buckets is True"),
-        ({"threshold": 2}, "threshold is 2"),
-        ({"temperature": 0}, "temperature is 0"),
-        ({"overrides": {"who": "nobody"}}, "overrides does not map"),
-        ({"metrics": None}, "provenance and metrics are not objects"),
+        ({"kind": "rules"}, "kind: expected one of classifier, ngram, got 'rules'"),
+        ({"schema": 2}, "schema: expected 1, the one this version reads, got 2"),
+        ({"features": 99}, "features: expected"),
+        ({"extra": 1}, "unknown key 'extra'"),
+        ({"categories": []}, "categories: expected names that differ"),
+        ({"categories": ["a", "a"]}, "categories: expected names that differ"),
+        ({"buckets": 0}, "buckets: expected a whole number"),
+        ({"buckets": True}, "buckets: expected a whole number"),
+        ({"threshold": 2}, "threshold: expected a number from 0 to 1, got 2"),
+        ({"temperature": 0}, "temperature: expected a number above 0, got 0"),
+        ({"overrides": {"who": "nobody"}}, "overrides['who']: expected one of"),
+        ({"metrics": None}, "metrics: expected an object, got null"),
         ({"sha256": "0"}, "is not the graph that router.json beside it names"),
         ({"categories": ["a", "default"], "overrides": {}}, "has 9 categories, router.json 2"),
         ({"buckets": 2**20}, "has 65536 buckets, router.json 1048576"),
@@ -232,8 +232,8 @@ def copied(tmp_path: Path) -> Path:
     ids=lambda value: str(value)[:30],
 )
 def test_every_fault_of_the_file_has_its_message(copied: Path, change: dict[str, object], expected: str) -> None:
-    value = json.loads((copied / MODEL).read_text("utf-8"))
-    (copied / MODEL).write_text(json.dumps({**value, **change}), "utf-8")
+    value = json.loads((copied / SPEC).read_text("utf-8"))
+    (copied / SPEC).write_text(json.dumps({**value, **change}), "utf-8")
     with pytest.raises(RouterError) as caught:
         LearnedRouter.load(copied)
     assert expected in str(caught.value)
@@ -246,20 +246,20 @@ def test_missing_and_broken_files(copied: Path) -> None:
     (copied / GRAPH).unlink()
     with pytest.raises(RouterError, match="cannot be read"):
         LearnedRouter.load(copied)
-    (copied / MODEL).write_text("{", "utf-8")
-    with pytest.raises(RouterError, match="is not JSON"):
+    (copied / SPEC).write_text("{", "utf-8")
+    with pytest.raises(RouterError, match="not JSON"):
         LearnedRouter.load(copied)
-    (copied / MODEL).write_text("[" * 100_000, "utf-8")
-    with pytest.raises(RouterError, match="is not JSON"):
+    (copied / SPEC).write_text("[" * 100_000, "utf-8")
+    with pytest.raises(RouterError, match="nested too deeply"):
         LearnedRouter.load(copied)
-    (copied / MODEL).unlink()
+    (copied / SPEC).unlink()
     with pytest.raises(RouterError, match="cannot be read"):
         LearnedRouter.load(copied)
 
 
 def test_the_model_survives_writing() -> None:
-    model = RouterModel.load(SHIPPED / MODEL)
-    assert model.dumps() == (SHIPPED / MODEL).read_text("utf-8")
+    model = RouterModel.of(RouterSpec.read(SHIPPED))
+    assert model.dumps() == (SHIPPED / SPEC).read_text("utf-8")
 
 
 @pytest.mark.parametrize("prompt", ["这是什么字？", "what is written on the sign?", "red red red"])

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clasp_trt.errors import DataError
-from clasp_trt.tools.evaluate import dataset
+from clasp_trt.storage import lines as storage_lines
 from clasp_trt.tools.evaluate.dataset import Row, read
 
 GOOD = {"image": "a.png", "prompt": "What is it?", "answer": "a star"}
@@ -93,7 +93,7 @@ def test_faults_name_their_line(data: Callable[..., Path], line: object, says: s
 
 def test_a_line_without_end_is_not_read_whole(data: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     longest = json.dumps(GOOD).encode()
-    monkeypatch.setattr(dataset, "MAX_LINE_BYTES", len(longest) + 1)  # its line end counts
+    monkeypatch.setattr(storage_lines, "MAX_LINE_BYTES", len(longest) + 1)  # its line end counts
     assert len(read(data(longest))) == 1
     assert fault(data(GOOD, longest + b" ")).startswith("D.jsonl:2: longer than")
 
@@ -104,7 +104,7 @@ def test_nothing_to_ask(data: Callable[..., Path]) -> None:
 
 def test_no_file(tmp_path: Path) -> None:
     assert fault(tmp_path / "none.jsonl") == (
-        "none.jsonl: cannot be read (No such file or directory); expected a file with a JSON object "
+        "none.jsonl: cannot be read (No such file or directory); expected a JSON object "
         "with image, prompt, answer on each line"
     )
     assert "cannot be read (Is a directory)" in fault(tmp_path)

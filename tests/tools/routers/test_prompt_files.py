@@ -30,11 +30,13 @@ def test_json_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("p.jsonl", b'{"prompt": "a"}\n\n', "p.jsonl:2: blank"),
+        ("p.jsonl", b'{"prompt": "a"}\n\n', "p.jsonl:2: not JSON (it is blank)"),
         ("p.jsonl", b'{"prompt": "a"}\n{"text": "a"}', "p.jsonl:2: missing key 'prompt'"),
         ("p.jsonl", b'{"prompt": 3}', "p.jsonl:1: prompt: expected a string"),
         ("p.jsonl", b'{"prompt": "a", "category": ["x"]}', "p.jsonl:1: category: expected a string"),
-        ("p.jsonl", b'{"prompt": "\\ud800"}', "holds a lone surrogate"),
+        ("p.jsonl", b'{"prompt": "\\ud800"}', "p.jsonl:1: prompt: expected a string without lone surrogates"),
+        ("p.jsonl", b"[1]", "p.jsonl:1: expected an object with prompt, got an array"),
+        ("p.jsonl", b'{"prompt": "a", "prompt": "b"}', "p.jsonl:1: the key 'prompt' occurs twice"),
         ("p.jsonl", b"hello", "p.jsonl:1: not JSON"),
         ("p.jsonl", b"", "p.jsonl is empty; expected a prompt a line"),
         ("p.txt", b"\n \n", "p.txt is empty"),
@@ -66,6 +68,7 @@ def test_definitions(tmp_path: Path) -> None:
     for line, expected in (
         ('{"category": "dent", "definition": "x"}', "d.jsonl:2: category 'dent' is none of dents, default"),
         ('{"category": "dents", "definition": "x"}', "d.jsonl:2: category 'dents' is defined twice"),
+        ("[1]", "d.jsonl:2: expected an object with category, definition"),
         ('{"category": "default"}', "d.jsonl:2: missing key 'definition'"),
     ):
         path.write_text(path.read_text().splitlines()[0] + "\n" + line)

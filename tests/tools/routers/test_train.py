@@ -11,9 +11,9 @@ import pytest
 
 from clasp_trt.errors import DataError, OutputError, RouterError
 from clasp_trt.policy import CATEGORY_NAMES
-from clasp_trt.runtime.routing.folder import SHIPPED
+from clasp_trt.runtime.routing.folder import SHIPPED, RouterSpec
 from clasp_trt.runtime.routing.learned import LearnedRouter
-from clasp_trt.runtime.routing.model import MODEL, RouterModel
+from clasp_trt.runtime.routing.model import RouterModel
 from clasp_trt.tools.routers import metrics
 from clasp_trt.tools.routers.bags import Bags
 from clasp_trt.tools.routers.linear import Training
@@ -113,7 +113,7 @@ def test_a_destination_that_is_a_file(trained: Trained, tmp_path: Path) -> None:
 
 
 def test_the_shipped_router_was_trained_on_the_shipped_phrases() -> None:
-    model = RouterModel.load(SHIPPED / MODEL)
+    model = RouterModel.of(RouterSpec.read(SHIPPED))
     assert model.provenance["phrases_sha256"] == phrases_sha256(), "run `clasp-trt router train` into assets/router"
     assert model.categories == CATEGORY_NAMES
 
