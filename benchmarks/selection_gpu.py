@@ -1,8 +1,9 @@
 """Time of the selection on a CUDA device, against other implementations of the same function in the same run.
 
 ``python -m benchmarks.selection_gpu`` prints what ``make gpu-check`` writes to docs/gpu-results.md. Everyone gets the
-same tokens in fp16; those that can be captured are replays of a CUDA graph. Before each sample a buffer of twice the
-L2's size is written. That also keeps the device busy until the whole sample is enqueued: its time is what counts.
+same tokens in fp16; those that can be captured are replays of a CUDA graph. Ours get their Gram matrix from torch's
+product, as in an engine from TensorRT's. Before each sample a buffer of twice the L2's size is written. That also keeps
+the device busy until the whole sample is enqueued: its time is what counts.
 """
 
 from __future__ import annotations
@@ -32,15 +33,12 @@ Work = Callable[[], None]
 
 @dataclass(frozen=True)
 class Shape:
-    """``pivots`` of the ``keep`` tokens are the most salient, by ``references`` rows of ``heads`` heads."""
+    """``pivots`` of the ``keep`` tokens are the most salient."""
 
     tokens: int
     width: int
     keep: int
     pivots: int
-    heads: int = 32
-    head_size: int = 128
-    references: int = 64
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,10 @@ class Goal:
 
 @dataclass(frozen=True)
 class Row:
-    """``agreement`` is the share of the reference's choices, None where nothing is chosen."""
+    """``agreement`` is the share of the reference's choices."""
 
     name: str
-    agreement: float | None
+    agreement: float
     cold_ms: float
     warm_ms: float
 
@@ -93,8 +91,6 @@ PEERS = (
     ("FAISS, eager", "faiss", "faiss", False),
 )
 """Name, the module that it needs, its function in ``selection_peers``, and whether it is replayed from a CUDA graph."""
-
-GATHER_GOALS = (Goal("saliency and gather at most 0.02 ms", 0.02),)
 
 
 class Kernels(Protocol):
@@ -212,7 +208,7 @@ class CudaBench:
 
 
 def time_selection(kernels: Kernels, bench: Bench, shape: Shape, rounds: int, samples: int) -> Timing:
-    """Gram matrix, pivots and k-means from tokens in fp16: ours, and all others that are installed."""
+    """Pivots and k-means from tokens in fp16: ours on torch's Gram matrix, and all others that are installed."""
     import torch
 
     saliency, x = tokens(shape)
@@ -222,7 +218,7 @@ def time_selection(kernels: Kernels, bench: Bench, shape: Shape, rounds: int, sa
         "visual": torch.from_numpy(x).to(bench.place),
         "pivot_count": torch.tensor([shape.pivots], device=bench.place),
     }
-    ours = bench.captured(_bound(kernels, bench, plan_of_selection(shape), memory))
+    ours = bench.captured(_ours(kernels, bench, shape, memory))
     others, kept, absent = _peers(bench, shape, memory["saliency"], memory["visual"])
     candidates = {OURS: ours, **others}
     for work in candidates.values():
@@ -264,59 +260,28 @@ def _peers(bench: Bench, shape: Shape, saliency: Any, x: Any) -> tuple[dict[str,
     return found, kept, absent
 
 
-def time_gather(kernels: Kernels, bench: Bench, shape: Shape, rounds: int, samples: int) -> Timing:
-    """Saliency from queries and keys, and the rows that are kept with their positions."""
+def _ours(kernels: Kernels, bench: Bench, shape: Shape, memory: dict[str, Any]) -> Work:
+    """The kernels on torch's memory, after the similarities by torch; what ``memory`` lacks is added to it."""
     import torch
 
-    sequence = shape.tokens + shape.references
-    rows = (1, shape.heads, sequence, shape.head_size)
-    memory = {
-        "query": torch.randn(rows, dtype=torch.float16, device=bench.place),
-        "key": torch.randn(rows, dtype=torch.float16, device=bench.place),
-        "write_index": torch.zeros(1, dtype=torch.int64, device=bench.place),
-        "hidden": torch.randn(1, sequence, shape.width, dtype=torch.float16, device=bench.place),
-        "position_ids": torch.arange(sequence, device=bench.place)[None],
-        "visual_index": torch.arange(shape.tokens, device=bench.place),
-        "reference_index": torch.arange(shape.tokens, sequence, device=bench.place),
-        "kept": torch.arange(0, shape.tokens, device=bench.place)[None, : shape.keep].contiguous(),
-    }
-    plan = launch.chain(
-        launch.attention_saliency(
-            shape.heads, shape.heads, shape.head_size, sequence, sequence, shape.references, shape.tokens, "float16"
-        ),
-        launch.prune_rows(sequence, shape.tokens, shape.keep, shape.references, shape.width, "float16"),
-    )
-    candidates = {OURS: bench.captured(_bound(kernels, bench, plan, memory))}
-    times = measure(candidates, bench, rounds, samples)
-    title = (
-        f"saliency of {shape.heads} heads, gather of {shape.keep} of {shape.tokens} tokens, width {shape.width}, fp16"
-    )
-    goals = GATHER_GOALS if shape == LLAVA else ()
-    return Timing(title, goals, rounds, samples, (Row(OURS, None, *times[OURS]),))
+    from benchmarks.selection_peers import whole_steps
 
-
-def plan_of_selection(shape: Shape) -> Plan:
-    return launch.chain(
-        launch.token_gram(1, shape.tokens, shape.width, "float16"),
-        launch.pivot_select(1, shape.tokens, shape.keep),
-        launch.spherical_kmeans(1, shape.tokens, shape.keep),
-    )
-
-
-def _bound(kernels: Kernels, bench: Bench, plan: Plan, memory: dict[str, Any]) -> Work:
-    """``plan`` on torch's memory; what ``memory`` lacks is added to it."""
-    import torch
-
-    for spec in plan.tensors:
+    sizes = (1, shape.tokens, shape.keep)
+    plans = (launch.pivot_select(*sizes), launch.spherical_kmeans(*sizes))
+    for spec in (spec for plan in plans for spec in plan.tensors):
         if spec.name not in memory:
             memory[spec.name] = torch.empty(spec.shape, dtype=getattr(torch, spec.dtype), device=bench.place)
         assert memory[spec.name].numel() == int(np.prod(spec.shape)), spec.name
-    workspace = torch.empty(max(1, plan.workspace_bytes), dtype=torch.uint8, device=bench.place)
+    workspaces = [torch.empty(max(1, plan.workspace_bytes), dtype=torch.uint8, device=bench.place) for plan in plans]
     addresses = {name: tensor.data_ptr() for name, tensor in memory.items()}
-    bound = kernels.bind(plan, addresses, workspace.data_ptr())
+    bound = [
+        kernels.bind(plan, addresses, workspace.data_ptr()) for plan, workspace in zip(plans, workspaces, strict=True)
+    ]
 
-    def work(_alive: tuple[Any, ...] = (workspace, memory)) -> None:
-        bound.enqueue(bench.stream())
+    def work(_alive: Any = workspaces) -> None:
+        memory["gram"][0].copy_(whole_steps(memory["visual"]))
+        for each in bound:
+            each.enqueue(bench.stream())
 
     return work
 
@@ -329,7 +294,7 @@ def main() -> None:
     environment = probe(load_driver())
     device = Device(load_driver(), cubin_for(environment).image)
     bench = CudaBench(round(environment.l2_mb * 2e6))
-    found = [time(device, bench, shape, 5, 50) for shape in GOALS for time in (time_selection, time_gather)]
+    found = [time_selection(device, bench, shape, 5, 50) for shape in GOALS]
     print(json.dumps([each.to_json() for each in found], indent=2))
 
 

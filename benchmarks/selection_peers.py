@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clasp_trt.ops import ITERATIONS
+from clasp_trt.ops import GRAM_STEPS, ITERATIONS
 
 Select = Callable[[Tensor, Tensor, int, int], Tensor]
 
@@ -73,6 +73,13 @@ def gram(saliency: Tensor, x: Tensor, pivots: int, keep: int) -> Tensor:
     """On the Gram matrix of the tokens, clusters as a one-hot matrix, so that a CUDA graph can capture it."""
     start, clusters = on_gram(saliency, _similarity(x), pivots, keep)
     return _kept(start, clusters, keep)
+
+
+def whole_steps(x: Tensor) -> Tensor:
+    """Cosines as the operators take them, :func:`clasp_trt.ops.token_gram`: symmetric, in whole steps, 1 by itself."""
+    upper = _similarity(x).triu()
+    steps = (upper + upper.triu(1).T).clamp(-1.0, 1.0).mul(GRAM_STEPS).round().div(GRAM_STEPS)
+    return steps.fill_diagonal_(1.0)
 
 
 def on_gram(saliency: Tensor, similarity: Tensor, pivots: int, keep: int) -> tuple[Start, Clusters]:

@@ -20,26 +20,33 @@ float32: so many halves of ten bits add up to 24 bits, which float32 holds exact
 
 
 @dataclass(frozen=True)
+class OpTensor:
+    """Element type and shape of an input or output: ``axes`` names sizes, and equal names are equal sizes."""
+
+    dtype: str
+    axes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class OpContract:
     """Name, version and signature of one operator.
 
-    ``attributes`` maps names to their meaning; ``inputs`` and ``outputs`` map names to ``dtype[shape]`` strings, in
-    which equal letters are equal sizes.
+    ``attributes`` maps names to their meaning; ``inputs`` and ``outputs`` are in the operator's order.
     """
 
     name: str
     version: int
     attributes: dict[str, str]
-    inputs: dict[str, str]
-    outputs: dict[str, str]
+    inputs: dict[str, OpTensor]
+    outputs: dict[str, OpTensor]
 
 
 PIVOT_SELECT = OpContract(
     name="ClaspPivotSelect",
     version=1,
     attributes={"keep": "R, tokens kept by the stage; bounds pivot_count"},
-    inputs={"saliency": "float32[batch, tokens]", "pivot_count": "int64[batch]"},
-    outputs={"pivots": "bool[batch, tokens]"},
+    inputs={"saliency": OpTensor("float32", ("batch", "tokens")), "pivot_count": OpTensor("int64", ("batch",))},
+    outputs={"pivots": OpTensor("bool", ("batch", "tokens"))},
 )
 """The attention-salient tokens that a stage keeps first (Eq. 12)."""
 
@@ -47,7 +54,10 @@ SPHERICAL_KMEANS = OpContract(
     name="ClaspSphericalKMeans",
     version=1,
     attributes={"keep": "R, tokens kept by the stage", "iterations": "rounds of assignment and update"},
-    inputs={"gram": "float32[batch, tokens, tokens]", "pivots": "bool[batch, tokens]"},
-    outputs={"kept": "int64[batch, keep]", "is_pivot": "bool[batch, keep]"},
+    inputs={
+        "gram": OpTensor("float32", ("batch", "tokens", "tokens")),
+        "pivots": OpTensor("bool", ("batch", "tokens")),
+    },
+    outputs={"kept": OpTensor("int64", ("batch", "keep")), "is_pivot": OpTensor("bool", ("batch", "keep"))},
 )
 """Completes pivots with medoids of a fixed-iteration spherical k-means (Eqs. 13-18)."""

@@ -47,7 +47,7 @@ def _plugin_class(trt: Any, operator: str, load: Callable[[], Any]) -> Callable[
     capabilities = (trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime)
     ports = (*contract.inputs.values(), *contract.outputs.values())
     dtypes = {"float32": trt.DataType.FLOAT, "int64": trt.DataType.INT64, "bool": trt.DataType.BOOL}
-    types = [dtypes[port.partition("[")[0]] for port in ports]
+    types = [dtypes[port.dtype] for port in ports]
 
     class Plugin(*capabilities):  # type: ignore[misc]
         """One plugin in all of its roles; a clone shares the program and has no launcher."""

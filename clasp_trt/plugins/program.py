@@ -29,7 +29,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS, OpContract
+from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS, OpContract, OpTensor
 from clasp_trt.plugins.launch import Argument, Int32, Launch, Plan, Tensor, TensorSpec, Workspace
 
 OPERATORS = {contract.name: contract for contract in (PIVOT_SELECT, SPHERICAL_KMEANS)}
@@ -145,10 +145,9 @@ def tensors(contract: OpContract, batch: int, tokens: int, keep: int) -> tuple[T
     """The inputs and outputs of ``contract`` at these sizes."""
     sizes = {"batch": batch, "tokens": tokens, "keep": keep}
 
-    def specs(ports: Mapping[str, str], is_output: bool) -> Iterator[TensorSpec]:
+    def specs(ports: Mapping[str, OpTensor], is_output: bool) -> Iterator[TensorSpec]:
         for name, port in ports.items():
-            dtype, _, letters = port.rstrip("]").partition("[")
-            yield TensorSpec(name, dtype, tuple(sizes[letter] for letter in letters.split(", ")), is_output)
+            yield TensorSpec(name, port.dtype, tuple(sizes[axis] for axis in port.axes), is_output)
 
     return (*specs(contract.inputs, False), *specs(contract.outputs, True))
 

@@ -13,11 +13,6 @@ __device__ inline int warp_id() { return threadIdx.x / kWarp; }
 __device__ inline int warp_count() { return blockDim.x / kWarp; }
 __device__ inline int ceil_div(int count, int size) { return (count + size - 1) / size; }
 
-// An index that a caller gave, within 0 and `count` - 1: what is wrong in it changes results, and reads nothing else.
-__device__ inline int within(int64 index, int count) {
-    return static_cast<int>(index < 0 ? 0 : index < count ? index : count - 1);
-}
-
 // A similarity in steps: exact for what token_gram makes.
 __device__ inline int to_steps(float similarity) { return __float2int_rn(similarity * kGramSteps); }
 

@@ -19,7 +19,6 @@ from benchmarks.selection_gpu import (
     agreement,
     measure,
     places,
-    time_gather,
     time_selection,
     tokens,
 )
@@ -139,10 +138,3 @@ def test_a_peer_that_fails_is_named_and_costs_the_others_nothing(
     assert timing.absent["torch Gram, one-hot"] == "which fails: operation not permitted when stream is capturing"
     assert {"clasp-trt", "torch direct"} <= {row.name for row in timing.rows}
     assert "torch Gram, one-hot" not in {row.name for row in timing.rows}
-
-
-def test_saliency_and_gather_are_timed(emulator: Emulator) -> None:
-    device = Device(EmulatedDriver(emulator), b"cubin")
-    shape = Shape(tokens=70, width=24, keep=30, pivots=5, heads=3, head_size=8, references=9)
-    timing = time_gather(device, CpuBench(), shape, rounds=2, samples=4)
-    assert [(row.name, row.agreement, row.cold_ms) for row in timing.rows] == [("clasp-trt", None, 2.0)]

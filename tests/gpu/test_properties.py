@@ -8,12 +8,11 @@ from tests.gpu.harness.device import Device
 
 pytest.importorskip("hypothesis", reason="hypothesis, which draws the cases, is not installed")
 
-from tests.engines.kernels import test_gram, test_prune, test_saliency, test_selection
+from tests.engines.kernels import test_selection
 
 pytestmark = pytest.mark.gpu
 
-for _module in (test_gram, test_prune, test_saliency, test_selection):
-    globals().update({name: test for name, test in vars(_module).items() if name.startswith("test_")})
+globals().update({name: test for name, test in vars(test_selection).items() if name.startswith("test_")})
 
 
 @pytest.fixture(scope="session")

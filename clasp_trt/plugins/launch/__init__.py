@@ -5,7 +5,6 @@ Pure data and arithmetic: no CUDA is needed to make a plan, and whoever runs it 
 
 from __future__ import annotations
 
-from clasp_trt.plugins.launch.gram import token_gram
 from clasp_trt.plugins.launch.plan import (
     ALIGNMENT,
     ITEM_BYTES,
@@ -17,15 +16,13 @@ from clasp_trt.plugins.launch.plan import (
     Tensor,
     TensorSpec,
     Workspace,
-    chain,
 )
-from clasp_trt.plugins.launch.prune import narrow_gram, prune_rows
-from clasp_trt.plugins.launch.saliency import attention_saliency, saliency
-from clasp_trt.plugins.launch.selection import pivot_select, spherical_kmeans
+from clasp_trt.plugins.launch.selection import MAX_TOKENS, pivot_select, spherical_kmeans
 
 __all__ = [
     "ALIGNMENT",
     "ITEM_BYTES",
+    "MAX_TOKENS",
     "Argument",
     "Int32",
     "Launch",
@@ -34,12 +31,6 @@ __all__ = [
     "Tensor",
     "TensorSpec",
     "Workspace",
-    "attention_saliency",
-    "chain",
-    "narrow_gram",
     "pivot_select",
-    "prune_rows",
-    "saliency",
     "spherical_kmeans",
-    "token_gram",
 ]

@@ -11,19 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from clasp_trt.errors import ClaspError
-
 ALIGNMENT = 256
 """Bytes to which each part of a workspace is aligned; its start, like bound tensors, needs 16."""
 
-ITEM_BYTES = {"bool": 1, "float16": 2, "bfloat16": 2, "float32": 4, "int32": 4, "int64": 8}
-"""Element types of tensors, and their sizes."""
+ITEM_BYTES = {"bool": 1, "float32": 4, "int64": 8}
+"""Element types of the operators' tensors, and their sizes."""
 
 Dim3 = tuple[int, int, int]
 
 
-class LaunchError(ClaspError):
-    """A shape or element type that the kernels do not cover."""
+class LaunchError(ValueError):
+    """A shape that the kernels do not cover. A bug of whoever plans: a build refuses before what a user may ask."""
 
 
 @dataclass(frozen=True)
@@ -110,29 +108,6 @@ class WorkspaceLayout:
         part = Workspace(self.size_bytes)
         self.size_bytes += -(-size_bytes // ALIGNMENT) * ALIGNMENT
         return part
-
-
-def chain(*plans: Plan) -> Plan:
-    """One plan that runs ``plans`` in order: an output feeds the later input of that name, workspaces lie side by side.
-
-    The result's tensors are each plan's, once per name; intermediate results stay bound tensors of their own.
-    """
-    tensors: dict[str, TensorSpec] = {}
-    for spec in (spec for plan in plans for spec in plan.tensors):
-        first = tensors.setdefault(spec.name, spec)
-        if (first.dtype, first.shape) != (spec.dtype, spec.shape):
-            raise LaunchError(f"tensor {spec.name} is {first.dtype}{first.shape} in one plan, {spec.dtype}{spec.shape}")
-    layout, launches = WorkspaceLayout(), []
-    for plan in plans:
-        base = layout.take(plan.workspace_bytes).offset
-        launches += [_moved(launch, base) for launch in plan.launches]
-    ordered = sorted(tensors.values(), key=lambda spec: spec.is_output)  # stable
-    return Plan(tuple(ordered), layout.size_bytes, tuple(launches))
-
-
-def _moved(launch: Launch, base: int) -> Launch:
-    arguments = tuple(Workspace(a.offset + base) if isinstance(a, Workspace) else a for a in launch.arguments)
-    return Launch(launch.kernel, launch.grid, launch.block, launch.shared_bytes, arguments)
 
 
 def _bound(argument: Argument, addresses: Mapping[str, int], workspace: int) -> ctypes.c_void_p | ctypes.c_int:

@@ -6,6 +6,7 @@ from clasp_trt.ops import ITERATIONS
 from clasp_trt.plugins.launch.plan import Int32, Launch, LaunchError, Plan, Tensor, TensorSpec, WorkspaceLayout
 
 MAX_TOKENS = 4096
+"""Most tokens that one selection of the kernels chooses from."""
 MAX_PLANE_TOKENS = 2047
 """Similarities in steps of 2**-20 whose sum always fits an int32; longer sums are split over planes."""
 

@@ -376,8 +376,16 @@ def _longest_prompt(engine: _Engine, max_context: int, tokens: int) -> int:
 
 
 def _check_plugins(engine: _Engine, schedule: Schedule) -> None:
-    if engine.options.plugins and not schedule.stages:
+    if not engine.options.plugins:
+        return
+    from clasp_trt.plugins.launch import MAX_TOKENS
+
+    if not schedule.stages:
         raise BackendError("--plugins is for what selects tokens, and nothing is pruned; drop it, or prune")
+    if schedule.tokens > MAX_TOKENS:
+        raise BackendError(
+            f"--plugins: the kernels choose from at most {MAX_TOKENS} tokens, an image has {schedule.tokens}; drop it"
+        )
 
 
 @contextmanager

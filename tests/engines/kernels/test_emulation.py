@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from clasp_trt.ops import token_gram
-from tests.engines.kernels import test_gram, test_prune, test_saliency, test_selection
+from tests.engines.kernels import test_selection
 from tests.engines.kernels.emulator import KERNELS, Emulator, compiled
 
 _PASSED = 1 << 8  # as os.waitpid reports the exit status 1
@@ -42,20 +42,11 @@ RULES = {
         "{\n            for",
     ),
     "lengths start from zero": ("kmeans.cuh", "next_lengths[place] = 0", "(void)next_lengths"),
-    "the fragments' upper half of k": ("formats.cuh", "left[m][2] = upper[4]", "left[m][2] = upper[0]"),
-    "the matrix is mirrored": ("gram.cuh", "if (!on_diagonal && first_column", "if (false && first_column"),
-    "only halves go unscaled": ("formats.cuh", "kScaled = true", "kScaled = false"),
-    "a row sees the slots up to its own": ("attention.cuh", "sequence) + 1", "sequence) + 2"),
-    "heads share keys in groups": ("attention.cuh", "(key_head) * capacity", "(0) * capacity"),
-    "indices are clamped from below": ("block.cuh", "index < 0 ? 0 :", "false ? 0 :"),
-    "indices are clamped from above": ("block.cuh", "index < count ?", "true ?"),
-    "rows without a place are left out": ("prune.cuh", " || new_row >= rows_left", ""),
-    "kept rows of the image": ("prune.cuh", "kept[kept_before] == visual", "kept[kept_before] >= visual"),
 }
 
 # Each mutation is compiled by itself, so the default run tries a few.
 QUICK_RULES = ("equal cosines go to the lowest cluster", "an empty cluster keeps its length")
-QUICK_BARRIERS = (("gram.cuh", 0), ("kmeans.cuh", 0))
+QUICK_BARRIERS = (("seeds.cuh", 0), ("kmeans.cuh", 0))
 
 
 def barriers() -> Iterator[tuple[str, int]]:
@@ -78,14 +69,6 @@ def passes(emulator: Emulator) -> bool:
             rng = np.random.default_rng(seed)
             blocks, warps = int(rng.integers(1, 4)), int(rng.integers(2, 6))
             _check_selection(emulator, rng, seed, blocks, warps)
-            test_gram.check(emulator, test_gram.random_tokens(rng, test_gram.DTYPES[seed % 3]), seed, blocks)
-            test_prune.check(emulator, test_prune.random_sequence(rng), seed, blocks, warps)
-            attention = test_saliency.random_attention(rng, test_gram.DTYPES[seed % 3])
-            test_saliency.check_attention(emulator, attention, seed, blocks, warps)
-            test_saliency.check(emulator, rng.random((2, 3, 90, 70)).astype(np.float16), seed, blocks, warps)
-            test_saliency.check_indices_out_of_range(emulator, rng, "float32", seed=seed, blocks=blocks)
-            test_prune.check_lists_of_any_kind(emulator, rng, seed=seed, blocks=blocks)
-            test_prune.check_gram_of_any_kept(emulator, rng, seed=seed, blocks=blocks)
         test_selection.check_clamped(emulator, 7, 4)
         test_selection.check_too_many_pivots(emulator)
     except AssertionError:

@@ -216,17 +216,3 @@ def test_a_gram_matrix_that_breaks_the_contract_stays_within_the_buffers(
     kept = out["kept"][0]
     assert (np.diff(kept) > 0).all()
     assert 0 <= kept[0] <= kept[-1] < tokens
-
-
-def test_a_whole_stage_as_one_plan(emulator: Emulator) -> None:
-    """Tokens and saliency in, kept tokens out: workspaces lie side by side, results feed what follows."""
-    rng = np.random.default_rng(8)
-    x, saliency = rng.standard_normal((2, 90, 64)).astype(np.float16), rng.random((2, 90), dtype=np.float32)
-    counts = np.array([20, 0])
-    plan = launch.chain(
-        launch.token_gram(2, 90, 64, "float16"), launch.pivot_select(2, 90, 30), launch.spherical_kmeans(2, 90, 30)
-    )
-    out = emulator.run(plan, {"visual": x, "saliency": saliency, "pivot_count": counts})
-    kept, is_pivot = spherical_kmeans(out["gram"], pivot_select(saliency, counts, 30), 30)
-    np.testing.assert_array_equal(out["kept"], kept)
-    np.testing.assert_array_equal(out["is_pivot"], is_pivot)

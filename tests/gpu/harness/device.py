@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from clasp_trt.plugins.driver import call
 from clasp_trt.plugins.launch import Launch, Plan
-from tests.engines.kernels.emulator import ARRAY, FIXED_BLOCK, Array
+from tests.engines.kernels.emulator import ARRAY, Array
 
 GUARD_BYTES = 256
 _MOST_STATIC_SHARED = 48 * 1024  # bytes of shared memory that a kernel gets without asking
@@ -145,7 +145,6 @@ def open_first(driver: Any) -> Any:
 
 
 def reshaped(launch: Launch, blocks: int | None, warps: int | None) -> Launch:
-    """``launch`` over another grid and with other blocks, which every kernel allows but those of fixed blocks."""
+    """``launch`` over another grid and with other blocks, which every kernel allows."""
     grid = launch.grid if blocks is None else (blocks, 1, 1)
-    fixed = warps is None or launch.kernel.startswith(FIXED_BLOCK)
-    return replace(launch, grid=grid, block=launch.block if fixed else (32 * warps, 1, 1))
+    return replace(launch, grid=grid, block=launch.block if warps is None else (32 * warps, 1, 1))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.engines.kernels.emulator import FIXED_BLOCK, Emulator
+from tests.engines.kernels.emulator import Emulator
 
 _ALIGNMENT = 256
 _BLOCKS, _THREADS = 4, 128  # at most so many are emulated; the kernels stride over their work by any number
@@ -165,12 +165,10 @@ class EmulatedDriver:
         blocks, _, _, threads, _, _, shared_bytes, _, addresses, _ = rest
         if not threads % 32 == 0 < blocks * threads:
             return (INVALID,)
-        if not function.decode().startswith(FIXED_BLOCK):
-            threads = min(threads, _THREADS)
         self._launches += 1
         error = self._emulator.library.emulate(
-            function, ctypes.c_void_p(int(addresses)), min(blocks, _BLOCKS), threads, ctypes.c_size_t(shared_bytes),
-            self._launches,
+            function, ctypes.c_void_p(int(addresses)), min(blocks, _BLOCKS), min(threads, _THREADS),
+            ctypes.c_size_t(shared_bytes), self._launches,
         )  # fmt: skip
         return (OK,) if error is None else (CUresult.CUDA_ERROR_NOT_FOUND,)
 

@@ -26,8 +26,6 @@ def page(results: Results | None) -> str:
     if timings:
         parts += ["## Selection, timed", _how_timed(timings), *(_timing(each) for each in timings)]
         parts += ["### Goals", _goals(timings)]
-    if results.facts("gram error"):
-        parts += ["## Precision of the Gram matrix", _precision(results.facts("gram error"))]
     parts += ["## Never run on a GPU", _bullets(_never(results))]
     return _text(parts)
 
@@ -106,8 +104,7 @@ def _how_timed(timings: Sequence[Any]) -> str:
 def _timing(timing: Any) -> str:
     rows = []
     for row in timing["rows"]:
-        agreement = "" if row["agreement"] is None else f"{row['agreement']:.1%}"
-        rows.append((row["name"], agreement, f"{row['cold_ms']:.4f}", f"{row['warm_ms']:.4f}"))
+        rows.append((row["name"], f"{row['agreement']:.1%}", f"{row['cold_ms']:.4f}", f"{row['warm_ms']:.4f}"))
     table = _table(("", "same tokens", "cold, ms", "warm, ms"), rows, numbers=3)
     absent = "".join(f"\n\nNot measured: {name}, {reason}." for name, reason in timing["absent"].items())
     return f"### {timing['name']}\n\n{table}{absent}"
@@ -127,13 +124,3 @@ def _goals(timings: Sequence[Any]) -> str:
             words = f"faster than every peer that computes the same, the best being {best['name']}"
             rows.append((timing["name"], words, f"{best['cold_ms']:.4f}", f"{ours['cold_ms']:.4f}", met))
     return _table(("", "goal", "at most, ms", "cold, ms", ""), rows)
-
-
-def _precision(errors: Sequence[Any]) -> str:
-    rows = []
-    for dtype in dict.fromkeys(error["dtype"] for error in errors):
-        ours = max(error["ours"] for error in errors if error["dtype"] == dtype)
-        naive = max(error["naive"] for error in errors if error["dtype"] == dtype)
-        rows.append((dtype, f"{ours:.0f}", f"{naive:.1f}"))
-    words = "Largest error against float64, in steps of 2⁻²⁰; beside it that of naive sums for some pairs."
-    return f"{words}\n\n{_table(('tokens', 'kernels', 'naive sums'), rows, numbers=2)}"

@@ -107,12 +107,6 @@ def test_goals_are_judged_against_figures_and_peers_of_the_same_function() -> No
     assert "the best being torch direct | 0.5000 | 0.6000 | **missed** |" in text
 
 
-def test_errors_of_the_gram_matrix_are_the_largest_of_each_type() -> None:
-    facts = [{"case": str(n), "dtype": "float16", "ours": ours, "naive": 1.0} for n, ours in enumerate((2.0, 7.0, 3.0))]
-    text = page(results(Outcome("test_kernels", passed=3, facts={"gram error": facts}, ended=COMPLETE)))
-    assert "| float16 | 7 | 1.0 |" in section(text, "Precision of the Gram matrix")
-
-
 def test_results_pass_through_json() -> None:
     found = results(Outcome("test_timing", 1, ["x"], {"y": 2}, {"timing": [TIMING]}, 3.5, COMPLETE))
     assert Results.from_json(found.to_json()) == found

@@ -223,6 +223,20 @@ def test_kernels_are_for_the_cuda_of_the_device_and_compiled_before_the_work(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_plugins_for_more_tokens_than_the_kernels_take_are_refused(
+    built: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = built(target=None)
+    library = Library("tensorrt-rtx", None, "1.7")
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.place.check", lambda *_, **__: library)
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.programs.assembler", lambda *_: None)
+    most = source.manifest.schedule.tokens - 1
+    monkeypatch.setattr("clasp_trt.plugins.launch.MAX_TOKENS", most)
+    with pytest.raises(BackendError, match=rf"^--plugins: .* at most {most} tokens, an image has {most + 1}; drop it$"):
+        build(source.root, tmp_path / "out", target="rtx4090", plugins=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("portable", [True, False])
 def test_plugins_without_a_stage_to_select_are_refused(
     built: Callable[..., Bundle], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portable: bool

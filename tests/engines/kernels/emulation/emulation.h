@@ -12,7 +12,6 @@
 
 #define __device__
 #define __restrict__ __restrict
-#define __align__(bytes) alignas(bytes)
 #define CLASP_KERNEL(threads) extern "C" void
 #define CLASP_SHARED(type, name, count) \
     type* const name = static_cast<type*>(emulation::shared(__COUNTER__, sizeof(type) * (count)))
@@ -35,7 +34,7 @@ void wait_for(Wait whom);
 void maybe_pause();  // lets others run, now and then: where memory that blocks share is touched
 
 constexpr int kLanes = 32;
-constexpr std::size_t kSlotBytes = 32;
+constexpr std::size_t kSlotBytes = 8;
 std::uint8_t* exchange_slots();  // of this warp, for its current collective operation; kLanes * kSlotBytes
 int lane();
 
@@ -69,7 +68,6 @@ To bits_as(From from) {
 extern emulation::Dim threadIdx, blockIdx, blockDim, gridDim;
 
 inline void __syncthreads() { emulation::wait_for(emulation::Wait::block); }
-inline void __syncwarp() { emulation::wait_for(emulation::Wait::warp); }
 
 template <typename T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
@@ -108,52 +106,8 @@ inline float __uint_as_float(unsigned bits) { return emulation::bits_as<float>(b
 inline float __ll2float_rn(long long value) { return static_cast<float>(value); }
 inline float __fsqrt_rn(float value) { return std::sqrt(value); }
 inline float __fdiv_rn(float a, float b) { return a / b; }
-inline float __fmaf_rn(float a, float b, float c) { return std::fmaf(a, b, c); }
 inline int __float2int_rn(float value) {
     if (!(value == value)) return 0;
     const double rounded = std::nearbyint(value);
     return static_cast<int>(std::min(std::max(rounded, -2147483648.0), 2147483647.0));
-}
-
-inline float half_to_float(std::uint16_t bits) {
-    const int exponent = bits >> 10 & 31, significand = bits & 1023;
-    float value;
-    if (exponent == 31) {
-        value = significand ? NAN : INFINITY;
-    } else if (exponent == 0) {
-        value = std::ldexp(static_cast<float>(significand), -24);
-    } else {
-        value = std::ldexp(static_cast<float>(significand | 1024), exponent - 25);
-    }
-    return bits & 0x8000 ? -value : value;
-}
-inline float bfloat_to_float(std::uint16_t bits) { return __uint_as_float(static_cast<unsigned>(bits) << 16); }
-
-// d += a * b as PTX describes mma.m16n8k16 and who holds which element of it. Sums run in order of k, in float.
-template <float (*to_float)(std::uint16_t)>
-void mma_16x8x16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-    struct Fragments {
-        unsigned a[4], b[2];
-    } mine;
-    std::memcpy(mine.a, a, sizeof(a));
-    std::memcpy(mine.b, b, sizeof(b));
-    const auto all = emulation::show(mine);
-    const auto element = [](unsigned pair, int index) {
-        return to_float(static_cast<std::uint16_t>(index % 2 ? pair >> 16 : pair));
-    };
-    const int group = emulation::lane() / 4, member = emulation::lane() % 4;
-    for (int each = 0; each < 4; ++each) {
-        const int row = group + each / 2 * 8, column = member * 2 + each % 2;
-        for (int k = 0; k < 16; ++k) {
-            const Fragments& left = all.of_lane[row % 8 * 4 + k % 8 / 2];
-            const Fragments& right = all.of_lane[column * 4 + k % 8 / 2];
-            d[each] += element(left.a[row / 8 + k / 8 * 2], k) * element(right.b[k / 8], k);
-        }
-    }
-}
-inline void mma_half(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-    mma_16x8x16<half_to_float>(d, a, b);
-}
-inline void mma_bfloat(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-    mma_16x8x16<bfloat_to_float>(d, a, b);
 }

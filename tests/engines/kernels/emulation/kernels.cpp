@@ -31,18 +31,9 @@ struct Entry {
     void (*enter)(void**);
 };
 #define ENTRY(name) {#name, enter<name>}
-#define ENTRIES_OF_FORMATS(name) ENTRY(name##_fp16), ENTRY(name##_bf16), ENTRY(name##_fp32)
 const Entry entries[] = {
-    ENTRY(clasp_pivot_select),           ENTRY(clasp_redundancy),
-    ENTRY(clasp_seed_rank),              ENTRY(clasp_assign),
-    ENTRY(clasp_update),                 ENTRY(clasp_medoids),
-    ENTRY(clasp_assign_to_seeds),        ENTRY(clasp_keep_all),               ENTRY(clasp_prune_rows),
-    ENTRY(clasp_narrow_gram),            ENTRY(clasp_gram_finish),
-    ENTRY(clasp_row_scale_bf16),         ENTRY(clasp_row_scale_fp32),
-    ENTRIES_OF_FORMATS(clasp_column_sum), ENTRIES_OF_FORMATS(clasp_gram_tile64),
-    ENTRIES_OF_FORMATS(clasp_reference_scores), ENTRY(clasp_reference_softmax),
-    ENTRY(clasp_reference_weights),
-    ENTRY(clasp_gram_tile128_fp16),       ENTRY(clasp_gram_tile128_bf16),
+    ENTRY(clasp_pivot_select),    ENTRY(clasp_redundancy), ENTRY(clasp_seed_rank), ENTRY(clasp_assign_to_seeds),
+    ENTRY(clasp_assign),          ENTRY(clasp_update),     ENTRY(clasp_medoids),   ENTRY(clasp_keep_all),
 };
 
 }  // namespace
