@@ -11,9 +11,10 @@ import numpy as np
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import PromptError
-from clasp_trt.methods import METHODS, Method, Raters
+from clasp_trt.methods import DEFAULT, Method, Raters
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 from clasp_trt.runtime.host_prune import HostPrune
+from clasp_trt.runtime.media.seen import boxes_of
 from clasp_trt.runtime.result import Kept
 from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
@@ -24,9 +25,9 @@ GREEDY = "greedy"
 
 @dataclass
 class Sequence:
-    """One request in the decoder: how full each segment's cache is and which position comes next."""
+    """One request in the decoder: how full each segment's cache is and which position comes next, on every axis."""
 
-    length: int
+    next_position: int
     filled: list[int] = field(default_factory=list)
 
 
@@ -52,7 +53,6 @@ class Decoder:
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
         manifest = bundle.manifest
         self._backend, self._stages, self._segments = backend, manifest.schedule.stages, manifest.segments
-        self._vision = manifest.model.vision
         self._embed = _load(bundle, backend, "embed")
         self._gram = _load(bundle, backend, "gram") if self._stages else None
         self._prunes = [_load(bundle, backend, f"prune_{number}") for number in range(len(self._stages))]
@@ -78,7 +78,7 @@ class Decoder:
         ]
         self._cached: Sequence | None = None
 
-    def room(self, prompt: Prompt, method: Method = METHODS["clasp"]) -> int:
+    def room(self, prompt: Prompt, method: Method = DEFAULT) -> int:
         """How many tokens :meth:`step` can append to ``prompt``. Raises :class:`PromptError` if it fills a cache."""
         length, visual = len(prompt.input_ids), len(prompt.visual_index)
         rows = self._rows(length, visual, method)
@@ -86,7 +86,7 @@ class Decoder:
         if room < 1:
             keeps = (
                 f", {visual} of them for visual tokens that method {method.name} never drops,"
-                if (method.keeps_all and visual)
+                if (visual and not method.prunes)
                 else ""
             )
             raise PromptError(
@@ -102,7 +102,7 @@ class Decoder:
         cls_saliency: Tensor | None,
         pivot_counts: tuple[int, ...],
         timer: Timer,
-        method: Method = METHODS["clasp"],
+        method: Method = DEFAULT,
     ) -> tuple[Sequence, Scores, tuple[Kept, ...]]:
         """Runs the whole prompt; returns the sequence, the scores after its last row, and what each stage kept.
 
@@ -114,7 +114,7 @@ class Decoder:
         self._cached = None
         upload = self._backend.upload
         state: dict[str, Tensor] = {
-            "position_ids": upload(np.arange(len(prompt.input_ids))[None]),
+            "position_ids": upload(prompt.positions),
             "visual_index": upload(prompt.visual_index) if visual is not None else self._no_index,
             "reference_index": upload(prompt.reference_index) if visual is not None else self._no_index,
         }
@@ -126,8 +126,8 @@ class Decoder:
         if visual is not None and method.raters is not None:
             with timer.step("raters"):
                 state["reference_index"] = self._rating(method.raters, prompt, state["hidden"])
-        prunes = self._prunes if method.compiled else self._host_prunes(method, cls_saliency)
-        sequence, stages = Sequence(len(prompt.input_ids)), list[_Stage]()
+        prunes = self._prunes if method.compiled else self._host_prunes(method, prompt, cls_saliency)
+        sequence, stages = Sequence(prompt.next_position), list[_Stage]()
         if visual is not None and -1 in self._stage_after:
             state["saliency"] = cls_saliency
             stages.append(self._prune(-1, prunes, state, pivot_counts, timer))
@@ -156,13 +156,13 @@ class Decoder:
             )
         lengths = self._lengths(sequence)
         self._backend.write(self._token, np.array([[token]]))
-        self._backend.write(self._position, np.array([[sequence.length]]))
+        self._backend.write(self._position, np.array([[sequence.next_position]]))
         for place, filled in zip(self._write_index, sequence.filled, strict=True):
             self._backend.write(place, np.array([filled]))
         kv_lengths = [self._backend.upload(np.array([length])) for length in lengths]
         scores = self._backend.repeat(lengths, lambda: self._step(kv_lengths))
         sequence.filled = [filled + 1 for filled in sequence.filled]
-        sequence.length += 1
+        sequence.next_position += 1
         return scores
 
     def forget(self) -> None:
@@ -224,12 +224,10 @@ class Decoder:
         rate = raters(rows[prompt.reference_index], rows[prompt.visual_index])
         return self._backend.upload(prompt.reference_index[rate])
 
-    def _host_prunes(self, method: Method, cls_saliency: Tensor | None) -> list[Runner]:
-        seen = None if cls_saliency is None else self._backend.download(cls_saliency)
-        return [
-            HostPrune(method, self._backend, number, stage.keep, self._vision, seen)
-            for number, stage in enumerate(self._stages)
-        ]
+    def _host_prunes(self, method: Method, prompt: Prompt, cls_saliency: Tensor | None) -> list[Runner]:
+        saliency = None if cls_saliency is None else self._backend.download(cls_saliency)
+        keeps = [stage.keep for stage in self._stages]
+        return HostPrune(method, self._backend, keeps, boxes_of(prompt.blocks), saliency).runners
 
     def _embed_rows(self, ids: np.ndarray, visual: Tensor | None, index: Tensor) -> Tensor:
         inputs = {

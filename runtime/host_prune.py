@@ -1,60 +1,61 @@
-"""A prune stage on the host: the inputs and outputs of a bundle's prune graph, with any method choosing the tokens."""
+"""Prune stages on the host: inputs and outputs of a bundle's prune graphs, with any method choosing the tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clasp_trt.bundle import VisionDims
 from clasp_trt.methods import Method, View
-from clasp_trt.runtime.backends.interface import Backend, Tensor
+from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 
 
 class HostPrune:
-    """Stands where the runner of graph ``prune_<stage>`` stands, for one request.
+    """Stands where the prune graphs stand, for one request: :attr:`runners`, one a stage, which run in their order.
 
-    Saliency and similarities come to the host, ``method`` chooses, and what it keeps goes back. The image must be one
-    run of rows, with nothing before it dropped, which is what prompts are. ``cls_saliency`` is ``[1, tokens]`` of the
-    whole image, None where no vision graph gave one: it is then 0 for every token.
+    Saliency and similarities come to the host, ``method`` chooses, and what it keeps goes back. ``keeps`` is how many
+    tokens each stage keeps. ``boxes`` is float32 ``[tokens, 4]``, see :class:`clasp_trt.methods.View`. ``cls_saliency``
+    is ``[1, tokens]`` of all visual tokens, None where no vision graph gave one: it is then 0 for every token.
     """
 
     def __init__(
         self,
         method: Method,
         backend: Backend,
-        stage: int,
-        keep: int,
-        vision: VisionDims,
+        keeps: Sequence[int],
+        boxes: NDArray[np.float32],
         cls_saliency: NDArray[np.float32] | None,
     ) -> None:
-        self._method, self._backend, self._stage, self._keep = method, backend, stage, keep
-        columns = vision.image_size // vision.patch_size
-        self._grid = -(-vision.tokens // columns), columns
-        self._cls_saliency = np.zeros(vision.tokens, np.float32) if cls_saliency is None else cls_saliency[0]
+        self._method, self._backend, self._keeps, self._boxes = method, backend, keeps, boxes
+        self._extent = extent(boxes)
+        self._cls_saliency = np.zeros(len(boxes), np.float32) if cls_saliency is None else cls_saliency[0]
+        self._left = np.arange(len(boxes))  # the visual tokens that earlier stages left
+        self.runners: list[Runner] = [partial(self._prune, stage) for stage in range(len(keeps))]
 
-    def __call__(self, inputs: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _prune(self, stage: int, inputs: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All outputs of a prune graph that another follows; ``into`` is not used. The method's view ends with it."""
         upload = self._backend.upload
         arrays = {name: self._backend.download(tensor) for name, tensor in inputs.items()}
         visual, positions, gram = arrays["visual_index"], arrays["position_ids"], arrays["gram"][0]
-        # positions are original, and every row before the first visual one is text
-        places = positions[0, visual] - visual[0]
         kept, is_pivot = self._method.select(
             View(
                 saliency=arrays["saliency"][0],
                 gram=gram,
-                cls_saliency=self._cls_saliency[places],
-                places=places,
-                grid=self._grid,
-                keep=self._keep,
+                cls_saliency=self._cls_saliency[self._left],
+                boxes=self._boxes[self._left],
+                extent=self._extent,
+                keep=self._keeps[stage],
                 pivot_count=int(arrays["pivot_count"][0]),
-                stage=self._stage,
+                stage=stage,
             )
         )
-        if len(kept) != self._method.count(len(visual), self._keep):
-            raise RuntimeError(f"method {self._method.name} kept {len(kept)} of {len(visual)} tokens at {self._keep}")
+        if len(kept) != self._method.count(len(visual), self._keeps[stage]):
+            raise RuntimeError(
+                f"method {self._method.name} kept {len(kept)} of {len(visual)} tokens at {self._keeps[stage]}"
+            )
+        self._left = self._left[kept]
         stays = np.ones(positions.shape[1], dtype=np.bool_)
         stays[np.delete(visual, kept)] = False
         new_row = np.cumsum(stays) - 1
@@ -67,3 +68,12 @@ class HostPrune:
             "visual_index_out": upload(new_row[visual[kept]]),
             "reference_index_out": upload(new_row[arrays["reference_index"]]),
         }
+
+
+def extent(boxes: NDArray[np.float32]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of what ``boxes`` cover together; all 0 where none has a place."""
+    placed = boxes[~np.isnan(boxes).any(axis=1)].astype(np.float64)
+    if not len(placed):
+        return 0.0, 0.0, 0.0, 0.0
+    (left, top), (right, bottom) = placed[:, :2].min(axis=0), placed[:, 2:].max(axis=0)
+    return float(left), float(top), float(right), float(bottom)

@@ -3,81 +3,95 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from clasp_trt.methods import DEFAULT, Method
 from clasp_trt.schedule import Schedule
 from clasp_trt.storage import files
 
 if TYPE_CHECKING:
+    from clasp_trt.runtime.media.seen import Seen
     from clasp_trt.runtime.pipeline import Pipeline
     from clasp_trt.runtime.result import Kept, Result
 
 PIVOT, MEDOID = (38, 103, 255), (235, 52, 52)
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 
-_PANEL = 448  # pixels, about: a panel is a whole number of pixels per token, so that every cell is crisp
+_PANEL = 448  # pixels of the longer side, about
 _MIN_CELL = 6  # a frame of one pixel around some of the view
 _MARGIN, _GAP, _LINE = 20, 16, 24
 _TITLE_SIZE, _TEXT_SIZE = 20, 16
 _INK, _GREY, _PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
 _FADE, _TINT = 0.7, 0.18
-_OURS = ("clasp", "clasp-fixed")  # whose tokens that are no pivots are medoids
 _REST = {True: ("medoid", "stands for tokens that pivots leave out"), False: ("other", "kept for another reason")}
 
 
-def overlay(view: Image.Image, result: Result, schedule: Schedule, method: str = "clasp") -> Image.Image:
-    """Draws what every stage kept over ``view``, the square that the model saw, in the raster order of its tokens.
+def overlay(seen: Seen, result: Result, schedule: Schedule, method: Method = DEFAULT) -> Image.Image:
+    """Draws what every stage kept over what the model saw.
 
-    ``schedule`` is the bundle's; its tokens form a square grid. ``method`` names what chose the tokens. Returns an RGB
-    image: a title, a panel of the whole view, a panel for each stage with its caption, and a legend if anything was
-    pruned.
+    ``schedule`` is the bundle's, ``method`` what chose the tokens. Returns an RGB image: a title, a panel of the whole
+    view, a panel for each stage with its caption, and a legend if anything was pruned.
     """
-    rest, reason = _REST[method in _OURS]
-    grid = round(schedule.tokens**0.5)
-    cell = max(_MIN_CELL, round(_PANEL / grid))
-    side = grid * cell
-    bright = view.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
-    panels = [(bright, "what the model sees", f"{schedule.tokens} visual tokens")]
-    panels += [(draw_kept(bright, kept, grid), *_caption(kept, schedule.tokens, rest)) for kept in result.kept]
+    rest, reason = _REST[method.completes]
+    bright, boxes = panel(seen, _PANEL)
+    tokens = len(boxes)
+    panels = [(bright, "what the model sees", f"{tokens} visual tokens")]
+    panels += [(draw_kept(bright, kept, boxes), *_caption(kept, tokens, rest)) for kept in result.kept]
     top = _MARGIN + 2 * _LINE + _GAP
-    width = 2 * _MARGIN + len(panels) * (side + _GAP) - _GAP
-    height = top + side + 2 * _LINE + _GAP + (_LINE + _GAP if result.kept else 0)
+    width = 2 * _MARGIN + len(panels) * (bright.width + _GAP) - _GAP
+    height = top + bright.height + 2 * _LINE + _GAP + (_LINE + _GAP if result.kept else 0)
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     text, title = ImageFont.load_default(_TEXT_SIZE), ImageFont.load_default(_TITLE_SIZE)
-    draw.text(
-        (_MARGIN, _MARGIN), result.category if method == "clasp" else f"{result.category}, by {method}", _INK, title
-    )
+    by = "" if method is DEFAULT else f", by {method.name}"
+    draw.text((_MARGIN, _MARGIN), f"{result.category}{by}", _INK, title)
     draw.text((_MARGIN, _MARGIN + _LINE + 4), _budget(result, schedule), _GREY, text)
-    for number, (panel, head, detail) in enumerate(panels):
-        left = _MARGIN + number * (side + _GAP)
-        sheet.paste(panel, (left, top))
-        draw.text((left, top + side + 6), head, _INK, text)
-        draw.text((left, top + side + 4 + _LINE), detail, _GREY, text)
+    for number, (picture, head, detail) in enumerate(panels):
+        left = _MARGIN + number * (bright.width + _GAP)
+        sheet.paste(picture, (left, top))
+        draw.text((left, top + bright.height + 6), head, _INK, text)
+        draw.text((left, top + bright.height + 4 + _LINE), detail, _GREY, text)
     if result.kept:
         kinds = {bool(is_pivot) for kept in result.kept for is_pivot in kept.is_pivot}
         meanings = ((True, PIVOT, "pivot: attended to most"), (False, MEDOID, f"{rest}: {reason}"))
         legend = tuple((colour, meaning) for kind, colour, meaning in meanings if kind in kinds)
-        _draw_legend(draw, text, top + side + 2 * _LINE + _GAP, legend)
+        _draw_legend(draw, text, top + bright.height + 2 * _LINE + _GAP, legend)
     return sheet
 
 
-def draw_kept(bright: Image.Image, kept: Kept, grid: int) -> Image.Image:
+def panel(seen: Seen, size: int) -> tuple[Image.Image, NDArray[np.int64]]:
+    """The view in RGB, its longer side about ``size`` pixels, and the box of every token in it.
+
+    The view is scaled so that the smallest token is a whole number of pixels wide, at least 6, and cells are crisp.
+    Boxes are int64 ``[tokens, 4]``; that of a token without a place is empty.
+    """
+    boxes = np.nan_to_num(seen.boxes.astype(np.float64))
+    sides = boxes[:, 2:] - boxes[:, :2]
+    least = float(sides[sides > 0].min(initial=max(seen.view.size)))
+    scale = max(_MIN_CELL, round(size / round(max(seen.view.size) / least))) / least
+    shape = round(seen.view.width * scale), round(seen.view.height * scale)
+    bright = seen.view.convert("RGB").resize(shape, Image.Resampling.LANCZOS)
+    return bright, np.rint(boxes * scale).astype(np.int64)
+
+
+def draw_kept(bright: Image.Image, kept: Kept, boxes: NDArray[np.int64]) -> Image.Image:
     """One stage's picture: dropped tokens faded, kept ones tinted and framed in the colour of their kind.
 
-    ``bright`` is the view as RGB, its side a whole number of pixels for each of ``grid`` by ``grid`` tokens.
+    ``bright`` and ``boxes`` are those of :func:`panel`.
     """
-    cell = bright.width // grid
-    frame = round(cell / 10)
     sheet = Image.blend(bright.convert("L").convert("RGB"), Image.new("RGB", bright.size, _PAPER), _FADE)
     draw = ImageDraw.Draw(sheet)
-    for box, is_pivot in _cells(kept, grid, cell):
+    for (left, top, right, bottom), is_pivot in zip(boxes[kept.indices].tolist(), kept.is_pivot.tolist(), strict=True):
+        if right == left:
+            continue  # it stands for no place
         colour = PIVOT if is_pivot else MEDOID
-        sheet.paste(Image.blend(bright.crop(box), Image.new("RGB", (cell, cell), colour), _TINT), box)
-        left, top, right, bottom = box
+        part = bright.crop((left, top, right, bottom))
+        sheet.paste(Image.blend(part, Image.new("RGB", part.size, colour), _TINT), (left, top))
+        frame = max(1, round(min(part.size) / 10))
         draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=frame)
     return sheet
 
@@ -92,7 +106,7 @@ def save_overlay(path: str | os.PathLike[str], image: Image.Image, result: Resul
 
     Raises :class:`OutputError` if that fails.
     """
-    save_picture(path, overlay(pipeline.view(image), result, pipeline.bundle.manifest.schedule))
+    save_picture(path, overlay(pipeline.see(image), result, pipeline.bundle.manifest.schedule))
 
 
 def save_picture(path: str | os.PathLike[str], sheet: Image.Image) -> None:
@@ -116,13 +130,6 @@ def _caption(kept: Kept, tokens: int, rest: str) -> tuple[str, str]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _cells(kept: Kept, grid: int, cell: int) -> Iterator[tuple[tuple[int, int, int, int], bool]]:
-    """Pixel box of each kept token, and whether it is a pivot."""
-    for index, is_pivot in zip(kept.indices.tolist(), kept.is_pivot.tolist(), strict=True):
-        left, top = index % grid * cell, index // grid * cell
-        yield (left, top, left + cell, top + cell), is_pivot
 
 
 def _draw_legend(

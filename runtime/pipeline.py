@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -16,18 +16,20 @@ from PIL import Image
 
 from clasp_trt.bundle import PORTABLE, Bundle
 from clasp_trt.errors import BackendError, ImageError, MethodError, PolicyError, PromptError, RouterError
-from clasp_trt.methods import METHODS, Method, get
+from clasp_trt.methods import DEFAULT, Method, get
 from clasp_trt.policy import Policy
 from clasp_trt.runtime.backends.cuda.loadable import check_prompt
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 from clasp_trt.runtime.decoder import Decoder, Scores
 from clasp_trt.runtime.media.image import load_image
-from clasp_trt.runtime.media.preprocess import Preprocessor
+from clasp_trt.runtime.media.medium import image_medium
+from clasp_trt.runtime.media.processors import processor
+from clasp_trt.runtime.media.seen import Block, Seen
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.routing.folder import router_for
 from clasp_trt.runtime.routing.router import Route, Router, forced
 from clasp_trt.runtime.sampling import OverflowedError, Sampler, Sampling
-from clasp_trt.runtime.text.prompt import PromptReader, read_object
+from clasp_trt.runtime.text.prompt import PromptReader
 from clasp_trt.runtime.timing import Timer
 from clasp_trt.targets import COMPILED, PROVIDERS
 
@@ -111,12 +113,14 @@ def check_backend(bundle: Bundle, provider: str | None = None) -> None:
 class Encoded:
     """An image as the vision graph saw it, for any number of requests: :meth:`Pipeline.encode` makes it.
 
-    ``features`` ``[1, layers, tokens, width]`` are those of every exported layer, not fused yet, and ``cls_saliency``
-    is ``[1, tokens]``: tensors of the backend, which no request changes. ``vision`` is the graph that gave them.
+    ``outputs`` are those of the vision graph by port name, such as the ``features`` ``[1, layers, tokens, width]`` of
+    every exported layer, not fused yet: tensors of the backend, which no request changes. ``pack`` are the projector's
+    other inputs, likewise; ``blocks`` say which tokens come of it all. ``vision`` is the graph that gave the outputs.
     """
 
-    features: Tensor
-    cls_saliency: Tensor
+    outputs: Mapping[str, Tensor]
+    pack: Mapping[str, Tensor]
+    blocks: tuple[Block, ...]
     vision: Runner
 
 
@@ -163,11 +167,12 @@ class Pipeline:
         self.bundle = bundle
         self._given_router = router
         self._routed: Policy | None = None
-        self._adopt(policy or bundle.policy, method or METHODS["clasp"])
+        self._adopt(policy or bundle.policy, method or DEFAULT)
         self._backend = backend
         self._model = bundle.manifest.model
-        self._prompts = PromptReader(bundle)
-        self._preprocess = Preprocessor.from_json(read_object(bundle, "preprocessor_config.json"))
+        medium = image_medium(bundle)
+        self._prompts = PromptReader(bundle, medium)
+        self._process = processor(medium.processor)
         self._vision = backend.load(bundle.path(bundle.graph("vision").path), bundle.graph("vision"))
         self._projector = backend.load(bundle.path(bundle.graph("projector").path), bundle.graph("projector"))
         self._decoder = Decoder(bundle, backend)
@@ -200,7 +205,8 @@ class Pipeline:
 
         The result serves this pipeline and its variants. Raises :class:`clasp_trt.errors.ImageError`.
         """
-        return self._encode(image, Timer())
+        timer = Timer()
+        return self._run_vision(self._see(image, timer), timer)
 
     def generate(
         self,
@@ -246,9 +252,9 @@ class Pipeline:
         """The category of a prompt, as a request would see it."""
         return self._router.route(prompt)
 
-    def view(self, image: Image.Image) -> Image.Image:
-        """The part of an image that the model sees, at the size at which it sees it."""
-        return self._preprocess.view(image)
+    def see(self, image: Image.Image) -> Seen:
+        """What the model sees of an image, and where each visual token looks; nothing is computed of it."""
+        return self._process(image)
 
     def _adopt(self, policy: Policy, method: Method) -> None:
         """Takes on a policy and a method, with all that follows from them."""
@@ -287,15 +293,17 @@ class Pipeline:
         timer = Timer()
         with timer.step("route"):
             route = self._router.route(prompt) if category is None else self._forced(category)
+        seen = None if image is None or isinstance(image, Encoded) else self._see(image, timer)
+        blocks = image.blocks if isinstance(image, Encoded) else () if seen is None else seen.blocks
         with timer.step("tokenize"):
-            tokens = self._prompts.read(prompt, with_image=image is not None)
+            tokens = self._prompts.read(prompt, blocks)
             room = self._decoder.room(tokens, self.method)
             if self._backend.compiled:
                 check_prompt(self.bundle, len(tokens.input_ids) - len(tokens.visual_index))
         visual = saliency = None
-        if image is not None:
-            encoded = image if isinstance(image, Encoded) else self._encode(image, timer)
-            visual, saliency = self._project(encoded, route.category, timer), encoded.cls_saliency
+        encoded = image if isinstance(image, Encoded) else None if seen is None else self._run_vision(seen, timer)
+        if encoded is not None:
+            visual, saliency = self._project(encoded, route.category, timer), encoded.outputs["cls_saliency"]
         counts = self.policy.pivot_counts(route.category, self.bundle.manifest.schedule.keeps)
         sequence, scores, kept = self._decoder.prefill(tokens, visual, saliency, counts, timer, self.method)
         sampler, decoder = Sampler(sampling), self._prompts.tokenizer.stream()
@@ -338,12 +346,16 @@ class Pipeline:
             )
         return forced(self._names, self._names.index(category))
 
-    def _encode(self, image: ImageSource, timer: Timer) -> Encoded:
+    def _see(self, image: ImageSource, timer: Timer) -> Seen:
         with timer.step("preprocess"):
-            pixels = self._preprocess([load_image(image)])
+            return self._process(load_image(image))
+
+    def _run_vision(self, seen: Seen, timer: Timer) -> Encoded:
+        upload = self._backend.upload
         with timer.step("vision"):
-            seen = self._vision({"pixel_values": self._backend.upload(pixels)}, {})
-        return Encoded(seen["features"], seen["cls_saliency"], self._vision)
+            outputs = self._vision({name: upload(array) for name, array in seen.vision.items()}, {})
+            pack = {name: upload(array) for name, array in seen.pack.items()}
+        return Encoded(outputs, pack, seen.blocks, self._vision)
 
     def _project(self, image: Encoded, category: int, timer: Timer) -> Tensor:
         """Visual tokens ``[1, tokens, width]``, fused for ``category`` if the method fuses."""
@@ -356,7 +368,8 @@ class Pipeline:
                 alpha[0, self._columns] = self.policy.alpha(category)
             else:
                 alpha[0, layers.index(self._model.vision.feature_layer)] = 1
-            projected = self._projector({"features": image.features, "alpha": self._backend.upload(alpha)}, {})
+            inputs = {"features": image.outputs["features"], "alpha": self._backend.upload(alpha), **image.pack}
+            projected = self._projector(inputs, {})
         return projected["visual"]
 
     def _next(self, sampler: Sampler, scores: Scores) -> int:
@@ -376,7 +389,7 @@ class Pipeline:
 
 def _check_method(method: Method, bundle: Bundle) -> None:
     stages, layer = bundle.manifest.schedule.stages, bundle.manifest.model.vision.feature_layer
-    if not stages and method.name not in ("none", "clasp"):
+    if not stages and method.needs_stages:
         raise MethodError(
             f"method {method.name} prunes, but the bundle has no stages; build it with --prune-at decoder or encoder"
         )

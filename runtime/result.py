@@ -15,7 +15,8 @@ from clasp_trt.runtime.timing import Span
 class Kept:
     """The visual tokens that one stage kept.
 
-    ``indices`` is int64 ``[keep]``, ascending indices into the image's tokens in raster order; ``is_pivot`` is bool
+    ``indices`` is int64 ``[keep]``, ascending indices into the request's visual tokens in the order of the
+    prompt; ``is_pivot`` is bool
     ``[keep]``: true for attention pivots, false for medoids.
     """
 

@@ -85,7 +85,7 @@ def _ask(row: Row, image: Image.Image, pipelines: Mapping[str, Pipeline], talk: 
         stop_if_asked()
         results[name] = talk.answer(row, answer(pipeline, row, image))
     talk.end()
-    return Asked(row, next(iter(pipelines.values())).view(image), results)
+    return Asked(row, next(iter(pipelines.values())).see(image), results)
 
 
 def _as_json(

@@ -123,11 +123,12 @@ def command(
 
 
 def _methods(names: tuple[str, ...], bundle: Bundle) -> tuple[str, ...]:
-    """The methods asked for, each once, in the order in which they were named. Without stages, nothing else than
-    ``none`` and ``clasp`` (layer fusion alone) makes a difference."""
+    """The methods asked for, each once, in the order in which they were named. ``all`` leaves out those that are
+    nothing of their own without stages."""
     from clasp_trt.methods import METHODS, get
 
-    every = [name for name in METHODS if bundle.manifest.schedule.stages or name in ("none", "clasp")]
+    stages = bundle.manifest.schedule.stages
+    every = [name for name, method in METHODS.items() if stages or not method.needs_stages]
     wanted = [each for name in names or ("clasp",) for each in (every if name == ALL else [get(name).name])]
     return tuple(dict.fromkeys(wanted))
 

@@ -52,7 +52,8 @@ def command(
 
     # all that can be refused at once comes before the weights are read
     check_destination(output)
-    if methods.get(method).keeps_all:
+    chosen = methods.get(method)
+    if not chosen.prunes:
         raise MethodError(f"method {method} keeps every visual token, so there is nothing to show; choose another")
     opened = Bundle.open(bundle)
     schedule = opened.manifest.schedule
@@ -65,7 +66,7 @@ def command(
     with load(bundle, policy=policy, router=router, method=method, threads=threads, provider=provider) as pipeline:
         stop_if_asked()
         result = pipeline.generate(picture, prompt, max_new_tokens=1, category=category)
-        save_picture(output, overlay(pipeline.view(picture), result, schedule, method))
+        save_picture(output, overlay(pipeline.see(picture), result, schedule, chosen))
     if as_json:
         print_json(
             {

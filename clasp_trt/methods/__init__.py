@@ -21,7 +21,7 @@ from clasp_trt.methods.sparsevlm import SPARSEVLM
 from clasp_trt.methods.uniform import UNIFORM
 from clasp_trt.methods.visionzip import VISIONZIP
 
-__all__ = ["METHODS", "Method", "Raters", "Selection", "View", "get"]
+__all__ = ["DEFAULT", "METHODS", "Method", "Raters", "Selection", "View", "get"]
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
@@ -41,6 +41,8 @@ METHODS: Mapping[str, Method] = MappingProxyType(
     }
 )
 """Every method by name: what does least first, CLASP last."""
+DEFAULT = CLASP
+"""The method of whoever names none."""
 
 
 def get(name: str) -> Method:

@@ -22,5 +22,10 @@ def select(view: View) -> Selection:
     return kept[0], is_pivot[0]
 
 
-CLASP_FIXED = Method("clasp-fixed", "CLASP's selection on the checkpoint's own vision layer", select, compiled=True)
-CLASP = Method("clasp", "CLASP: class-adaptive layer fusion and dual-stage pruning", select, fused=True, compiled=True)
+CLASP_FIXED = Method(
+    "clasp-fixed", "CLASP's selection on the checkpoint's own vision layer", select, compiled=True, completes=True
+)
+CLASP = Method(
+    "clasp", "CLASP: class-adaptive layer fusion and dual-stage pruning", select,
+    fused=True, compiled=True, completes=True,
+)  # fmt: skip

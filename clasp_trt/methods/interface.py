@@ -21,23 +21,24 @@ class View:
       a stage before the decoder;
     - ``gram``, float32 ``[tokens, tokens]``: cosine similarities as :func:`clasp_trt.ops.token_gram` makes them;
     - ``cls_saliency``, float32 ``[tokens]``: attention of the vision tower's [CLS] token;
-    - ``places``, int64 ``[tokens]``, ascending: where the tokens were among those of the whole image, in raster order;
-    - ``grid``: rows and columns of the patch grid of the whole image;
+    - ``boxes``, float32 ``[tokens, 4]``: left, top, right and bottom of what each token stands for, in pixels of the
+      image as the model saw it; NaN for a token that stands for no place;
+    - ``extent``: left, top, right and bottom of what the boxes of the whole image cover together;
     - ``keep``: how many to keep; ``pivot_count``: how many of them CLASP keeps as pivots; ``stage``: from 0.
     """
 
     saliency: NDArray[np.float32]
     gram: NDArray[np.float32]
     cls_saliency: NDArray[np.float32]
-    places: NDArray[np.int64]
-    grid: tuple[int, int]
+    boxes: NDArray[np.float32]
+    extent: tuple[float, float, float, float]
     keep: int
     pivot_count: int
     stage: int
 
     @property
     def tokens(self) -> int:
-        return len(self.places)
+        return len(self.saliency)
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -55,12 +56,13 @@ width]``; at least one does."""
 class Method:
     """A pruning method.
 
-    ``select`` keeps exactly ``min(view.keep, view.tokens)`` tokens, or all with ``keeps_all``; it is a function of its
-    view alone. ``summary`` is one line for a person. The rest says what surrounds the selection:
+    ``select`` keeps exactly ``min(view.keep, view.tokens)`` tokens, or all unless it ``prunes``; it is a function of
+    its view alone. ``summary`` is one line for a person. The rest says what surrounds the selection:
 
     - ``fused``: visual tokens mix vision layers as the policy says; otherwise they are those of the one layer that the
       checkpoint reads by itself;
     - ``compiled``: the bundle's own prune graphs compute the same selection, so ``select`` is not called;
+    - ``completes``: kept tokens that are no pivots are medoids, which stand for what pivots leave out;
     - ``raters``: which text rows make the saliency; None for all the text after the image.
     """
 
@@ -69,12 +71,18 @@ class Method:
     select: Callable[[View], Selection]
     fused: bool = False
     compiled: bool = False
-    keeps_all: bool = False
+    prunes: bool = True
+    completes: bool = False
     raters: Raters | None = None
 
     def count(self, tokens: int, keep: int) -> int:
         """How many of ``tokens`` visual tokens a stage of ``keep`` leaves."""
-        return tokens if self.keeps_all else min(tokens, keep)
+        return min(tokens, keep) if self.prunes else tokens
+
+    @property
+    def needs_stages(self) -> bool:
+        """Whether it is nothing of its own on a bundle that does not prune: its selection is all that it changes."""
+        return self.prunes and not self.fused
 
 
 def ranked(score: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.int64]:

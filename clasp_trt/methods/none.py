@@ -12,4 +12,4 @@ def select(view: View) -> Selection:
     return selection(np.arange(view.tokens))
 
 
-NONE = Method("none", "keep every visual token", select, keeps_all=True)
+NONE = Method("none", "keep every visual token", select, prunes=False)

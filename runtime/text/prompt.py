@@ -2,59 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clasp_trt.bundle import Bundle
+from clasp_trt.bundle.media import Medium
 from clasp_trt.errors import BundleError, PromptError
+from clasp_trt.runtime.media.seen import Block
 from clasp_trt.runtime.text.chat import ChatTemplate
+from clasp_trt.runtime.text.layouts import pieces
+from clasp_trt.runtime.text.positions import positions
 from clasp_trt.runtime.text.tokenizer import Tokenizer
 from clasp_trt.storage import foreign
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prompt:
-    """A tokenised request. ``visual_index`` and ``reference_index`` are int64 rows of the sequence: the visual tokens,
-    and the text after them, which is the reference set of the saliency."""
+    """A tokenised request.
 
-    input_ids: np.ndarray
-    visual_index: np.ndarray
-    reference_index: np.ndarray
+    ``visual_index`` and ``reference_index`` are int64 rows of the sequence: the visual tokens, which are those of
+    ``blocks`` in order, and the text after the last of them, which is the reference set of the saliency. ``positions``
+    is int64 ``[axes, rows]``; ``next_position`` is that of the first token of the answer.
+    """
+
+    input_ids: NDArray[np.int64]
+    visual_index: NDArray[np.int64]
+    reference_index: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    next_position: int
+    blocks: tuple[Block, ...] = ()
 
 
 class PromptReader:
     """Makes a :class:`Prompt` of what a user wrote, by the bundle's chat template and :attr:`tokenizer`."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self._model = bundle.manifest.model
+    def __init__(self, bundle: Bundle, medium: Medium) -> None:
+        self._medium = medium
         self._asks = any(stage.after_layer >= 0 for stage in bundle.manifest.schedule.stages)
         self.tokenizer = Tokenizer.from_file(bundle.path("tokenizer.json"))
         template = bundle.path("chat_template.jinja").read_text(encoding="utf-8")
-        self._chat = ChatTemplate(template, self._model.image_token, read_object(bundle, "special_tokens_map.json"))
+        self._chat = ChatTemplate(template, medium.layout.placeholder, read_object(bundle, "special_tokens_map.json"))
 
-    def read(self, text: str, *, with_image: bool) -> Prompt:
-        """Token ids with one id for each visual token, and where they are. Raises :class:`PromptError`."""
-        ids = np.array(self.tokenizer.encode_chat(self._chat.render(text, with_image=with_image)), dtype=np.int64)
-        image_id, count = self._model.image_token_id, self._model.vision.tokens
-        places = np.flatnonzero(ids == image_id)
-        if not with_image:
-            if len(places):
-                raise PromptError(f"the prompt contains {self._model.image_token}, but there is no image")
-            return Prompt(ids, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-        if len(places) != 1:
+    def read(self, text: str, blocks: Sequence[Block] = ()) -> Prompt:
+        """Token ids with one id for each visual token of ``blocks``, and where they are. Without blocks there is no
+        picture. Raises :class:`PromptError`."""
+        layout = self._medium.layout
+        rendered, counts = self._chat.render(text, with_image=bool(blocks)), list[int]()
+        if blocks:
+            parts = pieces(layout, blocks)
+            counts = [part for part in parts if isinstance(part, int)]
+            spelled = "".join(layout.token if isinstance(part, int) else part for part in parts)
+            rendered = rendered.replace(layout.placeholder, spelled)
+        ids = np.array(self.tokenizer.encode_chat(rendered), dtype=np.int64)
+        places = np.flatnonzero(ids == layout.id)
+        if len(places) != len(counts):
             raise PromptError(
-                f"the rendered prompt holds {len(places)} image tokens, expected one; "
+                f"the rendered prompt holds {len(places)} image tokens, expected {len(counts)}; "
                 "check the bundle's chat_template.jinja"
+                if blocks
+                else f"the prompt contains {layout.token}, but there is no image"
             )
-        start = int(places[0])
-        ids = np.concatenate([ids[:start], np.full(count, image_id), ids[start + 1 :]])
-        if self._asks and start + count == len(ids):
+        repeats = np.ones(len(ids), dtype=np.int64)
+        repeats[places] = counts
+        ids = np.repeat(ids, repeats)
+        visual = np.flatnonzero(ids == layout.id)
+        reference = np.arange(visual[-1] + 1 if blocks else len(ids), len(ids))
+        if blocks and self._asks and not len(reference):
             raise PromptError(
                 "no text follows the image, so nothing can say which of its tokens matter; put the question after it"
             )
-        return Prompt(ids, np.arange(start, start + count), np.arange(start + count, len(ids)))
+        return Prompt(
+            ids, visual, reference, *positions(self._medium.positions, len(ids), blocks, visual), tuple(blocks)
+        )
 
 
 def read_object(bundle: Bundle, name: str) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from clasp_trt.methods.dart import PIVOTS
 from clasp_trt.methods.divprune import diverse
 from clasp_trt.methods.sparsevlm import raters
 from clasp_trt.ops import select, token_gram
+from tests.prompts import boxes
 
-PRUNING = [method for method in METHODS.values() if not method.keeps_all]
+PRUNING = [method for method in METHODS.values() if method.prunes]
 RANKING = [METHODS[name] for name in ("fastv", "divprune", "dart", "visionzip", "sparsevlm")]
 BY_VALUE = [METHODS[name] for name in ("fastv", "divprune", "dart", "sparsevlm", "clasp")]
 """Methods to which the order of the tokens is nothing but a tie-breaker."""
@@ -39,8 +40,8 @@ def _view(
         saliency=salient.astype(np.float32),
         gram=token_gram(rows[None])[0],
         cls_saliency=seen.astype(np.float32),
-        places=places,
-        grid=(side, side),
+        boxes=boxes(side)[places],
+        extent=(0, 0, side, side),
         keep=keep,
         pivot_count=keep // 2,
         stage=0,
@@ -101,7 +102,7 @@ def test_a_selection_depends_on_its_view_alone(method: Method) -> None:
     view = _view(3)
     first, first_pivots = method.select(view)
     np.random.seed(1)  # global state, which nobody may read
-    copies = {name: getattr(view, name).copy() for name in ("saliency", "gram", "cls_saliency", "places")}
+    copies = {name: getattr(view, name).copy() for name in ("saliency", "gram", "cls_saliency", "boxes")}
     again, again_pivots = method.select(replace(view, **copies))
     np.testing.assert_array_equal(again, first)
     np.testing.assert_array_equal(again_pivots, first_pivots)
@@ -152,7 +153,8 @@ def test_large_images_are_feasible(method: Method) -> None:
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     signal = rng.random(2880).astype(np.float32)
     gram = np.round(rows @ rows.T * 1024) / np.float32(1024)
-    view = View(signal, gram.astype(np.float32), signal, np.arange(2880), (120, 24), 64, 32, 0)
+    tall = boxes(120).reshape(120, 120, 4)[:, :24].reshape(-1, 4)
+    view = View(signal, gram.astype(np.float32), signal, tall, (0, 0, 24, 120), 64, 32, 0)
     assert len(method.select(view)[0]) == 64
 
 
@@ -207,10 +209,33 @@ def test_uniform_chooses_among_what_is_left() -> None:
     assert np.abs(np.c_[y, x] - [[6, 6], [6, 18], [18, 6], [18, 18]]).max() <= 1.5
 
 
+def test_uniform_knows_no_scale_and_places_alone() -> None:
+    """Boxes four times as large, moved, give the same tokens; one without a place is taken when no other is left."""
+    view = _uniform_view(58, np.arange(576))
+    moved = replace(view, boxes=view.boxes * 4 + 100, extent=(100, 100, 196, 196))
+    expected = METHODS["uniform"].select(view)[0]
+    np.testing.assert_array_equal(METHODS["uniform"].select(moved)[0], expected)
+    missing = view.boxes.copy()
+    missing[expected] = np.nan
+    assert not set(METHODS["uniform"].select(replace(view, boxes=missing))[0]) & set(expected)
+    assert len(METHODS["uniform"].select(replace(view, boxes=missing, keep=576))[0]) == 576
+    nowhere = replace(view, boxes=np.full_like(view.boxes, np.nan), extent=(0, 0, 0, 0), keep=5)
+    np.testing.assert_array_equal(METHODS["uniform"].select(nowhere)[0], np.arange(5))
+
+
+def test_uniform_follows_the_shape_of_the_image() -> None:
+    """Sixteen of a strip of 64 by 4: one line's worth in each quarter, and so on along it."""
+    strip = boxes(64).reshape(64, 64, 4)[:4].reshape(-1, 4)
+    blank = np.zeros(256, np.float32)
+    view = View(blank, np.zeros((256, 1), np.float32), blank, strip, (0, 0, 64, 4), 16, 0, 0)
+    kept, _ = METHODS["uniform"].select(view)
+    assert {int(place) // 4 for place in kept % 64} == set(range(16))
+
+
 def _uniform_view(keep: int, places: NDArray[np.int64]) -> View:
     tokens = len(places)
     blank = np.zeros(tokens, np.float32)
-    return View(blank, np.zeros((tokens, 1), np.float32), blank, places, (24, 24), keep, 0, 0)
+    return View(blank, np.zeros((tokens, 1), np.float32), blank, boxes(24)[places], (0, 0, 24, 24), keep, 0, 0)
 
 
 @pytest.mark.parametrize("name", ["fastv", "sparsevlm"])

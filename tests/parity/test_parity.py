@@ -128,9 +128,10 @@ def compiled(
 def eager(pipeline: Pipeline, model: Any, prompt: str, category: int) -> Reference:
     """The reference's answer to what the pipeline was asked; only tokenizing and preprocessing are shared."""
     manifest, policy = pipeline.bundle.manifest, pipeline.policy
-    ids = torch.from_numpy(pipeline._prompts.read(prompt, with_image=True).input_ids)[None]
     with Image.open(PHOTO) as image:
-        pixels = torch.from_numpy(pipeline._preprocess([image.convert("RGB")])).to(model.dtype)
+        seen = pipeline.see(image.convert("RGB"))
+    ids = torch.from_numpy(pipeline._prompts.read(prompt, seen.blocks).input_ids)[None]
+    pixels = torch.from_numpy(seen.vision["pixel_values"]).to(model.dtype)
     row = policy.categories[category]
     weights = np.exp(policy.tau * np.array(row.scores))
     stages = [(stage.after_layer, stage.keep, int(row.ratio * stage.keep)) for stage in manifest.schedule.stages]

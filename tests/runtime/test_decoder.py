@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from clasp_trt.runtime.decoder import Decoder, Sequence
 from clasp_trt.runtime.result import Kept
 from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
+from tests.prompts import prompt_of
 
 CONTEXT, TOKENS, WIDTH, VOCABULARY = 96, 16, 48, 512
 COUNTS = (3, 2, 1)
@@ -71,13 +73,12 @@ def early(built: Callable[..., Bundle]) -> Setup:
 
 
 def _text(*ids: int) -> Prompt:
-    empty = np.zeros(0, dtype=np.int64)
-    return Prompt(np.array(ids), empty, empty)
+    return prompt_of(np.array(ids))
 
 
 def _with_image(before: int = 2, after: int = 4) -> Prompt:
     ids = np.r_[np.arange(before) + 40, np.full(TOKENS, 502), np.arange(after) + 60]
-    return Prompt(ids, np.arange(before, before + TOKENS), np.arange(before + TOKENS, len(ids)))
+    return prompt_of(ids, np.arange(before, before + TOKENS), np.arange(before + TOKENS, len(ids)))
 
 
 def _visual(seed: int = 0) -> Array:
@@ -95,7 +96,7 @@ def test_steps_continue_a_prefill(name: str, request: pytest.FixtureRequest) -> 
     setup: Setup = request.getfixturevalue(name)
     saliency = np.random.default_rng(2).random((1, TOKENS)).astype(np.float32)
     long = _with_image(after=9)
-    split = Prompt(long.input_ids[:-5], long.visual_index, long.reference_index[:-5])
+    split = prompt_of(long.input_ids[:-5], long.visual_index, long.reference_index[:-5])
     expected = setup.prefill(long, _visual(), saliency)[1]
     _close(setup.answer(split, _visual(), long.input_ids[-5:].tolist(), saliency)[-1], expected)
 
@@ -140,6 +141,16 @@ def test_what_was_pruned_before_the_decoder_has_no_say(early: Setup) -> None:
     _, again, kept_again = early.prefill(prompt, changed, saliency)
     np.testing.assert_array_equal(kept[0].indices, kept_again[0].indices)
     np.testing.assert_array_equal(logits, again)
+
+
+def test_rotary_positions_are_the_prompts_own(whole: Setup) -> None:
+    """Attention knows distances alone, so a prompt that starts at 9 gives the same; one torn apart does not."""
+    plain, shifted = _text(1, 40, 50, 60), prompt_of(np.array([1, 40, 50, 60]), start=9)
+    expected = whole.answer(plain, None, [70, 80])
+    _close(whole.answer(shifted, None, [70, 80]), expected)
+    assert whole.prefill(shifted, None)[0].next_position == 13
+    torn = replace(plain, next_position=30)
+    assert np.abs(whole.answer(torn, None, [70, 80]) - expected)[1:].max() > 1e-3 * np.abs(expected).max()
 
 
 def test_a_request_after_another_is_as_on_a_fresh_decoder(built: Callable[..., Bundle], pruned: Setup) -> None:

@@ -24,6 +24,7 @@ from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
+from tests.prompts import boxes, prompt_of
 
 QUESTION = "How many cups are there?"
 TOKENS = 16
@@ -133,7 +134,7 @@ def test_a_host_stage_gives_what_the_graph_gives(built: Callable[..., Bundle]) -
         "reference_index": np.array([20, 23]),
     }
     compiled = backend.load(bundle.path(graph.path), graph)
-    host = HostPrune(METHODS["clasp"], backend, 0, keep, bundle.manifest.model.vision, None)
+    (host,) = HostPrune(METHODS["clasp"], backend, [keep], boxes(4), None).runners
     uploaded: dict[str, Tensor] = {name: backend.upload(array) for name, array in inputs.items()}
     expected, found = compiled(uploaded, {}), host(uploaded, {})
     assert set(found) == {port.name for port in graph.outputs}
@@ -163,14 +164,14 @@ def test_what_a_method_is_shown(pipe: Pipeline, cup: Path) -> None:
     seen: list[View] = []
     result = pipe.variant(method=_watching("fastv", seen)).generate(cup, QUESTION, max_new_tokens=1)
     encoded = pipe.encode(cup)
-    np.testing.assert_array_equal(seen[0].cls_saliency, OrtBackend().download(encoded.cls_saliency)[0])
+    np.testing.assert_array_equal(seen[0].cls_saliency, OrtBackend().download(encoded.outputs["cls_saliency"])[0])
     counts = pipe.policy.pivot_counts(result.route.category, pipe.bundle.manifest.schedule.keeps)
     places = np.arange(TOKENS)
     for number, view in enumerate(seen):
-        np.testing.assert_array_equal(view.places, places)
+        np.testing.assert_array_equal(view.boxes, boxes(4, cell=14)[places])
         np.testing.assert_array_equal(view.gram, seen[0].gram[np.ix_(places, places)])
         np.testing.assert_array_equal(view.cls_saliency, seen[0].cls_saliency[places])
-        assert (view.grid, view.stage) == ((4, 4), number)
+        assert (view.extent, view.stage) == ((0, 0, 56, 56), number)
         assert (view.keep, view.pivot_count) == (pipe.bundle.manifest.schedule.keeps[number], counts[number])
         places = result.kept[number].indices
     assert len(seen) == 3
@@ -189,7 +190,7 @@ def test_raters_alone_make_the_saliency(built: Callable[..., Bundle]) -> None:
     bundle, backend = built(), OrtBackend()
     decoder = Decoder(bundle, backend)
     ids = np.r_[40, 41, np.full(TOKENS, 502), np.arange(60, 65)]
-    prompt = Prompt(ids, np.arange(2, 2 + TOKENS), np.arange(2 + TOKENS, len(ids)))
+    prompt = prompt_of(ids, np.arange(2, 2 + TOKENS), np.arange(2 + TOKENS, len(ids)))
     visual = np.random.default_rng(0).standard_normal((1, TOKENS, 48)).astype(np.float32)
 
     def saliencies(prompt: Prompt, method: Method) -> list[NDArray[np.float32]]:
@@ -212,7 +213,7 @@ def test_raters_alone_make_the_saliency(built: Callable[..., Bundle]) -> None:
 
 
 def test_a_method_that_breaks_its_promise_is_found_out(pipe: Pipeline, cup: Path) -> None:
-    greedy = replace(METHODS["none"], keeps_all=False)
+    greedy = replace(METHODS["none"], prunes=True)
     with pytest.raises(RuntimeError, match="method none kept 16 of 16 tokens"):
         pipe.variant(method=greedy).generate(cup, QUESTION)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -14,11 +15,13 @@ from clasp_trt import schedule as schedules
 from clasp_trt.errors import OutputError
 from clasp_trt.policy import CATEGORY_NAMES
 from clasp_trt.runtime import overlay as module
+from clasp_trt.runtime.media.seen import Block, Seen
 from clasp_trt.runtime.overlay import MEDOID, PIVOT, check_destination, overlay, save_overlay
 from clasp_trt.runtime.pipeline import Pipeline
 from clasp_trt.runtime.result import Kept, Result
 from clasp_trt.runtime.routing.router import forced
 from clasp_trt.schedule import Schedule
+from tests.prompts import boxes
 
 GREEN = (0, 160, 0)
 
@@ -29,6 +32,12 @@ def result(*kept: Kept) -> Result:
         text="", token_ids=(1,), finish_reason="stop", route=route, kept=kept, prompt_tokens=20, visual_tokens=16,
         timings_ms={}, tpot_ms=(),
     )  # fmt: skip
+
+
+def seen(tokens: int, view: Image.Image) -> Seen:
+    """A square of tokens that covers ``view``."""
+    grid = isqrt(tokens)
+    return Seen({}, {}, (Block(tokens, (1, grid, grid), boxes(grid, view.width / grid)),), view)
 
 
 def stages(schedule: Schedule, seed: int = 0) -> tuple[Kept, ...]:
@@ -58,7 +67,7 @@ def test_each_cell_has_the_colour_of_its_fate(grid: int) -> None:
     tokens = grid * grid
     schedule = schedules.given(tokens, 8, (tokens - 1, tokens // 2, 1), (0, 1, 2))
     kept = stages(schedule)
-    sheet = overlay(Image.new("RGB", (50, 50), GREEN), result(*kept), schedule)
+    sheet = overlay(seen(tokens, Image.new("RGB", (50, 50), GREEN)), result(*kept), schedule)
     whole, *drawn = panels(sheet, grid, 4)
     assert (whole == GREEN).all()
     middle = whole.shape[2] // 2
@@ -83,19 +92,34 @@ def test_photograph_is_shown_where_it_is(photos: dict[str, Path]) -> None:
     view = Image.open(photos["astronaut"]).convert("RGB").resize((112, 112))
     schedule = schedules.given(64, 8, (10,), (0,))
     (kept,) = stages(schedule)
-    whole, drawn = panels(overlay(view, result(kept), schedule), 8, 2)
+    whole, drawn = panels(overlay(seen(64, view), result(kept), schedule), 8, 2)
     frame = round(whole.shape[2] / 10)
     inner = slice(frame, -frame)
     for index, pivot in zip(kept.indices, kept.is_pivot, strict=True):
-        seen = whole[index // 8, index % 8][inner, inner].astype(float)
+        plain = whole[index // 8, index % 8][inner, inner].astype(float)
         tinted = drawn[index // 8, index % 8][inner, inner].astype(float)
-        expected = seen * 0.82 + 0.18 * np.array(PIVOT if pivot else MEDOID)
+        expected = plain * 0.82 + 0.18 * np.array(PIVOT if pivot else MEDOID)
         assert np.abs(tinted - expected).max() <= 1  # rounding to whole grey levels
+
+
+def test_tokens_without_a_place_are_kept_unseen() -> None:
+    """A view that is not square, with two tokens of a newline among four: one of each is kept."""
+    places = np.array([[0, 0, 8, 8], [8, 0, 16, 8], [np.nan] * 4, [0, 8, 8, 16], [8, 8, 16, 16], [np.nan] * 4])
+    block = Block(6, (1, 2, 3), places.astype(np.float32))
+    schedule = schedules.given(6, 8, (2,), (0,))
+    kept = Kept(0, np.array([2, 4]), np.array([True, False]))
+    sheet = overlay(Seen({}, {}, (block,), Image.new("RGB", (24, 16), GREEN)), result(kept), schedule)
+    drawn = np.asarray(sheet)[84 : 84 + 298, 20 + 447 + 16 : -20]  # three cells of 149 pixels across, two down
+    assert drawn.shape == (298, 447, 3)
+    framed = (drawn == MEDOID).all(axis=2)
+    rows, columns = np.nonzero(framed)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (149, 297, 149, 297)
+    assert not (drawn == PIVOT).all(axis=2).any()
 
 
 def test_unpruned_is_one_panel_without_legend() -> None:
     schedule = schedules.none(64, 8)
-    sheet = overlay(Image.new("RGB", (8, 8), GREEN), result(), schedule)
+    sheet = overlay(seen(64, Image.new("RGB", (8, 8), GREEN)), result(), schedule)
     colours = {colour for _, colour in sheet.getcolors(1 << 24) or []}
     assert GREEN in colours
     assert not {PIVOT, MEDOID} & colours
@@ -115,7 +139,7 @@ def texts(monkeypatch: pytest.MonkeyPatch, schedule: Schedule, *kept: Kept) -> l
         assert self.textbbox(xy, text, rest[1])[2] <= self.im.size[0]  # type: ignore[arg-type]
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
-    overlay(Image.new("RGB", (8, 8)), result(*kept), schedule)
+    overlay(seen(schedule.tokens, Image.new("RGB", (8, 8))), result(*kept), schedule)
     return written
 
 
@@ -152,7 +176,7 @@ def test_destinations_that_cannot_be(tmp_path: Path, name: str) -> None:
 
 def pipeline(schedule: Schedule) -> Pipeline:
     bundle = SimpleNamespace(manifest=SimpleNamespace(schedule=schedule))
-    return cast(Pipeline, SimpleNamespace(view=lambda image: image, bundle=bundle))
+    return cast(Pipeline, SimpleNamespace(see=lambda image: seen(16, image), bundle=bundle))
 
 
 @pytest.mark.parametrize("name", ["kept.png", "kept.JPG", "kept.webp"])

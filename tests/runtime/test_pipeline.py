@@ -216,7 +216,7 @@ def test_the_placeholder_says_where_the_image_goes(pipe: Pipeline, cup: Path) ->
 
 
 def test_view_is_what_the_model_sees(pipe: Pipeline, cup: Path) -> None:
-    assert pipe.view(Image.open(cup)).size == (56, 56)
+    assert pipe.see(Image.open(cup)).view.size == (56, 56)
 
 
 # --- mistakes -----------------------------------------------------------------------------------------------

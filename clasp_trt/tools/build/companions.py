@@ -45,21 +45,13 @@ def check_assets(root: Path, model: ModelInfo, checkpoint: str) -> None:
 
     Raises :class:`CheckpointError`, naming the file of ``checkpoint`` that cannot work.
     """
-    from PIL import Image
-
-    from clasp_trt.runtime.media.preprocess import Preprocessor
+    from clasp_trt.bundle import clip_settings
     from clasp_trt.runtime.text.chat import ChatTemplate
     from clasp_trt.runtime.text.tokenizer import Tokenizer
 
-    side = model.vision.image_size
     with _asset("preprocessor_config.json", checkpoint):
         config = read_object(root / "preprocessor_config.json", BundleError, "download it again")
-        # not square and not of the right size, so that a missing resize or crop is seen
-        made = Preprocessor.from_json(config)([Image.new("RGB", (2 * side, side + 1))])
-        if made.shape != (1, 3, side, side):
-            raise BundleError(
-                f"it makes pictures of {made.shape[3]}x{made.shape[2]} pixels, but the vision tower takes {side}x{side}"
-            )
+        clip_settings.square(config, model.vision.image_size, model.vision.patch_size)
     with _asset("tokenizer.json", checkpoint):
         tokenizer = Tokenizer.from_file(root / "tokenizer.json")
     with _asset("chat template", checkpoint):

@@ -12,6 +12,7 @@ from clasp_trt.tools.evaluate.scoring import matches
 if TYPE_CHECKING:
     from PIL import Image
 
+    from clasp_trt.runtime.media.seen import Seen
     from clasp_trt.runtime.pipeline import Answer, Pipeline
     from clasp_trt.runtime.result import Result
     from clasp_trt.tools.evaluate.dataset import Row
@@ -21,10 +22,10 @@ MAX_NEW_TOKENS = 8  # answers are one or two words
 
 @dataclass(frozen=True)
 class Asked:
-    """A question, the square that the model saw of its picture, and each bundle's result by the bundle's name."""
+    """A question, what the model saw of its picture, and each bundle's result by the bundle's name."""
 
     row: Row
-    view: Image.Image
+    seen: Seen
     results: Mapping[str, Result]
 
     def right(self, name: str) -> bool:

@@ -8,22 +8,22 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import cache
-from math import isqrt
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from clasp_trt.runtime.overlay import MEDOID, PIVOT, draw_kept
+from clasp_trt.runtime.overlay import MEDOID, PIVOT, draw_kept, panel
 from clasp_trt.tools.demo.asking import Asked
 
 if TYPE_CHECKING:
+    from clasp_trt.runtime.media.seen import Seen
     from clasp_trt.schedule import Schedule
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _Colour = tuple[int, int, int]
 
-# Lengths in pixels. Panels have a whole number of pixels for each token, so that every cell is crisp.
-_VIEW, _PANEL, _MIN_CELL = 480, 228, 6
+# Lengths in pixels.
+_VIEW, _PANEL = 480, 228
 _MARGIN, _PADDING, _GAP, _LABEL = 40, 28, 14, 244
 _HEAD, _CAPTION, _CARD_GAP, _FOOT = 166, 28, 24, 58
 _TITLE_SIZE, _QUESTION_SIZE, _TEXT_SIZE = 44, 32, 22
@@ -41,10 +41,10 @@ _LEGEND = (
 def draw(model: str, schedules: Mapping[str, Schedule], asked: Sequence[Asked]) -> Image.Image:
     """One card for each question in ``asked``, answered by bundles of the same names and order as ``schedules``.
 
-    The first schedule is the unpruned one; all are of the same model, named ``model``, whose tokens form a square
-    grid. Returns an RGB image, 1600 px wide for the grids of 12 and 24 tokens and three stages.
+    The first schedule is the unpruned one; all are of the same model, named ``model``, which saw all
+    pictures at one size. Returns an RGB image, 1600 px wide for grids of 12 and 24 tokens squared and three stages.
     """
-    layout = _Layout(list(schedules.values()))
+    layout = _Layout(list(schedules.values()), asked[0].seen)
     page = Image.new("RGB", (layout.width, layout.height(len(asked))), _PAPER)
     pen = ImageDraw.Draw(page)
     pen.text((_MARGIN, _MARGIN - 6), _TITLE, _INK, _font(_TITLE_SIZE))
@@ -57,13 +57,11 @@ def draw(model: str, schedules: Mapping[str, Schedule], asked: Sequence[Asked]) 
 
 
 class _Layout:
-    """Where things stand, from the numbers of tokens, bundles and stages."""
+    """Where things stand, from what the model saw and the numbers of bundles and stages."""
 
-    def __init__(self, schedules: Sequence[Schedule]) -> None:
-        self.tokens = schedules[0].tokens
-        self.grid = isqrt(self.tokens)
-        self.view = self.grid * max(_MIN_CELL, round(_VIEW / self.grid))
-        self.panel = self.grid * max(_MIN_CELL, round(_PANEL / self.grid))
+    def __init__(self, schedules: Sequence[Schedule], seen: Seen) -> None:
+        self.tokens = len(seen.boxes)
+        self.view, self.panel = (max(panel(seen, size)[0].size) for size in (_VIEW, _PANEL))
         stages = max(len(schedule.stages) for schedule in schedules)
         self.labels = _MARGIN + _PADDING + self.view + 2 * _GAP
         self.panels = self.labels + _LABEL
@@ -96,7 +94,7 @@ def _draw_card(page: Image.Image, layout: _Layout, top: int, asked: Asked, sched
     pen.text((right, top + 6), category, _GREY, _font(_TEXT_SIZE), anchor="ra")
     top += _QUESTION_SIZE + 2 * _GAP
     unpruned, *pruned = schedules
-    page.paste(_scaled(asked.view, layout.view), (left, top))
+    page.paste(panel(asked.seen, _VIEW)[0], (left, top))
     for number, name in enumerate(pruned):
         _draw_row(page, layout, top + number * layout.row, asked, name, schedules[name])
     below, label = top + layout.view + _GAP, f"all {layout.tokens} tokens"
@@ -108,10 +106,10 @@ def _draw_card(page: Image.Image, layout: _Layout, top: int, asked: Asked, sched
 def _draw_row(page: Image.Image, layout: _Layout, top: int, asked: Asked, name: str, schedule: Schedule) -> None:
     """What one bundle kept at each stage, and its answer."""
     pen = ImageDraw.Draw(page)
-    bright = _scaled(asked.view, layout.panel)
+    bright, boxes = panel(asked.seen, _PANEL)
     for number, stage in enumerate(asked.results[name].kept):
         left = layout.panels + number * (layout.panel + _GAP)
-        page.paste(draw_kept(bright, stage, layout.grid), (left, top))
+        page.paste(draw_kept(bright, stage, boxes), (left, top))
         caption = f"{len(stage.indices)} after layer {stage.after_layer}"
         pen.text((left, top + layout.panel + 4), caption, _GREY, _font(_TEXT_SIZE - 3))
     pen.text((layout.labels, top), f"{schedule.mean_tokens:.0f} tokens on average", _GREY, _font(_TEXT_SIZE))
@@ -142,10 +140,6 @@ def _draw_legend(pen: ImageDraw.ImageDraw, top: int) -> None:
         pen.rectangle((left, top + 3, left + 19, top + 22), fill=colour)
         pen.text((left + 30, top), words, _INK, _font(_TEXT_SIZE))
         left += 30 + pen.textlength(words, _font(_TEXT_SIZE)) + 36
-
-
-def _scaled(view: Image.Image, side: int) -> Image.Image:
-    return view.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
 
 
 def _fitting(pen: ImageDraw.ImageDraw, text: str, font: _Font, width: float) -> str:

@@ -76,7 +76,7 @@ def summarise(
                 name=name,
                 overall=_share(right[name]),
                 categories={each: _share(right[name][counted == each]) for each in categories if each in counted},
-                mean_visual_tokens=float(schedule.tokens if METHODS[name].keeps_all else schedule.mean_tokens),
+                mean_visual_tokens=float(schedule.mean_tokens if METHODS[name].prunes else schedule.tokens),
                 ttft_ms=stdlib.median(answer.ttft_ms for answer in column),
                 against_none=paired(right[name], right[BASELINE], pictures) if BASELINE in right else None,
             )

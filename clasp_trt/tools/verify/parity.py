@@ -120,7 +120,7 @@ class _Comparison:
     def answer(self, request: Request) -> None:
         """All stages of a prefill."""
         bundle, prompt, reference = self._bundle, request.prompt, self._reference
-        vision = self._vision(request.pixels)
+        vision = self._vision(request.vision)
         alpha = bundle.policy.alpha(request.route.category)[None]
         visual = self._modules("projector", {"features": vision["features"], "alpha": alpha}, reference.projector)[
             "visual"
@@ -128,7 +128,7 @@ class _Comparison:
         feed = {"input_ids": prompt.input_ids[None], "visual": visual, "visual_index": prompt.visual_index}
         state: dict[str, NDArray[Any]] = {
             "hidden": self._modules("embed", feed, reference.embed)["hidden"],
-            "position_ids": np.arange(len(prompt.input_ids))[None],
+            "position_ids": prompt.positions,
             "visual_index": prompt.visual_index,
             "reference_index": prompt.reference_index,
             "saliency": vision["cls_saliency"],
@@ -163,14 +163,14 @@ class _Comparison:
 
     # --- stages ---------------------------------------------------------------------------------------------
 
-    def _vision(self, pixels: NDArray[np.float32]) -> Arrays:
+    def _vision(self, feed: Arrays) -> Arrays:
         layers, model = self._layers, self._manifest.model.vision
         saliency_layer = max(1, min(model.feature_layer, max(layers)))
 
         def vision(feed: Arrays, dtype: torch.dtype) -> Arrays:
             return self._reference.vision(feed, layers, saliency_layer, dtype)
 
-        graph, feed = self._bundle.graph("vision"), {"pixel_values": pixels}
+        graph = self._bundle.graph("vision")
         truth, rough, found = self._run(graph, feed, vision)
         for column, layer in enumerate(layers):
             seen = found["features"][:, column]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from clasp_trt.errors import PromptError
-from clasp_trt.runtime.media.preprocess import Preprocessor
+from clasp_trt.runtime.media.medium import image_medium
+from clasp_trt.runtime.media.processors import processor
 from clasp_trt.runtime.routing.folder import router_for
 from clasp_trt.runtime.routing.router import Route
-from clasp_trt.runtime.text.prompt import Prompt, PromptReader, read_object
+from clasp_trt.runtime.text.prompt import Prompt, PromptReader
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """``pixels`` float32 ``[1, 3, size, size]``, a tokenised prompt and the category that it is routed to."""
+    """The inputs of the ``vision`` graph by port name, a tokenised prompt and the category that it is routed to."""
 
-    pixels: NDArray[np.float32]
+    vision: Mapping[str, NDArray[Any]]
     prompt: Prompt
     route: Route
 
@@ -32,14 +33,16 @@ class Request:
     def of(cls, bundle: Bundle, image: Image, text: str) -> Request:
         """Preprocesses, tokenizes and routes. Raises :class:`PromptError` for a prompt that the bundle cannot take."""
         room = bundle.manifest.max_context
-        prompt = PromptReader(bundle).read(text, with_image=True)
+        medium = image_medium(bundle)
+        seen = processor(medium.processor)(image)
+        prompt = PromptReader(bundle, medium).read(text, seen.blocks)
         if len(prompt.input_ids) >= room:
             raise PromptError(
                 f"the prompt takes {len(prompt.input_ids)} positions of the bundle's {room}, the image among them; "
                 f"shorten it by {len(prompt.input_ids) - room + 1} tokens"
             )
         return cls(
-            Preprocessor.from_json(read_object(bundle, "preprocessor_config.json"))([image]),
+            seen.vision,
             prompt,
             router_for(bundle.policy, bundle).route(text),
         )

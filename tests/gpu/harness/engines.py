@@ -18,11 +18,11 @@ from clasp_trt.ops import pivot_select, spherical_kmeans, token_gram
 from clasp_trt.runtime.decoder import Decoder
 from clasp_trt.runtime.pipeline import backend_for
 from clasp_trt.runtime.result import Result
-from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
 from clasp_trt.targets import TARGETS
 from tests.gpu.harness.environment import Environment
 from tests.house import ROOT
+from tests.prompts import prompt_of
 
 PHOTO = ROOT / "examples" / "photos" / "chelsea.jpg"
 PROMPTS = ("What is in the picture?", "How many of them are there?", "What does the sign say?")
@@ -66,7 +66,7 @@ def logits(bundle: Bundle, tokens: Sequence[int]) -> NDArray[np.float32]:
     model, embed = bundle.manifest.model, bundle.graph("embed")
     count = model.vision.tokens
     ids = np.concatenate([[1, 40], np.full(count, model.image_token_id), rng.integers(10, 200, 9)])
-    prompt = Prompt(ids, np.arange(2, 2 + count), np.arange(2 + count, len(ids)))
+    prompt = prompt_of(ids, np.arange(2, 2 + count), np.arange(2 + count, len(ids)))
     visual = rng.standard_normal((1, count, model.decoder.width)).astype(embed.outputs[0].dtype)
     backend = backend_for(bundle)
     decoder = Decoder(bundle, backend)

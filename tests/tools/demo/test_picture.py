@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isqrt
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from clasp_trt import schedule as schedules
 from clasp_trt.policy import CATEGORY_NAMES
+from clasp_trt.runtime.media.seen import Block, Seen
 from clasp_trt.runtime.overlay import MEDOID, PIVOT
 from clasp_trt.runtime.result import Kept, Result
 from clasp_trt.runtime.routing.router import forced
@@ -20,6 +22,7 @@ from clasp_trt.tools.demo import picture as module
 from clasp_trt.tools.demo.asking import Asked, Score, score
 from clasp_trt.tools.demo.picture import draw
 from clasp_trt.tools.evaluate.dataset import Row
+from tests.prompts import boxes
 
 GREEN = (0, 160, 0)
 SCHEDULES = {
@@ -47,7 +50,10 @@ def asked(
 ) -> Asked:
     row = Row(Path("x.png"), prompt, "star", "counting", 1)
     results = {name: result(plan, text) for (name, plan), text in zip(plans.items(), said, strict=True)}
-    return Asked(row, view or Image.new("RGB", (144, 144), GREEN), results)
+    view = view or Image.new("RGB", (144, 144), GREEN)
+    grid = isqrt(next(iter(plans.values())).tokens)
+    block = Block(grid * grid, (1, grid, grid), boxes(grid, view.width / grid))
+    return Asked(row, Seen({}, {}, (block,), view), results)
 
 
 def colours(sheet: Image.Image) -> set[tuple[int, ...]]:
@@ -66,7 +72,7 @@ def test_same_answers_same_picture() -> None:
 
 
 def test_every_panel_is_drawn_in_both_colours() -> None:
-    layout = module._Layout(list(SCHEDULES.values()))
+    layout = module._Layout(list(SCHEDULES.values()), asked().seen)
     pixels = np.asarray(draw("tiny", SCHEDULES, [asked()]))
     for colour in (PIVOT, MEDOID):
         rows, columns = np.nonzero((pixels[: -module._FOOT] == colour).all(axis=2))
@@ -115,5 +121,5 @@ def test_score() -> None:
     plan = {"unpruned": SCHEDULES["unpruned"]}
     row = asked().row
     texts_and_times = [("star", 9.0), ("The star.", 1.0), ("moon", 5.0)]
-    questions = [Asked(row, asked().view, {"unpruned": result(plan["unpruned"], *each)}) for each in texts_and_times]
+    questions = [Asked(row, asked().seen, {"unpruned": result(plan["unpruned"], *each)}) for each in texts_and_times]
     assert score(questions, "unpruned") == Score(right=2, questions=3, ttft_ms=5.0)

@@ -21,8 +21,8 @@ from clasp_trt.runtime.backends.cuda.session import Session
 from clasp_trt.runtime.backends.cuda.staging import Staging
 from clasp_trt.runtime.decoder import Decoder
 from clasp_trt.runtime.pipeline import load
-from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
+from tests.prompts import prompt_of
 from tests.runtime.backends.cuda.conftest import Rig
 from tests.runtime.backends.cuda.null_driver import Violation
 
@@ -127,8 +127,7 @@ def test_a_length_on_the_host_that_changes_under_tensorrt(rig: Rigs, monkeypatch
     here = rig(kv_block=1)
     here.backend.device.recordings.enabled = False
     decoder = here.pipeline._decoder
-    empty = np.zeros(0, np.int64)
-    sequence, _, _ = decoder.prefill(Prompt(np.arange(1, 6), empty, empty), None, None, (), Timer())
+    sequence, _, _ = decoder.prefill(prompt_of(np.arange(1, 6)), None, None, (), Timer())
     real = Context.set_host_value
 
     def in_place(self: Context, name: str, value: int) -> None:
@@ -211,6 +210,6 @@ def test_blocks_of_a_recording_that_others_get(rig: Rigs, photos: dict[str, Path
     if not kept:
         steps.update({key: replace(steps[key], blocks=()) for key in steps})
     images = [here.pipeline.encode(photos["coffee"]) for _ in range(8)]  # some of which get such blocks
-    before = here.backend.download(images[0].features)
+    before = here.backend.download(images[0].outputs["features"])
     here.pipeline.generate(images[0], QUESTION, max_new_tokens=4)
-    assert all(np.array_equal(here.backend.download(image.features), before) for image in images) is kept
+    assert all(np.array_equal(here.backend.download(image.outputs["features"]), before) for image in images) is kept

@@ -1,0 +1,130 @@
+"""The settings of CLIP's image processor, ``preprocessor_config.json``, resolved to a :class:`Square`.
+
+Used where a checkpoint becomes a bundle, and for bundles of schema 1, which leave it to their reader.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from clasp_trt.bundle.media import RESAMPLINGS, Square
+from clasp_trt.errors import BundleError
+
+SUPPORTED = ("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil", "CLIPFeatureExtractor")
+MAX_SIDE = 4096
+
+_MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's own, the defaults of its processor
+_STD = (0.26862954, 0.26130258, 0.27577711)
+_BICUBIC = RESAMPLINGS.index("bicubic")
+
+_Channels = tuple[float, float, float]
+
+
+def square(config: Mapping[str, object], side: int, cell: int) -> Square:
+    """The processor that ``config`` describes, for a tower that reads ``side`` pixels squared in patches of ``cell``.
+
+    Absent or null keys take CLIP's defaults; unknown keys are ignored, for checkpoints carry many that have no effect.
+    Raises :class:`BundleError` for another processor family, a value that makes no sense, or pictures of another size.
+    """
+    kind = config.get("image_processor_type") or config.get("feature_extractor_type") or "CLIPImageProcessor"
+    if kind not in SUPPORTED:
+        raise _bad("image_processor_type", kind, f"one of {', '.join(SUPPORTED)}")
+    if _flag(config, "do_pad", False):
+        raise _bad("do_pad", True, "false: padding is not part of CLIP's processor")
+    _flag(config, "do_convert_rgb", True)  # a runtime gives RGB, so that either is the same
+    edge: int | None = None
+    size: tuple[int, int] | None = None
+    if _flag(config, "do_resize", True):
+        edge, size = _size(config.get("size"))
+    crop = _crop(config.get("crop_size")) if _flag(config, "do_center_crop", True) else None
+    made = crop or size
+    if made is None:
+        raise _bad("do_center_crop", False, "true, for pictures of every shape become squares by it")
+    if made != (side, side):
+        raise BundleError(
+            f"preprocessor_config.json: it makes pictures of {made[1]}x{made[0]} pixels, but the vision tower takes "
+            f"{side}x{side}"
+        )
+    normalize = _flag(config, "do_normalize", True)
+    return Square(
+        side=side,
+        cell=cell,
+        shortest_edge=edge,
+        size=size,
+        resample=_resample(config.get("resample")),
+        rescale=_number(config, "rescale_factor", 1 / 255) if _flag(config, "do_rescale", True) else 1.0,
+        mean=_channels(config, "image_mean", _MEAN) if normalize else (0.0, 0.0, 0.0),
+        std=_channels(config, "image_std", _STD) if normalize else (1.0, 1.0, 1.0),
+    )
+
+
+def _bad(key: str, value: object, expected: str) -> BundleError:
+    return BundleError(f"preprocessor_config.json: {key} is {value!r}; expected {expected}")
+
+
+def _flag(config: Mapping[str, object], key: str, default: bool) -> bool:
+    value = config.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise _bad(key, value, "true or false")
+    return value
+
+
+def _number(config: Mapping[str, object], key: str, default: float) -> float:
+    value = config.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        raise _bad(key, value, "a positive number")
+    return float(value)
+
+
+def _side(key: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SIDE:
+        raise _bad(key, value, f"whole pixels, 1 to {MAX_SIDE}")
+    return value
+
+
+def _size(value: object) -> tuple[int | None, tuple[int, int] | None]:
+    """(shortest_edge, None) or (None, (height, width))."""
+    if value is None:
+        return 224, None
+    if isinstance(value, Mapping):
+        if set(value) == {"shortest_edge"}:
+            return _side("size.shortest_edge", value["shortest_edge"]), None
+        if set(value) == {"height", "width"}:
+            return None, (_side("size.height", value["height"]), _side("size.width", value["width"]))
+        raise _bad("size", value, "shortest_edge, or height and width")
+    return _side("size", value), None
+
+
+def _crop(value: object) -> tuple[int, int]:
+    if value is None:
+        return 224, 224
+    if isinstance(value, Mapping):
+        if set(value) != {"height", "width"}:
+            raise _bad("crop_size", value, "a number, or height and width")
+        return _side("crop_size.height", value["height"]), _side("crop_size.width", value["width"])
+    side = _side("crop_size", value)
+    return side, side
+
+
+def _resample(value: object) -> str:
+    if value is None:
+        value = _BICUBIC
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < len(RESAMPLINGS):
+        raise _bad("resample", value, f"one of Pillow's filters {list(range(len(RESAMPLINGS)))}")
+    return RESAMPLINGS[value]
+
+
+def _channels(config: Mapping[str, object], key: str, default: _Channels) -> _Channels:
+    value = config.get(key)
+    if value is None:
+        return default
+    items: list[object] = list(value) if isinstance(value, (list, tuple)) else [value] * 3
+    numbers = [float(x) for x in items if isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)]
+    if len(items) != 3 or len(numbers) != 3 or (key == "image_std" and min(numbers) <= 0):
+        raise _bad(key, value, "three numbers" if key == "image_mean" else "three positive numbers")
+    return numbers[0], numbers[1], numbers[2]

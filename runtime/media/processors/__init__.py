@@ -1,0 +1,32 @@
+"""Processors of pictures, one file for each kind that a manifest may name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from PIL import Image
+
+from clasp_trt.bundle.media import Square
+from clasp_trt.runtime.media.processors.square import SquareProcessor
+from clasp_trt.runtime.media.seen import Seen
+
+
+class Processor(Protocol):
+    """Makes of a picture what the vision graph takes."""
+
+    def count(self, height: int, width: int) -> int:
+        """Visual tokens of a picture of that size in pixels."""
+
+    def __call__(self, image: Image.Image) -> Seen:
+        """Raises :class:`clasp_trt.errors.ImageError` for a picture that cannot be taken."""
+
+
+KINDS: Mapping[str, Callable[[Any], Processor]] = MappingProxyType({Square.kind: SquareProcessor})
+"""By the kind of the record in :mod:`clasp_trt.bundle.media` that one is made of."""
+
+
+def processor(record: Square) -> Processor:
+    """The processor of a manifest's record."""
+    return KINDS[record.kind](record)

@@ -1,0 +1,52 @@
+"""What the model saw: the tensors of a picture, the visual tokens that they become, and where each one looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Visual tokens that belong together: a picture, a tile of it, or a frame of a clip.
+
+    ``grid`` counts frames, rows and columns; ``row`` and ``column`` place a tile among the tiles of its picture;
+    ``seconds`` is the time of a frame. ``boxes`` is float32 ``[tokens, 4]``: left, top, right and bottom of what each
+    token stands for, in pixels of :attr:`Seen.view`, and NaN for a token that stands for no place.
+    """
+
+    tokens: int
+    grid: tuple[int, int, int]
+    boxes: NDArray[np.float32]
+    row: int = 0
+    column: int = 0
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a processor makes of one picture or clip.
+
+    ``vision`` holds the inputs of the vision graph by port name, ``pack`` those that the projector takes besides
+    features, if it takes any. ``blocks`` are in the order of the prompt; ``view`` is what the model saw, for people.
+    """
+
+    vision: Mapping[str, NDArray[Any]]
+    pack: Mapping[str, NDArray[Any]]
+    blocks: tuple[Block, ...]
+    view: Image.Image
+
+    @property
+    def boxes(self) -> NDArray[np.float32]:
+        """The boxes of all tokens, float32 ``[tokens, 4]``."""
+        return boxes_of(self.blocks)
+
+
+def boxes_of(blocks: Sequence[Block]) -> NDArray[np.float32]:
+    """The boxes of all tokens of ``blocks``, float32 ``[tokens, 4]``."""
+    return np.concatenate([np.zeros((0, 4), np.float32), *(block.boxes for block in blocks)])
