@@ -37,7 +37,7 @@ class BundleError(ClaspError):
 
 
 class OutputError(ClaspError):
-    """A destination that cannot be written."""
+    """A destination that cannot be written, or that holds what must not be replaced."""
 
 
 class ImageError(ClaspError):
@@ -53,7 +53,7 @@ class RouterError(ClaspError):
 
 
 class DataError(ClaspError):
-    """A file of questions that cannot be used, or results that do not belong to them."""
+    """A file of questions or prompts that cannot be used."""
 
 
 class BackendError(ClaspError):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from clasp_trt.bundle import Graph
 from clasp_trt.errors import BackendError
+from clasp_trt.progress import Progress
 from clasp_trt.targets import Target, onnxruntime_opset
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a graph, the graphs done and those to do in all."""
 
 
 def opset_for(target: Target) -> int:

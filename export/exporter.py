@@ -19,10 +19,9 @@ from clasp_trt.export.decoder.llama import segment_graph
 from clasp_trt.export.family import Family
 from clasp_trt.export.graph import DTYPES, PRECISIONS, ports
 from clasp_trt.export.pruning.prune import embed_graph, gram_graph, greedy_graph, prune_graph
+from clasp_trt.progress import Progress, silent
 from clasp_trt.schedule import Schedule
 
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a graph, the bytes of weights written so far, and those to write in all."""
 Admit = Callable[[Graph, int], None]
 """Called with a graph and the bytes of its weights; raises for one that should not be written."""
 
@@ -51,7 +50,7 @@ def export(
     memory_limit: int | None = None,
     stages_apart: bool = False,
     admit: Admit = lambda graph, weights: None,
-    progress: Progress = lambda graph, done, total: None,
+    progress: Progress = silent,
 ) -> Exported:
     """Writes every file of a portable bundle but its manifest and policy into ``root``.
 

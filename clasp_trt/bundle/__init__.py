@@ -36,7 +36,7 @@ from clasp_trt.bundle.manifest import (
     Segment,
     VisionDims,
 )
-from clasp_trt.bundle.reader import MAX_MANIFEST_BYTES, Bundle, Progress
+from clasp_trt.bundle.reader import MAX_MANIFEST_BYTES, Bundle
 from clasp_trt.bundle.writer import Writer, write
 from clasp_trt.tensors import DTYPES, TensorSpec
 
@@ -63,7 +63,6 @@ __all__ = [
     "NotABundle",
     "NotAFile",
     "Profile",
-    "Progress",
     "SchemaVersion",
     "Segment",
     "SizeMismatch",

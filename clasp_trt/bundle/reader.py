@@ -4,7 +4,6 @@ request."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -24,12 +23,10 @@ from clasp_trt.bundle.errors import (
 from clasp_trt.bundle.manifest import MANIFEST, POLICY, Graph, Manifest
 from clasp_trt.errors import PolicyError
 from clasp_trt.policy import Policy
+from clasp_trt.progress import ByteProgress
 from clasp_trt.storage import leftovers
 
 MAX_MANIFEST_BYTES = 16 * 2**20
-
-Progress = Callable[[int, int], None]
-"""Hears bytes done and bytes in all, after each chunk."""
 
 
 class Bundle:
@@ -86,7 +83,7 @@ class Bundle:
         known = ", ".join(graph.name for graph in self.manifest.graphs) or "none"
         raise InconsistentManifest(f"{shown(self.root)}: {MANIFEST}: graphs: no {name!a} (there are: {known})")
 
-    def verify(self, progress: Progress | None = None) -> None:
+    def verify(self, progress: ByteProgress | None = None) -> None:
         """Hash every file and read the policy; :class:`HashMismatch` names the first file that differs."""
         self._check_files()
         done, total = 0, sum(entry.bytes for entry in self.manifest.files.values())

@@ -19,8 +19,9 @@ from clasp_trt.brief import reason, shown
 from clasp_trt.bundle import codec, tree
 from clasp_trt.bundle.errors import NotABundle, NotAFile, UnlistedFile, UnsafePath
 from clasp_trt.bundle.manifest import MANIFEST, FileEntry, Manifest
-from clasp_trt.bundle.reader import Bundle, Progress
+from clasp_trt.bundle.reader import Bundle
 from clasp_trt.errors import BundleError, OutputError
+from clasp_trt.progress import ByteProgress
 from clasp_trt.storage import leftovers
 
 _FILE_MODE = 0o644
@@ -67,7 +68,7 @@ class Writer:
         self.root = root
         self._force = force
 
-    def commit(self, manifest: Manifest, progress: Progress | None = None) -> Bundle:
+    def commit(self, manifest: Manifest, progress: ByteProgress | None = None) -> Bundle:
         """Seal the files under ``root`` with ``manifest``, verify, and move all of it to the destination.
 
         ``manifest.files`` is replaced by what lies under ``root``. ``progress`` hears of every byte twice:
@@ -79,7 +80,7 @@ class Writer:
             self._publish()
         return Bundle(self.destination, complete)
 
-    def _seal(self, manifest: Manifest, progress: Progress | None) -> Manifest:
+    def _seal(self, manifest: Manifest, progress: ByteProgress | None) -> Manifest:
         """Set modes, flush and hash every file, write the manifest last, and verify all as a reader would."""
         found, folders = tree.walk(self.root)
         found.pop(MANIFEST, None)

@@ -9,6 +9,7 @@ import click
 
 from clasp_trt.cli.describe import calibration
 from clasp_trt.cli.examples import examples
+from clasp_trt.cli.numbers import percent, share_percent
 from clasp_trt.cli.options import provider_option, threads_option
 from clasp_trt.cli.output import json_option, print_json, print_table, progress_bar
 from clasp_trt.cli.signals import stop_if_asked
@@ -16,7 +17,7 @@ from clasp_trt.cli.signals import stop_if_asked
 if TYPE_CHECKING:
     from clasp_trt.bundle import Bundle
     from clasp_trt.policy import Policy
-    from clasp_trt.tools.evaluate import Interval, MethodReport, Questions, Report, Share
+    from clasp_trt.tools.evaluate import MethodReport, Questions, Report
     from clasp_trt.tools.evaluate.stress import Stress
 
 ALL = "all"
@@ -168,10 +169,10 @@ def _table(report: Report) -> list[tuple[str, ...]]:
     categories = methods[0].categories
     rows = [("", *(method.name for method in methods))]
     rows += [
-        (f"{name} ({share.total})", *(_percent(method.categories[name]) for method in methods))
+        (f"{name} ({share.total})", *(share_percent(method.categories[name]) for method in methods))
         for name, share in categories.items()
     ]
-    rows.append((f"all ({report.questions})", *(_percent(method.overall) for method in methods)))
+    rows.append((f"all ({report.questions})", *(share_percent(method.overall) for method in methods)))
     if methods[0].against_none is not None:
         rows.append(("of unpruned", *map(_retention, methods)))
     rows.append(("visual tokens", *(f"{method.mean_visual_tokens:5.1f}" for method in methods)))
@@ -179,21 +180,9 @@ def _table(report: Report) -> list[tuple[str, ...]]:
     return rows
 
 
-def _percent(share: Share) -> str:
-    return f"{100 * share.value:5.1f} {_ends(share.interval)}"
-
-
 def _retention(method: MethodReport) -> str:
     compared = method.against_none
-    if compared is None or compared.ratio is None:
-        return "    -"
-    ends = "" if compared.ratio_interval is None else _ends(compared.ratio_interval)
-    return f"{100 * compared.ratio:5.1f} {ends}"
-
-
-def _ends(interval: Interval) -> str:
-    """An interval of shares in whole per cent: more would not fit ten methods side by side."""
-    return f"({100 * interval.low:.0f}-{100 * interval.high:.0f})"
+    return percent(None) if compared is None else percent(compared.ratio, compared.ratio_interval)
 
 
 def _legend(report: Report) -> str:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clasp_trt.cli.numbers import percent, share_percent
 from clasp_trt.cli.output import print_table
 
 if TYPE_CHECKING:
-    from clasp_trt.tools.evaluate import Interval, Share
+    from clasp_trt.tools.evaluate import Interval
     from clasp_trt.tools.evaluate.stress import Mixture, Stress
 
 _LEGEND = """\
@@ -26,9 +27,9 @@ def tell_stress(report: Stress) -> None:
     conditions = report.conditions
     rows = [("", *conditions)]
     for name, share in conditions[TRUE].categories.items():
-        cells = (_percent(found.categories[name]) for found in conditions.values())
+        cells = (share_percent(found.categories[name]) for found in conditions.values())
         rows.append((f"{name} ({share.total})", *cells))
-    rows.append((f"all ({report.questions})", *(_percent(found.overall) for found in conditions.values())))
+    rows.append((f"all ({report.questions})", *(share_percent(found.overall) for found in conditions.values())))
     compared = [found.against_true for found in conditions.values()]
     rows.append(
         ("of true", *("100.0" if each is None else _ratio(each.ratio, each.ratio_interval) for each in compared))
@@ -44,16 +45,8 @@ def tell_stress(report: Stress) -> None:
 
 
 def _cells(mixture: Mixture) -> tuple[str, str]:
-    return f"{100 * mixture.accuracy:5.1f}", _ratio(mixture.ratio, mixture.ratio_interval)
-
-
-def _percent(share: Share) -> str:
-    low, high = share.interval
-    return f"{100 * share.value:5.1f} ({100 * low:.0f}-{100 * high:.0f})"
+    return percent(mixture.accuracy), _ratio(mixture.ratio, mixture.ratio_interval)
 
 
 def _ratio(ratio: float | None, interval: Interval | None) -> str:
-    if ratio is None:
-        return "-"
-    ends = "" if interval is None else f" ({100 * interval.low:.1f}-{100 * interval.high:.1f})"
-    return f"{100 * ratio:.1f}{ends}"
+    return percent(ratio, interval, digits=1).strip()

@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 
 from clasp_trt.cli.signals import stop_if_asked
+from clasp_trt.progress import Progress
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
@@ -31,7 +32,7 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bar() -> Iterator[Progress]:
     """A bar on standard error while the block runs; silent unless that is a terminal.
 
     Each step is also a place to stop, should a signal have come that a library swallowed.

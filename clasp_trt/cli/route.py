@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.examples import examples
+from clasp_trt.cli.numbers import ends
 from clasp_trt.cli.output import json_option, print_json, print_table
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -113,9 +114,8 @@ def _tell(agreement: Agreement) -> None:
     from clasp_trt.tools.evaluate.statistics import Share
 
     share = Share(agreement.right, agreement.total)
-    low, high = share.interval
     click.echo(
-        f"{agreement.right} of {agreement.total} right: {100 * share.value:.1f} % ({100 * low:.0f}-{100 * high:.0f}); "
+        f"{agreement.right} of {agreement.total} right: {100 * share.value:.1f} % {ends(share.interval)}; "
         f"{agreement.fallbacks} went to {agreement.names[-1]} instead, {agreement.wrong} to a wrong category"
     )
     click.echo()

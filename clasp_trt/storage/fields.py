@@ -71,6 +71,12 @@ class Field:
             self.fail("a non-empty printable string")
         return self.value
 
+    def string(self) -> str:
+        """Any string."""
+        if type(self.value) is not str:
+            self.fail("a string")
+        return self.value
+
     def prose(self) -> str:
         """A string of whole characters that says something; it may have several lines."""
         if type(self.value) is not str or not self.value.strip():

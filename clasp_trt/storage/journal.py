@@ -1,7 +1,7 @@
-"""What an interrupted run has found so far, in a file beside its output.
+"""What a run has found so far, in a file, so that an interrupted run goes on where it stopped.
 
-JSON lines: the first is an object of what the findings depend on, by hash; each further line is one finding. A last
-line that was cut short does not count.
+JSON lines: the first is an object that says which command found what follows, and what the findings depend on; each
+further line is one finding. A last line that was cut short does not count.
 """
 
 from __future__ import annotations
@@ -9,16 +9,29 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from clasp_trt.errors import OutputError
+from clasp_trt.errors import ClaspError, OutputError
+from clasp_trt.storage.fields import Field, Format, parse
 
 SUFFIX = ".partial.jsonl"
+_KIND = "results"  # the key of the first line by which a journal is told from other files
 
 Finding = TypeVar("Finding")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What errors say about a journal: the ``command`` that writes it, and in ``cure`` what to do about a file that
+    holds anything else."""
+
+    command: str
+    cure: str
 
 
 def journal_path(output: str | os.PathLike[str]) -> Path:
@@ -30,69 +43,89 @@ def journal_path(output: str | os.PathLike[str]) -> Path:
 class Lines(Generic[Finding]):
     """The findings of earlier runs, ``found``, and a place for more. Made by :func:`open_lines`."""
 
-    def __init__(self, file: BinaryIO, found: list[Finding]) -> None:
-        self._file, self.found, self.empty = file, found, not found
+    def __init__(self, descriptor: int, found: tuple[Finding, ...]) -> None:
+        self._descriptor, self.found, self.empty = descriptor, found, not found
 
     def add(self, value: object) -> None:
-        """One finding as JSON, on disk before this returns."""
-        self._file.write(_line(value))  # unbuffered: at worst the last line is cut short
+        """One finding as JSON; it outlives the process once this returns."""
+        _write(self._descriptor, value)
         self.empty = False
 
 
 @contextmanager
 def open_lines(
     path: Path,
-    inputs: Mapping[str, str],
-    parse: Callable[[object], Finding],
+    inputs: Mapping[str, object],
+    read: Callable[[Field], Finding],
+    work: Work,
     *,
-    work: str,
     restart: bool = False,
 ) -> Iterator[Lines[Finding]]:
     """The journal at ``path`` for the block, with what an earlier run found from the same ``inputs``.
 
-    ``parse`` takes one line's JSON, and raises ``ValueError``, ``TypeError`` or ``KeyError`` for what is no finding.
-    ``work`` is what errors call the run, such as ``calibration``; ``restart`` drops what is there. Raises
-    :class:`OutputError` if the findings depend on anything else, if another run is writing them, or if the file is no
-    such journal. A journal without findings does not outlive the block.
+    ``read`` makes a finding of one line's JSON; ``restart`` drops what is there. Raises :class:`OutputError` if the
+    file cannot be written, if its findings depend on anything else, if another run is writing them, or if it is no such
+    journal; it is then left as it was. A journal without findings does not outlive the block.
     """
-    with path.open("ab+", buffering=0) as file:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); name a file to make") from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OutputError(f"{path}: not a regular file; name a file to make")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(f"{path}: another {work} is writing this; wait for it or choose another output") from None
-        file.seek(0)
-        content = b"" if restart else b"".join(iter(lambda: file.read(1 << 20), b""))
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OutputError(
+                f"{path}: another run of {work.command} is writing to it; wait for it, or choose another output"
+            ) from None
+        content = b"" if restart else path.read_bytes()
+        head = {_KIND: work.command, **inputs}
         whole = content[: content.rfind(b"\n") + 1]
-        head = _line(dict(inputs))
         # without a whole line it must be this head, cut short: a file of another kind is left alone
-        found = [] if head.startswith(content) else _parsed(whole or content, inputs, parse, path, work)
-        file.truncate(len(whole))
+        begun = not whole and _line(head).startswith(content)
+        lines = Lines(descriptor, () if begun else _read(whole or content, head, read, path, work))
+        os.ftruncate(descriptor, len(whole))
         if not whole:
-            file.write(head)
-        lines = Lines(file, found)
+            _write(descriptor, head)
         try:
             yield lines
         finally:
             if lines.empty:
                 path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
 
 
-def _parsed(
-    content: bytes, inputs: Mapping[str, str], parse: Callable[[object], Finding], path: Path, work: str
-) -> list[Finding]:
+class _Damage(ClaspError):
+    """A line that no run wrote."""
+
+
+def _read(
+    content: bytes, wanted: Mapping[str, object], read: Callable[[Field], Finding], path: Path, work: Work
+) -> tuple[Finding, ...]:
+    format = Format(_Damage, _Damage, f"expected what {work.command} wrote")
+    first, *rest = content.splitlines()
     try:
-        head, *rest = map(json.loads, content.splitlines())
-        found = [parse(value) for value in rest]
-        others = [name for name, value in inputs.items() if head[name] != value]
-    except (ValueError, TypeError, KeyError):
-        raise OutputError(f"{path}: not the answers of a {work}, or damaged; add --restart to begin anew") from None
-    if others:
-        raise OutputError(
-            f"{path}: holds the answers of a {work} with other {' and '.join(others)}; "
-            "repeat that command to go on with it, add --restart to begin anew, or choose another output"
-        )
-    return found
+        members = parse(first, str(path), format).open_record(_KIND)
+        members[_KIND].one_of((work.command,))
+        head = {key: item.value for key, item in members.items()}
+        if others := [key for key in {**wanted, **head} if head.get(key) != wanted.get(key)]:
+            raise OutputError(
+                f"{path}: holds the answers of {work.command} with other {' and '.join(others)}; "
+                f"repeat that command to go on with it, or {work.cure}"
+            )
+        return tuple(read(parse(line, f"{path}:{number}", format)) for number, line in enumerate(rest, start=2))
+    except _Damage as error:
+        raise OutputError(f"{error}; {work.cure}") from None
 
 
 def _line(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+
+
+def _write(descriptor: int, value: object) -> None:
+    rest = memoryview(_line(value))
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

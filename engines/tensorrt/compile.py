@@ -18,11 +18,9 @@ from clasp_trt.engines.tensorrt.plugin_nodes import bind_plugins
 from clasp_trt.engines.tensorrt.process import build_apart
 from clasp_trt.engines.tensorrt.profiles import profiles
 from clasp_trt.plugins.program import OPERATORS
+from clasp_trt.progress import Progress
 
 FOLDER = "engines"
-
-Progress = Callable[[str, int, int], None]
-"""Called with a phase, the bytes of weights in engines so far, and those in all."""
 
 
 def compile_graphs(

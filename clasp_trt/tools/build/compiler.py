@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +31,7 @@ from clasp_trt.errors import (
 )
 from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions, Options, Pruning
 from clasp_trt.policy import Policy, prior
+from clasp_trt.progress import Progress, silent
 from clasp_trt.schedule import Schedule
 from clasp_trt.targets import COMPILED, Target
 from clasp_trt.tools.build.companions import check_assets, check_router, copy_router
@@ -56,12 +57,6 @@ __all__ = [
 FLOAT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 _COPY_BYTES = 2**20
-
-Progress = Callable[[str, int, int], None]
-"""Called with a phase, units done and units in all."""
-
-
-def _silent(phase: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -95,7 +90,7 @@ def build(
     cache: bool = True,
     plugins: bool = False,
     force: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Bundle:
     """Compiles ``model``, a Hugging Face folder, hub id or portable bundle, into the bundle ``output`` for ``target``.
 
@@ -122,7 +117,7 @@ def compile_bundle(
     backend: str | None = None,
     engines: EngineOptions | None = None,
     force: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Bundle:
     """Compiles ``model`` into the bundle ``output``, whole or not at all.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from importlib import metadata
@@ -22,6 +22,7 @@ import clasp_trt
 from clasp_trt.bundle import MANIFEST, Bundle
 from clasp_trt.errors import BundleError, DataError, OutputError
 from clasp_trt.policy import Category, Policy
+from clasp_trt.progress import Progress, silent
 from clasp_trt.storage import files
 from clasp_trt.storage.journal import journal_path
 from clasp_trt.tools.calibrate.answers import Answers
@@ -30,18 +31,13 @@ from clasp_trt.tools.calibrate.journal import Journal, open_journal
 from clasp_trt.tools.calibrate.report import Line, Report, Searched, held_out
 from clasp_trt.tools.calibrate.sampling import Sample, sample
 from clasp_trt.tools.calibrate.search import search
+from clasp_trt.tools.evaluate.answers import DEFAULT_MAX_NEW_TOKENS
 from clasp_trt.tools.evaluate.dataset import Row
-from clasp_trt.tools.evaluate.evaluate import DEFAULT_MAX_NEW_TOKENS
 from clasp_trt.tools.evaluate.questions import Questions, check_categories
 from clasp_trt.tools.evaluate.statistics import Share, paired
 
 LEAST = 20
 """Questions that a category needs in each part; with fewer its row is kept."""
-
-Progress = Callable[[str, int, int], None]
-
-
-def _silent(phase: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ def calibrate(
     cache_mb: int = 1024,
     force: bool = False,
     restart: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Report:
     """Calibrates the policy of ``bundle`` on the questions of ``data`` and writes it to ``output``.
 

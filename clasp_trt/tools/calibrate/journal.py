@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from clasp_trt.storage.journal import Lines, open_lines
+from clasp_trt.storage.fields import Field
+from clasp_trt.storage.journal import Lines, Work, open_lines
+
+_WORK = Work("clasp-trt calibrate", "add --restart to begin anew, or choose another output")
 
 Key = tuple[int, int, int]
 """Category and candidate by number, and line of the question."""
@@ -36,10 +38,13 @@ class Journal:
 @contextmanager
 def open_journal(path: Path, inputs: Mapping[str, str], *, restart: bool = False) -> Iterator[Journal]:
     """The journal at ``path`` for the block; see :func:`clasp_trt.storage.journal.open_lines`."""
-    with open_lines(path, inputs, _answer, work="calibration", restart=restart) as lines:
+    with open_lines(path, inputs, _answer, _WORK, restart=restart) as lines:
         yield Journal(lines)
 
 
-def _answer(line: Any) -> tuple[Key, bool]:
-    category, candidate, number, right = line
+def _answer(line: Field) -> tuple[Key, bool]:
+    numbers = line.elements()
+    if len(numbers) != 4:
+        line.fail("category, candidate, line and whether it was right")
+    category, candidate, number, right = (item.integer(0) for item in numbers)
     return (category, candidate, number), bool(right)

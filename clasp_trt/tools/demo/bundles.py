@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import clasp_trt
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import BackendError, BundleError
+from clasp_trt.progress import Progress
 from clasp_trt.schedule import scaled_keeps
 from clasp_trt.storage import files
 from clasp_trt.tools.build.compiler import Options, Pruning, compile_bundle
@@ -24,8 +25,6 @@ NOMINAL: Mapping[str, int] = {"third": 192, "ninth": 64}
 RECORD = "made-of.json"
 _EXPORT = ("huggingface_hub", "ml_dtypes", "onnx", "onnx_ir", "onnxscript", "safetensors", "torch", "transformers")
 _CHUNK = 2**20
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

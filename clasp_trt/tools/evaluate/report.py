@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import statistics as stdlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from clasp_trt.methods import METHODS
 from clasp_trt.schedule import Schedule
+from clasp_trt.tools.evaluate.answers import Answer
 from clasp_trt.tools.evaluate.questions import Question
-from clasp_trt.tools.evaluate.statistics import Interval, Paired, Share, paired
-
-if TYPE_CHECKING:
-    from clasp_trt.tools.evaluate.evaluate import Answer
+from clasp_trt.tools.evaluate.statistics import Interval, Paired, Share
+from clasp_trt.tools.evaluate.tally import Tally
 
 BASELINE = "none"
 """The method that the others are held against, if it was asked for."""
@@ -58,40 +54,25 @@ class Report:
 
 def summarise(
     questions: Sequence[Question],
-    answers: Iterable[Answer],
+    answers: Mapping[tuple[int, str], Answer],
     methods: Sequence[str],
     categories: Sequence[str],
     schedule: Schedule,
 ) -> Report:
-    """The report on ``answers``, which hold one for each of ``questions`` and ``methods``."""
-    found = {(answer.method, answer.line): answer for answer in answers}
-    columns = {name: [found[name, question.row.line] for question in questions] for name in methods}
-    counted = np.array([question.counted for question in questions])
-    _, pictures = np.unique([str(question.row.image) for question in questions], return_inverse=True)
-    right = {name: np.array([answer.right for answer in column]) for name, column in columns.items()}
-    reports = []
-    for name, column in columns.items():
-        reports.append(
-            MethodReport(
-                name=name,
-                overall=_share(right[name]),
-                categories={each: _share(right[name][counted == each]) for each in categories if each in counted},
-                mean_visual_tokens=float(schedule.mean_tokens if METHODS[name].prunes else schedule.tokens),
-                ttft_ms=stdlib.median(answer.ttft_ms for answer in column),
-                against_none=paired(right[name], right[BASELINE], pictures) if BASELINE in right else None,
-            )
+    """The report on ``answers``, by line and method, which hold one for each of ``questions`` and ``methods``."""
+    tally = Tally(questions, answers, methods)
+    reports = tuple(
+        MethodReport(
+            name=name,
+            overall=tally.overall(name),
+            categories=tally.categories(name, categories),
+            mean_visual_tokens=float(schedule.mean_tokens if METHODS[name].prunes else schedule.tokens),
+            ttft_ms=stdlib.median(answers[question.row.line, name].ttft_ms for question in questions),
+            against_none=tally.against(name, BASELINE),
         )
-    return Report(len(questions), int(pictures.max()) + 1, _routing(questions), tuple(reports))
-
-
-def _routing(questions: Iterable[Question]) -> Share | None:
-    """Of the rows that name a category and were routed all the same."""
-    agreed = [q.routed == q.row.category for q in questions if q.row.category is not None and q.routed is not None]
-    return Share(sum(agreed), len(agreed)) if agreed else None
-
-
-def _share(right: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Share:
-    return Share(int(right.sum()), len(right))
+        for name in methods
+    )
+    return Report(tally.questions, tally.pictures, tally.routing, reports)
 
 
 def share_json(share: Share) -> dict[str, object]:

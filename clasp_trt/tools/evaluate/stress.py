@@ -12,20 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from clasp_trt.tools.evaluate.evaluate import (
-    DEFAULT_MAX_NEW_TOKENS,
-    Forgetful,
-    Progress,
-    Run,
-    Store,
-    answer,
-    silent,
-)
+from clasp_trt.progress import Progress, silent
+from clasp_trt.tools.evaluate.answers import DEFAULT_MAX_NEW_TOKENS, Forgetful, Run, Store, answer
 from clasp_trt.tools.evaluate.questions import Question, Questions, assign, check_categories
 from clasp_trt.tools.evaluate.report import paired_json, share_json
-from clasp_trt.tools.evaluate.statistics import Interval, Paired, Share, paired
+from clasp_trt.tools.evaluate.statistics import Interval, Paired, Share
+from clasp_trt.tools.evaluate.tally import Tally
 
 if TYPE_CHECKING:
     from clasp_trt.runtime.pipeline import Pipeline
@@ -135,20 +127,16 @@ def stress(
     }
     runs = [Run(name, pipeline, asked[name]) for name in CONDITIONS]
     answers = answer(questions, runs, max_new_tokens=max_new_tokens, store=store or Forgetful(), progress=progress)
-    right = {name: np.array([answers[q.row.line, name].right for q in routed]) for name in CONDITIONS}
-    counted = np.array([question.counted for question in routed])
-    _, pictures = np.unique([str(question.row.image) for question in routed], return_inverse=True)
+    tally = Tally(routed, answers, CONDITIONS)
     conditions = {
         name: Condition(
-            _share(right[name]),
-            {each: _share(right[name][counted == each]) for each in names if each in counted},
-            None if name == TRUE else paired(right[name], right[TRUE], pictures),
+            tally.overall(name),
+            tally.categories(name, names),
+            None if name == TRUE else tally.against(name, TRUE),
         )
         for name in CONDITIONS
     }
-    agreed = [question.routed == question.row.category for question in routed if question.row.category is not None]
-    routing = Share(sum(agreed), len(agreed)) if agreed else None
-    return Stress(len(routed), int(pictures.max()) + 1, routing, conditions)
+    return Stress(tally.questions, tally.pictures, tally.routing, conditions)
 
 
 def _another(question: Question, names: Sequence[str]) -> str:
@@ -159,7 +147,3 @@ def _another(question: Question, names: Sequence[str]) -> str:
 
 def _mixed(share: float, ratio: float) -> float:
     return 1 + share * (ratio - 1)
-
-
-def _share(right: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Share:
-    return Share(int(right.sum()), len(right))

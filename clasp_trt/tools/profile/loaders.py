@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from polygraphy.backend.base import BaseLoader
 
+from clasp_trt.progress import silent
+
 if TYPE_CHECKING:
     from clasp_trt.bundle import Bundle
     from clasp_trt.engines.tensorrt.builder import Recipe
@@ -48,10 +50,6 @@ class EngineBytes(BaseLoader):  # type: ignore[misc]  # Polygraphy ships no type
             alone = replace(manifest, graphs=(graph,))
             made = compile_graphs(
                 root, alone, "loader", self._recipe,
-                max_prompt=most, use_cache=False, memory_limit=self._recipe.workspace, progress=_silent,
+                max_prompt=most, use_cache=False, memory_limit=self._recipe.workspace, progress=silent,
             )  # fmt: skip
             return (root / made.engines[0].path).read_bytes()
-
-
-def _silent(phase: str, done: int, total: int) -> None:
-    """The loader speaks through its result alone."""

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from clasp_trt.bundle import Bundle
+from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.pipeline import check_backend
 from clasp_trt.tools.profile import layers
 from clasp_trt.tools.profile.report import Measurement, Report
 from clasp_trt.tools.profile.sample import Sample
 from clasp_trt.tools.profile.worker import Job, Worker
 from clasp_trt.tools.profile.workload import Workload
-
-Progress = Callable[[str, int, int], None]
-"""Called with a phase, the answers that there are and the answers in all."""
-
-
-def _silent(phase: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ class Answering(Protocol):
 
 
 def profile(
-    bundles: Sequence[Bundle], workload: Workload, options: Options | None = None, *, progress: Progress = _silent
+    bundles: Sequence[Bundle], workload: Workload, options: Options | None = None, *, progress: Progress = silent
 ) -> Report:
     """Measures ``bundles`` on ``workload`` and compares the first one with each of the others.
 
@@ -72,9 +67,7 @@ def profile(
     return Report(workload, options.runs, options.warmup, tuple(measurements))
 
 
-def take_turns(
-    workers: Sequence[Answering], runs: int, warmup: int, progress: Progress = _silent
-) -> list[list[Sample]]:
+def take_turns(workers: Sequence[Answering], runs: int, warmup: int, progress: Progress = silent) -> list[list[Sample]]:
     """``runs`` samples of each, interleaved round by round, after ``warmup`` rounds that are dropped."""
     samples: list[list[Sample]] = [[] for _ in workers]
     total = (warmup + runs) * len(workers)

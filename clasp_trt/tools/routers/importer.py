@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clasp_trt.errors import RouterError
+from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.routing.classifier import GRAPH, KIND, MAX_TOKENS, TOKENIZER, graph_of, load
 from clasp_trt.runtime.routing.folder import SCHEMA, SPEC, RouterSpec
 from clasp_trt.tools.routers.folder import router_folder
@@ -25,11 +26,6 @@ DEFAULT_MAX_TOKENS = 128
 TOLERANCE = 1e-3
 """Largest difference of a probability between torch and the graph, both float32; what was measured is below 1e-6."""
 
-Progress = Callable[[str, int, int], None]
-
-
-def _silent(phase: str, done: int, total: int) -> None: ...
-
 
 def import_classifier(
     model: str,
@@ -39,7 +35,7 @@ def import_classifier(
     mapping: Mapping[str, str] | None = None,
     max_tokens: int | None = None,
     force: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> RouterSpec:
     """Exports the text classifier ``model``, a folder or hub id, into the router folder ``output``.
 

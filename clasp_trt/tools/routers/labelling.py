@@ -6,21 +6,18 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import clasp_trt
 from clasp_trt.errors import OutputError
-from clasp_trt.storage.journal import journal_path, open_lines
+from clasp_trt.progress import Progress, silent
+from clasp_trt.storage.fields import Field
+from clasp_trt.storage.journal import Work, journal_path, open_lines
 from clasp_trt.tools.routers.prompt_files import Prompt, read_prompts
 
-Progress = Callable[[str, int, int], None]
-
 _DIGITS = 6
-
-
-def _silent(phase: str, done: int, total: int) -> None: ...
+_WORK = Work("clasp-trt router label", "add --restart to begin anew, or choose another output")
 
 
 def label(
@@ -33,7 +30,7 @@ def label(
     device: str = "cpu",
     force: bool = False,
     restart: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Mapping[str, int]:
     """Writes the prompts of ``data`` with the categories that ``model`` gives them to ``output``.
 
@@ -55,7 +52,7 @@ def label(
         "data": _sha256(Path(data).read_bytes()),
         "categories": _sha256(task("", categories, definitions).encode()),
     }
-    with open_lines(journal_path(target), inputs, _Row.parse, work="labelling", restart=restart) as lines:
+    with open_lines(journal_path(target), inputs, _Row.read, _WORK, restart=restart) as lines:
         found = {row.line: row for row in lines.found}
         progress("label", len(found), len(prompts))
         waiting = [prompt for prompt in prompts if prompt.line not in found]
@@ -84,9 +81,11 @@ class _Row:
         return cls(prompt.line, categories[best], round(probabilities[best], _DIGITS))
 
     @classmethod
-    def parse(cls, value: Any) -> _Row:
-        line, category, confidence = value
-        return cls(int(line), str(category), float(confidence))
+    def read(cls, item: Field) -> _Row:
+        parts = item.elements()
+        if len(parts) != 3:
+            item.fail("line, category and confidence")
+        return cls(parts[0].integer(1), parts[1].prose(), parts[2].number())
 
     def text(self, prompt: Prompt) -> str:
         row = {"prompt": prompt.text, "category": self.category, "confidence": self.confidence}

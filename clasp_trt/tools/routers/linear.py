@@ -5,12 +5,12 @@ Trained by minibatch Adagrad, which suits features of very different frequency: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clasp_trt.progress import Progress, silent
 from clasp_trt.tools.routers.bags import Bags
 
 
@@ -66,7 +66,7 @@ def fit(
     count: int,
     seed: int,
     training: Training,
-    progress: Callable[[str, int, int], None] = lambda phase, done, total: None,
+    progress: Progress = silent,
 ) -> Linear:
     """A model of ``bags`` with the right ``categories`` ``[prompts]``, numbers below ``count``.
 

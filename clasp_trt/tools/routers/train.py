@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clasp_trt.errors import OutputError, RouterError
+from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.routing.folder import SPEC
 from clasp_trt.runtime.routing.model import GRAPH, RouterModel
 from clasp_trt.storage.fields import load
@@ -32,8 +33,6 @@ from clasp_trt.tools.routers.prompts import HELD_OUT, TRAIN, VALIDATION, Labelle
 BUCKETS = 2**16
 PER_CATEGORY = {TRAIN: 12000, VALIDATION: 800, HELD_OUT: 1200}
 """About how many prompts of each category the divided phrases give to each part."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def train(
     per_category: dict[str, int] | None = None,
     training: Training = Training(),  # noqa: B008 - frozen
     costs: Costs = Costs(),  # noqa: B008 - frozen
-    progress: Progress = lambda phase, done, total: None,
+    progress: Progress = silent,
 ) -> Trained:
     """Trains a router on the built-in prompts and the rows of ``data``.
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from clasp_trt.errors import BackendError, BundleError
+from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.pipeline import backend_for
 
 if TYPE_CHECKING:
     import onnx
 
     from clasp_trt.bundle import Bundle, Graph
-
-Progress = Callable[[str, int, int], None]
-"""Called with a phase, units done and units in all."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +30,7 @@ class Integrity:
         return {"files": self.files, "graphs": self.graphs, "skipped": list(self.skipped)}
 
 
-def check(
-    bundle: Bundle, *, provider: str | None = None, progress: Progress = lambda phase, done, total: None
-) -> Integrity:
+def check(bundle: Bundle, *, provider: str | None = None, progress: Progress = silent) -> Integrity:
     """Hashes every file, then checks and loads one graph after the other; its engine, or by ONNX Runtime with
     ``provider``.
 

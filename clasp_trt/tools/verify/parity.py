@@ -20,12 +20,12 @@ from clasp_trt.errors import CheckpointError, PolicyError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.family import family_of
 from clasp_trt.ops import GRAM_STEPS, token_gram
+from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.backends.interface import Backend
 from clasp_trt.runtime.decoder import GREEDY
 from clasp_trt.runtime.pipeline import backend_for
 from clasp_trt.tools.profile.runner import GraphRunner
 from clasp_trt.tools.verify import selection
-from clasp_trt.tools.verify.integrity import Progress
 from clasp_trt.tools.verify.reference import LlavaReference
 from clasp_trt.tools.verify.report import FACTOR, Check, Report
 from clasp_trt.tools.verify.request import Request
@@ -50,7 +50,7 @@ def compare(
     prompt: str,
     *,
     provider: str | None = None,
-    progress: Progress = lambda phase, done, total: None,
+    progress: Progress = silent,
 ) -> Report:
     """Compares every graph of ``bundle`` with the checkpoint ``model`` on one request: what the bundle is built for, or
     its graphs by ONNX Runtime with ``provider``.

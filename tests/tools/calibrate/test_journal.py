@@ -11,6 +11,7 @@ from clasp_trt.storage.journal import journal_path
 from clasp_trt.tools.calibrate.journal import open_journal
 
 INPUTS = {"bundle": "b0", "data": "d0"}
+HEAD = '{"results": "clasp-trt calibrate", "bundle": "b0", "data": "d0"}\n'
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_known_answers_are_not_asked_again(path: Path) -> None:
 def test_answer_is_on_disk_at_once(path: Path) -> None:
     with open_journal(path, INPUTS) as journal:
         journal.ask((4, 5, 6), lambda: True)
-        assert path.read_text().splitlines()[-1] == "[4,5,6,1]"
+        assert path.read_text().splitlines()[-1] == "[4, 5, 6, 1]"
 
 
 @pytest.mark.parametrize("cut", range(1, 10))
@@ -62,7 +63,7 @@ def test_line_that_was_cut_short_is_asked_again(path: Path, cut: int) -> None:
 
 
 def test_head_that_was_cut_short_begins_anew(path: Path) -> None:
-    path.write_bytes(b'{"bundle"')
+    path.write_bytes(b'{"results"')
     fill(path)
     with open_journal(path, INPUTS) as journal:
         assert journal.ask((0, 1, 0), never)
@@ -72,7 +73,7 @@ def test_other_inputs_are_named(path: Path) -> None:
     fill(path)
     before = path.read_bytes()
     with (
-        pytest.raises(OutputError, match=r"with other data; repeat .* --restart to begin anew"),
+        pytest.raises(OutputError, match=r"with other data; repeat that command .* --restart to begin anew"),
         open_journal(path, {**INPUTS, "data": "d1"}),
     ):
         pass
@@ -86,11 +87,14 @@ def test_restart_drops_them(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["hello\n", "hello", "[]\n", "3\n", "{}\n", '{"bundle":"b0","data":"d0"}\n[1,2]\n', "\n"]
+    "text", ["hello\n", "hello", "[]\n", "3\n", "{}\n", HEAD + "[1, 2]\n", HEAD + '[1, 2, 3, "x"]\n', "\n"]
 )
 def test_file_of_another_kind_is_left_alone(path: Path, text: str) -> None:
     path.write_text(text)
-    with pytest.raises(OutputError, match="not the answers of a calibration, or damaged"), open_journal(path, INPUTS):
+    with (
+        pytest.raises(OutputError, match=r"partial\.jsonl.*--restart to begin anew"),
+        open_journal(path, INPUTS),
+    ):
         pass
     assert path.read_text() == text
 
@@ -98,7 +102,10 @@ def test_file_of_another_kind_is_left_alone(path: Path, text: str) -> None:
 def test_two_runs_do_not_write_one_file(path: Path) -> None:
     with open_journal(path, INPUTS) as journal:
         journal.ask((0, 0, 0), lambda: True)
-        with pytest.raises(OutputError, match="another calibration is writing"), open_journal(path, INPUTS):
+        with (
+            pytest.raises(OutputError, match=r"another run of .* is writing"),
+            open_journal(path, INPUTS),
+        ):
             pass
         journal.ask((0, 0, 1), lambda: True)
     with open_journal(path, INPUTS) as journal:

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.errors import ClaspError, DataError, OutputError
+from clasp_trt.errors import OutputError
 from clasp_trt.tools.evaluate import Answer, Questions
 from clasp_trt.tools.evaluate.questions import Question
 from clasp_trt.tools.evaluate.results import header, opened
 
-HEADER: dict[str, object] = {"results": "clasp-trt eval", "data": "1", "methods": ["clasp"]}
+HEADER: dict[str, object] = {"data": "1", "methods": ["clasp"]}
 
 
 def answer(questions: Questions, number: int) -> tuple[Question, Answer]:
@@ -80,36 +80,47 @@ def test_nothing_is_left_where_nothing_was_answered(path: Path, questions: Quest
     assert not path.exists()
 
 
-def refusal(path: Path, wanted: dict[str, object], questions: Questions, kind: type[ClaspError]) -> str:
+def refusal(path: Path, wanted: dict[str, object], questions: Questions) -> str:
     """Why a file is refused; it must stay as it was."""
     before = path.read_bytes() if path.is_file() else None
-    with pytest.raises(kind) as raised, opened(path, wanted, questions):
+    with pytest.raises(OutputError) as raised, opened(path, wanted, questions):
         pass
     assert (path.read_bytes() if path.is_file() else None) == before
     return str(raised.value)
 
 
 def test_answers_of_another_run_are_refused(path: Path, questions: Questions, written: tuple[Answer, ...]) -> None:
-    reason = refusal(path, {**HEADER, "data": "2", "methods": ["none"]}, questions, DataError)
-    assert "with another data, methods; name another file" in reason
+    reason = refusal(path, {**HEADER, "data": "2", "methods": ["none"]}, questions)
+    assert "with other data and methods" in reason
+    assert "name another file" in reason
+
+
+def test_answers_that_depend_on_more_are_of_another_run(
+    path: Path, questions: Questions, written: tuple[Answer, ...]
+) -> None:
+    assert "with other provider" in refusal(path, {**HEADER, "provider": "cuda"}, questions)
+    path.unlink()
+    with opened(path, {**HEADER, "provider": "cuda"}, questions) as results:
+        results.keep(*answer(questions, 0))
+    assert "with other provider" in refusal(path, HEADER, questions)
 
 
 @pytest.mark.parametrize("content", [b"my thesis", b"my thesis\n", b'{"results": "mine"}\n', b"[]\n", b"\n"])
 def test_a_file_of_something_else_is_refused(path: Path, questions: Questions, content: bytes) -> None:
     path.write_bytes(content)
-    assert "no results of clasp-trt eval" in refusal(path, HEADER, questions, OutputError)
+    assert "name another file, or delete this one" in refusal(path, HEADER, questions)
 
 
 def test_damage_is_named_by_its_line(path: Path, questions: Questions, written: tuple[Answer, ...]) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], lines[1], b'{"line": 2}\n', lines[3]]))
-    assert refusal(path, HEADER, questions, DataError).startswith(f"{path}:3: ")
+    assert refusal(path, HEADER, questions).startswith(f"{path}:3: ")
 
 
 def test_two_runs_do_not_write_one_file(path: Path, questions: Questions) -> None:
     with opened(path, HEADER, questions) as results:
         results.keep(*answer(questions, 0))
-        assert "another run is writing" in refusal(path, HEADER, questions, OutputError)
+        assert "another run of clasp-trt eval is writing" in refusal(path, HEADER, questions)
 
 
 def test_places_that_cannot_be_written(tmp_path: Path, questions: Questions) -> None:
