@@ -33,6 +33,18 @@ def trace(module: torch.nn.Module, ports: Ports, weights: Weights, purpose: str)
     The arguments of ``module`` bear the names of the inputs of ``ports``. A parameter ``a.b.weight`` of the
     module becomes the weight of that name in ``weights``; buffers keep their values.
     """
+    model = capture(module, ports)
+    link_weights(model.graph, {name for name, _ in module.named_parameters()}, weights)
+    optimizer.optimize_ir(model, input_size_limit=4096, output_size_limit=4096)
+    _declare(model, ports, purpose)
+    return model
+
+
+def capture(module: torch.nn.Module, ports: Ports) -> ir.Model:
+    """The tracer's graph as it is, with the parameters of ``module`` as initializers without values.
+
+    It depends on the module with its config and on the ports alone, never on a weight.
+    """
     batch = torch.export.Dim("batch")
     with quiet():
         program = torch.onnx.export(
@@ -52,9 +64,6 @@ def trace(module: torch.nn.Module, ports: Ports, weights: Weights, purpose: str)
     if model.graph.opset_imports[""] != PORTABLE_OPSET:
         made = model.graph.opset_imports[""]
         raise RuntimeError(f"torch.onnx.export made opset {made}, asked for {PORTABLE_OPSET}")
-    link_weights(model.graph, {name for name, _ in module.named_parameters()}, weights)
-    optimizer.optimize_ir(model, input_size_limit=4096, output_size_limit=4096)
-    _declare(model, ports, purpose)
     return model
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from clasp_trt.bundle import Bundle
+from tests import traces
 
 CONTEXT = 96  # room for a question, the image and a long answer, yet soon full
 BUDGET = 8  # of the 16 visual tokens of the tiny checkpoint: stages of 7, 5 and 4
@@ -22,7 +24,26 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def built(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+def tracer(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[traces.Capture]:
+    """The tracer itself; while this fixture lives, what it has traced before is read from pytest's cache."""
+    from clasp_trt.export import trace
+
+    cache = getattr(pytestconfig, "cache", None)  # none under -p no:cacheprovider
+    with pytest.MonkeyPatch.context() as patch:
+        real = trace.capture
+        folder = tmp_path_factory.mktemp("traces") if cache is None else cache.mkdir("traces")
+        patch.setattr(trace, "capture", traces.kept_in(folder, real))
+        yield real
+
+
+@pytest.fixture(autouse=True)
+def _trace_once(request: pytest.FixtureRequest) -> None:
+    if "clasp_trt.export.trace" in sys.modules:  # who does not export waits for no torch
+        request.getfixturevalue("tracer")
+
+
+@pytest.fixture(scope="session")
+def built(tracer: object, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
     """``built(**options)``: :func:`clasp_trt.tools.build.compiler.build` of the tiny checkpoint, once for each set of
     options.
 
