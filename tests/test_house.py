@@ -11,6 +11,7 @@ import pytest
 
 import clasp_trt
 from tests.house import FOLDERS, PACKAGE, PYPROJECT, ROOT, core_modules, modules, package_files
+from tests.started import own_environment
 
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 
@@ -41,7 +42,12 @@ def test_mapping_is_the_three_folders() -> None:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_folder_refuses_another_name(folder: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", f"import {folder}"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", f"import {folder}"],
+        cwd=ROOT,
+        env=own_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (

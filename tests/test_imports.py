@@ -12,6 +12,7 @@ import pytest
 
 from clasp_trt.cli.router import COMMANDS as ROUTER_COMMANDS
 from tests.house import HEAVY, ROOT, core_modules, modules
+from tests.started import own_environment
 
 # Third-party packages that a runtime module may import at its top, and one that only its own module may.
 RUNTIME_MAY_IMPORT = frozenset({"PIL", "clasp_trt", "jinja2", "numpy", "tokenizers"})
@@ -48,6 +49,7 @@ def first_loaded_by(steps: list[tuple[str, str]], watched: frozenset[str]) -> di
         [sys.executable, "-c", PROBE],
         input=json.dumps([steps, sorted(watched)]),
         cwd=ROOT,
+        env=own_environment(),
         capture_output=True,
         text=True,
         check=False,

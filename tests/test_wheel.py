@@ -16,6 +16,7 @@ import pytest
 
 import clasp_trt
 from tests.house import FOLDERS, ROOT, core_modules, modules, package_files
+from tests.started import own_environment
 
 # Files at the root that packaging reads: the tree is copied, as what earlier builds left would leak in.
 PAPERS = (
@@ -30,7 +31,9 @@ PAPERS = (
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run([str(c) for c in command], cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(c) for c in command], cwd=cwd, env=own_environment(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -13,6 +13,7 @@ from PIL import Image
 from benchmarks.hf_llava import HfLlava
 from benchmarks.worker import Worker, peak_rss_mb
 from examples.random_llava import PRESETS, make
+from tests.started import own_environment
 
 ROOT = Path(__file__).parents[2]
 PROMPT = "What is in the picture?"
@@ -70,6 +71,7 @@ def test_standard_output_is_json_lines_alone(checkpoint: Path, picture: Path) ->
         text=True,
         check=True,
         cwd=ROOT,
+        env=own_environment(),
     )
     assert [json.loads(line)["event"] for line in done.stdout.splitlines()] == ["ready", "sample", "error"]
 

@@ -43,6 +43,7 @@ from clasp_trt.bundle import (
 from clasp_trt.errors import OutputError, PolicyError
 from clasp_trt.policy import prior
 from clasp_trt.storage import leftovers
+from tests.started import own_environment
 
 WEIGHTS = bytes(range(256)) * 8
 
@@ -534,7 +535,8 @@ def test_a_killed_build_in_another_process_is_swept_and_a_living_one_is_not(tmp_
             print(making.root.name, flush=True)
             time.sleep(60)
     """
-    other = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    other = subprocess.Popen(command, env=own_environment(), stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout is not None
         staging = other.stdout.readline().strip()

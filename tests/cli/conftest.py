@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from clasp_trt.bundle import Bundle
 from tests.house import ROOT
+from tests.started import own_environment
 
 
 @dataclass(frozen=True)
@@ -85,4 +85,4 @@ def photo() -> Path:
 @pytest.fixture
 def shell() -> dict[str, str]:
     """The environment of a subprocess: the package is found, and one thread is enough."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return own_environment(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")

@@ -16,6 +16,7 @@ import pytest
 
 from clasp_trt.bundle import Bundle
 from tests.cli.conftest import Clasp, Refused
+from tests.started import own_environment
 
 PATIENCE_S = 60.0
 
@@ -181,10 +182,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+    if (
+        os.geteuid() != 0
+        or shutil.which("mount") is None
+        or subprocess.run(mount, env=own_environment(), check=False).returncode
+    ):
         pytest.skip("only root may mount a small disk")
     yield place
-    subprocess.run(["umount", place], check=True)
+    subprocess.run(["umount", place], env=own_environment(), check=True)
 
 
 def test_full_disk(refused: Refused, portable: Path, small_disk: Path) -> None:

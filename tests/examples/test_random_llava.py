@@ -19,6 +19,7 @@ from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGenera
 
 from examples import random_llava
 from examples.random_llava import PRESETS, Shape, main, make, tensors
+from tests.started import own_environment
 
 TINY = PRESETS["tiny"]
 
@@ -85,7 +86,8 @@ def test_same_weights_in_any_number_of_shards(tmp_path: Path) -> None:
 def test_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
     first, second = make(tmp_path / "a", TINY), tmp_path / "b"
     # In another process, which hashes strings in another way.
-    subprocess.run([sys.executable, random_llava.__file__, second, "--preset", "tiny"], check=True)
+    command = [sys.executable, random_llava.__file__, second, "--preset", "tiny"]
+    subprocess.run(command, env=own_environment(), check=True)
     names = sorted(file.name for file in first.iterdir())
     assert names == sorted(file.name for file in second.iterdir())
     assert all((first / name).read_bytes() == (second / name).read_bytes() for name in names)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.gpu.harness.environment import Environment, sanitizer
 from tests.house import ROOT
+from tests.started import own_environment
 
 pytestmark = pytest.mark.gpu
 
@@ -38,7 +39,13 @@ def under(tool: str, what: str, limit: int) -> tuple[int, str]:
     with TemporaryFile("w+") as said:  # not a pipe, which what it started would keep open beyond the limit
         try:
             code = subprocess.run(
-                [*command, what], cwd=ROOT, stdout=said, stderr=subprocess.STDOUT, timeout=limit, check=False
+                [*command, what],
+                cwd=ROOT,
+                env=own_environment(),
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                timeout=limit,
+                check=False,
             ).returncode
         except subprocess.TimeoutExpired:
             pytest.skip(f"compute-sanitizer {tool} takes more than {limit} s for {what} here")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clasp_trt.plugins.launch import Launch, Plan
 from tests.house import ROOT
+from tests.started import own_environment
 
 KERNELS = ROOT / "engines" / "kernels"
 EMULATION = Path(__file__).with_name("emulation")
@@ -42,7 +43,7 @@ def compiled(folder: Path, kernels: Path = KERNELS) -> Path:
     library = folder / "emulation.so"
     command = [compiler, *OPTIONS, "-fno-strict-aliasing", "-fPIC", "-shared", "-DCLASP_EMULATION"]
     command += [f"-I{EMULATION}", f"-I{kernels}", *map(str, sorted(EMULATION.glob("*.cpp"))), "-o", str(library)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=own_environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return library
 

@@ -16,6 +16,7 @@ from clasp_trt.engines.kernels.__main__ import resource_table
 from clasp_trt.errors import BackendError
 from clasp_trt.plugins import launch
 from tests.house import PYPROJECT, ROOT
+from tests.started import own_environment
 
 REGISTERS_OF_A_MULTIPROCESSOR = 65536
 STATIC_AND_DYNAMIC_SHARED = 48 << 10  # what a launch may take without asking the driver for more
@@ -130,7 +131,7 @@ def shared_library(path: Path, text: str) -> None:
         pytest.skip("no g++")
     subprocess.run(
         ["g++", "-x", "c++", "-shared", "-fPIC", f"-Wl,-soname,{path.name}", "-", "-o", str(path)],
-        input=text, text=True, check=True,
+        env=own_environment(), input=text, text=True, check=True,
     )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from clasp_trt.plugins.program import OPERATORS, Fields, field_names
 from tests.house import ROOT
 from tests.plugins.null_driver import NullDriver
 from tests.plugins.programs import assemble, program
+from tests.started import own_environment
 
 SOURCES, HERE = ROOT / "engines" / "plugins", Path(__file__).parent
 INSTALLED = (Path("/usr/include/x86_64-linux-gnu"), Path("/usr/include/aarch64-linux-gnu"))
@@ -49,10 +50,10 @@ def _holding(folders: Sequence[Path], header: str) -> Path:
     pytest.skip(f"{header} is not here: TensorRT's and CUDA's headers come with TensorRT and the CUDA toolkit")
 
 
-def _run(*command: str | Path, stdin: str = "", **environment: str) -> str:
+def _run(*command: str | Path, stdin: str = "", **changes: str) -> str:
     done = subprocess.run(
         list(map(str, command)), input=stdin, capture_output=True, text=True, check=False,
-        env={**os.environ, **environment}, cwd=ROOT,
+        env=own_environment(**changes), cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -171,9 +172,9 @@ def test_missing_headers_are_named_with_what_to_install(tmp_path: Path) -> None:
         pytest.skip("no cmake")
     if shutil.which("g++") is None or any((folder / "NvInfer.h").is_file() for folder in INSTALLED):
         pytest.skip("no compiler, or no header missing")
-    environment = {key: value for key, value in os.environ.items() if key != "TENSORRT_ROOT"}
+    without = {key: value for key, value in own_environment().items() if key != "TENSORRT_ROOT"}
     command = ["cmake", "-S", str(SOURCES), "-B", str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=without, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     said = " ".join(done.stderr.split())
     assert "NvInfer.h was not found: install TensorRT's headers" in said

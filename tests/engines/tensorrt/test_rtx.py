@@ -29,6 +29,7 @@ from clasp_trt.tools.build.compiler import build
 from clasp_trt.tools.profile.loaders import EngineBytes
 from examples.random_llava import PRESETS, make
 from tests.house import ROOT
+from tests.started import own_environment
 
 pytestmark = pytest.mark.trt
 
@@ -236,7 +237,7 @@ def _interrupt(portable: Path, out: Path, phase: bytes, after_s: float) -> float
     command = [sys.executable, "-m", "clasp_trt", "build", str(portable), "-o", str(out)]
     running = subprocess.Popen(
         [*command, "--target", "rtx4090", "--no-cache"],
-        cwd=ROOT, stderr=child, stdout=subprocess.DEVNULL, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+        cwd=ROOT, stderr=child, stdout=subprocess.DEVNULL, env=own_environment(TERM="xterm", COLUMNS="100"),
     )  # fmt: skip
     os.close(child)
     shown = b""

@@ -21,6 +21,7 @@ from tests.gpu.harness.environment import probe
 from tests.gpu.harness.page import COMMAND, page
 from tests.gpu.harness.results import PARTS, Outcome, Part, Results, write
 from tests.house import ROOT
+from tests.started import own_environment
 
 STOPPING = 3, 1 / 8
 """Seconds, and share of its time, of which the larger is left to a part to stop by itself, between two checks."""
@@ -74,7 +75,9 @@ def run_apart(part: Part, seconds: float, folder: Path = ROOT / "tests" / "gpu")
         notes = Path(kept) / "notes.json"
         command = [sys.executable, "-m", "tests.gpu.harness.part", str(file), str(notes), str(seconds - stopping)]
         started = time.monotonic()
-        child = subprocess.Popen(command, cwd=ROOT, start_new_session=True, env=_environment())
+        child = subprocess.Popen(
+            command, cwd=ROOT, start_new_session=True, env=own_environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+        )
         try:
             code: int | None = child.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -90,9 +93,3 @@ def run_apart(part: Part, seconds: float, folder: Path = ROOT / "tests" / "gpu")
         elif code not in (0, 1, 5):  # of pytest: all passed, some failed, none collected
             outcome.ended = f"ended with exit code {code}"
         return outcome
-
-
-def _environment() -> dict[str, str]:
-    """That of a part: plugins and options of pytest that happen to be here change nothing."""
-    without = {name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")}
-    return {**without, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

@@ -17,6 +17,7 @@ from clasp_trt.engines.kernels import ARCHITECTURES, Cubin, compile_kernels, nvr
 from clasp_trt.errors import BackendError
 from clasp_trt.plugins.driver import call
 from tests.gpu.harness.device import open_first
+from tests.started import own_environment
 
 TENSORRT = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 _MODULES = ("torch", "onnx", "onnxruntime", "transformers", *TENSORRT, "faiss", "cuvs", "flash_kmeans")
@@ -128,7 +129,9 @@ def _driver_release() -> str:
     if program:
         command = [program, "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
         with suppress(OSError, subprocess.TimeoutExpired):
-            said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+            said = subprocess.run(
+                command, env=own_environment(), capture_output=True, text=True, timeout=20, check=False
+            )
             if said.returncode == 0 and said.stdout.strip():
                 return said.stdout.split()[0]
     with suppress(OSError):

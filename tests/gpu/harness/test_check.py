@@ -21,6 +21,7 @@ from tests.gpu.harness.needs import missing
 from tests.gpu.harness.part import Notes
 from tests.gpu.harness.results import COMPLETE, PARTS, Outcome, Part, Results
 from tests.house import ROOT
+from tests.started import own_environment
 
 __all__ = ["emulator"]
 
@@ -187,7 +188,7 @@ def test_the_make_target_runs_the_check() -> None:
         pytest.skip("make is not installed")
     shown = subprocess.run(
         ["make", "-n", "gpu-check", "PYTHON=some/python", "GPU_RESULTS=out"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
+        cwd=ROOT, env=own_environment(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert shown.stdout.splitlines()[-1] == "some/python -m tests.gpu --results out"
 

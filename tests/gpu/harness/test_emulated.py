@@ -12,12 +12,14 @@ import sys
 
 import pytest
 
+from tests import started
 from tests.engines.kernels.emulator import compiled
 from tests.house import ROOT
 
 DRIVER = """
 import sys
 from pathlib import Path
+from tests import started
 from tests.engines.kernels.emulator import Emulator
 from tests.gpu.harness.emulated_driver import EmulatedDriver
 
@@ -34,7 +36,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for path in (package.parent, package):
         (path / "__init__.py").touch()
     (package / "driver.py").write_text(DRIVER.format(library=str(compiled(folder))))
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))}
+    return started.own_environment(PYTHONPATH=os.pathsep.join((str(folder), str(ROOT))))
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,17 @@ pytest.importorskip("polygraphy")
 
 from clasp_trt.bundle import Bundle
 from tests.house import ROOT
+from tests.started import own_environment
 from tests.test_docs import shell_lines
 
 LINES = [line for line in shell_lines((ROOT / "docs" / "verify.md").read_text()) if line.startswith("polygraphy ")]
 
 
-def call(line: str, bundle: Bundle, folder: Path, environment: Mapping[str, str]) -> None:
+def call(line: str, bundle: Bundle, folder: Path, changes: Mapping[str, str]) -> None:
     words = [word.replace("BUNDLE", str(bundle.root)) for word in line.split()[1:]]
     command = [sys.executable, "-c", "from polygraphy.tools import main; main()", *words]
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        command, cwd=folder, env=own_environment(**changes), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 
