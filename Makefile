@@ -1,7 +1,10 @@
-# make demo   install what compiling and answering need into .venv, then build a small model and ask it something
-# make test   install the development tools too, then check everything that CI checks
+# make demo      install what compiling and answering need into .venv, then build a small model and ask it something
+# make test      install the development tools too, then lint and run the default tests: minutes
+# make test-all  the same with all tests, as CI does
 # make gpu-check  on a machine with a CUDA device: check kernels, plugins and runtime there, installing nothing
-# The first two may be repeated: a step whose inputs did not change is not done again.
+# The first three may be repeated: a step whose inputs did not change is not done again.
+
+MAKEFLAGS += --no-print-directory # pytest's summary is the last line, also where another make calls this one
 
 VENV := .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
@@ -13,18 +16,23 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 # One thread per test process: the machine's cores are already shared out among the processes.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test lint bench gpu-check clean
+.PHONY: demo test test-all lint bench gpu-check clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/clasp-trt demo
 
-# Where TensorRT for RTX has wheels (Linux x86_64), real engines are built too: that needs no GPU.
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
 test: lint
+	$(PYTEST)
+
+# Where TensorRT for RTX has wheels (Linux x86_64), real engines are built too: that needs no GPU.
+test-all: lint
 	@if $(BIN)/python -c 'import tensorrt_rtx_bindings' 2>/dev/null; then marks='not slow and not gpu'; else \
 		echo 'no TensorRT for RTX on this platform: the tests marked trt are left out' >&2; \
 		marks='not slow and not gpu and not trt'; fi; \
-	$(ONE_THREAD) $(BIN)/python -m pytest $(PYTEST_ARGS) -m "$$marks"
+	$(PYTEST) -m "$$marks"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

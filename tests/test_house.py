@@ -12,6 +12,7 @@ import pytest
 import clasp_trt
 from tests.house import FOLDERS, PACKAGE, PYPROJECT, ROOT, core_modules, modules, package_files
 from tests.started import own_environment
+from tests.test_docs import shell_lines
 
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 
@@ -125,3 +126,21 @@ def test_module_lists_see_through_the_links() -> None:
     for folder in FOLDERS:
         assert f"clasp_trt.{folder}" in modules()
     assert {"clasp_trt", "clasp_trt.errors", "clasp_trt.ops"} <= set(core_modules())
+
+
+def test_ci_runs_a_command_of_the_readme() -> None:
+    """What fails there fails for whoever follows the page, by the same words."""
+    script = (ROOT / ".ci" / "run").read_text().splitlines()
+    said = [line.split("#")[0].strip() for line in script]
+    setting, command = (line for line in said[1:] if line and not line.startswith(("set ", "cd ")))
+    assert setting == "export CI=true"
+    assert command.startswith("exec make ")
+    shown = [line.split(" #")[0].strip() for line in shell_lines((ROOT / "README.md").read_text())]
+    assert command.removeprefix("exec ") in shown
+
+
+def test_the_default_tests_are_those_without_a_mark() -> None:
+    options = PYPROJECT["tool"]["pytest"]["ini_options"]
+    marks = {mark.split(":")[0] for mark in options["markers"]}
+    left_out = options["addopts"][options["addopts"].index("-m") + 1]
+    assert set(left_out.removeprefix("not ").split(" and not ")) == marks

@@ -50,6 +50,7 @@ def test_worker_answers_as_the_library_does_and_survives_a_bad_request(checkpoin
         assert worker.run(picture, PROMPT, 1).tokens == here.tokens[:1]
 
 
+@pytest.mark.full
 def test_peak_memory_is_the_workers_own(checkpoint: Path, picture: Path) -> None:
     ballast = bytearray(b"x") * 1_000_000_000
     assert peak_rss_mb() > 1000
@@ -58,6 +59,7 @@ def test_peak_memory_is_the_workers_own(checkpoint: Path, picture: Path) -> None
     assert 50 < sample.peak_rss_mb < 1000, f"{len(ballast)} bytes of the parent must not be counted"
 
 
+@pytest.mark.full
 def test_standard_output_is_json_lines_alone(checkpoint: Path, picture: Path) -> None:
     requests = [
         {"command": "run", "image": str(picture), "prompt": PROMPT, "new_tokens": 2},
@@ -76,6 +78,7 @@ def test_standard_output_is_json_lines_alone(checkpoint: Path, picture: Path) ->
     assert [json.loads(line)["event"] for line in done.stdout.splitlines()] == ["ready", "sample", "error"]
 
 
+@pytest.mark.full
 def test_a_checkpoint_that_does_not_load_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="exit code 1"):
         Worker("hf_llava", str(tmp_path), "--attention", "sdpa", threads=1)

@@ -74,9 +74,13 @@ def build(checkpoint: Path, shell: dict[str, str], tmp_path: Path) -> Iterator[B
 @pytest.mark.parametrize(
     ("number", "code", "line", "until"),
     [
-        (signal.SIGINT, 130, "error: interrupted\n", "graphs"),  # while the first graph is traced
+        pytest.param(  # while the first graph is traced
+            signal.SIGINT, 130, "error: interrupted\n", "graphs", marks=pytest.mark.full
+        ),
         (signal.SIGINT, 130, "error: interrupted\n", "graphs/segment_0.onnx"),  # while graphs are written
-        (signal.SIGTERM, 143, "error: stopped by SIGTERM\n", "graphs/segment_0.onnx"),
+        pytest.param(
+            signal.SIGTERM, 143, "error: stopped by SIGTERM\n", "graphs/segment_0.onnx", marks=pytest.mark.full
+        ),
     ],
 )
 def test_signals(
@@ -91,6 +95,7 @@ def test_signals(
     assert contents(earlier) == before
 
 
+@pytest.mark.full
 def test_interrupted_while_torch_is_loading(build: Build, tmp_path: Path) -> None:
     """A signal that hits a C extension's initialisation may come back as an ImportError."""
     process = build("")
@@ -152,7 +157,7 @@ def test_ignored_signals_stay_ignored(portable: Path, shell: dict[str, str], tmp
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-@pytest.mark.parametrize("command", ["build", "complete"])
+@pytest.mark.parametrize("command", [pytest.param("build", marks=pytest.mark.full), "complete"])
 def test_file_that_does_not_fit(
     checkpoint: Path, portable: Path, earlier: Path, shell: dict[str, str], tmp_path: Path, command: str
 ) -> None:

@@ -152,6 +152,7 @@ def test_bfloat_products_are_those_of_bfloat_operands() -> None:
     torch.testing.assert_close(plain.bias.grad, gradient.sum(0))
 
 
+@pytest.mark.full
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = (
         train.Stage("tower", 2, 2, muon=0.02, adam=2e-3, tower=1.0, labels=1.0, answers=False),
@@ -184,6 +185,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypa
     assert any(not torch.equal(whole[name], fresh[name]) for name in whole if "language_model" in name)
 
 
+@pytest.mark.full
 def test_two_processes_train_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each process takes its own shards of a step, and their gradients add up to those of one process with all."""
     stage = train.Stage("joint", 1, 4, muon=0.02, adam=2e-3, tower=0.5, labels=0.2)

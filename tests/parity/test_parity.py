@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,6 +51,11 @@ PROMPTS = {  # with the category that each is routed to
     "long text before": (f"{LONG} <image> What colour is it?", "attribute / breed identification"),
     "one word after": ("Look at this picture: <image> how many", "counting"),
 }
+
+
+def quick(shape: str, pruning: str, prompt: str) -> bool:
+    """Whether the default run has this case: one shape in all ways, and every shape in one."""
+    return shape == "grouped" or (pruning, prompt) == ("decoder", "long text after")
 
 
 @dataclass
@@ -181,9 +187,13 @@ def test_categories_answer_differently(built: Builder, pruning: str, monkeypatch
     assert len({step.tobytes() for step in logits}) == len(CATEGORY_NAMES)
 
 
-@pytest.mark.parametrize("prompt", PROMPTS)
-@pytest.mark.parametrize("pruning", PRUNINGS)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "pruning", "prompt"),
+    [
+        pytest.param(*case, id="-".join(case), marks=() if quick(*case) else pytest.mark.full)
+        for case in product(SHAPES, PRUNINGS, PROMPTS)
+    ],
+)
 def test_kept_tokens_logits_and_answer(
     built: Builder, shape: str, pruning: str, prompt: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,7 +221,10 @@ def test_prefill_in_chunks(built: Builder, pruning: str, monkeypatch: pytest.Mon
         assert np.abs(logits - truth).max() <= tolerance
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "shape",
+    [name if name in ("grouped", "last layer") else pytest.param(name, marks=pytest.mark.full) for name in SHAPES],
+)
 def test_unpruned_is_the_stock_model(built: Builder, shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_stock(built(shape, "none", spread=False), monkeypatch)
 

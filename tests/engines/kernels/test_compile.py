@@ -33,9 +33,9 @@ def installed(major: int) -> nvrtc.Compiler:
 
 
 def targets() -> Iterator[object]:
-    """Compilers and architectures; of CUDA 12, the default run compiles for JetPack 6 alone."""
+    """Compilers and architectures; the default run compiles for JetPack 6 alone."""
     for architecture in ARCHITECTURES:
-        yield pytest.param((13, architecture), id=f"cuda13-{architecture}")
+        yield pytest.param((13, architecture), id=f"cuda13-{architecture}", marks=pytest.mark.full)
         if architecture != "12.0":
             marks = () if architecture == "8.7" else pytest.mark.slow
             yield pytest.param((12, architecture), id=f"cuda12-{architecture}", marks=marks)
@@ -72,6 +72,7 @@ def test_every_launch_fits_a_multiprocessor(cubin: Cubin) -> None:
         assert takes.shared_bytes + each.shared_bytes <= STATIC_AND_DYNAMIC_SHARED, each.kernel
 
 
+@pytest.mark.full
 def test_same_source_same_name() -> None:
     installed(13)
     once, again = compile_kernels("8.7", 13), compile_kernels.__wrapped__("8.7", 13)

@@ -21,6 +21,8 @@ from clasp_trt.ops import token_gram
 from tests.engines.kernels import test_selection
 from tests.engines.kernels.emulator import KERNELS, Emulator, compiled
 
+pytestmark = pytest.mark.full  # kernels on an emulated device
+
 _PASSED = 1 << 8  # as os.waitpid reports the exit status 1
 BARRIER = "__syncthreads();"
 RULES = {

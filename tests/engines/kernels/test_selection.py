@@ -15,6 +15,8 @@ from clasp_trt.plugins import launch
 from clasp_trt.plugins.launch import selection
 from tests.engines.kernels.emulator import Array, Emulator
 
+pytestmark = pytest.mark.full  # kernels on an emulated device
+
 POISON = np.array([np.nan, np.inf, -np.inf])
 
 

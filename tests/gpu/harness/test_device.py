@@ -19,6 +19,8 @@ from tests.gpu.harness.cases import KINDS, Case, cases, ends
 from tests.gpu.harness.device import Device, reshaped
 from tests.gpu.harness.emulated_driver import EmulatedDriver
 
+pytestmark = pytest.mark.full  # kernels on an emulated device
+
 __all__ = ["emulator"]
 
 SMALL = Case(17, "ties", ends(17))

@@ -16,6 +16,8 @@ from tests import started
 from tests.engines.kernels.emulator import compiled
 from tests.house import ROOT
 
+pytestmark = pytest.mark.full  # kernels on an emulated device
+
 DRIVER = """
 import sys
 from pathlib import Path

@@ -35,6 +35,7 @@ def trained() -> Trained:
     return small()
 
 
+@pytest.mark.full
 def test_equal_seeds_give_equal_bytes(trained: Trained) -> None:
     again = small()
     assert again.graph == trained.graph
@@ -42,6 +43,7 @@ def test_equal_seeds_give_equal_bytes(trained: Trained) -> None:
     assert small(seed=1).graph != trained.graph
 
 
+@pytest.mark.full
 def test_a_saved_router_routes(trained: Trained, tmp_path: Path) -> None:
     save(trained, tmp_path / "made" / "here")
     router = LearnedRouter.load(tmp_path / "made" / "here")
@@ -50,6 +52,7 @@ def test_a_saved_router_routes(trained: Trained, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "made" / "here").iterdir()} == {"router.onnx", "router.json"}
 
 
+@pytest.mark.full
 def test_the_graph_computes_what_training_did(trained: Trained, tmp_path: Path) -> None:
     save(trained, tmp_path)
     router = LearnedRouter.load(tmp_path)
@@ -61,6 +64,7 @@ def test_the_graph_computes_what_training_did(trained: Trained, tmp_path: Path) 
     assert evidence.shape == (len(bag.ids), len(CATEGORY_NAMES))
 
 
+@pytest.mark.full
 def test_ones_own_prompts_and_categories(tmp_path: Path) -> None:
     rows = [{"prompt": f"is part {number} cracked", "category": "defects"} for number in range(60)]
     (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
@@ -105,6 +109,7 @@ def _part(text: str) -> str:
     return part_of(text)
 
 
+@pytest.mark.full
 def test_a_destination_that_is_a_file(trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError, match="name a folder"):
@@ -118,6 +123,7 @@ def test_the_shipped_router_was_trained_on_the_shipped_phrases() -> None:
     assert model.categories == CATEGORY_NAMES
 
 
+@pytest.mark.full
 def test_the_shipped_router_on_held_out_phrasings() -> None:
     """Computed here, not read from the file; and the file tells the same."""
     router = LearnedRouter.load(SHIPPED)
