@@ -69,6 +69,14 @@ def test_draws_follow_the_exact_distribution(sampling: Sampling) -> None:
     assert probabilities.sum() == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.parametrize(("equals", "top_p", "kept"), [(2, 0.5, 1), (4, 0.5, 2), (4, 0.75, 3)])
+def test_a_mass_of_exactly_top_p_is_enough(equals: int, top_p: float, kept: int) -> None:
+    """In binary fractions, so that equality is no matter of rounding."""
+    tokens, probabilities = Sampler(Sampling(temperature=1.0, top_p=top_p)).distribution(np.zeros(equals, np.float32))
+    assert tokens.tolist() == list(range(kept))
+    assert probabilities.tolist() == [1 / kept] * kept
+
+
 def test_a_seed_fixes_the_draws() -> None:
     def draws(seed: int | None) -> list[int]:
         sampler = Sampler(Sampling(temperature=2, seed=seed))
