@@ -123,7 +123,7 @@ def command(
     if plot is not None:
         files.write(plot, lambda path: plotting.save(path, report))
     if trace is not None:
-        files.write(trace, lambda path: path.write_text(tracing.dumps(report), encoding="utf-8"))
+        files.write_text(trace, tracing.dumps(report))
     if as_json:
         print_json(report.to_json(samples=samples))
     else:

@@ -42,7 +42,7 @@ from clasp_trt.bundle import (
 )
 from clasp_trt.errors import OutputError, PolicyError
 from clasp_trt.policy import prior
-from clasp_trt.storage import leftovers
+from clasp_trt.storage import folders, leftovers
 from tests.started import own_environment
 
 WEIGHTS = bytes(range(256)) * 8
@@ -305,7 +305,7 @@ def test_a_destination_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
 def test_two_builds_do_not_replace_the_same_bundle_at_once(tmp_path: Path) -> None:
     held = leftovers.Lock()
     assert held.acquire(build(tmp_path / "out").root)
-    with pytest.raises(OutputError, match="another build is replacing"):
+    with pytest.raises(OutputError, match="another run is replacing"):
         build(tmp_path / "out", "second", force=True)
     held.release()
     assert label(Bundle.open(tmp_path / "out", verify=True)) == "first"
@@ -411,7 +411,7 @@ def test_a_disk_that_fills_at_any_moment(tmp_path: Path, monkeypatch: pytest.Mon
 
 # Interruptions at every line
 
-TRACED = {writer.__file__, leftovers.__file__}
+TRACED = {writer.__file__, folders.__file__, leftovers.__file__}
 
 
 def strike(at: int, act: Callable[[FrameType], None]) -> Callable[[], int]:

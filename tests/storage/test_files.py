@@ -35,6 +35,22 @@ def test_a_folder_without_leave_is_refused(tmp_path: Path) -> None:
         files.check(tmp_path / "out.json", SUFFIXES)
 
 
+def test_what_is_there_is_replaced_by_force_alone(tmp_path: Path) -> None:
+    (tmp_path / "out.json").write_text("mine")
+    assert files.check(tmp_path / "out.json", SUFFIXES) == tmp_path / "out.json"
+    with pytest.raises(OutputError, match=r"out\.json exists; replace it with --force"):
+        files.check(tmp_path / "out.json", force=False)
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here.json").symlink_to(tmp_path / "there" / "out.json")
+    assert files.check(tmp_path / "here.json") == tmp_path / "there" / "out.json"
+    files.write_text(tmp_path / "here.json", "new")
+    assert (tmp_path / "here.json").is_symlink()
+    assert (tmp_path / "there" / "out.json").read_text() == "new"
+
+
 @pytest.mark.parametrize("name", ["out.json", "out.PNG"])
 def test_what_can_be_written_is_not_refused(tmp_path: Path, name: str) -> None:
     files.check(tmp_path / name, SUFFIXES)

@@ -113,7 +113,7 @@ def calibrate(
         run = _Run(opened, options, answers, journal, progress)
         lines, rows = zip(*(run.category(category, part) for category, part in enumerate(samples)), strict=True)
     report = Report(replace(policy, categories=rows, provenance=_provenance(lines, opened, questions, options)), lines)
-    files.write(target, lambda draft: draft.write_text(report.policy.dumps(), encoding="utf-8"))
+    files.write_text(target, report.policy.dumps())
     journal_path(target).unlink()
     return report
 
@@ -235,15 +235,9 @@ def _inputs(bundle: Bundle, questions: Questions, samples: Sequence[Sample], opt
 
 def _destination(output: str | os.PathLike[str], bundle: Bundle, force: bool) -> Path:
     """The path to write. Raises :class:`OutputError` for one that cannot or may not be written."""
-    target = Path(os.path.realpath(output))
-    if not os.fspath(output) or target.is_dir():
-        raise OutputError(f"{os.fspath(output) or 'the output'}: not a file; name a policy file to write")
-    if not target.parent.is_dir():
-        raise OutputError(f"{output}: there is no folder {target.parent}; make it first")
+    target = files.check(output, force=force)
     if bundle.root.resolve() in target.parents:
         raise OutputError(
             f"{output}: lies in the bundle, whose files have fixed hashes; write it elsewhere and give it to --policy"
         )
-    if target.exists() and not force:
-        raise OutputError(f"{output}: exists; add --force to replace it")
     return target

@@ -55,7 +55,7 @@ def bundles(checkpoint: Path, folder: Path, budgets: Sequence[int], progress: Pr
     for name, pruning in _prunings(budgets, baseline.manifest.schedule.tokens).items():
         options = Options(pruning, policy=shipped.policy(checkpoint))
         made[name] = compile_bundle(checkpoint, folder / name, options, target="cpu", force=True, progress=progress)
-    files.write(folder / RECORD, lambda draft: draft.write_text(made_of, encoding="utf-8"))
+    files.write_text(folder / RECORD, made_of)
     return Built(made, fresh=True)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clasp_trt.errors import OutputError
 from clasp_trt.runtime.routing.folder import SPEC, RouterSpec
-from clasp_trt.storage import leftovers
+from clasp_trt.storage import folders
 
 
 @contextmanager
@@ -19,31 +19,11 @@ def router_folder(output: str | os.PathLike[str], *, force: bool = False) -> Ite
     ``force`` replaces an older router, and nothing else. Raises :class:`OutputError` for a destination that is there
     already or cannot be written, before the block runs.
     """
-    target = Path(os.path.realpath(output))
-    staging = leftovers.Staging(target)
-    try:
-        try:
-            leftovers.sweep(target)
-            _check_replaceable(target, force)
-            staging.create()
-        except OSError as error:
-            raise OutputError(f"{target}: cannot be written ({error.strerror}); choose another destination") from None
-        yield staging.path
-        _check_replaceable(target, force)  # again: it may have appeared while we wrote
-        _publish(staging.path, target)
-    finally:
-        staging.remove()
-
-
-def _publish(made: Path, target: Path) -> None:
-    if not target.exists():
-        os.rename(made, target)
-        return
-    # under this name the next sweep finds the older router, should we be killed between the renames
-    aside = leftovers.sibling(target, leftovers.REPLACED)
-    os.rename(target, aside)
-    os.rename(made, target)
-    leftovers.retire(aside, target)
+    with folders.staged(output, lambda target: _check_replaceable(target, force)) as folder:
+        yield folder.root
+        for path in (*folder.root.iterdir(), folder.root):
+            folders.sync(path)
+        folder.publish()
 
 
 def _check_replaceable(target: Path, force: bool) -> None:

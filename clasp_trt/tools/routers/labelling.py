@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import clasp_trt
-from clasp_trt.errors import OutputError
 from clasp_trt.progress import Progress, silent
+from clasp_trt.storage import files
 from clasp_trt.storage.fields import Field
 from clasp_trt.storage.journal import Work, journal_path, open_lines
 from clasp_trt.tools.routers.prompt_files import Prompt, read_prompts
@@ -42,7 +42,7 @@ def label(
     Returns how many prompts each category got, in the order of ``categories``. Raises a
     :class:`clasp_trt.errors.ClaspError`.
     """
-    target = _destination(output, force)
+    target = files.check(output, force=force)
     prompts = read_prompts(data)
     from clasp_trt.tools.routers.language_model import LanguageModel, fingerprint, task
 
@@ -63,7 +63,7 @@ def label(
             lines.add([row.line, row.category, row.confidence])
             found[row.line] = row
             progress("label", len(found), len(prompts))
-        _write(target, "".join(found[prompt.line].text(prompt) for prompt in prompts))
+        files.write_text(target, "".join(found[prompt.line].text(prompt) for prompt in prompts))
         journal_path(target).unlink()
     counts = Counter(row.category for row in found.values())
     return {name: counts[name] for name in categories}
@@ -90,28 +90,6 @@ class _Row:
     def text(self, prompt: Prompt) -> str:
         row = {"prompt": prompt.text, "category": self.category, "confidence": self.confidence}
         return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def _destination(output: str | os.PathLike[str], force: bool) -> Path:
-    target = Path(os.path.realpath(output))
-    if target.is_dir():
-        raise OutputError(f"{target}: is a folder; name a file to write, such as labelled.jsonl")
-    if target.exists() and not force:
-        raise OutputError(f"{target}: exists; replace it with --force, or choose another output")
-    if not target.parent.is_dir():
-        raise OutputError(f"{target}: there is no folder {target.parent}; make it first")
-    return target
-
-
-def _write(target: Path, text: str) -> None:
-    beside = target.with_name(f".{target.name}.writing-{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, target)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error.strerror}); run again with room there") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _sha256(data: bytes) -> str:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from clasp_trt.errors import OutputError, RouterError
 from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.routing.folder import SPEC
 from clasp_trt.runtime.routing.model import GRAPH, RouterModel
+from clasp_trt.storage import files
 from clasp_trt.storage.fields import load
 from clasp_trt.tools.routers import labelled, metrics
 from clasp_trt.tools.routers.bags import Bags
@@ -118,17 +117,11 @@ def save(trained: Trained, output: str | os.PathLike[str]) -> None:
     folder = Path(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".router-", dir=folder))
-        try:
-            (staging / GRAPH).write_bytes(trained.graph)
-            (staging / SPEC).write_text(trained.model.dumps(), encoding="utf-8")
-            # should this stop in between, the hash in the older router.json says that the two do not belong together
-            for name in (GRAPH, SPEC):
-                os.replace(staging / name, folder / name)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"cannot write a router to {folder} ({error.strerror or error}); name a folder") from error
+    # should this stop in between, the hash in the older router.json says that the two do not belong together
+    files.write(folder / GRAPH, lambda draft: draft.write_bytes(trained.graph))
+    files.write_text(folder / SPEC, trained.model.dumps())
 
 
 def phrases_sha256() -> str:

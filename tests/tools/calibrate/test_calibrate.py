@@ -198,9 +198,9 @@ def test_answers_of_another_run_are_not_taken(planted: Planted, tmp_path: Path, 
 
 def test_destinations(planted: Planted, tmp_path: Path) -> None:
     (tmp_path / "there.json").write_text("mine")
-    refused(OutputError, "exists; add --force", planted, tmp_path / "there.json")
-    refused(OutputError, "there is no folder", planted, tmp_path / "no" / "p.json")
-    refused(OutputError, "not a file", planted, tmp_path)
+    refused(OutputError, "exists; replace it with --force", planted, tmp_path / "there.json")
+    refused(OutputError, "make it first", planted, tmp_path / "no" / "p.json")
+    refused(OutputError, "is a folder; name a file", planted, tmp_path)
     refused(OutputError, "lies in the bundle", planted, planted.bundle.root / "policy.json", force=True)
     assert (tmp_path / "there.json").read_text() == "mine"
 

@@ -124,7 +124,7 @@ def test_refused_before_the_model_is_read(
         label(model, data, there, NAMES, {})
     with pytest.raises(OutputError, match="is a folder"):
         label(model, data, tmp_path, NAMES, {})
-    with pytest.raises(OutputError, match="there is no folder"):
+    with pytest.raises(OutputError, match="make it first"):
         label(model, data, tmp_path / "no" / "x.jsonl", NAMES, {})
     with pytest.raises(DataError, match="cannot be read"):
         label(model, tmp_path / "none.txt", tmp_path / "x.jsonl", NAMES, {})
