@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DTYPES = ("float32", "float16", "bfloat16", "int64", "bool")
+FLOATS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""The dtype of weights and hidden states of each precision."""
 
 
 @dataclass(frozen=True)
@@ -15,3 +17,6 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"

@@ -17,10 +17,11 @@ from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.decoder.llama import segment_graph
 from clasp_trt.export.family import Family
-from clasp_trt.export.graph import DTYPES, PRECISIONS, ports
+from clasp_trt.export.graph import DTYPES, ports
 from clasp_trt.export.pruning.prune import embed_graph, gram_graph, greedy_graph, prune_graph
 from clasp_trt.progress import Progress, silent
 from clasp_trt.schedule import Schedule
+from clasp_trt.tensors import FLOATS
 
 Admit = Callable[[Graph, int], None]
 """Called with a graph and the bytes of its weights; raises for one that should not be written."""
@@ -61,10 +62,10 @@ def export(
     cannot give, and :class:`BackendError` for a graph that no cut makes small enough.
     """
     _check(family, layers, schedule, max_context)
-    weigh = _weigh(family, max_context, PRECISIONS[precision])
+    weigh = _weigh(family, max_context, FLOATS[precision])
     chain = Chain.within(schedule, memory_limit, weigh, stages_apart=stages_apart)
     # made before any is written, so that a missing tensor is found now; their weights are not read yet
-    models = list(_graphs(family, layers, chain, max_context, PRECISIONS[precision]))
+    models = list(_graphs(family, layers, chain, max_context, FLOATS[precision]))
     sizes = {str(model.graph.name): sum(tensor.nbytes for tensor in _weights(model)) for model in models}
     build_memory.check_cut(sizes, memory_limit, precision)
     for model in models:

@@ -23,7 +23,6 @@ DTYPES = {
     "int64": ir.DataType.INT64,
     "bool": ir.DataType.BOOL,
 }
-PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 class GraphBuilder:

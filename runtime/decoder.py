@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clasp_trt.bundle import Bundle
+from clasp_trt.chain import names, port
 from clasp_trt.errors import PromptError
 from clasp_trt.methods import DEFAULT, Method, Raters
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
@@ -18,9 +19,6 @@ from clasp_trt.runtime.media.seen import boxes_of
 from clasp_trt.runtime.result import Kept
 from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
-
-GREEDY = "greedy"
-"""Graph that finds the most likely token; bundles from before it lack it."""
 
 
 @dataclass
@@ -52,17 +50,18 @@ class Decoder:
 
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
         manifest = bundle.manifest
-        self._backend, self._stages, self._segments = backend, manifest.schedule.stages, manifest.segments
-        self._embed = _load(bundle, backend, "embed")
-        self._gram = _load(bundle, backend, "gram") if self._stages else None
-        self._prunes = [_load(bundle, backend, f"prune_{number}") for number in range(len(self._stages))]
+        self._backend, self._schedule, self._segments = backend, manifest.schedule, manifest.segments
+        self._stages = self._schedule.stages
+        self._embed = _load(bundle, backend, names.EMBED)
+        self._gram = _load(bundle, backend, names.GRAM) if self._stages else None
+        self._prunes = [_load(bundle, backend, names.prune(number)) for number in range(len(self._stages))]
         self._runners = [_load(bundle, backend, segment.graph) for segment in self._segments]
         self._stage_after = {stage.after_layer: number for number, stage in enumerate(self._stages)}
         pruned = [n for n, segment in enumerate(self._segments) if segment.last_layer in self._stage_after]
         self._tail = max(pruned, default=-1) + 1  # the first of the segments that no prune follows any more
-        has_greedy = any(graph.name == GREEDY for graph in manifest.graphs)
-        self._greedy = _load(bundle, backend, GREEDY) if backend.chooses and has_greedy else None
-        dims, dtype = manifest.model.decoder, bundle.graph("embed").outputs[0].dtype
+        has_greedy = any(graph.name == names.GREEDY for graph in manifest.graphs)
+        self._greedy = _load(bundle, backend, names.GREEDY) if backend.chooses and has_greedy else None
+        dims, dtype = manifest.model.decoder, bundle.graph(names.EMBED).outputs[0].dtype
         self._no_visual = backend.zeros((1, 0, dims.width), dtype)
         self._no_index = backend.upload(np.zeros(0, dtype=np.int64))
         # what changes from step to step lies in the same tensors, so that a backend may record a step
@@ -70,9 +69,9 @@ class Decoder:
         self._write_index = [backend.zeros((1,), "int64") for _ in self._segments]
         self._caches = [
             {
-                f"{kind}_{layer}": backend.zeros((1, dims.kv_heads, segment.capacity, dims.head_dim), dtype)
+                name: backend.zeros((1, dims.kv_heads, segment.capacity, dims.head_dim), dtype)
                 for layer in range(segment.first_layer, segment.last_layer + 1)
-                for kind in ("key", "value")
+                for name in port.caches(layer)
             }
             for segment in self._segments
         ]
@@ -114,30 +113,30 @@ class Decoder:
         self._cached = None
         upload = self._backend.upload
         state: dict[str, Tensor] = {
-            "position_ids": upload(prompt.positions),
-            "visual_index": upload(prompt.visual_index) if visual is not None else self._no_index,
-            "reference_index": upload(prompt.reference_index) if visual is not None else self._no_index,
+            port.POSITION_IDS: upload(prompt.positions),
+            port.VISUAL_INDEX: upload(prompt.visual_index) if visual is not None else self._no_index,
+            port.REFERENCE_INDEX: upload(prompt.reference_index) if visual is not None else self._no_index,
         }
-        with timer.step("embed"):
-            state["hidden"] = self._embed_rows(prompt.input_ids, visual, state["visual_index"])
+        with timer.step(names.EMBED):
+            state[port.HIDDEN] = self._embed_rows(prompt.input_ids, visual, state[port.VISUAL_INDEX])
         if visual is not None and self._gram is not None:
-            with timer.step("gram"):
-                state["gram"] = self._gram({"visual": visual}, {})["gram"]
+            with timer.step(names.GRAM):
+                state[port.GRAM] = self._gram({port.VISUAL: visual}, {})[port.GRAM]
         if visual is not None and method.raters is not None:
             with timer.step("raters"):
-                state["reference_index"] = self._rating(method.raters, prompt, state["hidden"])
+                state[port.REFERENCE_INDEX] = self._rating(method.raters, prompt, state[port.HIDDEN])
         prunes = self._prunes if method.compiled else self._host_prunes(method, prompt, cls_saliency)
         sequence, stages = Sequence(prompt.next_position), list[_Stage]()
         if visual is not None and -1 in self._stage_after:
-            state["saliency"] = cls_saliency
+            state[port.SALIENCY] = cls_saliency
             stages.append(self._prune(-1, prunes, state, pivot_counts, timer))
         sequence.filled = self._rows(len(prompt.input_ids), len(prompt.visual_index), method)
         for number, segment in enumerate(self._segments[: self._tail]):
             with timer.step(segment.graph):
                 outputs = self._fill(number, state, 0, sequence.filled[number])
-            state["hidden"] = outputs["hidden_out"]
+            state[port.HIDDEN] = outputs[port.HIDDEN_OUT]
             if visual is not None and segment.last_layer in self._stage_after:
-                state["saliency"] = outputs["saliency"]
+                state[port.SALIENCY] = outputs[port.SALIENCY]
                 stages.append(self._prune(segment.last_layer, prunes, state, pivot_counts, timer))
         logits = self._prefill_tail(state, sequence.filled[-1], timer)
         self._cached = sequence
@@ -181,21 +180,21 @@ class Decoder:
 
     def _step(self, kv_lengths: Iterable[Tensor]) -> Scores:
         """All graphs of one decode step, for the token and the places that were written before."""
-        embedded = {"input_ids": self._token, "visual": self._no_visual, "visual_index": self._no_index}
+        embedded = {port.INPUT_IDS: self._token, port.VISUAL: self._no_visual, port.VISUAL_INDEX: self._no_index}
         state: dict[str, Tensor] = {
-            "hidden": self._embed(embedded, {})["hidden"],
-            "position_ids": self._position,
-            "visual_index": self._no_index,
-            "reference_index": self._no_index,
+            port.HIDDEN: self._embed(embedded, {})[port.HIDDEN],
+            port.POSITION_IDS: self._position,
+            port.VISUAL_INDEX: self._no_index,
+            port.REFERENCE_INDEX: self._no_index,
         }
         logits: Tensor = None
         for number, (place, kv_length) in enumerate(zip(self._write_index, kv_lengths, strict=True)):
             outputs = self._run(number, state, place, kv_length)
-            logits, state["hidden"] = outputs.get("logits"), outputs.get("hidden_out")
+            logits, state[port.HIDDEN] = outputs.get(port.LOGITS), outputs.get(port.HIDDEN_OUT)
         return self._scores(logits)
 
     def _scores(self, logits: Tensor) -> Scores:
-        return Scores(logits, None if self._greedy is None else self._greedy({"logits": logits}, {})["token"])
+        return Scores(logits, None if self._greedy is None else self._greedy({port.LOGITS: logits}, {})[port.TOKEN])
 
     def _fetch(self, stages: Iterable[_Stage]) -> tuple[Kept, ...]:
         """What stages kept, as indices into the tokens of the image."""
@@ -209,14 +208,8 @@ class Decoder:
 
     def _rows(self, length: int, visual: int, method: Method) -> list[int]:
         """Rows of the prompt that reach each segment, ``visual`` of which are visual tokens at first."""
-        rows = []
-        for segment in self._segments:
-            left = visual
-            for stage in self._stages:
-                if stage.after_layer < segment.first_layer:
-                    left = method.count(left, stage.keep)
-            rows.append(length - visual + left)
-        return rows
+        reaching = (self._schedule.reaching(each.first_layer, visual, method.count) for each in self._segments)
+        return [length - visual + left for left in reaching]
 
     def _rating(self, raters: Raters, prompt: Prompt, hidden: Tensor) -> Tensor:
         """The reference rows that ``raters`` picks by the embedded prompt."""
@@ -231,11 +224,11 @@ class Decoder:
 
     def _embed_rows(self, ids: np.ndarray, visual: Tensor | None, index: Tensor) -> Tensor:
         inputs = {
-            "input_ids": self._backend.upload(ids[None]),
-            "visual": self._no_visual if visual is None else visual,
-            "visual_index": index,
+            port.INPUT_IDS: self._backend.upload(ids[None]),
+            port.VISUAL: self._no_visual if visual is None else visual,
+            port.VISUAL_INDEX: index,
         }
-        return self._embed(inputs, {})["hidden"]
+        return self._embed(inputs, {})[port.HIDDEN]
 
     def _prefill_tail(self, state: Mapping[str, Tensor], rows: int, timer: Timer) -> Tensor:
         """Runs all rows through the segments that no prune follows; returns the logits of the last row.
@@ -249,13 +242,13 @@ class Decoder:
         for start, stop in pairwise(ends):
             part = dict(state)
             if chunks > 1:
-                for name in ("hidden", "position_ids"):
+                for name in (port.HIDDEN, port.POSITION_IDS):
                     part[name] = self._backend.rows(state[name], start, stop)
             for number in range(self._tail, len(self._segments)):
                 with timer.step(self._segments[number].graph):
                     outputs = self._fill(number, part, start, stop)
-                part["hidden"] = outputs.get("hidden_out")
-        return outputs["logits"]
+                part[port.HIDDEN] = outputs.get(port.HIDDEN_OUT)
+        return outputs[port.LOGITS]
 
     def _fill(self, number: int, state: Mapping[str, Tensor], start: int, stop: int) -> dict[str, Tensor]:
         """Runs rows ``start`` to ``stop`` of a prompt through a segment."""
@@ -267,15 +260,18 @@ class Decoder:
     ) -> dict[str, Tensor]:
         segment, caches = self._segments[number], self._caches[number]
         inputs = {
-            "hidden": state["hidden"],
-            "position_ids": state["position_ids"],
-            "write_index": write_index,
-            "kv_length": kv_length,
-            **{f"past_{name}": cache for name, cache in caches.items()},
+            port.HIDDEN: state[port.HIDDEN],
+            port.POSITION_IDS: state[port.POSITION_IDS],
+            port.WRITE_INDEX: write_index,
+            port.KV_LENGTH: kv_length,
+            **{port.past(name): cache for name, cache in caches.items()},
         }
         if segment.last_layer in self._stage_after:
-            inputs["visual_index"], inputs["reference_index"] = state["visual_index"], state["reference_index"]
-        return self._runners[number](inputs, {f"present_{name}": cache for name, cache in caches.items()})
+            inputs[port.VISUAL_INDEX], inputs[port.REFERENCE_INDEX] = (
+                state[port.VISUAL_INDEX],
+                state[port.REFERENCE_INDEX],
+            )
+        return self._runners[number](inputs, {port.present(name): cache for name, cache in caches.items()})
 
     def _prune(
         self,
@@ -287,13 +283,12 @@ class Decoder:
     ) -> _Stage:
         """Runs the stage after ``after_layer`` on ``state`` and narrows ``state`` to what it kept."""
         number = self._stage_after[after_layer]
-        names = ("hidden", "position_ids", "saliency", "gram", "visual_index", "reference_index")
-        with timer.step(f"prune_{number}"):
-            inputs = {name: state[name] for name in names}
-            inputs["pivot_count"] = self._backend.upload(np.array([pivot_counts[number]]))
+        with timer.step(names.prune(number)):
+            inputs = {name: state[name] for name in (*port.NARROWED, port.SALIENCY)}
+            inputs[port.PIVOT_COUNT] = self._backend.upload(np.array([pivot_counts[number]]))
             outputs = prunes[number](inputs, {})
-        state.update({name: outputs[f"{name}_out"] for name in names if f"{name}_out" in outputs})
-        return _Stage(after_layer, outputs["kept"], outputs["is_pivot"])
+        state.update({name: outputs[port.out(name)] for name in port.NARROWED if port.out(name) in outputs})
+        return _Stage(after_layer, outputs[port.KEPT], outputs[port.IS_PIVOT])
 
 
 def _load(bundle: Bundle, backend: Backend, name: str) -> Runner:

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from clasp_trt.chain import port
 from clasp_trt.methods import Method, View
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 
@@ -38,16 +39,16 @@ class HostPrune:
         """All outputs of a prune graph that another follows; ``into`` is not used. The method's view ends with it."""
         upload = self._backend.upload
         arrays = {name: self._backend.download(tensor) for name, tensor in inputs.items()}
-        visual, positions, gram = arrays["visual_index"], arrays["position_ids"], arrays["gram"][0]
+        visual, positions, gram = arrays[port.VISUAL_INDEX], arrays[port.POSITION_IDS], arrays[port.GRAM][0]
         kept, is_pivot = self._method.select(
             View(
-                saliency=arrays["saliency"][0],
+                saliency=arrays[port.SALIENCY][0],
                 gram=gram,
                 cls_saliency=self._cls_saliency[self._left],
                 boxes=self._boxes[self._left],
                 extent=self._extent,
                 keep=self._keeps[stage],
-                pivot_count=int(arrays["pivot_count"][0]),
+                pivot_count=int(arrays[port.PIVOT_COUNT][0]),
                 stage=stage,
             )
         )
@@ -60,13 +61,13 @@ class HostPrune:
         stays[np.delete(visual, kept)] = False
         new_row = np.cumsum(stays) - 1
         return {
-            "hidden_out": upload(arrays["hidden"][:, stays]),
-            "position_ids_out": upload(positions[:, stays]),
-            "kept": upload(kept[None]),
-            "is_pivot": upload(is_pivot[None]),
-            "gram_out": upload(gram[np.ix_(kept, kept)][None]),
-            "visual_index_out": upload(new_row[visual[kept]]),
-            "reference_index_out": upload(new_row[arrays["reference_index"]]),
+            port.HIDDEN_OUT: upload(arrays[port.HIDDEN][:, stays]),
+            port.out(port.POSITION_IDS): upload(positions[:, stays]),
+            port.KEPT: upload(kept[None]),
+            port.IS_PIVOT: upload(is_pivot[None]),
+            port.out(port.GRAM): upload(gram[np.ix_(kept, kept)][None]),
+            port.out(port.VISUAL_INDEX): upload(new_row[visual[kept]]),
+            port.out(port.REFERENCE_INDEX): upload(new_row[arrays[port.REFERENCE_INDEX]]),
         }
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clasp_trt.bundle import PORTABLE, Bundle
+from clasp_trt.chain import names, port
 from clasp_trt.errors import BackendError, ImageError, MethodError, PolicyError, PromptError, RouterError
 from clasp_trt.methods import DEFAULT, Method, get
 from clasp_trt.policy import Policy
@@ -173,8 +174,8 @@ class Pipeline:
         medium = image_medium(bundle)
         self._prompts = PromptReader(bundle, medium)
         self._process = processor(medium.processor)
-        self._vision = backend.load(bundle.path(bundle.graph("vision").path), bundle.graph("vision"))
-        self._projector = backend.load(bundle.path(bundle.graph("projector").path), bundle.graph("projector"))
+        self._vision = backend.load(bundle.path(bundle.graph(names.VISION).path), bundle.graph(names.VISION))
+        self._projector = backend.load(bundle.path(bundle.graph(names.PROJECTOR).path), bundle.graph(names.PROJECTOR))
         self._decoder = Decoder(bundle, backend)
 
     def __enter__(self) -> Pipeline:
@@ -303,7 +304,7 @@ class Pipeline:
         visual = saliency = None
         encoded = image if isinstance(image, Encoded) else None if seen is None else self._run_vision(seen, timer)
         if encoded is not None:
-            visual, saliency = self._project(encoded, route.category, timer), encoded.outputs["cls_saliency"]
+            visual, saliency = self._project(encoded, route.category, timer), encoded.outputs[port.CLS_SALIENCY]
         counts = self.policy.pivot_counts(route.category, self.bundle.manifest.schedule.keeps)
         sequence, scores, kept = self._decoder.prefill(tokens, visual, saliency, counts, timer, self.method)
         sampler, decoder = Sampler(sampling), self._prompts.tokenizer.stream()
@@ -352,7 +353,7 @@ class Pipeline:
 
     def _run_vision(self, seen: Seen, timer: Timer) -> Encoded:
         upload = self._backend.upload
-        with timer.step("vision"):
+        with timer.step(names.VISION):
             outputs = self._vision({name: upload(array) for name, array in seen.vision.items()}, {})
             pack = {name: upload(array) for name, array in seen.pack.items()}
         return Encoded(outputs, pack, seen.blocks, self._vision)
@@ -368,9 +369,13 @@ class Pipeline:
                 alpha[0, self._columns] = self.policy.alpha(category)
             else:
                 alpha[0, layers.index(self._model.vision.feature_layer)] = 1
-            inputs = {"features": image.outputs["features"], "alpha": self._backend.upload(alpha), **image.pack}
+            inputs = {
+                port.FEATURES: image.outputs[port.FEATURES],
+                port.ALPHA: self._backend.upload(alpha),
+                **image.pack,
+            }
             projected = self._projector(inputs, {})
-        return projected["visual"]
+        return projected[port.VISUAL]
 
     def _next(self, sampler: Sampler, scores: Scores) -> int:
         """The next token: found where the logits are if possible, else from the logits."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 
 from clasp_trt.bundle.errors import InconsistentManifest
-from clasp_trt.bundle.manifest import MANIFEST, POLICY, PORTABLE, Manifest
+from clasp_trt.bundle.manifest import MANIFEST, POLICY, PORTABLE, Graph, Manifest
+from clasp_trt.chain import Chain, names, port, ports
+from clasp_trt.chain.ports import Port
 from clasp_trt.targets import COMPILED, TARGETS
+from clasp_trt.tensors import FLOATS, TensorSpec
 
 
 def check(manifest: Manifest, source: str) -> None:
     """Raise :class:`InconsistentManifest`, naming the place in ``source``, for the first contradiction."""
-    for rule in (_names, _dims, _pruning, _segments, _backend, _engines):
+    for rule in (_names, _dims, _pruning, _segments, _chain, _ports, _backend, _engines):
         for problem in rule(manifest):
             raise InconsistentManifest(f"{source}: {problem}; rebuild the bundle")
 
@@ -84,6 +88,75 @@ def _segments(manifest: Manifest) -> Iterator[str]:
     for _, last in manifest.schedule.segments():
         if last not in ends:
             yield f"segments: the schedule prunes after layer {last}, but no segment ends there"
+
+
+def _chain(manifest: Manifest) -> Iterator[str]:
+    """Every graph of the chain is there, in its order, and each segment has the slots that its context asks for."""
+    chain, found = _chain_of(manifest), [graph.name for graph in manifest.graphs]
+    expected = list(chain.names())
+    if found == expected[:-1]:  # the last, `greedy`, came later than the format
+        expected.pop()
+    for i, (name, wanted) in enumerate(zip_longest(found, expected)):
+        if name != wanted:
+            there = "nothing" if name is None else ascii(name)
+            yield f"graphs[{i}]: {there}, expected {'no more' if wanted is None else ascii(wanted)}"
+    for i, (segment, cut) in enumerate(zip(manifest.segments, chain.cuts, strict=True)):
+        if segment.graph != cut.name:
+            yield f"segments[{i}].graph: {segment.graph!a}, expected {cut.name!a}"
+        if segment.capacity != (slots := cut.capacity(manifest.max_context, chain.schedule.tokens)):
+            yield f"segments[{i}].capacity: {segment.capacity}, but max_context {manifest.max_context} asks for {slots}"
+
+
+def _ports(manifest: Manifest) -> Iterator[str]:
+    """Each graph has the ports that the sizes of the model, the schedule and the context ask for."""
+    graphs = {graph.name: (i, graph) for i, graph in enumerate(manifest.graphs)}
+    dtype = FLOATS[manifest.precision]
+    layers = {segment.graph: segment.last_layer - segment.first_layer + 1 for segment in manifest.segments}
+    for name, count in layers.items():  # before a port is made for each of 10^9 layers
+        i, graph = graphs[name]
+        if (held := port.layers(each.name for each in graph.inputs)) != count:
+            yield f"graphs[{i}].inputs: caches of {held} layers, but segment {name!a} has {count}"
+            return
+    for name, expected in ports.decoder(_chain_of(manifest), manifest.model.decoder, manifest.max_context, dtype):
+        if name in graphs:
+            i, graph = graphs[name]
+            yield from _differing(f"graphs[{i}].inputs", graph.inputs, expected.inputs)
+            yield from _differing(f"graphs[{i}].outputs", graph.outputs, expected.outputs)
+    yield from _seen(manifest, *graphs[names.VISION], *graphs[names.PROJECTOR], dtype)
+
+
+def _seen(manifest: Manifest, i: int, vision: Graph, j: int, projector: Graph, dtype: str) -> Iterator[str]:
+    """The tower gives, for each token, the layers that the projector fuses, and a saliency."""
+    model = manifest.model
+    features = next((each for each in vision.outputs if each.name == port.FEATURES), None)
+    read = features.shape[1] if features is not None and len(features.shape) > 1 else None
+    if not isinstance(read, int):
+        yield f"graphs[{i}].outputs: expected {port.FEATURES} of a fixed number of layers"
+        return
+    tokens = model.vision.tokens
+    given = (
+        TensorSpec(port.FEATURES, dtype, (port.BATCH, read, tokens, model.vision.width)),
+        TensorSpec(port.CLS_SALIENCY, "float32", (port.BATCH, tokens)),
+    )
+    expected = ports.projector(read, tokens, model.vision.width, model.decoder.width, dtype)
+    yield from _differing(f"graphs[{i}].outputs", vision.outputs, given)
+    yield from _differing(f"graphs[{j}].inputs", projector.inputs, expected.inputs)
+    yield from _differing(f"graphs[{j}].outputs", projector.outputs, expected.outputs)
+
+
+def _differing(place: str, found: Iterable[TensorSpec], expected: Iterable[Port | TensorSpec]) -> Iterator[str]:
+    """The first port that is missing, of another dtype or shape, or too many."""
+    stated = {each.name: each for each in found}
+    for each in expected:
+        spec = TensorSpec(each.name, each.dtype, each.shape)
+        if (other := stated.pop(each.name, None)) != spec:
+            yield f"{place}: {each.name} is {'missing' if other is None else other}, expected {spec}"
+    for name in stated:
+        yield f"{place}: {name!a} is none of this graph's"
+
+
+def _chain_of(manifest: Manifest) -> Chain:
+    return Chain.of(manifest.schedule, [(each.first_layer, each.last_layer) for each in manifest.segments])
 
 
 def _backend(manifest: Manifest) -> Iterator[str]:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from clasp_trt.chain import port
-from clasp_trt.chain.cuts import Cut, Prune
+from clasp_trt.chain import names, port
+from clasp_trt.chain.cuts import Chain, Cut, Prune
 from clasp_trt.tensors import TensorSpec
 
 
@@ -171,3 +171,16 @@ def _caches(cut: Cut) -> Iterator[str]:
     """Keys and values of each layer of ``cut``."""
     for layer in range(cut.first, cut.last + 1):
         yield from port.caches(layer)
+
+
+def decoder(chain: Chain, sizes: DecoderSizes, context: int, dtype: str) -> Iterator[tuple[str, Ports]]:
+    """Every graph from ``embed`` on, in order, for sequences of ``context`` positions; each is made when asked for."""
+    tokens = chain.schedule.tokens
+    yield names.EMBED, embed(sizes.width, dtype)
+    if chain.schedule.stages:
+        yield names.GRAM, gram(tokens, sizes.width, dtype)
+    for stage in chain.prunes:
+        yield stage.name, prune(stage, sizes.width, dtype)
+    for cut in chain.cuts:
+        yield cut.name, segment(cut, sizes, cut.capacity(context, tokens), dtype)
+    yield names.GREEDY, greedy(sizes.vocab_size)

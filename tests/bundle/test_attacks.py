@@ -29,14 +29,38 @@ def _entry(data: bytes) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _graph(name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "path": "graphs/decoder.onnx",
-        "inputs": [{"name": "hidden", "dtype": "float16", "shape": [1, "tokens", 8]}],
-        "outputs": [{"name": "logits", "dtype": "float32", "shape": [1, 32]}],
-    }
+def _port(text: str) -> dict[str, Any]:
+    """``hidden float16 1 sequence 8`` as a port."""
+    name, dtype, *shape = text.split()
+    return {"name": name, "dtype": dtype, "shape": [int(dim) if dim.isdigit() else dim for dim in shape]}
 
+
+def _graph(name: str, inputs: str, outputs: str) -> dict[str, Any]:
+    ports = ([_port(text) for text in side.split(", ")] for side in (inputs, outputs))
+    return {"name": name, "path": "graphs/decoder.onnx", "inputs": next(ports), "outputs": next(ports)}
+
+
+def _segment(number: int, layers: range, capacity: int, end: str, watched: bool) -> dict[str, Any]:
+    names = [f"{kind}_{layer}" for layer in layers for kind in ("key", "value")]
+    caches = [[f"{side}_{name} float16 1 1 {capacity} 4" for name in names] for side in ("past", "present")]
+    rows = "hidden float16 1 sequence 8, position_ids int64 1 sequence, write_index int64 1, kv_length int64 1"
+    index = ["reference_index int64 reference", "visual_index int64 visual_tokens"] if watched else []
+    received = ["saliency float32 1 visual_tokens"] if watched else []
+    return _graph(f"segment_{number}", ", ".join([rows, *index, *caches[0]]), ", ".join([end, *received, *caches[1]]))
+
+
+def _prune(number: int, tokens: int, keep: int, narrowed: str) -> dict[str, Any]:
+    return _graph(
+        f"prune_{number}",
+        f"hidden float16 1 sequence 8, position_ids int64 1 sequence, saliency float32 1 {tokens}, "
+        f"gram float32 1 {tokens} {tokens}, pivot_count int64 1, visual_index int64 {tokens}, "
+        "reference_index int64 reference",
+        f"hidden_out float16 1 kept_sequence 8, position_ids_out int64 1 kept_sequence, kept int64 1 {keep}, "
+        f"is_pivot bool 1 {keep}{narrowed}",
+    )
+
+
+ROWS = "hidden_out float16 1 sequence 8"
 
 # Written by hand, as an attacker would, and not by the code under test.
 VALID: dict[str, Any] = {
@@ -61,7 +85,26 @@ VALID: dict[str, Any] = {
     "budget": None,
     "max_context": 64,
     "opset": 24,
-    "graphs": [_graph("segment_0"), _graph("segment_1"), _graph("segment_2")],
+    "graphs": [
+        _graph(
+            "vision",
+            "pixel_values float32 batch 3 24 24",
+            "features float16 batch 2 16 8, cls_saliency float32 batch 16",
+        ),
+        _graph("projector", "features float16 batch 2 16 8, alpha float32 batch 2", "visual float16 batch 16 8"),
+        _graph(
+            "embed",
+            "input_ids int64 1 sequence, visual float16 1 visual_tokens 8, visual_index int64 visual_tokens",
+            "hidden float16 1 sequence 8",
+        ),
+        _graph("gram", "visual float16 batch 16 8", "gram float32 batch 16 16"),
+        _prune(0, 16, 8, ", gram_out float32 1 8 8, visual_index_out int64 8, reference_index_out int64 reference"),
+        _prune(1, 8, 2, ""),
+        _segment(0, range(1), 64, ROWS, watched=True),
+        _segment(1, range(1, 3), 56, ROWS, watched=True),
+        _segment(2, range(3, 4), 50, "logits float32 1 1 32", watched=False),
+        _graph("greedy", "logits float32 1 1 32", "token int64 1 1"),
+    ],
     "segments": [
         {"graph": "segment_0", "first_layer": 0, "last_layer": 0, "capacity": 64},
         {"graph": "segment_1", "first_layer": 1, "last_layer": 2, "capacity": 56},
@@ -411,7 +454,7 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "files: clasp.json cannot list itself": altered(("files", "clasp.json"), _entry(b"")),
     "graphs[0].path: graphs/other.onnx is not among": altered(("graphs", 0, "path"), "graphs/other.onnx"),
     "graphs: two are named 'segment_0'": altered(("graphs", 1, "name"), "segment_0"),
-    "graphs[1]: two tensors are named 'hidden'": altered(("graphs", 1, "outputs", 0, "name"), "hidden"),
+    "graphs[1]: two tensors are named 'alpha'": altered(("graphs", 1, "outputs", 0, "name"), "alpha"),
     "segments[1].graph: there is no graph 'x'": altered(("segments", 1, "graph"), "x"),
     "segments: two share the graph 'segment_0'": altered(("segments", 1, "graph"), "segment_0"),
     "model.vision.feature_layer: 5": altered(("model", "vision", "feature_layer"), 5),
@@ -467,7 +510,92 @@ def test_a_crowded_manifest_is_read_in_linear_time(root: Path) -> None:
     count = 50_000  # quadratic work would take minutes
     tensors = [{"name": f"t{i}", "dtype": "bool", "shape": []} for i in range(count)]
     (root / "clasp.json").write_text(json.dumps(altered(("graphs", 0, "inputs"), tensors)))
-    assert len(b.Bundle.open(root).graph("segment_0").inputs) == count
+    assert len(b.Bundle.open(root).graph("vision").inputs) == count
+
+
+# The chain is whole
+
+
+def _chained(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    changed = copy.deepcopy(VALID)
+    change(changed)
+    return changed
+
+
+def _sized(content: dict[str, Any], capacity: int) -> None:
+    """A context and caches that only the manifest knows."""
+    content["max_context"] = capacity
+    for segment, dropped in zip(content["segments"], (0, 8, 14), strict=True):
+        segment["capacity"] = capacity - dropped
+
+
+def _endless(content: dict[str, Any]) -> None:
+    """A thousand million layers in the last segment."""
+    content["model"]["decoder"]["layers"] = content["schedule"]["layers"] = 10**9
+    content["segments"][2]["last_layer"] = 10**9 - 1
+
+
+BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], tuple[str, ...]]] = {
+    "a graph too few": (lambda m: m["graphs"].pop(0), ("graphs[0]: 'projector', expected 'vision'",)),
+    "a graph too many": (
+        lambda m: m["graphs"].append({**m["graphs"][-1], "name": "more"}),
+        ("graphs[10]: 'more', expected no more",),
+    ),
+    "graphs out of order": (lambda m: m["graphs"].reverse(), ("graphs[0]: 'greedy', expected 'vision'",)),
+    "a prune without a stage": (
+        lambda m: m["schedule"]["stages"].pop(),
+        ("graphs[5]: 'prune_1', expected 'segment_0'",),
+    ),
+    "segments that swap graphs": (
+        lambda m: [m["segments"][i].update(graph=f"segment_{1 - i}") for i in (0, 1)],
+        ("segments[0].graph", "segment_1", "segment_0"),
+    ),
+    "a capacity that the context does not ask for": (
+        lambda m: m["segments"][1].update(capacity=64),
+        ("segments[1].capacity: 64", "56"),
+    ),
+    "a capacity that no graph has": (lambda m: _sized(m, 10**9), ("graphs[6].inputs: past_key_0", "1000000000")),
+    "layers that no graph has": (_endless, ("graphs[8].inputs", "caches of 1 layers", "999999997")),
+    "another precision": (lambda m: m.update(precision="fp32"), ("graphs[2].inputs: visual", "float16", "float32")),
+    "another vocabulary": (
+        lambda m: m["model"]["decoder"].update(vocab_size=33),
+        ("graphs[8].outputs: logits", "33"),
+    ),
+    "other heads": (lambda m: m["model"]["decoder"].update(kv_heads=2), ("graphs[6].inputs: past_key_0",)),
+    "another width of the tower": (
+        lambda m: m["model"]["vision"].update(width=9),
+        ("graphs[0].outputs: features", "9"),
+    ),
+    "a projector of other layers": (
+        lambda m: m["graphs"][1]["inputs"][1].update(shape=["batch", 3]),
+        ("graphs[1].inputs: alpha", "3"),
+    ),
+    "a tower without features": (lambda m: m["graphs"][0]["outputs"].pop(0), ("graphs[0].outputs", "features")),
+    "a port that is missing": (
+        lambda m: m["graphs"][6]["inputs"].pop(4),
+        ("graphs[6].inputs: reference_index is missing",),
+    ),
+    "a port of another dtype": (
+        lambda m: m["graphs"][3]["outputs"][0].update(dtype="float16"),
+        ("graphs[3].outputs: gram", "float16", "float32"),
+    ),
+    "a port that is none of the graph's": (
+        lambda m: m["graphs"][9]["inputs"].append({"name": "more", "dtype": "bool", "shape": []}),
+        ("graphs[9].inputs: 'more'",),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_chain_that_is_not_whole(root: Path, kind: str) -> None:
+    change, facts = BROKEN[kind]
+    (root / "clasp.json").write_text(json.dumps(_chained(change)))
+    refused(root, b.InconsistentManifest, *facts)
+
+
+def test_a_bundle_from_before_the_greedy_graph_opens(root: Path) -> None:
+    (root / "clasp.json").write_text(json.dumps(_chained(lambda m: m["graphs"].pop())))
+    assert b.Bundle.open(root).manifest.graphs[-1].name == "segment_2"
 
 
 # Any bytes at all

@@ -34,12 +34,12 @@ from clasp_trt.bundle import (
     ModelInfo,
     NotABundle,
     Segment,
-    TensorSpec,
     VisionDims,
     tree,
     write,
     writer,
 )
+from clasp_trt.chain import Chain, ports
 from clasp_trt.errors import OutputError, PolicyError
 from clasp_trt.policy import prior
 from clasp_trt.storage import folders, leftovers
@@ -50,7 +50,7 @@ WEIGHTS = bytes(range(256)) * 8
 
 def manifest(label: str = "first") -> Manifest:
     tokens, layers = 16, 4
-    return Manifest(
+    without = Manifest(
         model=ModelInfo(
             model_type="llava",
             name="tiny",
@@ -66,26 +66,33 @@ def manifest(label: str = "first") -> Manifest:
         budget=None,
         max_context=64,
         opset=24,
-        graphs=tuple(
-            Graph(
-                f"segment_{i}",
-                f"graphs/segment_{i}.onnx",
-                (TensorSpec("hidden", "float32", (1, "tokens", 8)),),
-                (TensorSpec("hidden_out", "float32", (1, "tokens", 8)), TensorSpec("keep", "bool", (1, 16))),
-            )
-            for i in range(3)
-        ),
+        graphs=(),
         segments=(Segment("segment_0", 0, 0, 64), Segment("segment_1", 1, 2, 56), Segment("segment_2", 3, 3, 50)),
         backend="onnxruntime",
         target="cpu",
         versions={"clasp-trt": "0.1.0", "label": label},
     )
+    return replace(without, graphs=graphs_of(without))
+
+
+def graphs_of(made_of: Manifest) -> tuple[Graph, ...]:
+    """The graphs that the schedule and the segments of a manifest ask for."""
+    chain = Chain.of(made_of.schedule, [(each.first_layer, each.last_layer) for each in made_of.segments])
+    found = [
+        ("vision", ports.square_vision(24, 2, 16, 8, 3, "float32")),
+        ("projector", ports.projector(2, 16, 8, 8, "float32")),
+        *ports.decoder(chain, made_of.model.decoder, made_of.max_context, "float32"),
+    ]
+    return tuple(
+        Graph(name, f"graphs/{name}.onnx", *(tuple(each.spec for each in side) for side in (given, made)))
+        for name, (given, made) in found
+    )
 
 
 def fill(root: Path) -> None:
     (root / "graphs").mkdir()
-    for i in range(3):
-        (root / f"graphs/segment_{i}.onnx").write_bytes(WEIGHTS)
+    for graph in manifest().graphs:
+        (root / graph.path).write_bytes(WEIGHTS)
     (root / POLICY).write_text(prior((1, 3), 3).dumps(), encoding="utf-8")
 
 
@@ -115,9 +122,9 @@ def test_what_was_written_is_what_opens(tmp_path: Path) -> None:
     written = build(tmp_path / "out")
     opened = Bundle.open(tmp_path / "out", verify=True)
     assert opened.manifest == written.manifest == replace(manifest(), files=written.manifest.files)
-    assert sorted(opened.manifest.files) == [*(f"graphs/segment_{i}.onnx" for i in range(3)), POLICY]
+    assert sorted(opened.manifest.files) == sorted([*(graph.path for graph in manifest().graphs), POLICY])
     assert opened.path("graphs/segment_1.onnx").read_bytes() == WEIGHTS
-    assert opened.graph("segment_2").inputs[0].shape == (1, "tokens", 8)
+    assert opened.graph("segment_2").inputs[0].shape == (1, "sequence", 8)
     assert opened.policy.layers == (1, 3)
 
 
@@ -134,15 +141,21 @@ def test_equal_builds_are_equal_bytes_and_a_bundle_can_be_moved(tmp_path: Path) 
     [("encoder", schedule.encoder(16, 4, 5)), ("none", schedule.none(16, 4))],
 )
 def test_one_segment_without_stages_in_the_decoder(tmp_path: Path, at: str, stages: schedule.Schedule) -> None:
-    whole = replace(manifest(), prune_at=at, schedule=stages, segments=(Segment("segment_0", 0, 3, 64),))
-    build(tmp_path / "out", made_of=whole)
+    capacity = 64 - (16 - min(stages.keeps, default=16))
+    segments = (Segment("segment_0", 0, 3, capacity),)
+    whole = replace(manifest(), prune_at=at, schedule=stages, segments=segments)
+    build(tmp_path / "out", made_of=replace(whole, graphs=graphs_of(whole)))
     assert Bundle.open(tmp_path / "out").manifest.schedule == stages
 
 
 def test_segments_may_be_cut_finer_than_the_schedule(tmp_path: Path) -> None:
-    graphs = tuple(replace(manifest().graphs[0], name=f"segment_{i}") for i in range(4))
-    finer = replace(manifest(), graphs=graphs, segments=tuple(Segment(f"segment_{i}", i, i, 64) for i in range(4)))
-    build(tmp_path / "out", made_of=finer)
+    capacities = enumerate((64, 56, 56, 50))
+    finer = replace(manifest(), segments=tuple(Segment(f"segment_{i}", i, i, slots) for i, slots in capacities))
+    build(
+        tmp_path / "out",
+        made_of=replace(finer, graphs=graphs_of(finer)),
+        edit=lambda root: (root / "graphs/segment_3.onnx").write_bytes(WEIGHTS),
+    )
     assert len(Bundle.open(tmp_path / "out").manifest.segments) == 4
 
 
@@ -177,8 +190,8 @@ def test_names_that_the_bundle_lacks(tmp_path: Path) -> None:
     bundle = build(tmp_path / "out")
     with pytest.raises(MissingFile, match=r"'\.\./secret'"):
         bundle.path("../secret")
-    with pytest.raises(InconsistentManifest, match=r"no 'vision' \(there are: segment_0, segment_1, segment_2\)"):
-        bundle.graph("vision")
+    with pytest.raises(InconsistentManifest, match=r"no 'segment_3' \(there are: .*segment_2"):
+        bundle.graph("segment_3")
 
 
 def test_a_policy_for_a_deeper_tower_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from onnx import TensorProto, numpy_helper
 from safetensors.numpy import load_file
 
 from clasp_trt import schedule as schedules
+from clasp_trt import tensors
 from clasp_trt.build_memory import peak
 from clasp_trt.chain import Chain
 from clasp_trt.chain.cuts import MIN_TEXT
@@ -29,7 +30,7 @@ from clasp_trt.export.exporter import (
     segments_of,
 )
 from clasp_trt.export.family import Family, family_of
-from clasp_trt.export.graph import DTYPES, IR_VERSION, PRECISIONS
+from clasp_trt.export.graph import DTYPES, IR_VERSION
 from clasp_trt.operators import DOMAIN, MAX_TOKENS
 from clasp_trt.schedule import Schedule
 from clasp_trt.targets import PORTABLE_OPSET
@@ -134,7 +135,7 @@ def test_the_docstring_lists_every_port_with_its_meaning(made: Made) -> None:
 
 def test_graphs_are_strongly_typed(made: Made) -> None:
     """All weights, hidden states and caches in the precision; float32 only where it is meant."""
-    precision = int(DTYPES[PRECISIONS[made.precision]])
+    precision = int(DTYPES[tensors.FLOATS[made.precision]])
     for name, model in made.models().items():
         floats = [tensor for tensor in model.graph.initializer if tensor.data_type in FLOATS]
         assert bool(floats) == (not name.startswith(("gram", "greedy", "prune")))
@@ -150,7 +151,7 @@ def test_graphs_are_strongly_typed(made: Made) -> None:
 
 def test_weights_are_those_of_the_checkpoint(checkpoint: Path, made: Made) -> None:
     stored = load_file(checkpoint / "model.safetensors")
-    dtype = DTYPES[PRECISIONS[made.precision]].numpy()
+    dtype = DTYPES[tensors.FLOATS[made.precision]].numpy()
 
     def weight(graph: str, name: str) -> Any:
         model = onnx.load(made.root / GRAPHS / f"{graph}.onnx")

@@ -252,7 +252,7 @@ def test_a_broken_file_of_the_bundle(bundle: Bundle, tmp_path: Path, name: str, 
     root = Path(shutil.copytree(bundle.root, tmp_path / "bundle"))
     (root / name).write_text(content, errors="surrogateescape")
     _edit_entry(root, name)
-    with pytest.raises(BundleError, match=f"{name} .*; rebuild the bundle") as error:
+    with pytest.raises(BundleError, match=f"{name}.*; rebuild the bundle") as error:
         load(root)
     assert "\n" not in str(error.value)
 

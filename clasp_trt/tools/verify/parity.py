@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from polygraphy.backend.base import BaseRunner
 
 from clasp_trt.bundle import Bundle, Graph, ModelInfo, Segment
+from clasp_trt.chain import names, port
 from clasp_trt.errors import CheckpointError, PolicyError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.family import family_of
 from clasp_trt.ops import GRAM_STEPS, token_gram
 from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.backends.interface import Backend
-from clasp_trt.runtime.decoder import GREEDY
 from clasp_trt.runtime.pipeline import backend_for
 from clasp_trt.tools.profile.runner import GraphRunner
 from clasp_trt.tools.verify import selection
@@ -98,7 +98,7 @@ def _flat(info: ModelInfo) -> dict[str, object]:
 
 
 def _check_policy(bundle: Bundle) -> None:
-    layers, read = bundle.graph("vision").outputs[0].shape[1], bundle.policy.layers
+    layers, read = bundle.graph(names.VISION).outputs[0].shape[1], bundle.policy.layers
     if layers != len(read):
         raise PolicyError(
             f"{bundle.root}: policy.json reads {len(read)} vision layers, but graphs/vision.onnx gives {layers}: it is "
@@ -122,20 +122,20 @@ class _Comparison:
         bundle, prompt, reference = self._bundle, request.prompt, self._reference
         vision = self._vision(request.vision)
         alpha = bundle.policy.alpha(request.route.category)[None]
-        visual = self._modules("projector", {"features": vision["features"], "alpha": alpha}, reference.projector)[
-            "visual"
-        ]
-        feed = {"input_ids": prompt.input_ids[None], "visual": visual, "visual_index": prompt.visual_index}
+        visual = self._modules(
+            names.PROJECTOR, {port.FEATURES: vision[port.FEATURES], port.ALPHA: alpha}, reference.projector
+        )[port.VISUAL]
+        feed = {port.INPUT_IDS: prompt.input_ids[None], port.VISUAL: visual, port.VISUAL_INDEX: prompt.visual_index}
         state: dict[str, NDArray[Any]] = {
-            "hidden": self._modules("embed", feed, reference.embed)["hidden"],
-            "position_ids": prompt.positions,
-            "visual_index": prompt.visual_index,
-            "reference_index": prompt.reference_index,
-            "saliency": vision["cls_saliency"],
+            port.HIDDEN: self._modules(names.EMBED, feed, reference.embed)[port.HIDDEN],
+            port.POSITION_IDS: prompt.positions,
+            port.VISUAL_INDEX: prompt.visual_index,
+            port.REFERENCE_INDEX: prompt.reference_index,
+            port.SALIENCY: vision[port.CLS_SALIENCY],
         }
         stages = self._manifest.schedule.stages
         if stages:
-            state["gram"] = self._gram(visual)
+            state[port.GRAM] = self._gram(visual)
         counts = bundle.policy.pivot_counts(request.route.category, self._manifest.schedule.keeps)
         after = {stage.after_layer: number for number, stage in enumerate(stages)}
         if -1 in after:
@@ -145,8 +145,8 @@ class _Comparison:
             if segment.last_layer in after:
                 number = after[segment.last_layer]
                 self._prune(number, state, counts[number])
-        if any(graph.name == GREEDY for graph in self._manifest.graphs):
-            self._choice(state["logits"])
+        if any(graph.name == names.GREEDY for graph in self._manifest.graphs):
+            self._choice(state[port.LOGITS])
 
     def cause(self, model: str) -> str | None:
         """What explains the drifts as a whole, if anything does."""
@@ -170,23 +170,25 @@ class _Comparison:
         def vision(feed: Arrays, dtype: torch.dtype) -> Arrays:
             return self._reference.vision(feed, layers, saliency_layer, dtype)
 
-        graph = self._bundle.graph("vision")
+        graph = self._bundle.graph(names.VISION)
         truth, rough, found = self._run(graph, feed, vision)
         for column, layer in enumerate(layers):
-            seen = found["features"][:, column]
+            seen = found[port.FEATURES][:, column]
             name = f"layer {layer}"
-            check = self._judge(graph, name, truth["features"][:, column], seen, rough["features"][:, column])
+            check = self._judge(graph, name, truth[port.FEATURES][:, column], seen, rough[port.FEATURES][:, column])
             if not check.passed:
                 given = self._layer_like(seen, feed, saliency_layer)
                 if given is not None and given != layer:
                     self._read_instead[layer] = given
-        self._judge(graph, "cls_saliency", truth["cls_saliency"], found["cls_saliency"], rough["cls_saliency"])
+        self._judge(
+            graph, port.CLS_SALIENCY, truth[port.CLS_SALIENCY], found[port.CLS_SALIENCY], rough[port.CLS_SALIENCY]
+        )
         return self._as_ports(truth, graph)
 
     def _layer_like(self, seen: NDArray[Any], feed: Arrays, saliency_layer: int) -> int | None:
         """The vision layer that ``seen`` is, but for the precision."""
         every = range(self._reference.vision_layers + 1)
-        states = self._reference.vision(feed, every, saliency_layer, self._truth)["features"]
+        states = self._reference.vision(feed, every, saliency_layer, self._truth)[port.FEATURES]
         errors = [largest_difference(states[:, layer], seen) / np.abs(states[:, layer]).max() for layer in every]
         best = int(np.nanargmin(errors)) if np.isfinite(errors).any() else 0
         # half of the digits: far above what any precision costs, far below what lies between two layers
@@ -194,22 +196,21 @@ class _Comparison:
 
     def _gram(self, visual: NDArray[Any]) -> NDArray[np.float32]:
         """Similarities, which both sides round to the same steps."""
-        graph = self._bundle.graph("gram")
+        graph = self._bundle.graph(names.GRAM)
         gram = token_gram(visual)
-        (found,) = run([GraphRunner(self._backend, self._bundle.path(graph.path), graph)], {"visual": visual})
-        error = largest_difference(gram, found["gram"])
-        self.checks.append(Check("gram", "gram", graph.path, error, error, 1 / GRAM_STEPS, _GRAM_TOLERANCE))
+        (found,) = run([GraphRunner(self._backend, self._bundle.path(graph.path), graph)], {port.VISUAL: visual})
+        error = largest_difference(gram, found[port.GRAM])
+        self.checks.append(Check(names.GRAM, port.GRAM, graph.path, error, error, 1 / GRAM_STEPS, _GRAM_TOLERANCE))
         return gram
 
     def _segment(self, segment: Segment, state: dict[str, NDArray[Any]]) -> None:
         """Runs a segment on all rows with empty caches and leaves what follows it in ``state``."""
-        graph, rows = self._bundle.graph(segment.graph), state["position_ids"].shape[1]
-        given = {**state, "write_index": np.zeros(1, np.int64), "kv_length": np.array([rows])}
+        graph, rows = self._bundle.graph(segment.graph), state[port.POSITION_IDS].shape[1]
+        given = {**state, port.WRITE_INDEX: np.zeros(1, np.int64), port.KV_LENGTH: np.array([rows])}
         feed = {}
-        for port in graph.inputs:
-            is_cache = port.name.startswith("past_")
-            sizes = [dim for dim in port.shape if isinstance(dim, int)]  # all of them, for a cache
-            feed[port.name] = np.zeros(sizes, port.dtype) if is_cache else given[port.name]
+        for each in graph.inputs:
+            sizes = [dim for dim in each.shape if isinstance(dim, int)]  # all of them, for a cache
+            feed[each.name] = np.zeros(sizes, each.dtype) if port.is_past(each.name) else given[each.name]
 
         def layers(feed: Arrays, dtype: torch.dtype) -> Arrays:
             return self._reference.segment(feed, segment.first_layer, segment.last_layer, dtype)
@@ -218,42 +219,42 @@ class _Comparison:
         for output, expected in truth.items():
             self._judge(graph, output, expected, found[output], rough[output])
         if rows > 1:
-            main = "hidden_out" if "hidden_out" in truth else "logits"
+            main = port.HIDDEN_OUT if port.HIDDEN_OUT in truth else port.LOGITS
             step = self._step(graph, feed, rows - 1)[main]
             self._judge(graph, f"{main}, one step", truth[main][:, -1:], step, rough[main][:, -1:])
         outputs = self._as_ports(truth, graph)
-        state["hidden"] = outputs.get("hidden_out", state["hidden"])
-        state["saliency"] = outputs.get("saliency", state["saliency"])
-        if "logits" in outputs:
-            state["logits"] = outputs["logits"]
+        state[port.HIDDEN] = outputs.get(port.HIDDEN_OUT, state[port.HIDDEN])
+        state[port.SALIENCY] = outputs.get(port.SALIENCY, state[port.SALIENCY])
+        if port.LOGITS in outputs:
+            state[port.LOGITS] = outputs[port.LOGITS]
 
     def _step(self, graph: Graph, feed: Arrays, last: int) -> Arrays:
         """The outputs of row ``last`` as a decode step: all rows before it are in the caches already."""
-        sliced = {name: (feed[name][:, :last], feed[name][:, last:]) for name in ("hidden", "position_ids")}
-        rows = {name: feed[name] for name in ("visual_index", "reference_index") if name in feed}
+        sliced = {name: (feed[name][:, :last], feed[name][:, last:]) for name in (port.HIDDEN, port.POSITION_IDS)}
+        rows = {name: feed[name] for name in (port.VISUAL_INDEX, port.REFERENCE_INDEX) if name in feed}
         with GraphRunner(self._backend, self._bundle.path(graph.path), graph) as runner:
             prefill = {
                 **feed,
                 **{name: before for name, (before, _) in sliced.items()},
                 **{name: index[index < last] for name, index in rows.items()},
-                "kv_length": np.array([last]),
+                port.KV_LENGTH: np.array([last]),
             }
             caches = runner.infer(prefill, check_inputs=False)
             step = {
-                **{name: caches[name.replace("past_", "present_")] for name in feed if name.startswith("past_")},
+                **{name: caches[port.present_of(name)] for name in feed if port.is_past(name)},
                 **{name: row for name, (_, row) in sliced.items()},
                 **{name: index[:0] for name, index in rows.items()},
-                "write_index": np.array([last]),
-                "kv_length": np.array([last + 1]),
+                port.WRITE_INDEX: np.array([last]),
+                port.KV_LENGTH: np.array([last + 1]),
             }
             found: Arrays = runner.infer(step, check_inputs=False)
             return found
 
     def _prune(self, number: int, state: dict[str, NDArray[Any]], pivot_count: int) -> None:
         """Compares what a stage keeps, index for index, and narrows ``state`` to it."""
-        graph, stages = self._bundle.graph(f"prune_{number}"), self._manifest.schedule.stages
-        given = {**state, "pivot_count": np.array([pivot_count])}
-        feed = {port.name: given[port.name] for port in graph.inputs}
+        graph, stages = self._bundle.graph(names.prune(number)), self._manifest.schedule.stages
+        given = {**state, port.PIVOT_COUNT: np.array([pivot_count])}
+        feed = {each.name: given[each.name] for each in graph.inputs}
 
         def prune(feed: Arrays) -> Arrays:
             return selection.prune(feed, stages[number].keep, last=number == len(stages) - 1)
@@ -268,10 +269,10 @@ class _Comparison:
 
     def _choice(self, logits: NDArray[np.float32]) -> None:
         """The most likely token is that of the same logits."""
-        graph = self._bundle.graph(GREEDY)
-        (found,) = run([GraphRunner(self._backend, self._bundle.path(graph.path), graph)], {"logits": logits})
-        error = largest_difference(logits.argmax(-1), found["token"])
-        self.checks.append(Check(graph.name, "token", graph.path, error, error, 0.0, 0.0))
+        graph = self._bundle.graph(names.GREEDY)
+        (found,) = run([GraphRunner(self._backend, self._bundle.path(graph.path), graph)], {port.LOGITS: logits})
+        error = largest_difference(logits.argmax(-1), found[port.TOKEN])
+        self.checks.append(Check(graph.name, port.TOKEN, graph.path, error, error, 0.0, 0.0))
 
     # --- comparing ------------------------------------------------------------------------------------------
 

@@ -8,25 +8,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clasp_trt.chain import port
 from clasp_trt.ops import pivot_select, spherical_kmeans
 
 
 def prune(feed: Mapping[str, NDArray[Any]], keep: int, *, last: bool) -> dict[str, NDArray[Any]]:
     """All outputs of a prune graph that keeps ``keep`` tokens; the ``last`` stage narrows nothing for another."""
-    pivots = pivot_select(feed["saliency"], feed["pivot_count"], keep)
-    kept, is_pivot = spherical_kmeans(feed["gram"], pivots, keep)
-    visual, chosen = feed["visual_index"], kept[0]
-    stays = np.ones(feed["position_ids"].shape[1], dtype=np.bool_)
+    pivots = pivot_select(feed[port.SALIENCY], feed[port.PIVOT_COUNT], keep)
+    kept, is_pivot = spherical_kmeans(feed[port.GRAM], pivots, keep)
+    visual, chosen = feed[port.VISUAL_INDEX], kept[0]
+    stays = np.ones(feed[port.POSITION_IDS].shape[1], dtype=np.bool_)
     stays[np.delete(visual, chosen)] = False
     found = {
-        "kept": kept,
-        "is_pivot": is_pivot,
-        "hidden_out": feed["hidden"][:, stays],
-        "position_ids_out": feed["position_ids"][:, stays],
+        port.KEPT: kept,
+        port.IS_PIVOT: is_pivot,
+        port.HIDDEN_OUT: feed[port.HIDDEN][:, stays],
+        port.out(port.POSITION_IDS): feed[port.POSITION_IDS][:, stays],
     }
     if not last:
         new_row = np.cumsum(stays) - 1
-        found["gram_out"] = feed["gram"][:, chosen][:, :, chosen]
-        found["visual_index_out"] = new_row[visual[chosen]]
-        found["reference_index_out"] = new_row[feed["reference_index"]]
+        found[port.out(port.GRAM)] = feed[port.GRAM][:, chosen][:, :, chosen]
+        found[port.out(port.VISUAL_INDEX)] = new_row[visual[chosen]]
+        found[port.out(port.REFERENCE_INDEX)] = new_row[feed[port.REFERENCE_INDEX]]
     return found

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 from clasp_trt.bundle import Graph, Profile
+from clasp_trt.chain import port
 from clasp_trt.errors import BackendError
 from clasp_trt.runtime.backends.cuda.context import Context
 from clasp_trt.runtime.backends.cuda.device import Device, DeviceTensor, size_of
@@ -40,11 +41,11 @@ class Session:
         self._layers = None if trace is None else LayerTimes(library.module, graph.name, trace)
         self._engine = library.engine(path)
         self._check()
-        on_host = {port.name for port in graph.inputs if self._engine.is_shape_inference_io(port.name)}
+        on_host = {each.name for each in graph.inputs if self._engine.is_shape_inference_io(each.name)}
         self._on_host = frozenset(on_host)
         # where the release does not have it, no output shares memory with an input by demand
         find = getattr(self._engine, "get_aliased_input_tensor", lambda name: None)
-        self._aliases = {port.name: found for port in graph.outputs if (found := find(port.name))}
+        self._aliases = {each.name: found for each in graph.outputs if (found := find(each.name))}
         self._contexts: dict[tuple[Hashable | None, int], Context] = {}
         device.work.need(self._engine.device_memory_size_v2)
         self._greatest = [self._greatest_outputs(number) for number in range(len(profiles))]
@@ -88,8 +89,8 @@ class Session:
             (sides[engine.get_tensor_mode(name)], name, self._library.dtypes.get(engine.get_tensor_dtype(name)))
             for name in names
         }
-        stated = {("input", port.name, port.dtype) for port in self._graph.inputs}
-        stated |= {("output", port.name, port.dtype) for port in self._graph.outputs}
+        stated = {("input", each.name, each.dtype) for each in self._graph.inputs}
+        stated |= {("output", each.name, each.dtype) for each in self._graph.outputs}
         if differing := found ^ stated:
             side, name, dtype = min(differing, key=str)
             where = "the engine" if (side, name, dtype) in found else "the manifest"
@@ -104,20 +105,19 @@ class Session:
 
     def _cached(self, output: str) -> bool:
         """Whether an output is a cache, which the caller always has a place for."""
-        past = output.replace("present_", "past_", 1)
-        return past != output and any(port.name == past for port in self._graph.inputs)
+        return port.is_present(output) and any(each.name == port.past_of(output) for each in self._graph.inputs)
 
     def _greatest_outputs(self, number: int) -> dict[str, int]:
         """Bytes of each output at the greatest sizes of a profile."""
         most = {name: sizes[2] for name, sizes in self._profiles[number].sizes.items()}
         context = self._make_context(number, fixed=False)
-        for port in self._graph.inputs:
-            context.set_shape(port.name, tuple(dim if isinstance(dim, int) else most[dim] for dim in port.shape))
-            if port.name in self._on_host:
-                context.set_host_value(port.name, most[port.name])
+        for each in self._graph.inputs:
+            context.set_shape(each.name, tuple(dim if isinstance(dim, int) else most[dim] for dim in each.shape))
+            if each.name in self._on_host:
+                context.set_host_value(each.name, most[each.name])
         context.infer()
         self._contexts[None, number] = context
-        return {port.name: size_of(context.shape(port.name), port.dtype) for port in self._graph.outputs}
+        return {each.name: size_of(context.shape(each.name), each.dtype) for each in self._graph.outputs}
 
     def _profile(self, inputs: Mapping[str, DeviceTensor]) -> int:
         """The narrowest profile that has room: the last one, since those of a single row come last."""
@@ -137,16 +137,16 @@ class Session:
     def _sizes(self, inputs: Mapping[str, DeviceTensor]) -> dict[str, int]:
         """The value of every symbolic dimension, and of every input that is a shape."""
         sizes: dict[str, int] = {}
-        for port in self._graph.inputs:
-            tensor = inputs[port.name]
-            if len(tensor.shape) != len(port.shape) or tensor.dtype != port.dtype:
-                raise ValueError(f"{port.name} is {tensor.dtype}{tensor.shape}, expected {port.dtype}{port.shape}")
-            for stated, size in zip(port.shape, tensor.shape, strict=True):
+        for each in self._graph.inputs:
+            tensor = inputs[each.name]
+            if len(tensor.shape) != len(each.shape) or tensor.dtype != each.dtype:
+                raise ValueError(f"{each.name} is {tensor.dtype}{tensor.shape}, expected {each.dtype}{each.shape}")
+            for stated, size in zip(each.shape, tensor.shape, strict=True):
                 wanted = sizes.setdefault(stated, size) if isinstance(stated, str) else stated
                 if wanted != size:
-                    raise ValueError(f"{port.name} has shape {tensor.shape}, where {stated} is {wanted}")
-            if port.name in self._on_host:
-                sizes[port.name] = self._value(port.name, tensor)
+                    raise ValueError(f"{each.name} has shape {tensor.shape}, where {stated} is {wanted}")
+            if each.name in self._on_host:
+                sizes[each.name] = self._value(each.name, tensor)
         return sizes
 
     def _value(self, name: str, tensor: DeviceTensor) -> int:
@@ -170,13 +170,13 @@ class Session:
         return Context(self._graph.name, self._library, made, number, self._device)
 
     def _give(self, context: Context, inputs: Mapping[str, DeviceTensor]) -> None:
-        for port in self._graph.inputs:
-            tensor = inputs[port.name]
-            context.set_shape(port.name, tensor.shape)
-            if port.name in self._on_host:
-                context.set_host_value(port.name, self._value(port.name, tensor))
+        for each in self._graph.inputs:
+            tensor = inputs[each.name]
+            context.set_shape(each.name, tensor.shape)
+            if each.name in self._on_host:
+                context.set_host_value(each.name, self._value(each.name, tensor))
             else:
-                context.set_address(port.name, tensor.address)
+                context.set_address(each.name, tensor.address)
         context.infer()
 
     def _place(
@@ -191,25 +191,25 @@ class Session:
         An output may only be written over an input if the engine says so; else it goes to spare memory first.
         """
         read = {tensor.address for name, tensor in inputs.items() if name not in self._on_host}
-        places = {port.name: self._destination(port.name, inputs, into) for port in self._graph.outputs}
+        places = {each.name: self._destination(each.name, inputs, into) for each in self._graph.outputs}
         over = [name for name, place in places.items() if self._written_over(name, place, read)]
         spare = self._device.spare.address(sum(_aligned(into[name].nbytes) for name in over)) if over else 0
         outputs, back = dict[str, DeviceTensor](), list[tuple[int, int, int]]()
-        for port in self._graph.outputs:
-            shape, place = context.shape(port.name), places[port.name]
+        for each in self._graph.outputs:
+            shape, place = context.shape(each.name), places[each.name]
             if place is None:
-                block = self._device.recordings.take(greatest[port.name])
-                place = DeviceTensor(self._device, shape, port.dtype, block)
-            if (place.shape, place.dtype) != (shape, port.dtype):
-                raise ValueError(f"{port.name} is {port.dtype}{shape}, its place {place.dtype}{place.shape}")
-            if port.name not in into:
-                outputs[port.name] = place
-            if port.name in over:
+                block = self._device.recordings.take(greatest[each.name])
+                place = DeviceTensor(self._device, shape, each.dtype, block)
+            if (place.shape, place.dtype) != (shape, each.dtype):
+                raise ValueError(f"{each.name} is {each.dtype}{shape}, its place {place.dtype}{place.shape}")
+            if each.name not in into:
+                outputs[each.name] = place
+            if each.name in over:
                 back.append((place.address, spare, place.nbytes))
-                context.set_address(port.name, spare)
+                context.set_address(each.name, spare)
                 spare += _aligned(place.nbytes)
             else:
-                context.set_address(port.name, place.address)
+                context.set_address(each.name, place.address)
         return outputs, back
 
     def _destination(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clasp_trt.bundle.media import Square
+from clasp_trt.chain import port
 from clasp_trt.runtime.media.processors.pixels import resampling, scaled, to_rgb
 from clasp_trt.runtime.media.seen import Block, Seen
 
@@ -37,7 +38,7 @@ class SquareProcessor:
     def __call__(self, image: Image.Image) -> Seen:
         record, pixels = self._record, self._pixels(to_rgb(image))
         values = scaled(pixels, record.rescale, record.mean, record.std)
-        return Seen({"pixel_values": values[None]}, {}, (self._block,), Image.fromarray(pixels))
+        return Seen({port.PIXEL_VALUES: values[None]}, {}, (self._block,), Image.fromarray(pixels))
 
     def _pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """uint8 ``[side, side, 3]``: resized, cropped."""
