@@ -128,6 +128,22 @@ def test_module_lists_see_through_the_links() -> None:
     assert {"clasp_trt", "clasp_trt.errors", "clasp_trt.ops"} <= set(core_modules())
 
 
+OF_THE_REPOSITORY = {"benchmarks", "examples", "gpu", "parity"}
+"""Folders of tests about what is no part of the package, or about the whole of it."""
+OF_NO_MODULE = {"docs", "house", "imports", "mistakes", "started", "traces", "wheel"}
+"""Files at the top of tests/ about the repository and about the tests' own means."""
+
+
+def test_tests_mirror_the_tree() -> None:
+    """Whoever changes a folder finds its tests under the same name."""
+    files = [path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(files) > 100
+    rooms = {file.parent for file in files if file.parts[0] not in OF_THE_REPOSITORY}
+    assert [room.as_posix() for room in sorted(rooms) if not (PACKAGE / room).is_dir()] == []
+    top = {file.stem.removeprefix("test_") for file in files if len(file.parts) == 1} - OF_NO_MODULE
+    assert [name for name in sorted(top) if not (PACKAGE / f"{name}.py").is_file()] == []
+
+
 def test_ci_runs_a_command_of_the_readme() -> None:
     """What fails there fails for whoever follows the page, by the same words."""
     script = (ROOT / ".ci" / "run").read_text().splitlines()
