@@ -31,6 +31,7 @@ from benchmarks.accuracy_plot import save_plot
 from clasp_trt.bundle import MANIFEST, Bundle
 from clasp_trt.methods import METHODS
 from clasp_trt.schedule import scaled_keeps
+from clasp_trt.storage.hashes import file_sha256
 
 ROOT = Path(__file__).parents[1]
 NOMINAL = {Fraction(1, 3): 192, Fraction(2, 9): 128, Fraction(1, 9): 64}
@@ -78,7 +79,7 @@ class Job:
         return self.folder / setting.name.replace(" ", "-").replace("/", "_")
 
     def answers(self, setting: Setting) -> Path:
-        name = f"{self.bundle(setting).name}-{_sha256(self.data)[:12]}-{_digest(*self._asked(setting))[:8]}.jsonl"
+        name = f"{self.bundle(setting).name}-{file_sha256(self.data)[:12]}-{_digest(*self._asked(setting))[:8]}.jsonl"
         return self.folder / name
 
     def build(self, setting: Setting) -> None:
@@ -149,14 +150,6 @@ def _lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _digest(*words: str) -> str:
     return hashlib.sha256("\0".join(words).encode()).hexdigest()
 
@@ -165,7 +158,7 @@ def checkpoint_sha256(folder: Path) -> str:
     """One hash of every file of a checkpoint that decides its answers: not of its card and its policy."""
     others = ("README.md", "policy.json")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in others)
-    return _digest(*(word for path in files for word in (path.relative_to(folder).as_posix(), _sha256(path))))
+    return _digest(*(word for path in files for word in (path.relative_to(folder).as_posix(), file_sha256(path))))
 
 
 def write(output: Path, found: dict[str, object]) -> None:
@@ -227,7 +220,7 @@ def main(
         raise click.UsageError(f"unknown methods {', '.join(sorted(unknown))}; choose from {', '.join(METHODS)}")
     chosen = tuple(name for name in METHODS if name != "none" and (name == "clasp" or not methods or name in methods))
     weights = checkpoint_sha256(checkpoint)
-    key = _digest(weights, clasp_trt.__version__, "" if policy is None else _sha256(policy))
+    key = _digest(weights, clasp_trt.__version__, "" if policy is None else file_sha256(policy))
     with ExitStack() as stack:
         kept = cache or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = kept.resolve() / key[:16]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from clasp_trt.errors import CheckpointError
+from clasp_trt.export import hub
 from clasp_trt.storage.foreign import read_object
 
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
@@ -29,9 +29,7 @@ class Checkpoint:
         With ``HF_HUB_OFFLINE`` set, the hub's cache on this machine is all there is. Raises :class:`CheckpointError`
         if it is neither, if its weights are not safetensors, or if they are quantised.
         """
-        root, name = Path(model), None
-        if not os.path.isdir(root):  # unlike Path.is_dir, no error for names that no file system takes
-            root, name = _download(str(model), root), str(model).rpartition("/")[2]
+        root, name = hub.locate(model, ("*.json", "*.safetensors", "*.jinja"))
         if not (root / "config.json").is_file():
             raise CheckpointError(
                 f"{model} is not a checkpoint: it has no config.json; give a Hugging Face model folder or hub id"
@@ -96,17 +94,3 @@ class Checkpoint:
             if not (self.root / name).is_file():
                 raise CheckpointError(f"{self.root} lacks the shard {name} that its index names; download it again")
         return tuple(self.root / name for name in names)
-
-
-def _download(model: str, folder: Path) -> Path:
-    if model.startswith((".", "/", "~")) or model.count("/") != 1 or os.path.lexists(folder):
-        raise CheckpointError(
-            f"{model} is not a folder; give a Hugging Face model folder or a hub id such as llava-hf/llava-1.5-7b-hf"
-        )
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.jinja"]))
-    except Exception as error:  # the hub client raises many kinds; all mean that the model could not be had
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{model} is no folder here and could not be fetched from the hub: {reason}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -10,8 +9,7 @@ from pathlib import Path
 
 from clasp_trt.brief import reason, shown
 from clasp_trt.bundle.errors import NotAFile, Unreadable, UnsafePath
-
-_CHUNK_BYTES = 2**20
+from clasp_trt.storage.hashes import stream_sha256
 
 # Without O_NONBLOCK a FIFO would block the open; without O_NOFOLLOW a link would lead out of the bundle.
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -62,9 +60,5 @@ def open_regular(path: Path) -> int:
 
 def sha256(path: Path, on_bytes: Callable[[int], None]) -> str:
     """The hexadecimal SHA-256 of the file at ``path``; ``on_bytes`` hears the size of each chunk read."""
-    digest = hashlib.sha256()
     with open(open_regular(path), "rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            on_bytes(len(chunk))
-    return digest.hexdigest()
+        return stream_sha256(file, on_bytes)

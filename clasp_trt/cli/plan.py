@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -81,36 +79,15 @@ def command(
 
 def _shape(model: str) -> ModelShape:
     from clasp_trt.bundle import MANIFEST
+    from clasp_trt.export.hub import locate
     from clasp_trt.tools.plan import load_shape
 
-    root = Path(model)
-    if not os.path.isdir(root):  # unlike Path.is_dir, no error for names that no file system takes
-        return load_shape(_fetch(model, root), model.rpartition("/")[2])
+    root, name = locate(model, (CONFIG,))
     if (root / MANIFEST).is_file():
         raise CheckpointError(f"{model} is a bundle, made already; give its checkpoint, or see `clasp-trt inspect`")
     if not (root / CONFIG).is_file():
         raise CheckpointError(f"{model} has no {CONFIG}; give a Hugging Face model folder or hub id")
-    return load_shape(root / CONFIG, root.resolve().name)
-
-
-def _fetch(model: str, folder: Path) -> Path:
-    """The config.json of a hub id: fetched, or from the hub's cache on this machine."""
-    if model.startswith((".", "/", "~")) or model.count("/") != 1 or os.path.lexists(folder):
-        raise CheckpointError(
-            f"{model} is not a folder; give a Hugging Face model folder or a hub id such as llava-hf/llava-1.5-7b-hf"
-        )
-    try:
-        from huggingface_hub import hf_hub_download
-    except ImportError:
-        raise CheckpointError(
-            f"{model} is not a folder here, and fetching from the hub needs huggingface_hub; "
-            "pip install huggingface_hub, or give a folder that holds the model's config.json"
-        ) from None
-    try:
-        return Path(hf_hub_download(model, CONFIG))
-    except Exception as error:  # the hub client raises many kinds; all mean that the file could not be had
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{model} is no folder here and its {CONFIG} could not be fetched: {reason}") from error
+    return load_shape(root / CONFIG, name)
 
 
 def _tell(plan: Plan, advice: list[str]) -> None:

@@ -16,12 +16,12 @@ import onnx
 
 from clasp_trt.bundle import Profile
 from clasp_trt.engines.tensorrt.builder import Recipe
+from clasp_trt.storage.hashes import file_sha256
 
 RULES = 2
 """Counted up when the same recipe is built in another way."""
 LIMIT_BYTES = 32 * 10**9
 """Size that the cache is kept under: the engines used longest ago go first."""
-_CHUNK = 2**20
 
 
 def folder() -> Path:
@@ -40,7 +40,7 @@ def key(recipe: Recipe, model: Path, profiles: Sequence[Profile]) -> str:
         "sms": recipe.sms,
         "workspace": recipe.workspace,
         "profiles": [asdict(profile) for profile in profiles],
-        "files": [_sha256(path) for path in (model, *(model.parent / name for name in sorted(outside)))],
+        "files": [file_sha256(path) for path in (model, *(model.parent / name for name in sorted(outside)))],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -50,7 +50,7 @@ def fetch(name: str, destination: Path) -> bool:
     for kept in folder().glob(f"{name}-*.engine"):
         with suppress(OSError):
             shutil.copyfile(kept, destination)
-            if kept.stem.rpartition("-")[2] == _sha256(destination):
+            if kept.stem.rpartition("-")[2] == file_sha256(destination):
                 os.utime(kept)  # it was used now
                 return True
             kept.unlink()
@@ -67,7 +67,7 @@ def keep(name: str, engine: Path) -> None:
             os.close(descriptor)
             try:
                 shutil.copyfile(engine, staged)
-                os.replace(staged, folder() / f"{name}-{_sha256(engine)}.engine")
+                os.replace(staged, folder() / f"{name}-{file_sha256(engine)}.engine")
             except BaseException:
                 os.unlink(staged)
                 raise
@@ -84,11 +84,3 @@ def _make_room(size: int) -> bool:
         if total > LIMIT_BYTES:
             path.unlink()
     return True
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

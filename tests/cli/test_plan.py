@@ -54,7 +54,7 @@ def test_it_does_not_fit(clasp: Clasp, folder: Path) -> None:
 def test_the_documented_table_is_what_is_printed(
     clasp: Clasp, folder: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: str(folder / "config.json"))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(folder))
     words = ("plan", "llava-hf/llava-1.5-7b-hf", "--target", target, "--precision", "fp16", "--budget", "192")
     page = (ROOT / "docs" / "planning.md").read_text(encoding="utf-8")
     assert f"```bash\nclasp-trt {' '.join(words)}\n```\n\n```text\n{clasp(*words).out}```\n" in page
@@ -97,14 +97,14 @@ def test_of_a_hub_id_nothing_but_the_config_is_fetched(
 ) -> None:
     asked = []
 
-    def fetch(model: str, name: str) -> str:
-        asked.append((model, name))
-        return str(folder / "config.json")
+    def fetch(model: str, *, allow_patterns: list[str]) -> str:
+        asked.append((model, allow_patterns))
+        return str(folder)
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     done = clasp("plan", "llava-hf/llava-1.5-7b-hf", "--target", "a100", "--precision", "fp16")
     assert done.out.startswith("llava-1.5-7b-hf (llava) on a100")
-    assert asked == [("llava-hf/llava-1.5-7b-hf", "config.json")]
+    assert asked == [("llava-hf/llava-1.5-7b-hf", ["config.json"])]
 
 
 def test_torch_is_not_needed(clasp: Clasp, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,8 +145,8 @@ def test_refused_models(
 
 
 def test_a_hub_that_cannot_be_reached(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetch(model: str, name: str) -> str:
+    def fetch(model: str, *, allow_patterns: list[str]) -> str:
         raise OSError("no route\nto the hub")
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
-    assert refused("plan", "someone/something").endswith("its config.json could not be fetched: no route")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    assert refused("plan", "someone/something").endswith("could not be fetched from the hub: no route")

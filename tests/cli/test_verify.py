@@ -69,15 +69,8 @@ def test_damaged_file(refused: Refused, bundle: Path, tmp_path: Path) -> None:
         ("--against absent --image absent.png", "absent.png"),
     ],
 )
-def test_mistakes(refused: Refused, bundle: Path, options: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clasp_trt.export.checkpoint._download", lambda model, folder: _no_folder(model))
+def test_mistakes(refused: Refused, bundle: Path, options: str, expected: str) -> None:
     assert expected in refused("verify", bundle, *options.split(" "))
-
-
-def _no_folder(model: str) -> Path:
-    from clasp_trt.errors import CheckpointError
-
-    raise CheckpointError(f"{model} is not a folder")
 
 
 def test_missing_package(refused: Refused, bundle: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

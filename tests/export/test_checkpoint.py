@@ -186,7 +186,7 @@ def test_no_weights_at_all(folder: Path) -> None:
 
 def test_a_model_from_the_hub_keeps_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache keeps it in a folder named after a commit."""
-    monkeypatch.setattr("clasp_trt.export.checkpoint._download", lambda model, root: folder)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(folder))
     assert Checkpoint.open("llava-hf/llava-1.5-7b-hf").name == "llava-1.5-7b-hf"
     assert Checkpoint.open(folder).name == folder.name
 

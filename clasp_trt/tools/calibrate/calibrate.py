@@ -24,6 +24,7 @@ from clasp_trt.errors import BundleError, DataError, OutputError
 from clasp_trt.policy import Category, Policy
 from clasp_trt.progress import Progress, silent
 from clasp_trt.storage import files
+from clasp_trt.storage.hashes import file_sha256
 from clasp_trt.storage.journal import journal_path
 from clasp_trt.tools.calibrate.answers import Answers
 from clasp_trt.tools.calibrate.candidates import RATIOS, candidates, describe
@@ -220,12 +221,12 @@ def _inputs(bundle: Bundle, questions: Questions, samples: Sequence[Sample], opt
     pictures = hashlib.sha256()
     for image in sorted({row.image for part in samples for row in (*part.search, *part.held_out)}):
         try:
-            pictures.update(hashlib.sha256(image.read_bytes()).digest())
+            pictures.update(bytes.fromhex(file_sha256(image)))
         except OSError as error:
             raise DataError(f"{questions.name}: {image} cannot be read ({error.strerror})") from None
     asked = [options.questions, options.held_out, list(map(str, options.ratios)), options.seed, options.max_new_tokens]
     return {
-        "bundle": hashlib.sha256((bundle.root / MANIFEST).read_bytes()).hexdigest(),
+        "bundle": file_sha256(bundle.root / MANIFEST),
         "data": questions.sha256,
         "pictures": pictures.hexdigest(),
         "options": json.dumps(asked),

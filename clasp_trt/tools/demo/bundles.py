@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from clasp_trt.errors import BackendError, BundleError
 from clasp_trt.progress import Progress
 from clasp_trt.schedule import scaled_keeps
 from clasp_trt.storage import files
+from clasp_trt.storage.hashes import file_sha256
 from clasp_trt.tools.build.compiler import Options, Pruning, compile_bundle
 from clasp_trt.tools.demo import shipped
 
@@ -24,7 +24,6 @@ NOMINAL: Mapping[str, int] = {"third": 192, "ninth": 64}
 
 RECORD = "made-of.json"
 _EXPORT = ("huggingface_hub", "ml_dtypes", "onnx", "onnx_ir", "onnxscript", "safetensors", "torch", "transformers")
-_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -86,17 +85,9 @@ def _earlier(folder: Path, made_of: str, budgets: Sequence[int]) -> dict[str, Bu
 def _fingerprint(checkpoint: Path, budgets: Sequence[int]) -> str:
     """Everything that the bundles follow from, as JSON: the version, the budgets, every file of the checkpoint."""
     files = sorted(path for path in checkpoint.iterdir() if path.is_file())
-    hashes = {path.name: _sha256(path) for path in files}
+    hashes = {path.name: file_sha256(path) for path in files}
     record = {"clasp-trt": clasp_trt.__version__, "budgets": list(budgets), "checkpoint": hashes}
     return json.dumps(record, indent=1) + "\n"
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _check_exporter() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import cached_property
 
 from clasp_trt.errors import DataError
 from clasp_trt.policy import Policy
+from clasp_trt.storage.hashes import file_sha256
 from clasp_trt.tools.evaluate import dataset
 from clasp_trt.tools.evaluate.dataset import Row
 
@@ -26,11 +26,7 @@ class Questions:
     def read(cls, path: str | os.PathLike[str], *, limit: int | None = None) -> Questions:
         """The first ``limit`` rows of a file (None: all); the whole file is checked. Raises :class:`DataError`."""
         rows = dataset.read(path)
-        with open(path, "rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return cls(rows[:limit], os.fspath(path), digest.hexdigest())
+        return cls(rows[:limit], os.fspath(path), file_sha256(path))
 
     @cached_property
     def by_line(self) -> Mapping[int, Row]:

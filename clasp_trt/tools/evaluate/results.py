@@ -17,6 +17,7 @@ from clasp_trt.bundle import MANIFEST, Bundle
 from clasp_trt.policy import Policy
 from clasp_trt.runtime.routing.folder import RouterSpec
 from clasp_trt.storage.fields import Field
+from clasp_trt.storage.hashes import file_sha256
 from clasp_trt.storage.journal import Lines, Work, open_lines
 from clasp_trt.tools.evaluate.answers import Answer
 from clasp_trt.tools.evaluate.questions import Question, Questions
@@ -41,7 +42,7 @@ def header(
     chosen = {} if provider is None else {"provider": provider}
     return {
         "version": clasp_trt.__version__,
-        "bundle": hashlib.sha256((bundle.root / MANIFEST).read_bytes()).hexdigest(),
+        "bundle": file_sha256(bundle.root / MANIFEST),
         "policy": hashlib.sha256(policy.dumps().encode()).hexdigest(),
         "data": questions.sha256,
         "methods": sorted(methods),

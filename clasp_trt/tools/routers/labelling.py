@@ -7,12 +7,12 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import clasp_trt
 from clasp_trt.progress import Progress, silent
 from clasp_trt.storage import files
 from clasp_trt.storage.fields import Field
+from clasp_trt.storage.hashes import file_sha256
 from clasp_trt.storage.journal import Work, journal_path, open_lines
 from clasp_trt.tools.routers.prompt_files import Prompt, read_prompts
 
@@ -49,8 +49,8 @@ def label(
     inputs = {
         "version": clasp_trt.__version__,
         "model": fingerprint(model),
-        "data": _sha256(Path(data).read_bytes()),
-        "categories": _sha256(task("", categories, definitions).encode()),
+        "data": file_sha256(data),
+        "categories": hashlib.sha256(task("", categories, definitions).encode()).hexdigest(),
     }
     with open_lines(journal_path(target), inputs, _Row.read, _WORK, restart=restart) as lines:
         found = {row.line: row for row in lines.found}
@@ -90,7 +90,3 @@ class _Row:
     def text(self, prompt: Prompt) -> str:
         row = {"prompt": prompt.text, "category": self.category, "confidence": self.confidence}
         return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -21,6 +21,7 @@ from clasp_trt.runtime.routing.folder import SPEC
 from clasp_trt.runtime.routing.model import GRAPH, RouterModel
 from clasp_trt.storage import files
 from clasp_trt.storage.fields import load
+from clasp_trt.storage.hashes import file_sha256
 from clasp_trt.tools.routers import labelled, metrics
 from clasp_trt.tools.routers.bags import Bags
 from clasp_trt.tools.routers.graph import graph
@@ -98,7 +99,7 @@ def train(
             provenance={
                 "prompts": {part: len(items) for part, items in parts.items()},
                 "phrases_sha256": phrases_sha256(),
-                "data_sha256": None if data is None else hashlib.sha256(Path(data).read_bytes()).hexdigest(),
+                "data_sha256": None if data is None else file_sha256(data),
                 "seed": seed,
                 "training": asdict(training),
                 "costs": asdict(costs),
