@@ -18,9 +18,8 @@ from pathlib import Path
 
 import click
 
-from benchmarks.worker import Sample, Worker
+from benchmarks.worker import ROOT, Sample, Worker
 
-ROOT = Path(__file__).parents[1]
 PHOTO = ROOT / "examples" / "photos" / "chelsea.jpg"
 PROMPT = (  # 63 tokens with its template, in the vocabulary of a random checkpoint
     "What is the cat looking at, and what is it likely to do next? "
@@ -31,18 +30,24 @@ SELECTION = ("route", "project", "gram", "prune_0", "prune_1", "prune_2")
 them: it is a few nodes inside the segments and the tower."""
 
 
+def checkpoint(folder: Path, preset: str) -> Path:
+    """A random checkpoint of the preset in ``folder``, made unless there is one."""
+    made = folder / preset
+    if not (made / "config.json").is_file():
+        _run("-m", "examples.random_llava", made, "--preset", preset)
+    return made
+
+
 def prepare(folder: Path, preset: str, budget: int) -> tuple[Path, dict[str, Path]]:
     """The checkpoint, which is kept from run to run, and its two bundles, which are not: they are what is measured."""
-    checkpoint = folder / preset
-    if not (checkpoint / "config.json").is_file():
-        _run("-m", "examples.random_llava", checkpoint, "--preset", preset)
+    model = checkpoint(folder, preset)
     bundles = {
         "clasp-trt unpruned": (folder / f"{preset}-none", ("--prune-at", "none")),
         f"clasp-trt budget {budget}": (folder / f"{preset}-{budget}", ("--budget", str(budget))),
     }
     for path, options in bundles.values():
-        _run("-m", "clasp_trt", "build", checkpoint, "-o", path, *options, "--max-context", "1024", "--force")
-    return checkpoint, {name: path for name, (path, _) in bundles.items()}
+        _run("-m", "clasp_trt", "build", model, "-o", path, *options, "--max-context", "1024", "--force")
+    return model, {name: path for name, (path, _) in bundles.items()}
 
 
 def _run(*words: str | Path) -> None:
@@ -50,11 +55,11 @@ def _run(*words: str | Path) -> None:
     subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, check=True, stdout=sys.stderr)
 
 
-def fastest(attention: str, checkpoint: Path, threads: int) -> Worker:
+def fastest(attention: str, model: Path, threads: int) -> Worker:
     """A transformers worker at its best number of threads, up to ``threads``, by one answer's time to first token."""
     best: tuple[float, Worker] | None = None
     for count in range(1, threads + 1):
-        worker = Worker("hf_llava", str(checkpoint), "--attention", attention, threads=count)
+        worker = Worker("hf_llava", str(model), "--attention", attention, threads=count)
         worker.run(PHOTO, PROMPT, 2)
         ttft = worker.run(PHOTO, PROMPT, 2).ttft_ms
         print(f"transformers {attention} on {count} threads: TTFT {ttft:.0f} ms", file=sys.stderr, flush=True)
@@ -119,9 +124,9 @@ def main(
         kept = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         kept = kept.resolve()
         kept.mkdir(parents=True, exist_ok=True)
-        checkpoint, bundles = prepare(kept, preset, budget)
+        model, bundles = prepare(kept, preset, budget)
         workers = {
-            f"transformers {attention}": stack.enter_context(fastest(attention, checkpoint, threads))
+            f"transformers {attention}": stack.enter_context(fastest(attention, model, threads))
             for attention in ("eager", "sdpa")
         }
         for name, bundle in bundles.items():

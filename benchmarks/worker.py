@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
 
+ROOT = Path(__file__).parents[1]
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -53,15 +55,18 @@ def peak_rss_mb() -> float:
 class Worker:
     """A peer as a process: loads on construction, answers :meth:`run`, ends with :meth:`close` or ``with``."""
 
-    def __init__(self, program: str, *arguments: str, threads: int) -> None:
-        """``program`` is a module of this folder, such as ``hf_llava``; ``arguments`` are those of its command line."""
+    def __init__(self, program: str, *arguments: str, threads: int, root: Path = ROOT) -> None:
+        """``program`` is a module of this folder, such as ``hf_llava``; ``arguments`` are those of its command line.
+
+        ``root`` is the source tree whose code answers.
+        """
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"benchmarks.{program}", *arguments, "--threads", str(threads)],
-            cwd=Path(__file__).parents[1],
+            cwd=root,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": str(threads)},
         )
         try:
             self.load_s = float(self._answer()["load_s"])
