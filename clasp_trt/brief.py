@@ -36,6 +36,11 @@ def shown(path: Path | str) -> str:
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in str(path))
 
 
+def clipped(text: str) -> str:
+    """A path, URL or base64 text as :func:`shown`; of more than 200 characters both ends, and how many there are."""
+    return shown(text) if len(text) <= 200 else f"{shown(text[:60])}...{shown(text[-40:])} ({len(text)} characters)"
+
+
 def reason(error: OSError | ValueError) -> str:
     """What the operating system said, without the path that the line already names."""
     return (getattr(error, "strerror", None) or str(error)).lower()

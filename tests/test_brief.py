@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from clasp_trt.brief import brief, reason, shown
+from clasp_trt.brief import brief, clipped, reason, shown
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,11 @@ def test_brief(value: object, said: str) -> None:
 
 def test_a_path_is_shown_whole_and_printable() -> None:
     assert shown("ü/\x1b[2J\udcff" + "a" * 300) == r"ü/\x1b[2J\udcff" + "a" * 300
+
+
+def test_of_a_long_text_both_ends_are_shown() -> None:
+    assert clipped("\x1b" + "a" * 199) == r"\x1b" + "a" * 199
+    assert clipped("a" * 100 + "b" * 101) == "a" * 60 + "..." + "b" * 40 + " (201 characters)"
 
 
 def test_a_reason_leaves_out_the_path() -> None:

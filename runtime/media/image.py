@@ -21,6 +21,7 @@ from typing import IO
 
 from PIL import Image, ImageOps
 
+from clasp_trt.brief import clipped
 from clasp_trt.errors import ImageError
 
 MAX_BYTES = 64 * 2**20
@@ -63,7 +64,7 @@ def load_image(source: str | os.PathLike[str] | bytes | Image.Image) -> Image.Im
     if not source.strip():
         raise ImageError("the image's name is empty; give a file, an http(s) or data URL, or base64 text")
     if source.lower().startswith(("http://", "https://")):
-        return _decode(_fetch(source), _brief(source))
+        return _decode(_fetch(source), clipped(source))
     if os.path.exists(source):
         return _open_file(Path(source))
     if source.startswith("data:"):
@@ -75,10 +76,10 @@ def _open_file(path: Path) -> Image.Image:
     if path.is_dir():
         raise ImageError(f"{path} is a folder; give one image file")
     if not path.is_file():
-        raise ImageError(f"no image file at {_brief(str(path))}")
+        raise ImageError(f"no image file at {clipped(str(path))}")
     try:
         with path.open("rb") as file:
-            return _decode(file, _brief(str(path)))
+            return _decode(file, clipped(str(path)))
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -86,14 +87,14 @@ def _open_file(path: Path) -> Image.Image:
 def _decode_text(text: str) -> Image.Image:
     """A string that names nothing: base64, or a mistake. Short ones are most likely a mistyped path."""
     if Path(text[:4096]).suffix or len(text) < 64 or "\0" in text:
-        raise ImageError(f"there is no file {_brief(text)}; give a file, an http(s):// or data: URL, or base64 text")
+        raise ImageError(f"there is no file {clipped(text)}; give a file, an http(s):// or data: URL, or base64 text")
     return _decode(_from_base64(text, "the text given"), "the base64 text")
 
 
 def _data_url(url: str) -> bytes:
     head, comma, body = url.partition(",")
     if not comma or not head.endswith(";base64"):
-        raise ImageError(f"{_brief(url)}: a data: URL must read data:image/...;base64,...")
+        raise ImageError(f"{clipped(url)}: a data: URL must read data:image/...;base64,...")
     return _from_base64(body, "the data: URL")
 
 
@@ -103,7 +104,7 @@ def _from_base64(text: str, what: str) -> bytes:
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ImageError(f"{what} is neither an image file nor valid base64: {_brief(text)}") from error
+        raise ImageError(f"{what} is neither an image file nor valid base64: {clipped(text)}") from error
     return _bounded(data, what)
 
 
@@ -139,17 +140,17 @@ def _fetch(url: str) -> bytes:
             while chunk := response.read1(1 << 16):  # read1: one receive, so that a dripping server meets the deadline
                 data += chunk
                 if len(data) > MAX_BYTES:
-                    raise ImageError(f"{_brief(url)} is over {MAX_BYTES >> 20} MiB; download and shrink it first")
+                    raise ImageError(f"{clipped(url)} is over {MAX_BYTES >> 20} MiB; download and shrink it first")
                 if time.monotonic() > deadline:
-                    raise ImageError(f"{_brief(url)} took over {TIMEOUT_S:.0f} s; download it first")
+                    raise ImageError(f"{clipped(url)} took over {TIMEOUT_S:.0f} s; download it first")
             if response.length:
-                raise ImageError(f"{_brief(url)} ended {response.length} bytes early; try again")
+                raise ImageError(f"{clipped(url)} ended {response.length} bytes early; try again")
     except urllib.error.HTTPError as error:
         error.close()
-        raise ImageError(f"{_brief(url)} answered {error.code} {error.reason}") from error
+        raise ImageError(f"{clipped(url)} answered {error.code} {error.reason}") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        raise ImageError(f"cannot fetch {_brief(url)}: {reason}") from error
+        raise ImageError(f"cannot fetch {clipped(url)}: {reason}") from error
     return bytes(data)
 
 
@@ -183,9 +184,3 @@ def _upright_rgb(image: Image.Image, what: str) -> Image.Image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except Exception as error:  # as in _decode: a file that breaks off raises whatever its plugin stumbles over
         raise ImageError(f"{what} is damaged or truncated: {error}") from error
-
-
-def _brief(text: str) -> str:
-    """A name fit for one line of an error."""
-    text = text.encode("utf-8", "replace").decode()
-    return text if len(text) <= 200 else f"{text[:60]}...{text[-40:]} ({len(text)} characters)"
