@@ -20,6 +20,7 @@ from clasp_trt.runtime.backends.cuda.library import Library
 from clasp_trt.runtime.pipeline import Pipeline, backend_for
 from clasp_trt.runtime.pipeline import load as load_pipeline
 from clasp_trt.runtime.sampling import Sampling
+from tests.mistakes import says
 from tests.runtime.backends.cuda.conftest import VERSION, Rig
 from tests.runtime.backends.cuda.null_driver import NullCuda
 from tests.runtime.backends.cuda.null_tensorrt import NullTensorRT
@@ -32,27 +33,26 @@ def _connect(bundle: Bundle, cuda: NullCuda, *, version: str = VERSION, refuse: 
     return connect(bundle, Library("tensorrt", NullTensorRT(cuda, bundle, version, refuse=refuse)), cuda)
 
 
-def _one_line(error: pytest.ExceptionInfo[ClaspError]) -> str:
+def _one_line(error: pytest.ExceptionInfo[ClaspError], *facts: object) -> None:
     assert "\n" not in str(error.value)
     assert error.value.exit_code == 2
-    return str(error.value)
+    says(error, *facts)
 
 
 # --- before an engine is loaded -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("sm", "version", "line"),
-    [
-        ("8.9", VERSION, r"its engines are for SM 8\.7, but the GPU here is SM 8\.9"),
-        ("8.7", "10.16.0", r"built by tensorrt 10\.3\.0, and run under that version alone, but 10\.16\.0 is installed"),
-    ],
+    ("sm", "version", "facts"),
+    [("8.9", VERSION, ("SM 8.7", "SM 8.9")), ("8.7", "10.16.0", ("tensorrt 10.3.0", "10.16.0"))],
 )
-def test_engines_of_another_machine(compiled: Callable[..., Bundle], sm: str, version: str, line: str) -> None:
+def test_engines_of_another_machine(
+    compiled: Callable[..., Bundle], sm: str, version: str, facts: tuple[str, ...]
+) -> None:
     cuda = NullCuda(sm=sm)
-    with pytest.raises(BackendError, match=line) as error:
+    with pytest.raises(BackendError) as error:
         _connect(compiled(), cuda, version=version)
-    _one_line(error)
+    _one_line(error, *facts)
     assert cuda.left() == []
 
 
@@ -73,18 +73,18 @@ def test_no_driver(compiled: Callable[..., Bundle]) -> None:
         def cuInit(self, flags: int) -> tuple[Any, ...]:
             raise RuntimeError("Failed to dlopen libcuda.so.1")
 
-    with pytest.raises(BackendError, match=r"there is no CUDA driver here \(Failed to dlopen") as error:
+    with pytest.raises(BackendError) as error:
         _connect(compiled(), NoDriver())
-    assert "--backend onnxruntime" in _one_line(error)
+    _one_line(error, "CUDA driver", "Failed to dlopen libcuda.so.1", "--backend onnxruntime")
 
 
 @pytest.mark.parametrize("function", ["cuInit", "cuDeviceGet"])
 def test_no_gpu(compiled: Callable[..., Bundle], function: str) -> None:
     cuda = NullCuda()
     cuda.fail[function] = "CUDA_ERROR_NO_DEVICE"
-    with pytest.raises(BackendError, match=r"there is no CUDA GPU here .* \(CUDA_ERROR_NO_DEVICE\)$") as error:
+    with pytest.raises(BackendError) as error:
         _connect(compiled(), cuda)
-    _one_line(error)
+    _one_line(error, "CUDA GPU", "CUDA_ERROR_NO_DEVICE")
 
 
 def test_bindings_or_library_that_are_not_installed(
@@ -94,16 +94,18 @@ def test_bindings_or_library_that_are_not_installed(
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr("clasp_trt.plugins.library.import_module", missing)
-    with pytest.raises(BackendError, match=r"backend tensorrt needs tensorrt, which cannot be imported; pip install"):
+    with pytest.raises(BackendError) as error:
         backend_for(compiled())
+    _one_line(error, "tensorrt", "pip install")
     monkeypatch.setattr(module, "load_library", lambda backend: NullTensorRT(NullCuda(), compiled(), VERSION))
     monkeypatch.setattr("clasp_trt.plugins.driver.import_module", missing)
-    with pytest.raises(BackendError, match=r"cuda\.bindings\.driver, which cannot be imported.* pip install"):
+    with pytest.raises(BackendError) as error:
         backend_for(compiled())
+    _one_line(error, "cuda.bindings.driver", "pip install")
 
 
 def test_threads_mean_nothing_on_a_gpu(compiled: Callable[..., Bundle]) -> None:
-    with pytest.raises(BackendError, match="leave --threads out"):
+    with pytest.raises(BackendError, match="--threads"):
         backend_for(compiled(), threads=2)
 
 
@@ -113,8 +115,9 @@ def test_threads_mean_nothing_on_a_gpu(compiled: Callable[..., Bundle]) -> None:
 def test_an_engine_that_tensorrt_refuses(compiled: Callable[..., Bundle]) -> None:
     cuda, bundle = NullCuda(), compiled()
     backend = _connect(bundle, cuda, refuse="gram")
-    with pytest.raises(BackendError, match=r"^tensorrt 10\.3\.0 refuses gram\.engine: the engine is not mine$"):
+    with pytest.raises(BackendError) as error:
         Pipeline(bundle, backend)
+    _one_line(error, "tensorrt 10.3.0", "gram.engine", "the engine is not mine")
     backend.close()
     assert cuda.left() == []
 
@@ -123,12 +126,9 @@ def test_memory_that_is_not_there(compiled: Callable[..., Bundle]) -> None:
     """At load: what results need is allocated then, not in the midst of an answer."""
     cuda, bundle = NullCuda(memory=1 << 20), compiled()
     backend = _connect(bundle, cuda)
-    with pytest.raises(
-        BackendError,
-        match=r"the GPU is out of memory: a tensor takes 0\.07 MB, but 0\.00 MB of 1\.05 MB are free; .*fp16",
-    ) as error:
+    with pytest.raises(BackendError) as error:
         Pipeline(bundle, backend)
-    _one_line(error)
+    _one_line(error, "out of memory", "0.07 MB", "0.00 MB", "1.05 MB", "fp16")
     backend.close()
     assert cuda.left() == []
 
@@ -138,8 +138,9 @@ def test_engines_that_are_not_those_of_the_graphs(compiled: Callable[..., Bundle
     backend = _connect(bundle, cuda)
     engines = backend._engines
     backend._engines = {**engines, "embed": engines["gram"]}
-    with pytest.raises(BackendError, match=r"^graph embed: the (engine|manifest) alone has input \w+ of \w+; rebuild"):
+    with pytest.raises(BackendError) as error:
         backend.load(tmp_path, bundle.graph("embed"))
+    _one_line(error, "graph embed", "manifest", "input", "rebuild")
     backend.close()
     assert cuda.left() == []
 
@@ -151,9 +152,9 @@ def test_a_prompt_that_is_too_long_for_the_profiles(
     rig: Rigs, compiled: Callable[..., Bundle], photos: dict[str, Path]
 ) -> None:
     here = rig(compiled(max_prompt=24))
-    with pytest.raises(PromptError, match=r"has 34 tokens of text, but the engines were built for 24") as error:
+    with pytest.raises(PromptError) as error:
         here.pipeline.generate(photos["coffee"], QUESTION * 2, max_new_tokens=2)
-    _one_line(error)
+    _one_line(error, "34 tokens", 24)
     here.pipeline.generate(photos["coffee"], QUESTION, max_new_tokens=2)
 
 
@@ -161,26 +162,26 @@ def test_a_method_that_keeps_more_than_the_profiles_take(
     rig: Rigs, compiled: Callable[..., Bundle], photos: dict[str, Path]
 ) -> None:
     here = rig(compiled(max_prompt=24))
-    with pytest.raises(BackendError, match=r"^graph segment_1: its engine takes 1 to 31 for sequence, not 39") as error:
+    with pytest.raises(BackendError) as error:
         here.pipeline.variant(method=METHODS["none"]).generate(photos["coffee"], QUESTION, max_new_tokens=2)
-    assert "pruning method" in _one_line(error)
+    _one_line(error, "graph segment_1", "1 to 31", "sequence", 39, "pruning method")
     here.pipeline.generate(photos["coffee"], QUESTION, max_new_tokens=2)
 
 
 @pytest.mark.parametrize(
     ("function", "code", "meaning"),
     [
-        ("cuStreamSynchronize", "CUDA_ERROR_ILLEGAL_ADDRESS", "stopped at an address that is not its own"),
-        ("cuGraphLaunch", "CUDA_ERROR_SOMETHING_NEW", "the CUDA driver refused"),
+        ("cuStreamSynchronize", "CUDA_ERROR_ILLEGAL_ADDRESS", "address"),
+        ("cuGraphLaunch", "CUDA_ERROR_SOMETHING_NEW", "driver"),
     ],
 )
 def test_a_device_that_fails(rig: Rigs, photos: dict[str, Path], function: str, code: str, meaning: str) -> None:
     here = rig()
     here.pipeline.generate(photos["coffee"], QUESTION, max_new_tokens=2)
     here.cuda.fail[function] = code
-    with pytest.raises(BackendError, match=rf"{meaning}.*\({code}\)$") as error:
+    with pytest.raises(BackendError) as error:
         here.pipeline.generate(photos["coffee"], QUESTION, max_new_tokens=2)
-    _one_line(error)
+    _one_line(error, meaning, code)
     here.cuda.fail.clear()
 
 
@@ -189,7 +190,7 @@ def test_a_lost_device_is_told_of_once(compiled: Callable[..., Bundle]) -> None:
     bundle, cuda = compiled(), NullCuda()
     pipeline = Pipeline(bundle, _connect(bundle, cuda))
     cuda.fail["cuStreamSynchronize"] = "CUDA_ERROR_ILLEGAL_ADDRESS"
-    with pytest.raises(BackendError, match=r"^waiting for the GPU: .*CUDA_ERROR_ILLEGAL_ADDRESS"), pipeline:
+    with pytest.raises(BackendError, match="CUDA_ERROR_ILLEGAL_ADDRESS"), pipeline:
         pipeline.generate(None, QUESTION, max_new_tokens=2)
     pipeline.close()
 
@@ -200,7 +201,7 @@ def test_a_bundle_that_does_not_load_leaves_nothing(
     cuda, bundle = NullCuda(), compiled()
     monkeypatch.setattr(module, "load_library", lambda backend: NullTensorRT(cuda, bundle, VERSION, refuse="segment_2"))
     monkeypatch.setattr(module, "load_driver", lambda: cuda)
-    with pytest.raises(BackendError, match=r"refuses segment_2\.engine"):
+    with pytest.raises(BackendError, match=r"segment_2\.engine"):
         load_pipeline(bundle.root)
     assert cuda.left() == []
 
@@ -214,7 +215,7 @@ def test_logits_that_are_not_finite(rig: Rigs, photos: dict[str, Path], monkeypa
         return array * 0 - 1 if tensor.shape == (1, 1) else array
 
     monkeypatch.setattr(here.backend, "download", download)
-    with pytest.raises(BackendError, match="logits that are not finite: the computation overflowed"):
+    with pytest.raises(BackendError, match="not finite"):
         here.pipeline.generate(photos["coffee"], QUESTION, max_new_tokens=2)
 
 
@@ -228,7 +229,7 @@ def test_an_overflow_does_not_outlive_its_request(
     for segment in here.pipeline._decoder._caches:
         for cache in segment.values():
             here.backend.write(cache, np.full(cache.shape, np.nan, np.float32))
-    with pytest.raises(BackendError, match="the computation overflowed"):
+    with pytest.raises(BackendError, match="overflowed"):
         here.pipeline.generate(photos["coffee"], QUESTION, max_new_tokens=4, sampling=sampling)
     assert here.pipeline.generate(photos["coffee"], QUESTION, max_new_tokens=4).token_ids == expected
 
