@@ -512,7 +512,7 @@ def test_an_interrupt_anywhere_leaves_nothing_behind(tmp_path: Path, older: bool
 
 
 @pytest.mark.usefixtures("_no_fsync", "_keep_tracer")
-@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("older", [pytest.param(False, marks=pytest.mark.full), True])
 def test_a_kill_anywhere_loses_no_bundle(tmp_path: Path, older: bool) -> None:
     """A child kills itself with SIGKILL at every line in turn; the parent then opens, and builds again."""
     out, at, survived, restored = tmp_path / "out", 0, False, 0

@@ -44,6 +44,7 @@ def test_the_router_says_what_the_model_says(classifier: Path, router: Path, pro
     assert found.probabilities == pytest.approx(tuple(expected.values()), abs=1e-6)
 
 
+@pytest.mark.full
 def test_labels_that_are_categories_need_no_map(tmp_path: Path) -> None:
     model = save_classifier(tmp_path / "model", ["labels", "dents", "default", "scratch"])
     import_classifier(str(model), tmp_path / "router", MINE, mapping={"scratch": "dents"}, max_tokens=16)
@@ -75,6 +76,7 @@ def test_lengths_that_the_model_does_not_take(classifier: Path, tmp_path: Path, 
         )
 
 
+@pytest.mark.full
 def test_a_graph_that_deviates_is_refused(classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logits = Classifier.logits
     monkeypatch.setattr(Classifier, "logits", lambda self, ids: logits(self, ids) + torch.tensor([0.1, 0.0, 0.0]))
@@ -83,6 +85,7 @@ def test_a_graph_that_deviates_is_refused(classifier: Path, tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.full
 def test_a_tokenizer_of_another_model(classifier: Path, tmp_path: Path) -> None:
     import shutil
 
@@ -94,6 +97,7 @@ def test_a_tokenizer_of_another_model(classifier: Path, tmp_path: Path) -> None:
         import_classifier(str(folder), tmp_path / "router", CATEGORY_NAMES, mapping={"OTHER": "default"})
 
 
+@pytest.mark.full
 def test_only_a_router_is_replaced(
     classifier: Path, router: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

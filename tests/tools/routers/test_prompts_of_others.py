@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from clasp_trt.policy import CATEGORY_NAMES, PRIOR_THRESHOLD
 from clasp_trt.runtime.routing.folder import SHIPPED, load_router
 from clasp_trt.tools.routers.phrases import Phrases
@@ -24,6 +26,7 @@ def test_every_category_is_asked_for_alike() -> None:
     assert Counter(prompt.category for prompt in PROMPTS) == dict.fromkeys(CATEGORY_NAMES, 80)
 
 
+@pytest.mark.full
 def test_the_goal_is_reached_on_what_training_never_saw() -> None:
     """A few short questions, such as "Who wrote this book?", everybody asks in the same words."""
     trained = {bare(row.question) for row in generate(Phrases.load(), per_category=PER_CATEGORY, seed=0)[TRAIN]}

@@ -26,6 +26,8 @@ from tests.prompts import prompt_of
 from tests.runtime.backends.cuda.conftest import Rig
 from tests.runtime.backends.cuda.null_driver import Violation
 
+pytestmark = pytest.mark.full  # CUDA on a null device, broken on purpose
+
 QUESTION = "How many cups are there?"
 Patch = pytest.MonkeyPatch
 Rigs = Callable[..., Rig]
