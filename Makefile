@@ -4,8 +4,6 @@
 # make gpu-check  on a machine with a CUDA device: check kernels, plugins and runtime there, installing nothing
 # The first three may be repeated: a step whose inputs did not change is not done again.
 
-MAKEFLAGS += --no-print-directory # pytest's summary is the last line, also where another make calls this one
-
 VENV := .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
