@@ -18,6 +18,7 @@ from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.decoder.llama import segment_graph
 from clasp_trt.export.family import Family
 from clasp_trt.export.graph import DTYPES, ports
+from clasp_trt.export.media import image_settings
 from clasp_trt.export.pruning.prune import embed_graph, gram_graph, greedy_graph, prune_graph
 from clasp_trt.progress import Progress, silent
 from clasp_trt.schedule import Schedule
@@ -175,7 +176,7 @@ def _copy_assets(checkpoint: Checkpoint, family: Family, root: Path) -> None:
     _copy(checkpoint, root, "tokenizer.json")
     if (checkpoint.root / "generation_config.json").is_file():  # for the record: the manifest has the stop tokens
         _copy(checkpoint, root, "generation_config.json")
-    (root / "preprocessor_config.json").write_text(json.dumps(_image_processor(checkpoint), indent=2) + "\n")
+    (root / "preprocessor_config.json").write_text(json.dumps(image_settings(checkpoint), indent=2) + "\n")
     (root / "chat_template.jinja").write_text(family.chat_template(), encoding="utf-8")
     tokens = json.dumps(_special_tokens(checkpoint), indent=2, ensure_ascii=False)
     (root / "special_tokens_map.json").write_text(tokens + "\n", encoding="utf-8")
@@ -196,13 +197,3 @@ def _special_tokens(checkpoint: Checkpoint) -> dict[str, str]:
                 if key.endswith("_token") and isinstance(content, str):
                     found[key] = content
     return found
-
-
-def _image_processor(checkpoint: Checkpoint) -> dict[str, object]:
-    """The image processor's settings: from a file of their own or, in newer checkpoints, from the processor's."""
-    own, shared = "preprocessor_config.json", "processor_config.json"
-    if not (checkpoint.root / own).is_file() and (checkpoint.root / shared).is_file():
-        nested = checkpoint.json(shared).get("image_processor")
-        if isinstance(nested, dict):
-            return nested
-    return checkpoint.json(own)

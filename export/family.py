@@ -13,7 +13,7 @@ from typing import Protocol
 
 import onnx_ir as ir
 
-from clasp_trt.bundle import ModelInfo
+from clasp_trt.bundle import Media, ModelInfo
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export import models
 from clasp_trt.export.checkpoint import Checkpoint
@@ -25,6 +25,7 @@ class Family(Protocol):
     """One checkpoint, seen as the parts that a bundle is made of."""
 
     info: ModelInfo
+    media: Media
     decoder: LlamaDims
     max_positions: int
 

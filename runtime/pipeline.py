@@ -23,7 +23,6 @@ from clasp_trt.runtime.backends.cuda.loadable import check_prompt
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 from clasp_trt.runtime.decoder import Decoder, Scores
 from clasp_trt.runtime.media.image import load_image
-from clasp_trt.runtime.media.medium import image_medium
 from clasp_trt.runtime.media.processors import processor
 from clasp_trt.runtime.media.seen import Block, Seen
 from clasp_trt.runtime.result import Result
@@ -171,9 +170,8 @@ class Pipeline:
         self._adopt(policy or bundle.policy, method or DEFAULT)
         self._backend = backend
         self._model = bundle.manifest.model
-        medium = image_medium(bundle)
-        self._prompts = PromptReader(bundle, medium)
-        self._process = processor(medium.processor)
+        self._prompts = PromptReader(bundle)
+        self._process = processor(bundle.manifest.media.image.processor)
         self._vision = backend.load(bundle.path(bundle.graph(names.VISION).path), bundle.graph(names.VISION))
         self._projector = backend.load(bundle.path(bundle.graph(names.PROJECTOR).path), bundle.graph(names.PROJECTOR))
         self._decoder = Decoder(bundle, backend)

@@ -16,6 +16,7 @@ from clasp_trt.bundle.errors import (
     NotAFile,
     SchemaVersion,
     SizeMismatch,
+    UnknownKind,
     UnlistedFile,
     Unreadable,
     UnsafePath,
@@ -36,6 +37,7 @@ from clasp_trt.bundle.manifest import (
     Segment,
     VisionDims,
 )
+from clasp_trt.bundle.media import Media, Medium, Run, Sequential, Square
 from clasp_trt.bundle.reader import MAX_MANIFEST_BYTES, Bundle
 from clasp_trt.bundle.writer import Writer, write
 from clasp_trt.tensors import DTYPES, TensorSpec
@@ -58,15 +60,21 @@ __all__ = [
     "Manifest",
     "ManifestField",
     "ManifestSyntax",
+    "Media",
+    "Medium",
     "MissingFile",
     "ModelInfo",
     "NotABundle",
     "NotAFile",
     "Profile",
+    "Run",
     "SchemaVersion",
     "Segment",
+    "Sequential",
     "SizeMismatch",
+    "Square",
     "TensorSpec",
+    "UnknownKind",
     "UnlistedFile",
     "Unreadable",
     "UnsafePath",

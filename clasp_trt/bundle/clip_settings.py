@@ -5,14 +5,12 @@ Used where a checkpoint becomes a bundle, and for bundles of schema 1, which lea
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
-from clasp_trt.bundle.media import RESAMPLINGS, Square
+from clasp_trt.bundle.media import MAX_SIDE, MAX_VALUE, RESAMPLINGS, Square
 from clasp_trt.errors import BundleError
 
 SUPPORTED = ("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil", "CLIPFeatureExtractor")
-MAX_SIDE = 4096
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's own, the defaults of its processor
 _STD = (0.26862954, 0.26130258, 0.27577711)
@@ -21,11 +19,16 @@ _BICUBIC = RESAMPLINGS.index("bicubic")
 _Channels = tuple[float, float, float]
 
 
+class SettingsError(BundleError):
+    """Settings that describe no square, or another than the vision tower reads."""
+
+
 def square(config: Mapping[str, object], side: int, cell: int) -> Square:
     """The processor that ``config`` describes, for a tower that reads ``side`` pixels squared in patches of ``cell``.
 
     Absent or null keys take CLIP's defaults; unknown keys are ignored, for checkpoints carry many that have no effect.
-    Raises :class:`BundleError` for another processor family, a value that makes no sense, or pictures of another size.
+    Raises :class:`SettingsError` for another processor family, a value that makes no sense, or pictures of another
+    size.
     """
     kind = config.get("image_processor_type") or config.get("feature_extractor_type") or "CLIPImageProcessor"
     if kind not in SUPPORTED:
@@ -42,7 +45,7 @@ def square(config: Mapping[str, object], side: int, cell: int) -> Square:
     if made is None:
         raise _bad("do_center_crop", False, "true, for pictures of every shape become squares by it")
     if made != (side, side):
-        raise BundleError(
+        raise SettingsError(
             f"preprocessor_config.json: it makes pictures of {made[1]}x{made[0]} pixels, but the vision tower takes "
             f"{side}x{side}"
         )
@@ -59,8 +62,8 @@ def square(config: Mapping[str, object], side: int, cell: int) -> Square:
     )
 
 
-def _bad(key: str, value: object, expected: str) -> BundleError:
-    return BundleError(f"preprocessor_config.json: {key} is {value!r}; expected {expected}")
+def _bad(key: str, value: object, expected: str) -> SettingsError:
+    return SettingsError(f"preprocessor_config.json: {key} is {value!r}; expected {expected}")
 
 
 def _flag(config: Mapping[str, object], key: str, default: bool) -> bool:
@@ -76,8 +79,8 @@ def _number(config: Mapping[str, object], key: str, default: float) -> float:
     value = config.get(key)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
-        raise _bad(key, value, "a positive number")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_VALUE:
+        raise _bad(key, value, f"a positive number, up to {MAX_VALUE:g}")
     return float(value)
 
 
@@ -124,7 +127,11 @@ def _channels(config: Mapping[str, object], key: str, default: _Channels) -> _Ch
     if value is None:
         return default
     items: list[object] = list(value) if isinstance(value, (list, tuple)) else [value] * 3
-    numbers = [float(x) for x in items if isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)]
+    numbers = [
+        float(x)
+        for x in items
+        if isinstance(x, (int, float)) and not isinstance(x, bool) and -MAX_VALUE <= x <= MAX_VALUE
+    ]
     if len(items) != 3 or len(numbers) != 3 or (key == "image_std" and min(numbers) <= 0):
-        raise _bad(key, value, "three numbers" if key == "image_mean" else "three positive numbers")
+        raise _bad(key, value, f"three {'' if key == 'image_mean' else 'positive '}numbers, up to {MAX_VALUE:g}")
     return numbers[0], numbers[1], numbers[2]

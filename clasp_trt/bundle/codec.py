@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
-from typing import TypeVar
 
-from clasp_trt.bundle import consistency
+from clasp_trt.bundle import consistency, media, media_reader, schema1
 from clasp_trt.bundle.errors import ManifestField, ManifestSyntax, SchemaVersion, UnsafePath
 from clasp_trt.bundle.manifest import (
     PLUGINS,
     PORTABLE,
+    SALIENCY,
     SCHEMA,
+    VISIBLE,
     DecoderDims,
     Engine,
     Engines,
@@ -35,7 +37,7 @@ _RELATIVE_PATH = re.compile(r"[A-Za-z0-9._-]{1,255}(/[A-Za-z0-9._-]{1,255})*")
 _MAX_PATH_LENGTH = 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEYS = (
-    *("schema", "model", "precision", "prune_at", "schedule", "budget", "max_context", "opset"),
+    *("schema", "model", "media", "precision", "prune_at", "schedule", "budget", "max_context", "opset"),
     *("graphs", "segments", "backend", "target", "versions", "files"),
 )
 _ENGINES = "engines"  # a key of bundles that have some, and of no others
@@ -43,7 +45,8 @@ _PLUGINS = "plugins"  # a key of engines that have some, and of no others
 _FORMAT = Format(ManifestSyntax, ManifestField, "rebuild the bundle, or copy it again")
 _SM = re.compile(r"[1-9][0-9]*\.[0-9]")
 
-_Dims = TypeVar("_Dims", VisionDims, DecoderDims)
+MAX_AXES = 3
+"""Rotary positions of a row: time, height and width."""
 
 
 def dumps(manifest: Manifest) -> str:
@@ -51,6 +54,7 @@ def dumps(manifest: Manifest) -> str:
     content: dict[str, object] = {
         "schema": SCHEMA,
         "model": asdict(manifest.model),
+        "media": media.content(manifest.media),
         "precision": manifest.precision,
         "prune_at": manifest.prune_at,
         "schedule": manifest.schedule.to_json(),
@@ -77,22 +81,27 @@ def _engines_content(engines: Engines) -> dict[str, object]:
     return content
 
 
-def loads(data: bytes, source: str) -> Manifest:
+def loads(data: bytes, source: str, settings: Callable[[], Mapping[str, object]] | None = None) -> Manifest:
     """Read the bytes of a ``clasp.json`` that errors call ``source``.
 
+    ``settings`` reads the ``preprocessor_config.json`` beside it, which schema 1 needs; without, that is refused too.
     Raises the :class:`~clasp_trt.errors.BundleError` of the first rule of ``docs/bundle-format.md`` that they
     break.
     """
-    manifest = _read(parse(data, source, _FORMAT))
+    root = parse(data, source, _FORMAT)
+    if _schema(root) == schema1.SCHEMA and settings is not None:
+        root = schema1.upgraded(root, settings)
+    _check_schema(root)
+    manifest = _read(root)
     consistency.check(manifest, source)
     return manifest
 
 
 def _read(root: Field) -> Manifest:
-    _check_schema(root)
     top = root.record(*_KEYS, optional=(_ENGINES,))
     return Manifest(
         model=_model(top["model"]),
+        media=media_reader.media(top["media"]),
         precision=top["precision"].one_of(PRECISIONS),
         prune_at=top["prune_at"].one_of(PRUNE_AT),
         schedule=_schedule(top["schedule"]),
@@ -109,13 +118,21 @@ def _read(root: Field) -> Manifest:
     )
 
 
+def _schema(root: Field) -> int | None:
+    """None if the file does not say."""
+    if isinstance(root.value, dict) and "schema" in root.value:
+        return root.at("schema", root.value["schema"]).integer(0)
+    return None
+
+
 def _check_schema(root: Field) -> None:
     """Before anything else: another schema may know other keys, and must be told apart from a broken file."""
-    if isinstance(root.value, dict) and "schema" in root.value:
-        found = root.at("schema", root.value["schema"]).integer(0)
-        if found != SCHEMA:
-            cure = "upgrade clasp-trt" if found > SCHEMA else "rebuild the bundle"
-            raise SchemaVersion(f"{root.source}: schema {found}, but this clasp-trt reads schema {SCHEMA}: {cure}")
+    found = _schema(root)
+    if found is not None and found != SCHEMA:
+        cure = "upgrade clasp-trt" if found > SCHEMA else "rebuild the bundle"
+        raise SchemaVersion(
+            f"{root.source}: schema {found}, but this clasp-trt reads schemas {schema1.SCHEMA} and {SCHEMA}: {cure}"
+        )
 
 
 def _model(item: Field) -> ModelInfo:
@@ -123,18 +140,34 @@ def _model(item: Field) -> ModelInfo:
     return ModelInfo(
         model_type=of["model_type"].text(),
         name=of["name"].text(),
-        vision=_dims(VisionDims, of["vision"], may_be_zero=("feature_layer",)),
-        decoder=_dims(DecoderDims, of["decoder"]),
-        image_token=of["image_token"].text(),
-        image_token_id=of["image_token_id"].integer(0),
+        vision=_vision(of["vision"]),
+        tokens=_least_usual_most(of["tokens"], least=1),
+        decoder=_decoder(of["decoder"]),
         stop_token_ids=tuple(token.integer(0) for token in of["stop_token_ids"].elements()),
     )
 
 
-def _dims(kind: type[_Dims], item: Field, may_be_zero: tuple[str, ...] = ()) -> _Dims:
-    """A record of integers, positive but for those that ``may_be_zero``."""
-    of = item.record(*(entry.name for entry in fields(kind)))
-    return kind(**{name: value.integer(0 if name in may_be_zero else 1) for name, value in of.items()})
+def _vision(item: Field) -> VisionDims:
+    of = item.record(*(entry.name for entry in fields(VisionDims)))
+    return VisionDims(
+        layers=of["layers"].integer(1),
+        width=of["width"].integer(1),
+        feature_layer=of["feature_layer"].integer(0),
+        saliency=of["saliency"].one_of(SALIENCY),
+    )
+
+
+def _decoder(item: Field) -> DecoderDims:
+    of = item.record(*(entry.name for entry in fields(DecoderDims)))
+    axes, visible = of.pop("axes").integer(1, MAX_AXES), of.pop("visible").one_of(VISIBLE)
+    return DecoderDims(**{name: value.integer(1) for name, value in of.items()}, axes=axes, visible=visible)
+
+
+def _least_usual_most(item: Field, least: int) -> tuple[int, int, int]:
+    values = [value.integer(least) for value in item.elements()]
+    if len(values) != 3 or sorted(values) != values:
+        item.fail("three ascending integers: least, usual, greatest")
+    return values[0], values[1], values[2]
 
 
 def _schedule(item: Field) -> Schedule:
@@ -195,10 +228,7 @@ def _profile(item: Field) -> Profile:
     of = item.record("name", "sizes")
     sizes: dict[str, tuple[int, int, int]] = {}
     for name, member in of["sizes"].members().items():
-        values = [value.integer(0) for value in member.elements()]
-        if len(values) != 3 or sorted(values) != values:
-            member.fail("three ascending integers: least, tuned for, greatest")
-        sizes[name] = (values[0], values[1], values[2])
+        sizes[name] = _least_usual_most(member, least=0)
     return Profile(of["name"].text(), sizes)
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import zip_longest
 
 from clasp_trt.bundle.errors import InconsistentManifest
 from clasp_trt.bundle.manifest import MANIFEST, POLICY, PORTABLE, Graph, Manifest
 from clasp_trt.chain import Chain, names, port, ports
 from clasp_trt.chain.ports import Port
+from clasp_trt.operators import MAX_TOKENS
 from clasp_trt.targets import COMPILED, TARGETS
 from clasp_trt.tensors import FLOATS, TensorSpec
 
 
 def check(manifest: Manifest, source: str) -> None:
     """Raise :class:`InconsistentManifest`, naming the place in ``source``, for the first contradiction."""
-    for rule in (_names, _dims, _pruning, _segments, _chain, _ports, _backend, _engines):
+    for rule in (_names, _dims, _media, _pruning, _segments, _chain, _ports, _backend, _engines):
         for problem in rule(manifest):
             raise InconsistentManifest(f"{source}: {problem}; rebuild the bundle")
 
@@ -51,10 +52,41 @@ def _dims(manifest: Manifest) -> Iterator[str]:
     for i, token in enumerate(manifest.model.stop_token_ids):
         if token >= decoder.vocab_size:
             yield f"model.stop_token_ids[{i}]: {token} is outside the vocabulary of {decoder.vocab_size}"
-    if schedule.tokens != vision.tokens:
-        yield f"schedule.tokens: {schedule.tokens}, but model.vision.tokens is {vision.tokens}"
+    if {schedule.tokens} != {*manifest.model.tokens}:
+        yield f"schedule.tokens: {schedule.tokens}, but model.tokens is {list(manifest.model.tokens)}"
     if schedule.layers != decoder.layers:
         yield f"schedule.layers: {schedule.layers}, but model.decoder.layers is {decoder.layers}"
+
+
+def _media(manifest: Manifest) -> Iterator[str]:
+    """What is said of pictures agrees with itself, with the model's numbers, and with the ports that take it."""
+    model, image = manifest.model, manifest.media.image
+    if {*model.tokens} != {image.processor.tokens}:
+        yield (
+            f"model.tokens: {list(model.tokens)}, but media.image.processor makes {image.processor.tokens} of every"
+            " picture"
+        )
+    if manifest.schedule.stages and max(model.tokens) > MAX_TOKENS:
+        yield f"model.tokens: {max(model.tokens)}, but one selection handles {MAX_TOKENS}"
+    if model.decoder.axes != image.positions.axes:
+        yield (
+            f"model.decoder.axes: {model.decoder.axes}, but media.image.positions of kind '{image.positions.kind}' have"
+            f" {image.positions.axes}"
+        )
+    for graph in manifest.graphs:
+        ports = {tensor.name: tensor.shape for tensor in graph.inputs}
+        given = image.processor.inputs
+        if graph.name == names.VISION and {name: shape[1:] for name, shape in ports.items()} != given:
+            yield f"media.image.processor: it gives {_shapes(given)}, which graph 'vision' does not take"
+        if port.POSITION_IDS in ports and ports[port.POSITION_IDS][:1] != (model.decoder.axes,):
+            yield (
+                f"model.decoder.axes: {model.decoder.axes}, which is not dimension 0 of {port.POSITION_IDS} of"
+                f" {graph.name!a}"
+            )
+
+
+def _shapes(ports: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} [n, {', '.join(map(str, shape))}]" for name, shape in ports.items())
 
 
 def _pruning(manifest: Manifest) -> Iterator[str]:
@@ -133,7 +165,7 @@ def _seen(manifest: Manifest, i: int, vision: Graph, j: int, projector: Graph, d
     if not isinstance(read, int):
         yield f"graphs[{i}].outputs: expected {port.FEATURES} of a fixed number of layers"
         return
-    tokens = model.vision.tokens
+    tokens = manifest.schedule.tokens
     given = (
         TensorSpec(port.FEATURES, dtype, (port.BATCH, read, tokens, model.vision.width)),
         TensorSpec(port.CLS_SALIENCY, "float32", (port.BATCH, tokens)),

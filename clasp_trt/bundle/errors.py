@@ -18,7 +18,7 @@ class ManifestSyntax(BundleError):
 
 
 class SchemaVersion(BundleError):
-    """A bundle of another schema than the one this version reads."""
+    """A bundle of another schema than those this version reads."""
 
 
 class ManifestField(BundleError):
@@ -27,6 +27,10 @@ class ManifestField(BundleError):
 
 class InconsistentManifest(BundleError):
     """Fields that are each legal but contradict one another."""
+
+
+class UnknownKind(BundleError):
+    """A processor, layout or positions of a kind that this version does not know."""
 
 
 class UnsafePath(BundleError):

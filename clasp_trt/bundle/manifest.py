@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from clasp_trt.bundle.media import Media
 from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.schedule import Schedule
 from clasp_trt.tensors import TensorSpec
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "clasp.json"
 POLICY = "policy.json"
 
@@ -17,6 +18,10 @@ PLUGINS = (PIVOT_SELECT.name, SPHERICAL_KMEANS.name)
 """Operators that an engine may run as plugins."""
 PORTABLE = "portable"
 """Backend and target of a bundle that holds graphs only."""
+SALIENCY = ("cls", "received")
+"""What a tower's saliency is: the attention of its [CLS] token, or the mean of what each patch receives."""
+VISIBLE = ("causal",)
+"""Which rows a row of the decoder sees: those up to itself."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +36,18 @@ class Graph:
 
 @dataclass(frozen=True)
 class VisionDims:
-    """The vision tower; ``feature_layer`` counts hidden states (0 is the input of the first block)."""
+    """The vision tower; ``feature_layer`` counts hidden states (0 is the input of the first block). ``saliency`` is one
+    of :data:`SALIENCY`."""
 
     layers: int
     width: int
-    image_size: int
-    patch_size: int
-    tokens: int
     feature_layer: int
+    saliency: str
 
 
 @dataclass(frozen=True)
 class DecoderDims:
-    """The decoder."""
+    """The decoder. ``axes`` is how many rotary positions a row has, ``visible`` one of :data:`VISIBLE`."""
 
     layers: int
     width: int
@@ -51,18 +55,19 @@ class DecoderDims:
     kv_heads: int
     head_dim: int
     vocab_size: int
+    axes: int
+    visible: str
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """The checkpoint that was compiled."""
+    """The checkpoint that was compiled. ``tokens`` are the least, usual and most visual tokens of a request."""
 
     model_type: str
     name: str
     vision: VisionDims
+    tokens: tuple[int, int, int]
     decoder: DecoderDims
-    image_token: str
-    image_token_id: int
     stop_token_ids: tuple[int, ...]
 
 
@@ -121,6 +126,7 @@ class Manifest:
     """All that ``clasp.json`` says. ``files`` lists every file of the bundle except ``clasp.json`` itself."""
 
     model: ModelInfo
+    media: Media
     precision: str
     prune_at: str
     schedule: Schedule

@@ -6,10 +6,16 @@ What a family's checkpoint implies is resolved when a bundle is made, so that a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from clasp_trt.chain import port
 
 RESAMPLINGS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """Pillow's filters, each at the index that is its number there."""
+MAX_SIDE = 4096
+"""Pixels of the longest side that a processor makes."""
+MAX_VALUE = 255.0
+"""No factor, mean or deviation of 8-bit values is greater."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,16 @@ class Square:
         """Visual tokens of every picture."""
         return self.grid**2
 
+    @property
+    def usual_size(self) -> tuple[int, int]:
+        """Height and width in pixels of a picture that is taken as it is, and becomes the usual number of tokens."""
+        return self.side, self.side
+
+    @property
+    def inputs(self) -> dict[str, tuple[int, ...]]:
+        """What it gives the vision graph: by port, the dimensions after the first."""
+        return {port.PIXEL_VALUES: (3, self.side, self.side)}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -64,6 +80,7 @@ class Sequential:
     """Positions that count rows from ``start`` on, text and visual tokens alike."""
 
     kind: ClassVar[str] = "sequential"
+    axes: ClassVar[int] = 1
     start: int
 
 
@@ -75,3 +92,19 @@ class Medium:
     processor: Square
     layout: Run
     positions: Sequential
+
+
+@dataclass(frozen=True)
+class Media:
+    """What a model can be shown."""
+
+    image: Medium
+
+
+def content(media: Media) -> dict[str, Any]:
+    """``media`` as JSON: each record with its kind first."""
+    return {"image": {name: {"kind": record.kind, **_values(record)} for name, record in vars(media.image).items()}}
+
+
+def _values(record: Square | Run | Sequential) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(record).items()}

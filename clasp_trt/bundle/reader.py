@@ -3,11 +3,13 @@ request."""
 
 from __future__ import annotations
 
+import json
 import os
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
-from clasp_trt.brief import reason, shown
+from clasp_trt.brief import brief, reason, shown
 from clasp_trt.bundle import codec, tree
 from clasp_trt.bundle.errors import (
     HashMismatch,
@@ -27,6 +29,8 @@ from clasp_trt.progress import ByteProgress
 from clasp_trt.storage import leftovers
 
 MAX_MANIFEST_BYTES = 16 * 2**20
+MAX_SETTINGS_BYTES = 2**20
+SETTINGS = "preprocessor_config.json"
 
 
 class Bundle:
@@ -51,7 +55,8 @@ class Bundle:
         the :class:`~clasp_trt.errors.BundleError` of the first rule that is broken.
         """
         root = Path(os.path.abspath(path))
-        bundle = cls(root, codec.loads(_read_manifest(root), f"{shown(root)}: {MANIFEST}"))
+        manifest = codec.loads(_read_manifest(root), f"{shown(root)}: {MANIFEST}", partial(_read_settings, root))
+        bundle = cls(root, manifest)
         bundle._check_files()
         if verify:
             bundle.verify()
@@ -146,6 +151,26 @@ def _read_manifest(root: Path) -> bytes:
     if len(data) > MAX_MANIFEST_BYTES:
         raise ManifestSyntax(f"{name}: {MANIFEST}: larger than {MAX_MANIFEST_BYTES >> 20} MiB, so not a manifest")
     return data
+
+
+def _read_settings(root: Path) -> dict[str, Any]:
+    """The settings of the image processor, which bundles of schema 1 keep in the checkpoint's own form."""
+    name, path = f"{shown(root)}: {SETTINGS}", root / SETTINGS
+    try:
+        with open(tree.open_regular(path), "rb") as file:
+            data = file.read(MAX_SETTINGS_BYTES + 1)
+        if len(data) > MAX_SETTINGS_BYTES:
+            raise ValueError(f"larger than {MAX_SETTINGS_BYTES} bytes")
+        value = json.loads(data)
+    except FileNotFoundError:
+        raise MissingFile(f"{name}: missing, but a bundle of schema 1 needs it; copy or rebuild it") from None
+    except RecursionError:
+        raise Unreadable(f"{name}: cannot be read as JSON (nested too deeply); rebuild the bundle") from None
+    except (OSError, ValueError) as error:
+        raise Unreadable(f"{name}: cannot be read as JSON ({reason(error)}); rebuild the bundle") from None
+    if not isinstance(value, dict):
+        raise Unreadable(f"{name}: expected a JSON object, got {brief(value)}; rebuild the bundle")
+    return value
 
 
 def _absence(root: Path) -> str:

@@ -53,7 +53,7 @@ def summary(bundle: Bundle) -> str:
     lines = [
         f"{bundle.root}: {model.name} ({model.model_type}), {manifest.precision}, "
         f"{manifest.backend} on {manifest.target}, {megabytes(_size(bundle))}",
-        f"vision     {vision.layers} layers, {vision.image_size} px, {vision.tokens} tokens",
+        f"vision     {vision.layers} layers, {_pixels(manifest)}, {_visual_tokens(manifest)} tokens",
         f"policy     reads vision layers {layers} ({calibration(policy)})",
         f"decoder    {decoder.layers} layers, width {decoder.width}, {decoder.heads} heads "
         f"({decoder.kv_heads} KV), context {_context(manifest)}",
@@ -71,6 +71,16 @@ def summary(bundle: Bundle) -> str:
     if manifest.engines is not None:
         lines.append(_engines(manifest, manifest.engines))
     return "\n".join(lines)
+
+
+def _pixels(manifest: Manifest) -> str:
+    height, width = manifest.media.image.processor.usual_size
+    return f"{width} px" if width == height else f"{width}x{height} px"
+
+
+def _visual_tokens(manifest: Manifest) -> str:
+    least, _, most = manifest.model.tokens
+    return str(most) if least == most else f"{least}-{most}"
 
 
 def profiles(engine: Engine) -> list[str]:

@@ -13,11 +13,12 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
-from clasp_trt.bundle import DecoderDims, ModelInfo, VisionDims
+from clasp_trt.bundle import DecoderDims, Media, ModelInfo, VisionDims
 from clasp_trt.chain import ports
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.decoder.llama import LlamaDims
+from clasp_trt.export.media import squares
 from clasp_trt.export.towers.clip import tower_graph
 from clasp_trt.export.trace import on_meta, trace
 from clasp_trt.export.weights.graph import Weights
@@ -63,19 +64,22 @@ class LlavaFamily:
         self._text, self._vision = _parts(self._config)
         self.decoder = _decoder_dims(self._text)
         self.max_positions = int(self._text.max_position_embeddings)
+        self._side = _pixels("image_size", self._vision.image_size)
+        self._patch = _pixels("patch_size", self._vision.patch_size)
         self.info = self._info()
+        self._token = self._image_token()
 
     def vision_graph(self, layers: Sequence[int], dtype: str) -> ir.Model:
         saliency_layer = max(1, min(self.info.vision.feature_layer, max(layers)))
         weights = Weights(cast(self._tensors, dtype))
-        return tower_graph(self._vision, self.info.vision, layers, saliency_layer, weights, dtype)
+        return tower_graph(self._vision, self._side, self.info.tokens[-1], layers, saliency_layer, weights, dtype)
 
     def projector_graph(self, layers: int, dtype: str) -> ir.Model:
         projector = _FusedProjector(on_meta(LlavaMultiModalProjector, self._config, dtype=dtype))
         vision = self.info.vision
         return trace(
             projector,
-            ports.projector(layers, vision.tokens, vision.width, self.info.decoder.width, dtype),
+            ports.projector(layers, self.info.tokens[-1], vision.width, self.info.decoder.width, dtype),
             weights=Weights(cast(self._tensors, dtype)),
             purpose="Fuses support layers by the category's weights and projects to decoder width.",
         )
@@ -117,6 +121,10 @@ class LlavaFamily:
         )
 
     @cached_property
+    def media(self) -> Media:
+        return squares(self._checkpoint, self._side, self._patch, self._token, int(self._config.image_token_id))
+
+    @cached_property
     def _tensors(self) -> dict[str, Weight]:
         return renamed(stored(self._checkpoint), canonical)
 
@@ -135,18 +143,16 @@ class LlavaFamily:
             raise CheckpointError(
                 f"vision_feature_layer {layer} is outside the tower's {vision.num_hidden_layers} layers"
             )
-        image, patch = _pixels("image_size", vision.image_size), _pixels("patch_size", vision.patch_size)
         return ModelInfo(
             model_type="llava",
             name=self._checkpoint.name,
             vision=VisionDims(
                 layers=vision.num_hidden_layers,
                 width=vision.hidden_size,
-                image_size=image,
-                patch_size=patch,
-                tokens=(image // patch) ** 2,
                 feature_layer=feature_layer,
+                saliency="cls",
             ),
+            tokens=((self._side // self._patch) ** 2,) * 3,
             decoder=DecoderDims(
                 layers=self.decoder.layers,
                 width=self.decoder.width,
@@ -154,9 +160,9 @@ class LlavaFamily:
                 kv_heads=self.decoder.kv_heads,
                 head_dim=self.decoder.head_dim,
                 vocab_size=self.decoder.vocab_size,
+                axes=1,
+                visible="causal",
             ),
-            image_token=self._image_token(),
-            image_token_id=int(config.image_token_id),
             stop_token_ids=self._stop_tokens(),
         )
 

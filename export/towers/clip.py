@@ -9,7 +9,6 @@ import onnx_ir as ir
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from clasp_trt.bundle import VisionDims
 from clasp_trt.chain import ports
 from clasp_trt.export.trace import on_meta, trace
 from clasp_trt.export.weights.graph import Weights
@@ -50,24 +49,24 @@ def _cls_saliency(block: Any, hidden: torch.Tensor) -> torch.Tensor:
 
 def tower_graph(
     config: CLIPVisionConfig,
-    vision: VisionDims,
+    side: int,
+    tokens: int,
     layers: Sequence[int],
     saliency_layer: int,
     weights: Weights,
     dtype: str,
 ) -> ir.Model:
-    """The graph from ``pixel_values`` float32 ``[batch, 3, H, W]`` to ``features`` and ``cls_saliency``.
+    """The graph from ``pixel_values`` float32 ``[batch, 3, side, side]`` to ``features`` and ``cls_saliency``.
 
     ``features`` is ``[batch, layers, tokens, width]`` in ``dtype``, ``cls_saliency`` float32 ``[batch, tokens]``.
     """
-    size, tokens = vision.image_size, vision.tokens
     config._attn_implementation = "sdpa"
     tower = on_meta(CLIPVisionModel, config, dtype=dtype)
     tower.embeddings.register_buffer("position_ids", torch.arange(tokens + 1)[None], persistent=False)
     read = ", ".join(map(str, layers))
     return trace(
         _Tower(tower, layers, saliency_layer),
-        ports.square_vision(size, len(layers), tokens, vision.width, saliency_layer, dtype),
+        ports.square_vision(side, len(layers), tokens, config.hidden_size, saliency_layer, dtype),
         weights=weights,
         purpose=f"CLIP vision tower up to layer {max(*layers, saliency_layer)}; support layers {read}.",
     )

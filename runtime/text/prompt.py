@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.bundle.media import Medium
 from clasp_trt.errors import BundleError, PromptError
 from clasp_trt.runtime.media.seen import Block
 from clasp_trt.runtime.text.chat import ChatTemplate
@@ -40,12 +39,13 @@ class Prompt:
 class PromptReader:
     """Makes a :class:`Prompt` of what a user wrote, by the bundle's chat template and :attr:`tokenizer`."""
 
-    def __init__(self, bundle: Bundle, medium: Medium) -> None:
-        self._medium = medium
+    def __init__(self, bundle: Bundle) -> None:
+        self._medium = bundle.manifest.media.image
         self._asks = any(stage.after_layer >= 0 for stage in bundle.manifest.schedule.stages)
         self.tokenizer = Tokenizer.from_file(bundle.path("tokenizer.json"))
         template = bundle.path("chat_template.jinja").read_text(encoding="utf-8")
-        self._chat = ChatTemplate(template, medium.layout.placeholder, read_object(bundle, "special_tokens_map.json"))
+        special = read_object(bundle, "special_tokens_map.json")
+        self._chat = ChatTemplate(template, self._medium.layout.placeholder, special)
 
     def read(self, text: str, blocks: Sequence[Block] = ()) -> Prompt:
         """Token ids with one id for each visual token of ``blocks``, and where they are. Without blocks there is no

@@ -20,6 +20,7 @@ from clasp_trt import bundle as b
 from clasp_trt.bundle import codec
 from clasp_trt.errors import BundleError, ClaspError
 from clasp_trt.policy import prior
+from tests.schema1 import old_manifest
 
 POLICY_TEXT = prior((1, 3), 3).dumps()
 ENGINE = b"engine" * 100
@@ -64,15 +65,29 @@ ROWS = "hidden_out float16 1 sequence 8"
 
 # Written by hand, as an attacker would, and not by the code under test.
 VALID: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "model": {
         "model_type": "llava",
         "name": "tiny",
-        "vision": {"layers": 4, "width": 8, "image_size": 24, "patch_size": 6, "tokens": 16, "feature_layer": 3},
-        "decoder": {"layers": 4, "width": 8, "heads": 2, "kv_heads": 1, "head_dim": 4, "vocab_size": 32},
-        "image_token": "<image>",
-        "image_token_id": 31,
+        "vision": {"layers": 4, "width": 8, "feature_layer": 3, "saliency": "cls"},
+        "tokens": [16, 16, 16],
+        "decoder": {
+            **{"layers": 4, "width": 8, "heads": 2, "kv_heads": 1, "head_dim": 4, "vocab_size": 32},
+            **{"axes": 1, "visible": "causal"},
+        },
         "stop_token_ids": [2],
+    },
+    "media": {
+        "image": {
+            "processor": {
+                **{"kind": "square", "side": 24, "cell": 6, "shortest_edge": 24, "size": None, "resample": "bicubic"},
+                **{"rescale": 0.00392156862745098, "mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28]},
+            },
+            "layout": {
+                **{"kind": "run", "placeholder": "<image>", "token": "<image>", "id": 31, "before": "", "after": "\n"},
+            },
+            "positions": {"kind": "sequential", "start": 0},
+        }
     },
     "precision": "fp16",
     "prune_at": "decoder",
@@ -323,7 +338,7 @@ def test_a_manifest_of_a_terabyte_is_refused_at_once(root: Path) -> None:
     refused(root, b.ManifestSyntax, "larger than 16 MiB")
 
 
-@pytest.mark.parametrize(("schema", "cure"), [(2, "upgrade clasp-trt"), (0, "rebuild the bundle")])
+@pytest.mark.parametrize(("schema", "cure"), [(3, "upgrade clasp-trt"), (0, "rebuild the bundle")])
 def test_another_schema_comes_before_every_other_complaint(root: Path, schema: int, cure: str) -> None:
     (root / "clasp.json").write_text(json.dumps({"schema": schema, "novelty": []}))
     refused(root, b.SchemaVersion, f"schema {schema}", cure)
@@ -331,10 +346,14 @@ def test_another_schema_comes_before_every_other_complaint(root: Path, schema: i
 
 # Its fields
 
+PROCESSOR: Place = ("media", "image", "processor")
+LAYOUT: Place = ("media", "image", "layout")
+POSITIONS: Place = ("media", "image", "positions")
 STRING_PLACES: list[Place] = [
     ("model", "model_type"),
     ("model", "name"),
-    ("model", "image_token"),
+    (*LAYOUT, "placeholder"),
+    (*LAYOUT, "token"),
     ("versions", "clasp-trt"),
     ("graphs", 0, "name"),
     ("graphs", 0, "path"),
@@ -348,11 +367,17 @@ CHOICE_PLACES: list[Place] = [
     ("backend",),
     ("target",),
     ("graphs", 0, "inputs", 0, "dtype"),
+    ("model", "vision", "saliency"),
+    ("model", "decoder", "visible"),
+    (*PROCESSOR, "resample"),
 ]
 INTEGER_PLACES: list[Place] = [
-    *(("model", "vision", key) for key in VALID["model"]["vision"]),
-    *(("model", "decoder", key) for key in VALID["model"]["decoder"]),
-    ("model", "image_token_id"),
+    *(("model", "vision", key) for key in ("layers", "width", "feature_layer")),
+    *(("model", "decoder", key) for key in VALID["model"]["decoder"] if key != "visible"),
+    *(("model", "tokens", place) for place in range(3)),
+    *((*PROCESSOR, key) for key in ("side", "cell", "shortest_edge")),
+    (*LAYOUT, "id"),
+    (*POSITIONS, "start"),
     ("model", "stop_token_ids", 0),
     ("schedule", "tokens"),
     ("schedule", "layers"),
@@ -367,6 +392,9 @@ INTEGER_PLACES: list[Place] = [
     ("schema",),
 ]
 ARRAY_PLACES: list[Place] = [
+    ("model", "tokens"),
+    (*PROCESSOR, "mean"),
+    (*PROCESSOR, "std"),
     ("model", "stop_token_ids"),
     ("schedule", "stages"),
     ("graphs",),
@@ -379,6 +407,11 @@ RECORD_PLACES: list[Place] = [
     ("model",),
     ("model", "vision"),
     ("model", "decoder"),
+    ("media",),
+    ("media", "image"),
+    PROCESSOR,
+    LAYOUT,
+    POSITIONS,
     ("schedule",),
     ("schedule", "stages", 0),
     ("graphs", 0),
@@ -386,13 +419,26 @@ RECORD_PLACES: list[Place] = [
     ("segments", 0),
     ("files", "policy.json"),
 ]
+NULLABLE: list[Place] = [("budget",), (*PROCESSOR, "shortest_edge")]
 OBJECT_PLACES: list[Place] = [*RECORD_PLACES, ("versions",), ("files",)]
 
 WRONG: list[tuple[Place, Any]] = [
     *((place, value) for place in STRING_PLACES for value in (None, 1, True, [], {}, "", "a\u0000", "\u001b[2J")),
     *((place, value) for place in CHOICE_PLACES for value in (None, 1, [], {}, "", "float64", "FP16")),
     *((place, value) for place in INTEGER_PLACES for value in (True, 1.0, "1", [], -2, 2**63)),
-    *((place, None) for place in INTEGER_PLACES if place != ("budget",)),
+    *((place, None) for place in INTEGER_PLACES if place not in NULLABLE),
+    *((place, 3.5) for place in INTEGER_PLACES),
+    *(((*PROCESSOR, key), 4097) for key in ("side", "shortest_edge")),
+    *(((*PROCESSOR, "size"), value) for value in (24, [24], [24, 24, 24], [24, 4097], [0, 24], "24", {}, [24, 24])),
+    *(((*PROCESSOR, "rescale"), value) for value in (None, True, "1", [], 0, -1, 255.5, 10**400)),
+    *(((*PROCESSOR, "mean"), value) for value in ([0, 0], [0] * 4, [0, 0, "0"], [0, 0, True], [0, 256, 0])),
+    *(((*PROCESSOR, "std"), value) for value in ([1, 1], [1] * 4, [1, 1, 0], [1, -1, 1], [1, 1, 256])),
+    ((*PROCESSOR, "cell"), 25),
+    *(((*LAYOUT, key), value) for key in ("before", "after") for value in (None, 1, [], "x" * 1001)),
+    ((*LAYOUT, "id"), 2**32),
+    ((*POSITIONS, "start"), 2),
+    (("model", "decoder", "axes"), 4),
+    *((("model", "tokens"), value) for value in ([16, 16], [16] * 4, [16, 15, 16], [17, 16, 16], [0, 16, 16])),
     *((place, value) for place in ARRAY_PLACES for value in (None, 1, "text", {}, [None], [[]])),
     *((place, value) for place in OBJECT_PLACES for value in (None, 1, "text", [])),
 ]
@@ -424,6 +470,113 @@ def test_every_key_is_needed_and_no_other_is_known(root: Path, place: Place) -> 
     refused(root, b.ManifestField, "unknown key", r"extra\x1b")
 
 
+@pytest.mark.parametrize("place", [PROCESSOR, LAYOUT, POSITIONS], ids=_name)
+def test_a_kind_that_is_not_known(root: Path, place: Place) -> None:
+    """Before its other keys: they are those of that kind."""
+    (root / "clasp.json").write_text(json.dumps(altered(place, {"kind": "gr\u00efd", "novelty": 1})))
+    refused(
+        root, b.UnknownKind, f"{_name(place)}.kind: 'gr\\xefd'", VALID["media"]["image"][place[-1]]["kind"], "upgrade"
+    )
+    for value in (None, 1, [], "", "a\u0000"):
+        (root / "clasp.json").write_text(json.dumps(altered((*place, "kind"), value)))
+        refused(root, b.ManifestField, f"{_name(place)}.kind")
+
+
+def test_more_tokens_than_a_selection_takes(root: Path) -> None:
+    large = altered((*PROCESSOR,), {**VALID["media"]["image"]["processor"], "side": 129, "cell": 1})
+    large["model"]["tokens"], large["schedule"]["tokens"] = [16641] * 3, 16641
+    (root / "clasp.json").write_text(json.dumps(large))
+    refused(root, b.InconsistentManifest, "model.tokens: 16641, but one selection handles 16384")
+
+
+# Schema 1, which says less, and leaves the rest to preprocessor_config.json
+
+SETTINGS = {"size": 24, "crop_size": 24, "image_processor_type": "CLIPImageProcessor"}
+
+
+def _schema_1(root: Path, settings: object = SETTINGS, place: Place = (), value: object = None) -> dict[str, Any]:
+    """A manifest of schema 1, with one value changed, and a bundle that is otherwise right."""
+    data = settings if isinstance(settings, bytes) else json.dumps(settings).encode()
+    (root / "preprocessor_config.json").write_bytes(data)
+    old = old_manifest(copy.deepcopy(VALID))
+    old["files"]["preprocessor_config.json"] = _entry(data)
+    at: Any = old
+    for step in place[:-1]:
+        at = at[step]
+    if place:
+        at[place[-1]] = value
+    (root / "clasp.json").write_text(json.dumps(old))
+    return old
+
+
+def test_schema_1_is_read_as_schema_2(root: Path) -> None:
+    _schema_1(root)
+    manifest = b.Bundle.open(root, verify=True).manifest
+    image = manifest.media.image
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    assert image.processor == b.Square(24, 6, 24, None, "bicubic", 1 / 255, mean, std)
+    assert (image.layout, image.positions) == (b.Run("<image>", "<image>", 31, "", ""), b.Sequential(0))
+    assert (manifest.model.tokens, manifest.model.vision.saliency) == ((16, 16, 16), "cls")
+    assert (manifest.model.decoder.axes, manifest.model.decoder.visible) == (1, "causal")
+    assert json.loads(codec.dumps(manifest))["schema"] == 2
+
+
+@pytest.mark.parametrize("key", ["image_size", "patch_size", "tokens", "layers", "width", "feature_layer"])
+@pytest.mark.parametrize("value", [None, True, 1.0, "1", -1, 2**63])
+def test_a_wrong_size_in_schema_1(root: Path, key: str, value: object) -> None:
+    _schema_1(root, place=("model", "vision", key), value=value)
+    refused(root, b.ManifestField, f"model.vision.{key}")
+
+
+@pytest.mark.parametrize(("key", "value"), [("image_size", 4097), ("patch_size", 25)])
+def test_a_size_beyond_bounds_in_schema_1(root: Path, key: str, value: int) -> None:
+    _schema_1(root, place=("model", "vision", key), value=value)
+    refused(root, b.ManifestField, f"model.vision.{key}")
+
+
+@pytest.mark.parametrize("place", [(), ("model",), ("model", "vision"), ("model", "decoder")], ids=_name)
+def test_schema_1_knows_its_own_keys_alone(root: Path, place: Place) -> None:
+    for name in ("media", "axes"):
+        _schema_1(root, place=(*place, name), value={})
+        refused(root, b.ManifestField, f"unknown key '{name}'")
+
+
+@pytest.mark.parametrize(
+    ("settings", "malformation", "said"),
+    [
+        (b"{", b.Unreadable, "cannot be read as JSON"),
+        (b"\xff", b.Unreadable, "cannot be read as JSON"),
+        (b"[" * 100_000, b.Unreadable, "cannot be read as JSON"),
+        (b" " * (2**20 + 1), b.Unreadable, "larger than 1048576 bytes"),
+        (b"[]", b.Unreadable, "expected a JSON object"),
+        ({**SETTINGS, "crop_size": 22}, b.InconsistentManifest, "makes pictures of 22x22 pixels"),
+        ({**SETTINGS, "resample": 9}, b.InconsistentManifest, "resample is 9"),
+    ],
+    ids=lambda value: "",
+)
+def test_settings_that_schema_1_cannot_use(
+    root: Path, settings: object, malformation: type[BundleError], said: str
+) -> None:
+    _schema_1(root, settings)
+    refused(root, malformation, "preprocessor_config.json: ", said)
+
+
+@pytest.mark.parametrize("kind", INSTEAD)
+def test_settings_of_schema_1_that_are_no_file(root: Path, kind: str) -> None:
+    _schema_1(root)
+    (root / "preprocessor_config.json").unlink()
+    refused(root, b.MissingFile, "preprocessor_config.json: missing")
+    INSTEAD[kind](root / "preprocessor_config.json")
+    refused(root, b.Unreadable, "preprocessor_config.json: ")
+
+
+def test_settings_that_schema_1_does_not_list(root: Path) -> None:
+    old = _schema_1(root)
+    del old["files"]["preprocessor_config.json"]
+    (root / "clasp.json").write_text(json.dumps(old))
+    refused(root, b.UnlistedFile, "preprocessor_config.json")
+
+
 @pytest.mark.parametrize(
     "digest", ["0" * 63, "0" * 65, "G" * 64, hashlib.sha256(b"").hexdigest().upper(), "0" * 63 + "\u0660"]
 )
@@ -449,6 +602,7 @@ def test_a_path_that_leaves_or_does_not_travel(root: Path, path: str) -> None:
 
 # What must hold between them
 
+SEGMENT_0 = next(i for i, graph in enumerate(VALID["graphs"]) if graph["name"] == "segment_0")
 CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "files: policy.json is not listed": without(("files", "policy.json")),
     "files: clasp.json cannot list itself": altered(("files", "clasp.json"), _entry(b"")),
@@ -461,6 +615,17 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "model.decoder.heads: 3": altered(("model", "decoder"), {**VALID["model"]["decoder"], "heads": 3, "kv_heads": 2}),
     "model.stop_token_ids[0]: 32 is outside": altered(("model", "stop_token_ids", 0), 32),
     "schedule.tokens: 17": altered(("schedule", "tokens"), 17),
+    "schedule.tokens: 16, but model.tokens is [4, 16, 16]": altered(("model", "tokens"), [4, 16, 16]),
+    "model.tokens: [16, 16, 16], but media.image.processor makes 4 of every picture": altered((*PROCESSOR, "cell"), 12),
+    "model.decoder.axes: 3, but media.image.positions of kind 'sequential' have 1": altered(
+        ("model", "decoder", "axes"), 3
+    ),
+    "model.decoder.axes: 1, which is not dimension 0 of position_ids of 'segment_0'": altered(
+        ("graphs", SEGMENT_0, "inputs", 1, "shape", 0), 3
+    ),
+    "media.image.processor: it gives pixel_values [n, 3, 24, 24], which graph 'vision' does not take": altered(
+        ("graphs", 0, "inputs", 0, "shape", 2), 28
+    ),
     "schedule.layers: 5": altered(("schedule", "layers"), 5),
     "prune_at: 'none' needs no stages": altered(("prune_at",), "none"),
     "prune_at: 'encoder' needs one stage": altered(("prune_at",), "encoder"),
@@ -510,7 +675,9 @@ def test_a_crowded_manifest_is_read_in_linear_time(root: Path) -> None:
     count = 50_000  # quadratic work would take minutes
     tensors = [{"name": f"t{i}", "dtype": "bool", "shape": []} for i in range(count)]
     (root / "clasp.json").write_text(json.dumps(altered(("graphs", 0, "inputs"), tensors)))
-    assert len(b.Bundle.open(root).graph("vision").inputs) == count
+    refused(root, b.InconsistentManifest, "which graph 'vision' does not take")
+    (root / "clasp.json").write_text(json.dumps(altered(("versions",), {f"v{i}": "1" for i in range(count)})))
+    assert len(b.Bundle.open(root).manifest.versions) == count
 
 
 # The chain is whole

@@ -30,10 +30,15 @@ from clasp_trt.bundle import (
     HashMismatch,
     InconsistentManifest,
     Manifest,
+    Media,
+    Medium,
     MissingFile,
     ModelInfo,
     NotABundle,
+    Run,
     Segment,
+    Sequential,
+    Square,
     VisionDims,
     tree,
     write,
@@ -54,11 +59,17 @@ def manifest(label: str = "first") -> Manifest:
         model=ModelInfo(
             model_type="llava",
             name="tiny",
-            vision=VisionDims(4, 8, 24, 6, tokens, feature_layer=3),
-            decoder=DecoderDims(layers, 8, heads=2, kv_heads=1, head_dim=4, vocab_size=32),
-            image_token="<image>",
-            image_token_id=31,
+            vision=VisionDims(4, 8, feature_layer=3, saliency="cls"),
+            tokens=(tokens,) * 3,
+            decoder=DecoderDims(layers, 8, heads=2, kv_heads=1, head_dim=4, vocab_size=32, axes=1, visible="causal"),
             stop_token_ids=(2,),
+        ),
+        media=Media(
+            Medium(
+                Square(24, 6, 24, None, "bicubic", 1 / 255, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)),
+                Run("<image>", "<image>", 31, "", "\n"),
+                Sequential(0),
+            )
         ),
         precision="fp32",
         prune_at="decoder",
@@ -600,6 +611,6 @@ def test_a_replacement_under_way_is_said_to_be(tmp_path: Path) -> None:
 
 def test_the_manifest_is_json_a_person_can_read(tmp_path: Path) -> None:
     text = (build(tmp_path / "out").root / MANIFEST).read_text(encoding="utf-8")
-    assert json.loads(text)["schema"] == 1
+    assert json.loads(text)["schema"] == 2
     assert text.endswith("}\n")
     assert "\n  " in text

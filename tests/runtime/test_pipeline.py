@@ -16,6 +16,7 @@ from clasp_trt.bundle import Bundle
 from clasp_trt.errors import BackendError, BundleError, ClaspError, ImageError, PromptError
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.sampling import Sampling
+from tests.schema1 import downgraded
 
 QUESTION = "How many cups are there?"
 
@@ -58,7 +59,7 @@ def test_an_answer_and_how_it_came_about(pipe: Pipeline, bundle: Bundle, cup: Pa
     assert result.text
     assert result.finish_reason == "length"
     assert result.category == "counting"
-    assert result.visual_tokens == bundle.manifest.model.vision.tokens == 16
+    assert result.visual_tokens == bundle.manifest.model.tokens[-1] == 16
     assert result.prompt_tokens > 16
     assert [len(stage.indices) for stage in result.kept] == list(bundle.manifest.schedule.keeps)
     counts = bundle.policy.pivot_counts(result.route.category, bundle.manifest.schedule.keeps)
@@ -246,15 +247,33 @@ def test_mistakes_of_a_request(
     assert pipe.generate(cup, QUESTION, max_new_tokens=1).token_ids, "the next request is none the worse"
 
 
-@pytest.mark.parametrize("name", ["special_tokens_map.json", "preprocessor_config.json"])
 @pytest.mark.parametrize("content", ["{", "[]", "\udcff"])
-def test_a_broken_file_of_the_bundle(bundle: Bundle, tmp_path: Path, name: str, content: str) -> None:
+def test_a_broken_file_of_the_bundle(bundle: Bundle, tmp_path: Path, content: str) -> None:
+    name = "special_tokens_map.json"
     root = Path(shutil.copytree(bundle.root, tmp_path / "bundle"))
     (root / name).write_text(content, errors="surrogateescape")
     _edit_entry(root, name)
     with pytest.raises(BundleError, match=f"{name}.*; rebuild the bundle") as error:
         load(root)
     assert "\n" not in str(error.value)
+
+
+def test_the_checkpoints_settings_are_not_read_again(bundle: Bundle, pipe: Pipeline, cup: Path, tmp_path: Path) -> None:
+    """They lie in the bundle for the record."""
+    root = Path(shutil.copytree(bundle.root, tmp_path / "bundle"))
+    (root / "preprocessor_config.json").write_text("{")
+    _edit_entry(root, "preprocessor_config.json")
+    found = load(root).generate(cup, QUESTION, max_new_tokens=4)
+    assert found.token_ids == pipe.generate(cup, QUESTION, max_new_tokens=4).token_ids
+
+
+def test_a_bundle_of_schema_1_answers_as_ever(bundle: Bundle, pipe: Pipeline, cup: Path, tmp_path: Path) -> None:
+    root = downgraded(bundle.root, tmp_path / "bundle")
+    old = load(root, verify=True)
+    assert old.bundle.manifest == bundle.manifest
+    found, expected = (each.generate(cup, QUESTION, max_new_tokens=8) for each in (old, pipe))
+    assert found.token_ids == expected.token_ids
+    assert [stage.indices.tolist() for stage in found.kept] == [stage.indices.tolist() for stage in expected.kept]
 
 
 def test_not_a_bundle(tmp_path: Path) -> None:

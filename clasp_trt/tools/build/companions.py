@@ -1,4 +1,4 @@
-"""What lies beside a bundle's graphs: processor, tokenizer and chat template of the checkpoint, and a router.
+"""What lies beside a bundle's graphs: tokenizer and chat template of the checkpoint, and a router.
 
 Each is tried by the runtime's own code before a bundle is made of it, so that what a first request would stumble over
 is said at build time.
@@ -18,7 +18,7 @@ from clasp_trt.policy import CATEGORY_NAMES, Policy
 from clasp_trt.storage.foreign import read_object
 
 if TYPE_CHECKING:
-    from clasp_trt.bundle import ModelInfo
+    from clasp_trt.bundle import Run
 
 
 def check_router(folder: str | os.PathLike[str], policy: Policy | None) -> None:
@@ -40,32 +40,27 @@ def copy_router(folder: str | os.PathLike[str], root: Path) -> None:
         shutil.copyfile(path, root / path.name)
 
 
-def check_assets(root: Path, model: ModelInfo, checkpoint: str) -> None:
-    """Does to a staged bundle's files what a first request would, in the runtime's own words.
+def check_assets(root: Path, layout: Run, checkpoint: str) -> None:
+    """Does to a staged bundle's files what a first request about a picture would, in the runtime's own words.
 
     Raises :class:`CheckpointError`, naming the file of ``checkpoint`` that cannot work.
     """
-    from clasp_trt.bundle import clip_settings
     from clasp_trt.runtime.text.chat import ChatTemplate
     from clasp_trt.runtime.text.tokenizer import Tokenizer
 
-    with _asset("preprocessor_config.json", checkpoint):
-        config = read_object(root / "preprocessor_config.json", BundleError, "download it again")
-        clip_settings.square(config, model.vision.image_size, model.vision.patch_size)
     with _asset("tokenizer.json", checkpoint):
         tokenizer = Tokenizer.from_file(root / "tokenizer.json")
     with _asset("chat template", checkpoint):
         special = read_object(root / "special_tokens_map.json", BundleError, "download it again")
         template = (root / "chat_template.jinja").read_text(encoding="utf-8")
-        chat = ChatTemplate(template, model.image_token, special)
+        chat = ChatTemplate(template, layout.placeholder, special)
         rendered = {with_image: chat.render("x", with_image=with_image) for with_image in (False, True)}
     with _asset("tokenizer.json", checkpoint):
         for with_image, text in rendered.items():
-            found = tokenizer.encode_chat(text).count(model.image_token_id)
+            found = tokenizer.encode_chat(text).count(layout.id)
             if found != with_image:
                 raise BundleError(
-                    f"a prompt with {int(with_image)} images has {found} tokens {model.image_token} "
-                    f"(id {model.image_token_id})"
+                    f"a prompt with {int(with_image)} images has {found} tokens {layout.token} (id {layout.id})"
                 )
 
 

@@ -213,15 +213,16 @@ def _export(
         family = family_of(checkpoint)
     if engine is not None:
         targets.check_memory(engine.device, _weights(checkpoint) * FLOAT_BYTES[options.floats], options.floats)
-    vision, decoder, pruning = family.info.vision, family.info.decoder, options.pruning
-    schedule = pruning.schedule(vision.tokens, decoder.layers)
+    pruning, (_, _, tokens) = options.pruning, family.info.tokens
+    schedule = pruning.schedule(tokens, family.info.decoder.layers)
     if engine is not None:
         targets.check_selection(engine.backend, schedule)
         _check_plugins(engine, schedule)
     policy = _prior(family, options) if policy is None else _fitting(policy, family, options)
     context = min(DEFAULT_CONTEXT, family.max_positions) if options.max_context is None else options.max_context
     if engine is not None:
-        _longest_prompt(engine, context, vision.tokens)
+        _longest_prompt(engine, context, tokens)
+    media = family.media
     exported = export(
         checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
         precision=options.floats, memory_limit=memory_limit, stages_apart=_is_for_turing(engine),
@@ -232,9 +233,10 @@ def _export(
     router = options.router or shipped_for([category.name for category in policy.categories])
     if router is not None:
         copy_router(router, writer.root)
-    check_assets(writer.root, family.info, model)
+    check_assets(writer.root, media.image.layout, model)
     return Manifest(
         model=family.info,
+        media=media,
         precision=options.floats,
         prune_at=pruning.place,
         schedule=schedule,

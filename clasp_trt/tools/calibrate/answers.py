@@ -25,8 +25,9 @@ class Answers:
 
     def __init__(self, pipeline: Pipeline, data: str, *, max_new_tokens: int, cache_bytes: int) -> None:
         self._pipeline, self._data, self._max_new_tokens = pipeline, data, max_new_tokens
-        vision = pipeline.bundle.manifest.model.vision
-        each = _BYTES * vision.tokens * (len(pipeline.bundle.policy.layers) * vision.width + 1)
+        model = pipeline.bundle.manifest.model
+        _, usual, _ = model.tokens
+        each = _BYTES * usual * (len(pipeline.bundle.policy.layers) * model.vision.width + 1)
         self._room = cache_bytes // each
         self._kept: dict[Path, Encoded] = {}
         self._current: tuple[Path, Encoded] | None = None

@@ -37,9 +37,9 @@ class Workload:
 
 
 def noise(bundle: Bundle) -> Image.Image:
-    """The same picture of noise each time, of the size that the bundle's vision tower reads."""
-    side = bundle.manifest.model.vision.image_size
-    pixels = np.random.default_rng(_SEED).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    """The same picture of noise each time, which the bundle takes at its own size."""
+    height, width = bundle.manifest.media.image.processor.usual_size
+    pixels = np.random.default_rng(_SEED).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 

@@ -7,7 +7,7 @@ a drift shows where it arises, and a tie between tokens that falls the other way
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from polygraphy.backend.base import BaseRunner
 
-from clasp_trt.bundle import Bundle, Graph, ModelInfo, Segment
+from clasp_trt.bundle import Bundle, Graph, Segment
 from clasp_trt.chain import names, port
 from clasp_trt.errors import CheckpointError, PolicyError
 from clasp_trt.export.checkpoint import Checkpoint
-from clasp_trt.export.family import family_of
+from clasp_trt.export.family import Family, family_of
 from clasp_trt.ops import GRAM_STEPS, token_gram
 from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.backends.interface import Backend
@@ -61,7 +61,7 @@ def compare(
     """
     backend = backend_for(bundle, provider=provider)
     checkpoint = Checkpoint.open(model)
-    _check_same_model(bundle, family_of(checkpoint).info, model)
+    _check_same_model(bundle, family_of(checkpoint), model)
     _check_policy(bundle)
     request = Request.of(bundle, image, prompt)
     comparison = _Comparison(bundle, backend, LlavaReference(checkpoint.root), progress)
@@ -78,9 +78,9 @@ def compare(
     )
 
 
-def _check_same_model(bundle: Bundle, there: ModelInfo, model: str) -> None:
-    here = _flat(bundle.manifest.model)
-    for name, value in _flat(there).items():
+def _check_same_model(bundle: Bundle, there: Family, model: str) -> None:
+    here = {**_flat(bundle.manifest.model), **_flat(bundle.manifest.media)}
+    for name, value in {**_flat(there.info), **_flat(there.media)}.items():
         if name != "name" and here[name] != value:
             raise CheckpointError(
                 f"{model} is not what {bundle.root} was built from: its {name} is {value}, and the bundle's "
@@ -88,12 +88,12 @@ def _check_same_model(bundle: Bundle, there: ModelInfo, model: str) -> None:
             )
 
 
-def _flat(info: ModelInfo) -> dict[str, object]:
+def _flat(record: object) -> dict[str, object]:
+    """The fields of a record and of the records in it, by their names, such as ``vision width``."""
     found: dict[str, object] = {}
-    for entry in fields(info):
-        value = getattr(info, entry.name)
-        parts = [f.name for f in fields(value)] if hasattr(value, "__dataclass_fields__") else []
-        found.update({f"{entry.name} {part}": getattr(value, part) for part in parts} or {entry.name: value})
+    for name, value in vars(record).items():
+        inner = _flat(value) if is_dataclass(value) else {}
+        found.update({f"{name} {part}": inner[part] for part in inner} or {name: value})
     return found
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from clasp_trt.errors import PromptError
-from clasp_trt.runtime.media.medium import image_medium
 from clasp_trt.runtime.media.processors import processor
 from clasp_trt.runtime.routing.folder import router_for
 from clasp_trt.runtime.routing.router import Route
@@ -33,9 +32,8 @@ class Request:
     def of(cls, bundle: Bundle, image: Image, text: str) -> Request:
         """Preprocesses, tokenizes and routes. Raises :class:`PromptError` for a prompt that the bundle cannot take."""
         room = bundle.manifest.max_context
-        medium = image_medium(bundle)
-        seen = processor(medium.processor)(image)
-        prompt = PromptReader(bundle, medium).read(text, seen.blocks)
+        seen = processor(bundle.manifest.media.image.processor)(image)
+        prompt = PromptReader(bundle).read(text, seen.blocks)
         if len(prompt.input_ids) >= room:
             raise PromptError(
                 f"the prompt takes {len(prompt.input_ids)} positions of the bundle's {room}, the image among them; "

@@ -64,8 +64,8 @@ def logits(bundle: Bundle, tokens: Sequence[int]) -> NDArray[np.float32]:
     """``[1 + len(tokens), vocabulary]``: after a prompt with random visual tokens, and after each of ``tokens``."""
     rng = np.random.default_rng(7)
     model, embed = bundle.manifest.model, bundle.graph("embed")
-    count = model.vision.tokens
-    ids = np.concatenate([[1, 40], np.full(count, model.image_token_id), rng.integers(10, 200, 9)])
+    count = model.tokens[-1]
+    ids = np.concatenate([[1, 40], np.full(count, bundle.manifest.media.image.layout.id), rng.integers(10, 200, 9)])
     prompt = prompt_of(ids, np.arange(2, 2 + count), np.arange(2 + count, len(ids)))
     visual = rng.standard_normal((1, count, model.decoder.width)).astype(embed.outputs[0].dtype)
     backend = backend_for(bundle)

@@ -286,7 +286,7 @@ def _rewrite(path: Path, change: Callable[[Any], object]) -> None:
         (
             "preprocessor_config.json",
             lambda config: config.update(do_center_crop=False),
-            r"the preprocessor_config.json of .* pictures of \d+x56 pixels, but",
+            r"the preprocessor_config.json of .* cannot be used: do_center_crop is False; expected true",
         ),
         (
             "preprocessor_config.json",

@@ -1,0 +1,120 @@
+"""The ``media`` of a manifest, read strictly: one function for each kind, and every number within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from types import MappingProxyType
+from typing import TypeVar
+
+from clasp_trt.bundle.errors import UnknownKind
+from clasp_trt.bundle.media import MAX_SIDE, MAX_VALUE, RESAMPLINGS, Media, Medium, Run, Sequential, Square
+from clasp_trt.storage.fields import Field
+
+MAX_TEXT = 1000
+"""Characters of a text that a layout writes."""
+MAX_ID = 2**32 - 1
+
+_Record = TypeVar("_Record")
+
+
+def media(item: Field) -> Media:
+    """Raises :class:`~clasp_trt.bundle.errors.ManifestField`, or :class:`~clasp_trt.bundle.errors.UnknownKind`."""
+    return Media(_medium(item.record("image")["image"]))
+
+
+def _medium(item: Field) -> Medium:
+    of = item.record(*(entry.name for entry in fields(Medium)))
+    return Medium(
+        processor=_one_of(PROCESSORS, of["processor"]),
+        layout=_one_of(LAYOUTS, of["layout"]),
+        positions=_one_of(POSITIONS, of["positions"]),
+    )
+
+
+def _one_of(kinds: Mapping[str, Callable[[Field], _Record]], item: Field) -> _Record:
+    kind = item.open_record("kind")["kind"]
+    if kind.text() not in kinds:
+        raise UnknownKind(
+            f"{kind.source}: {kind.place}: {kind.text()[:60]!a}, but this clasp-trt knows {', '.join(kinds)}: upgrade"
+            " clasp-trt"
+        )
+    return kinds[kind.text()](item)
+
+
+def _members(item: Field, record: type[object]) -> dict[str, Field]:
+    return item.record("kind", *(entry.name for entry in fields(record)))  # type: ignore[arg-type]  # a dataclass
+
+
+def _square(item: Field) -> Square:
+    of = _members(item, Square)
+    side = of["side"].integer(1, MAX_SIDE)
+    edge = None if of["shortest_edge"].value is None else of["shortest_edge"].integer(1, MAX_SIDE)
+    size = None if of["size"].value is None else _size(of["size"])
+    if edge is not None and size is not None:
+        of["size"].fail("null beside a shortest_edge")
+    return Square(
+        side=side,
+        cell=of["cell"].integer(1, side),
+        shortest_edge=edge,
+        size=size,
+        resample=of["resample"].one_of(RESAMPLINGS),
+        rescale=_positive(of["rescale"]),
+        mean=_three(of["mean"], _value),
+        std=_three(of["std"], _positive),
+    )
+
+
+def _size(item: Field) -> tuple[int, int]:
+    sides = [side.integer(1, MAX_SIDE) for side in item.elements()]
+    if len(sides) != 2:
+        item.fail("height and width")
+    return sides[0], sides[1]
+
+
+def _three(item: Field, read: Callable[[Field], float]) -> tuple[float, float, float]:
+    values = [read(value) for value in item.elements()]
+    if len(values) != 3:
+        item.fail("three numbers, one for each channel")
+    return values[0], values[1], values[2]
+
+
+def _value(item: Field) -> float:
+    value = item.number()
+    if abs(value) > MAX_VALUE:
+        item.fail(f"a number from {-MAX_VALUE:g} to {MAX_VALUE:g}")
+    return value
+
+
+def _positive(item: Field) -> float:
+    value = _value(item)
+    if value <= 0:
+        item.fail(f"a positive number, up to {MAX_VALUE:g}")
+    return value
+
+
+def _run(item: Field) -> Run:
+    of = _members(item, Run)
+    return Run(
+        placeholder=of["placeholder"].text(),
+        token=of["token"].text(),
+        id=of["id"].integer(0, MAX_ID),
+        before=_written(of["before"]),
+        after=_written(of["after"]),
+    )
+
+
+def _written(item: Field) -> str:
+    """A text that goes into the prompt as it is: perhaps empty, perhaps with line ends."""
+    if type(item.value) is not str or len(item.value) > MAX_TEXT:
+        item.fail(f"a string of at most {MAX_TEXT} characters")
+    return item.value
+
+
+def _sequential(item: Field) -> Sequential:
+    return Sequential(_members(item, Sequential)["start"].integer(0, 1))
+
+
+PROCESSORS: Mapping[str, Callable[[Field], Square]] = MappingProxyType({Square.kind: _square})
+LAYOUTS: Mapping[str, Callable[[Field], Run]] = MappingProxyType({Run.kind: _run})
+POSITIONS: Mapping[str, Callable[[Field], Sequential]] = MappingProxyType({Sequential.kind: _sequential})
