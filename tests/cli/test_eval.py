@@ -93,7 +93,7 @@ def test_another_router(clasp: Clasp, refused: Refused, bundle: Path, data: Path
     output = tmp_path / "answers.jsonl"
     line = ("eval", bundle, "--data", data, "--route", "--limit", "4", "--json", "--max-new-tokens", "1")
     rules = json.loads(clasp(*line, "--output", output).out)
-    assert "another router; name another file" in refused(*line, "--output", output, "--router", router)
+    assert "with other router;" in refused(*line, "--output", output, "--router", router)
     other = json.loads(clasp(*line, "--router", router).out)
     assert other["routing"] != rules["routing"]
 
@@ -128,13 +128,13 @@ def test_goes_on_and_refuses_another_run(
     content = output.read_bytes()
     assert content.count(b"\n") == 1 + len(data.read_text().splitlines())
     assert clasp(*line).out == whole.out  # every answer is there: even the times are those of the first run
-    assert "another methods; name another file" in refused(*line, "--method", "none")
+    assert "with other methods;" in refused(*line, "--method", "none")
     changed = tmp_path / "policy.json"
     policy = Bundle.open(bundle).policy
     changed.write_text(Policy(policy.layers, 3.0, policy.threshold, policy.categories, {"kind": "user"}).dumps())
-    assert "another policy; name another file" in refused(*line, "--policy", changed)
+    assert "with other policy;" in refused(*line, "--policy", changed)
     data.write_text(data.read_text() + data.read_text().splitlines()[0] + "\n")
-    assert "another data; name another file" in refused(*line)
+    assert "with other data;" in refused(*line)
     assert output.read_bytes() == content
 
 
