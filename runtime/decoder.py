@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,9 +48,10 @@ class _Stage(NamedTuple):
 class Decoder:
     """Runs prefill and decode steps of one request at a time; the caches are allocated once."""
 
-    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend[Any]) -> None:
         manifest = bundle.manifest
-        self._backend, self._schedule, self._segments = backend, manifest.schedule, manifest.segments
+        self._backend: Backend[Tensor] = backend
+        self._schedule, self._segments = manifest.schedule, manifest.segments
         self._stages = self._schedule.stages
         self._embed = _load(bundle, backend, names.EMBED)
         self._gram = _load(bundle, backend, names.GRAM) if self._stages else None
@@ -217,7 +218,7 @@ class Decoder:
         rate = raters(rows[prompt.reference_index], rows[prompt.visual_index])
         return self._backend.upload(prompt.reference_index[rate])
 
-    def _host_prunes(self, method: Method, prompt: Prompt, cls_saliency: Tensor | None) -> list[Runner]:
+    def _host_prunes(self, method: Method, prompt: Prompt, cls_saliency: Tensor | None) -> list[Runner[Tensor]]:
         saliency = None if cls_saliency is None else self._backend.download(cls_saliency)
         keeps = [stage.keep for stage in self._stages]
         return HostPrune(method, self._backend, keeps, boxes_of(prompt.blocks), saliency).runners
@@ -276,7 +277,7 @@ class Decoder:
     def _prune(
         self,
         after_layer: int,
-        prunes: list[Runner],
+        prunes: list[Runner[Tensor]],
         state: dict[str, Tensor],
         pivot_counts: tuple[int, ...],
         timer: Timer,
@@ -291,6 +292,6 @@ class Decoder:
         return _Stage(after_layer, outputs[port.KEPT], outputs[port.IS_PIVOT])
 
 
-def _load(bundle: Bundle, backend: Backend, name: str) -> Runner:
+def _load(bundle: Bundle, backend: Backend[Any], name: str) -> Runner[Tensor]:
     graph = bundle.graph(name)
     return backend.load(bundle.path(graph.path), graph)

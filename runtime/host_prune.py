@@ -24,7 +24,7 @@ class HostPrune:
     def __init__(
         self,
         method: Method,
-        backend: Backend,
+        backend: Backend[Tensor],
         keeps: Sequence[int],
         boxes: NDArray[np.float32],
         cls_saliency: NDArray[np.float32] | None,
@@ -33,7 +33,7 @@ class HostPrune:
         self._extent = extent(boxes)
         self._cls_saliency = np.zeros(len(boxes), np.float32) if cls_saliency is None else cls_saliency[0]
         self._left = np.arange(len(boxes))  # the visual tokens that earlier stages left
-        self.runners: list[Runner] = [partial(self._prune, stage) for stage in range(len(keeps))]
+        self.runners: list[Runner[Tensor]] = [partial(self._prune, stage) for stage in range(len(keeps))]
 
     def _prune(self, stage: int, inputs: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All outputs of a prune graph that another follows; ``into`` is not used. The method's view ends with it."""

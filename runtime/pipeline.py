@@ -6,7 +6,6 @@ import copy
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clasp_trt.bundle import PORTABLE, Bundle
+from clasp_trt.bundle import Bundle
 from clasp_trt.chain import names, port
-from clasp_trt.errors import BackendError, ImageError, MethodError, PolicyError, PromptError, RouterError
+from clasp_trt.errors import ImageError, MethodError, PolicyError, PromptError, RouterError
 from clasp_trt.methods import DEFAULT, Method, get
 from clasp_trt.policy import Policy
-from clasp_trt.runtime.backends.cuda.loadable import check_prompt
+from clasp_trt.runtime.backends.find import backend_for
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 from clasp_trt.runtime.decoder import Decoder, Scores
 from clasp_trt.runtime.media.image import load_image
@@ -31,7 +30,6 @@ from clasp_trt.runtime.routing.router import Route, Router, forced
 from clasp_trt.runtime.sampling import OverflowedError, Sampler, Sampling
 from clasp_trt.runtime.text.prompt import PromptReader
 from clasp_trt.runtime.timing import Timer
-from clasp_trt.targets import COMPILED, PROVIDERS
 
 ImageSource = str | PathLike[str] | bytes | Image.Image
 """A file, an http(s) or data URL, base64, encoded bytes, or a Pillow image."""
@@ -68,47 +66,6 @@ def load(
         raise
 
 
-def backend_for(
-    bundle: Bundle,
-    *,
-    threads: int | None = None,
-    trace: Path | None = None,
-    provider: str | None = None,
-    timed: bool = False,
-) -> Backend:
-    """The backend that a bundle is built for, or ONNX Runtime with ``provider``; no graph is loaded yet.
-
-    ``trace`` is a folder for each graph's own profile, which is whole when the graph is let go; it costs time. With
-    ``timed`` a call of a graph takes as long as the graph does, also on a GPU, which otherwise goes on by itself.
-    Raises :class:`clasp_trt.errors.BackendError` if this runtime or machine cannot run the bundle.
-    """
-    check_backend(bundle, provider)
-    if provider is None and bundle.manifest.backend in COMPILED:
-        if threads is not None:
-            raise BackendError(
-                "threads are those of the CPU, but the bundle's engines run on a GPU; leave --threads out"
-            )
-        from clasp_trt.runtime.backends.cuda.backend import open_backend
-
-        return open_backend(bundle, timed=timed, trace=trace)
-    try:
-        from clasp_trt.runtime.backends.ort import OrtBackend  # the one module that needs the backend's library
-    except ImportError as error:
-        raise BackendError(f"onnxruntime cannot be imported ({error}); pip install onnxruntime") from error
-    return OrtBackend(threads, trace=trace, provider=provider or "cpu")
-
-
-def check_backend(bundle: Bundle, provider: str | None = None) -> None:
-    """Raises :class:`clasp_trt.errors.BackendError` for a bundle of a backend that this runtime does not have."""
-    if provider is not None and provider not in PROVIDERS:
-        raise BackendError(f"provider is {provider!r}, expected one of: {', '.join(PROVIDERS)}")
-    if bundle.manifest.backend == PORTABLE:
-        raise BackendError(
-            f"{bundle.root} is a bundle for backend {PORTABLE}, which this runtime cannot run; "
-            f"`clasp-trt build` the portable bundle or the checkpoint with --backend onnxruntime, or for a GPU"
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """An image as the vision graph saw it, for any number of requests: :meth:`Pipeline.encode` makes it.
@@ -121,7 +78,7 @@ class Encoded:
     outputs: Mapping[str, Tensor]
     pack: Mapping[str, Tensor]
     blocks: tuple[Block, ...]
-    vision: Runner
+    vision: Runner[Tensor]
 
 
 class Answer(Iterator[str]):
@@ -158,7 +115,7 @@ class Pipeline:
     def __init__(
         self,
         bundle: Bundle,
-        backend: Backend,
+        backend: Backend[Any],
         *,
         policy: Policy | None = None,
         method: Method | None = None,
@@ -168,7 +125,7 @@ class Pipeline:
         self._given_router = router
         self._routed: Policy | None = None
         self._adopt(policy or bundle.policy, method or DEFAULT)
-        self._backend = backend
+        self._backend: Backend[Tensor] = backend
         self._model = bundle.manifest.model
         self._prompts = PromptReader(bundle)
         self._process = processor(bundle.manifest.media.image.processor)
@@ -297,8 +254,7 @@ class Pipeline:
         with timer.step("tokenize"):
             tokens = self._prompts.read(prompt, blocks)
             room = self._decoder.room(tokens, self.method)
-            if self._backend.compiled:
-                check_prompt(self.bundle, len(tokens.input_ids) - len(tokens.visual_index))
+            self._backend.check_prompt(len(tokens.input_ids) - len(tokens.visual_index))
         visual = saliency = None
         encoded = image if isinstance(image, Encoded) else None if seen is None else self._run_vision(seen, timer)
         if encoded is not None:

@@ -1,78 +1,146 @@
-"""What the pipeline asks of a backend: tensors where the backend computes, and runners of graphs on them."""
+"""What runs graphs: an author gives :meth:`Backend.load_graph` and a memory, and the base sees to the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from numpy.typing import NDArray
 
 from clasp_trt.bundle import Graph
+from clasp_trt.errors import BackendError
+from clasp_trt.runtime.backends.checked import CLOSED, Calls, Checked, Runner
+from clasp_trt.runtime.backends.memory import Memory
 
-Tensor = Any
-"""A tensor of the backend. The pipeline passes it on and never looks inside."""
+__all__ = ["Backend", "Runner", "Tensor"]
+
+Tensor = object
+"""A tensor of a backend, for those who pass it on and never look inside."""
 
 T = TypeVar("T")
+S = TypeVar("S")
+B = TypeVar("B", bound="Backend[Any]")
 
 
-class Runner(Protocol):
-    """One loaded graph."""
+class Backend(ABC, Generic[T]):
+    """Loads graphs and keeps tensors of type ``T``.
 
-    def __call__(self, inputs: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Runs the graph on ``inputs``; outputs named in ``into`` are written there, which may be an input of the
-        same call; all others are new. Returns every output not in ``into``, perhaps before it is computed:
-        :meth:`Backend.download` waits."""
+    A backend is :meth:`load_graph`, a :class:`~clasp_trt.runtime.backends.memory.Memory`, and what it wants to override
+    of :meth:`run_step`, :meth:`release`, :meth:`check_prompt` and of these numbers:
 
+    - ``prefill_rows`` is the most rows of a prompt that the last segment takes at a time, None for all.
+    - ``kv_block`` is how far a decode step may round up the cache slots that it reads, so that steps repeat: 1 reads
+      none in vain.
+    - ``chooses`` tells whether the most likely token is to be found where the logits are, and not on the host.
 
-class Backend(Protocol):
-    """Loads graphs and moves tensors.
-
-    ``prefill_rows`` is the most rows of a prompt that the last segment takes at a time, None for all. ``kv_block`` is
-    how far a decode step may round up the cache slots that it reads, so that steps repeat: 1 reads none in vain.
-    ``chooses`` tells whether the most likely token is to be found on the device, ``compiled`` whether it runs the
-    bundle's engines, which take the sizes of their profiles alone.
+    The others are for the pipeline. They raise :class:`BackendError` once the backend is closed.
     """
 
-    @property
-    def prefill_rows(self) -> int | None: ...
+    prefill_rows: int | None = None
+    kv_block: int = 1
+    chooses: bool = False
+
+    def __init__(self, memory: Memory[T]) -> None:
+        self._memory, self._closed = memory, False
+        self._loaded: WeakSet[Checked[T]] = WeakSet()
+        self._calls = Calls()
+
+    # --- for the author -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def load_graph(self, path: Path, graph: Graph) -> Runner[T]:
+        """Loads one graph of a bundle, of which ``path`` is the ONNX file. Its runner gets inputs that fit ``graph``;
+        it may leave ``into`` alone and return all outputs. Raises :class:`BackendError` if the backend refuses it."""
+
+    def run_step(self, key: Hashable, step: Callable[[], S]) -> S:
+        """See :meth:`repeat`."""
+        return step()
+
+    def release(self) -> None:
+        """Gives back what is not given back with the last reference to it; called once."""
+
+    def check_prompt(self, text_tokens: int) -> None:
+        """Raises :class:`clasp_trt.errors.PromptError` for a prompt with more text than the backend takes."""
+
+    # --- for the pipeline -----------------------------------------------------------------------------------
 
     @property
-    def kv_block(self) -> int: ...
+    def memory(self) -> Memory[T]:
+        """Where the tensors are."""
+        if self._closed:
+            raise BackendError(CLOSED)
+        return self._memory
 
-    @property
-    def chooses(self) -> bool: ...
+    def load(self, path: Path, graph: Graph) -> Runner[T]:
+        """Loads one graph of a bundle, of which ``path`` is the ONNX file. Raises :class:`BackendError` if the backend
+        refuses it."""
+        memory = self.memory
+        loaded = Checked(self.load_graph(path, graph), graph, memory, self._calls)
+        self._loaded.add(loaded)
+        return loaded
 
-    @property
-    def compiled(self) -> bool: ...
+    def upload(self, array: NDArray[Any]) -> T:
+        """See :meth:`Memory.upload`."""
+        return self.memory.upload(array)
 
-    def load(self, path: Path, graph: Graph) -> Runner:
-        """Loads one graph of a bundle, of which ``path`` is the ONNX file. Raises
-        :class:`clasp_trt.errors.BackendError` if the backend refuses it."""
+    def write(self, tensor: T, array: NDArray[Any]) -> None:
+        """See :meth:`Memory.write`. Raises :class:`RuntimeError` for another shape or dtype."""
+        memory = self.memory
+        dtype, shape = memory.spec(tensor)
+        if array.shape != shape or array.dtype != dtype:
+            raise RuntimeError(f"{array.dtype}{array.shape} does not fit a tensor {dtype}{shape}")
+        memory.write(tensor, array)
 
-    def upload(self, array: NDArray[Any]) -> Tensor:
-        """A tensor with the contents of ``array``, which the caller will not change afterwards."""
+    def download(self, tensor: T) -> NDArray[Any]:
+        """See :meth:`Memory.download`."""
+        return self.memory.download(tensor)
 
-    def zeros(self, shape: tuple[int, ...], dtype: str) -> Tensor:
-        """A tensor of zeros of a manifest dtype."""
+    def zeros(self, shape: tuple[int, ...], dtype: str) -> T:
+        """See :meth:`Memory.zeros`."""
+        return self.memory.zeros(shape, dtype)
 
-    def write(self, tensor: Tensor, array: NDArray[Any]) -> None:
-        """Replaces the contents of ``tensor`` by those of ``array``, of the same shape and dtype; the tensor stays
-        where it is."""
+    def clear(self, tensor: T) -> None:
+        """See :meth:`Memory.clear`."""
+        self.memory.clear(tensor)
 
-    def clear(self, tensor: Tensor) -> None:
-        """Sets the contents of ``tensor`` to 0; it stays where it is."""
+    def rows(self, tensor: T, start: int, stop: int) -> T:
+        """See :meth:`Memory.rows`."""
+        return self.memory.rows(tensor, start, stop)
 
-    def rows(self, tensor: Tensor, start: int, stop: int) -> Tensor:
-        """Rows ``start`` to ``stop`` of a tensor ``[1, rows, ...]``, without a copy where the backend can."""
-
-    def download(self, tensor: Tensor) -> NDArray[Any]:
-        """The contents of ``tensor`` on the host, the caller's own."""
-
-    def repeat(self, key: Hashable, step: Callable[[], T]) -> T:
+    def repeat(self, key: Hashable, step: Callable[[], S]) -> S:
         """What ``step`` returns, which runs graphs and does nothing else. With an equal ``key`` it always runs the same
         graphs on the same tensors, whose contents alone differ; so a backend may record it, and replay it later. The
         result holds until the next step."""
+        if self._closed:
+            raise BackendError(CLOSED)
+        calls = self._calls
+        calls.in_step = True
+        try:
+            result = self.run_step(key, step)
+        finally:
+            calls.in_step = False
+        calls.step_is_known = True
+        return result
 
     def close(self) -> None:
-        """Gives back what the backend holds; tensors and runners cannot be used afterwards."""
+        """Gives back what the backend holds; its tensors and runners cannot be used afterwards."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.release()
+        finally:
+            for loaded in self._loaded:
+                loaded.end()
+
+    def __enter__(self: B) -> B:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from clasp_trt.bundle import Graph
+from clasp_trt.bundle import Bundle, Graph
 from clasp_trt.errors import BackendError
+from clasp_trt.runtime.backends.interface import Backend
+from clasp_trt.runtime.backends.memory import Memory
 
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider",),
@@ -24,11 +26,32 @@ _OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}  # or float32, which sel
 PREFILL_ROWS = 320
 """Rows of a prefill chunk: the fastest of 160 to 640 for a 1.1B decoder on two AVX-512 cores, untuned elsewhere."""
 _ERRORS_ONLY = 3
+_DTYPES = {1: "float32", 7: "int64", 9: "bool", 10: "float16", 16: "bfloat16"}  # of TensorProto.DataType
 
-T = TypeVar("T")
+
+class OrtMemory(Memory[ort.OrtValue]):
+    """Tensors of ONNX Runtime on ``device``, ``cpu`` or ``cuda``."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+
+    def upload(self, array: NDArray[Any]) -> ort.OrtValue:
+        return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self._device)
+
+    def write(self, tensor: ort.OrtValue, array: NDArray[Any]) -> None:
+        tensor.update_inplace(array)
+
+    def download(self, tensor: ort.OrtValue) -> NDArray[Any]:
+        return np.array(tensor.numpy())  # a copy: the view of an uploaded array ends with its OrtValue
+
+    def spec(self, tensor: ort.OrtValue) -> tuple[str, tuple[int, ...]]:
+        return _DTYPES[tensor.element_type()], tuple(tensor.shape())
+
+    def rows(self, tensor: ort.OrtValue, start: int, stop: int) -> ort.OrtValue:
+        return self.upload(tensor.numpy()[:, start:stop])  # on the CPU a view all the way
 
 
-class OrtBackend:
+class OrtBackend(Backend[ort.OrtValue]):
     """Runs graphs by ``provider``, a key of :data:`PROVIDERS`, one graph at a time.
 
     On the CPU every graph computes on ``threads`` threads (default: the usable cores). Elsewhere tensors stay on the
@@ -37,9 +60,6 @@ class OrtBackend:
     With ``trace``, a folder, each session writes a profile of its nodes there, ``<graph>_<date>.json``, which is whole
     when the session is gone. Noting them takes time.
     """
-
-    compiled = False
-    kv_block = 1
 
     def __init__(self, threads: int | None = None, *, trace: Path | None = None, provider: str = "cpu") -> None:
         if threads is not None and (type(threads) is not int or threads < 1):
@@ -54,16 +74,11 @@ class OrtBackend:
                 f"onnxruntime {ort.__version__} here has no {missing[0]}; put onnxruntime-gpu in its place "
                 "(pip uninstall onnxruntime, then pip install onnxruntime-gpu), or use --provider cpu"
             )
+        super().__init__(OrtMemory(self._device))
+        self.prefill_rows = PREFILL_ROWS if self._device == "cpu" else None
+        self.chooses = self._device != "cpu"
 
-    @property
-    def prefill_rows(self) -> int | None:
-        return PREFILL_ROWS if self._device == "cpu" else None
-
-    @property
-    def chooses(self) -> bool:
-        return self._device != "cpu"
-
-    def load(self, path: Path, graph: Graph) -> OrtRunner:
+    def load_graph(self, path: Path, graph: Graph) -> OrtRunner:
         options = ort.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = self._threads
@@ -95,32 +110,6 @@ class OrtBackend:
             raise BackendError(f"{path.name} has ports {found}, but the manifest states {stated}; rebuild the bundle")
         return OrtRunner(session, graph, self._device)
 
-    def upload(self, array: NDArray[Any]) -> ort.OrtValue:
-        return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self._device)
-
-    def zeros(self, shape: tuple[int, ...], dtype: str) -> ort.OrtValue:
-        if dtype == "bfloat16":
-            raise BackendError("bfloat16 does not run here: numpy lacks it; build with --precision fp16 or fp32")
-        return self.upload(np.zeros(shape, dtype=dtype))
-
-    def write(self, tensor: ort.OrtValue, array: NDArray[Any]) -> None:
-        tensor.update_inplace(array)
-
-    def clear(self, tensor: ort.OrtValue) -> None:
-        tensor.update_inplace(np.zeros_like(tensor.numpy()))
-
-    def rows(self, tensor: ort.OrtValue, start: int, stop: int) -> ort.OrtValue:
-        return self.upload(tensor.numpy()[:, start:stop])  # on the CPU a view all the way
-
-    def download(self, tensor: ort.OrtValue) -> NDArray[Any]:
-        return np.array(tensor.numpy())  # a copy: the view of an uploaded array ends with its OrtValue
-
-    def repeat(self, key: Hashable, step: Callable[[], T]) -> T:
-        return step()
-
-    def close(self) -> None:
-        """Nothing to do: sessions and tensors go with the last reference to them."""
-
 
 class OrtRunner:
     """A session. Each call binds anew: the outputs of a lasting binding are overwritten by its next run."""
@@ -142,8 +131,20 @@ class OrtRunner:
             self._session.run_with_iobinding(binding)
         except Exception as error:
             raise BackendError(f"ONNX Runtime failed in graph {self._name}: {_reason(error)}") from error
-        values = zip(self._outputs, binding.get_outputs(), strict=True)
-        return {name: value for name, value in values if name not in into}
+        values = binding.get_outputs_as_ortvaluevector()  # those of caches, most of them, are never looked at
+        return {name: ort.OrtValue(values[at]) for at, name in enumerate(self._outputs) if name not in into}
+
+
+def open_backend(
+    bundle: Bundle,
+    *,
+    threads: int | None = None,
+    trace: Path | None = None,
+    provider: str | None = None,
+    timed: bool = False,
+) -> OrtBackend:
+    """See :class:`clasp_trt.runtime.backends.find.Opens`. Every call of a graph takes as long as the graph."""
+    return OrtBackend(threads, trace=trace, provider=provider or "cpu")
 
 
 def _reason(error: Exception) -> str:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clasp_trt.bundle import Graph, TensorSpec
 from clasp_trt.errors import BackendError, BundleError, RouterError
+from clasp_trt.runtime.backends.find import module
+from clasp_trt.runtime.backends.interface import Backend
 from clasp_trt.runtime.routing.folder import COMMON, RouterSpec
 from clasp_trt.runtime.routing.router import Route, decided, ends
 from clasp_trt.runtime.text.tokenizer import Tokenizer
@@ -130,13 +133,9 @@ def _fields(spec: RouterSpec) -> tuple[list[int], int]:
 
 def _session(path: Path, labels: int) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
     """The graph on one thread: a prompt is short, and the model's own threads are waiting for it."""
-    try:
-        from clasp_trt.runtime.backends.ort import OrtBackend
-    except ImportError as error:
-        raise BackendError(f"onnxruntime cannot be imported ({error}); pip install onnxruntime") from error
     if not path.is_file():
         raise RouterError(f"{path}: missing; make the router again")
-    backend = OrtBackend(threads=1)
+    backend: Backend[Any] = module("onnxruntime").OrtBackend(threads=1)
     runner = backend.load(path, graph_of(labels))
 
     def logits(ids: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -16,7 +16,6 @@ from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from clasp_trt.policy import CATEGORY_NAMES, Category, Policy
-from clasp_trt.runtime.backends import ort
 from clasp_trt.runtime.decoder import Scores
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.result import Result
@@ -215,7 +214,7 @@ def test_prefill_in_chunks(built: Builder, pruning: str, monkeypatch: pytest.Mon
     reference = eager(pair.pipeline, pair.model(), prompt, CATEGORY_NAMES.index(category))
     truth, tolerance = in_float64(pair, prompt, category, reference)
     for rows in (1, 7, 64):
-        monkeypatch.setattr(ort, "PREFILL_ROWS", rows)
+        monkeypatch.setattr(pair.pipeline._backend, "prefill_rows", rows)
         result, logits = compiled(pair.pipeline, prompt, None, monkeypatch)
         assert_same(result, reference)
         assert np.abs(logits - truth).max() <= tolerance

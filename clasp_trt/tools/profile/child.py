@@ -9,7 +9,8 @@ from multiprocessing.connection import Connection
 from clasp_trt import methods
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import ClaspError, PromptError
-from clasp_trt.runtime.pipeline import Pipeline, backend_for
+from clasp_trt.runtime.backends.find import backend_for
+from clasp_trt.runtime.pipeline import Pipeline
 from clasp_trt.tools.profile.memory import memory
 from clasp_trt.tools.profile.runner import Recorder
 from clasp_trt.tools.profile.sample import Sample

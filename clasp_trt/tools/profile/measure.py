@@ -11,7 +11,7 @@ from typing import Protocol
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.progress import Progress, silent
-from clasp_trt.runtime.pipeline import check_backend
+from clasp_trt.runtime.backends.find import check_backend
 from clasp_trt.tools.profile import layers
 from clasp_trt.tools.profile.report import Measurement, Report
 from clasp_trt.tools.profile.sample import Sample

@@ -7,11 +7,9 @@ from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from polygraphy.backend.base import BaseRunner
 from polygraphy.common import TensorMetadata
 from polygraphy.datatype import DataType
@@ -20,7 +18,7 @@ from clasp_trt.bundle import Graph
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 from clasp_trt.runtime.timing import Span
 
-T = TypeVar("T")
+S = TypeVar("S")
 
 
 class GraphRunner(BaseRunner):  # type: ignore[misc]  # Polygraphy ships no types
@@ -29,10 +27,10 @@ class GraphRunner(BaseRunner):  # type: ignore[misc]  # Polygraphy ships no type
     As with Polygraphy's own runners, arrays in give arrays out; tensors of the backend stay where they are.
     """
 
-    def __init__(self, backend: Backend, path: Path, graph: Graph) -> None:
+    def __init__(self, backend: Backend[Any], path: Path, graph: Graph) -> None:
         super().__init__(name=graph.name)
         self._backend, self._graph = backend, graph
-        self._load: Callable[[], Runner] = partial(backend.load, path, graph)
+        self._load: Callable[[], Runner[Any]] = partial(backend.load, path, graph)
 
     def activate_impl(self) -> None:
         """Polygraphy's hook of ``activate``. Raises :class:`clasp_trt.errors.BackendError` if the graph is refused."""
@@ -50,10 +48,8 @@ class GraphRunner(BaseRunner):  # type: ignore[misc]  # Polygraphy ships no type
             metadata.add(port.name, dtype=getattr(DataType, port.dtype.upper()), shape=shape)
         return metadata
 
-    def infer_impl(
-        self, feed_dict: Mapping[str, Tensor], into: Mapping[str, Tensor] | None = None
-    ) -> dict[str, Tensor]:
-        """Polygraphy's hook of ``infer``; ``into`` is that of :class:`clasp_trt.runtime.backends.interface.Runner`."""
+    def infer_impl(self, feed_dict: Mapping[str, Any], into: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Polygraphy's hook of ``infer``; ``into`` is that of :class:`clasp_trt.runtime.backends.checked.Runner`."""
         on_host = all(isinstance(value, np.ndarray) for value in feed_dict.values())
         inputs = {name: self._backend.upload(value) for name, value in feed_dict.items()} if on_host else feed_dict
         start = time.perf_counter()
@@ -62,78 +58,41 @@ class GraphRunner(BaseRunner):  # type: ignore[misc]  # Polygraphy ships no type
         return {name: self._backend.download(value) for name, value in outputs.items()} if on_host else outputs
 
 
-class Recorder:
+class Recorder(Backend[Any]):
     """A backend that runs graphs as another one does, by Polygraphy runners, and notes when each call ran.
 
-    Leaving it as a context deactivates all runners.
+    Leaving it as a context deactivates all runners and closes the other one.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend[Any]) -> None:
+        super().__init__(backend.memory)
         self._backend, self._runners = backend, ExitStack()
-        self._calls: list[Span] = []
-
-    def __enter__(self) -> Recorder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def prefill_rows(self) -> int | None:
-        return self._backend.prefill_rows
-
-    @property
-    def kv_block(self) -> int:
-        return self._backend.kv_block
-
-    @property
-    def chooses(self) -> bool:
-        return self._backend.chooses
-
-    @property
-    def compiled(self) -> bool:
-        return self._backend.compiled
+        self._noted: list[Span] = []
+        self.prefill_rows, self.kv_block, self.chooses = backend.prefill_rows, backend.kv_block, backend.chooses
 
     def take(self) -> tuple[Span, ...]:
         """The calls since the last time, in order, by graph."""
-        calls = tuple(self._calls)
-        self._calls.clear()
+        calls = tuple(self._noted)
+        self._noted.clear()
         return calls
 
-    def load(self, path: Path, graph: Graph) -> Runner:
+    def load_graph(self, path: Path, graph: Graph) -> Runner[Any]:
         runner = self._runners.enter_context(GraphRunner(self._backend, path, graph))
 
         def run(inputs: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> dict[str, Tensor]:
             start = time.perf_counter()
             outputs: dict[str, Tensor] = runner.infer(inputs, check_inputs=False, into=into)
-            self._calls.append(Span(graph.name, start, start + runner.last_inference_time()))
+            self._noted.append(Span(graph.name, start, start + runner.last_inference_time()))
             return outputs
 
         return run
 
-    def upload(self, array: NDArray[Any]) -> Tensor:
-        return self._backend.upload(array)
-
-    def zeros(self, shape: tuple[int, ...], dtype: str) -> Tensor:
-        return self._backend.zeros(shape, dtype)
-
-    def write(self, tensor: Tensor, array: NDArray[Any]) -> None:
-        self._backend.write(tensor, array)
-
-    def clear(self, tensor: Tensor) -> None:
-        self._backend.clear(tensor)
-
-    def rows(self, tensor: Tensor, start: int, stop: int) -> Tensor:
-        return self._backend.rows(tensor, start, stop)
-
-    def download(self, tensor: Tensor) -> NDArray[Any]:
-        return self._backend.download(tensor)
-
-    def repeat(self, key: Hashable, step: Callable[[], T]) -> T:
+    def run_step(self, key: Hashable, step: Callable[[], S]) -> S:
         return self._backend.repeat(key, step)
 
-    def close(self) -> None:
+    def check_prompt(self, text_tokens: int) -> None:
+        self._backend.check_prompt(text_tokens)
+
+    def release(self) -> None:
         self._runners.close()
         self._backend.close()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from clasp_trt.errors import BackendError, BundleError
 from clasp_trt.progress import Progress, silent
-from clasp_trt.runtime.pipeline import backend_for
+from clasp_trt.runtime.backends.find import backend_for
 
 if TYPE_CHECKING:
     import onnx
@@ -48,17 +49,16 @@ def check(bundle: Bundle, *, provider: str | None = None, progress: Progress = s
         if provider is not None:  # it was asked for
             raise
         skipped.append(f"graphs were not loaded: {error}")
-    for number, graph in enumerate(manifest.graphs):
-        progress(f"check {graph.name}", number, len(manifest.graphs))
-        if has_onnx:
-            _check_graph(bundle, graph)
-        if backend is not None:
-            try:
-                backend.load(bundle.path(graph.path), graph)
-            except BackendError as error:
-                raise BackendError(f"{bundle.root}: {graph.path}: {error}") from error
-    if backend is not None:
-        backend.close()
+    with backend or nullcontext():
+        for number, graph in enumerate(manifest.graphs):
+            progress(f"check {graph.name}", number, len(manifest.graphs))
+            if has_onnx:
+                _check_graph(bundle, graph)
+            if backend is not None:
+                try:
+                    backend.load(bundle.path(graph.path), graph)
+                except BackendError as error:
+                    raise BackendError(f"{bundle.root}: {graph.path}: {error}") from error
     return Integrity(len(manifest.files), len(manifest.graphs), tuple(skipped))
 
 

@@ -22,8 +22,8 @@ from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.family import Family, family_of
 from clasp_trt.ops import GRAM_STEPS, token_gram
 from clasp_trt.progress import Progress, silent
+from clasp_trt.runtime.backends.find import backend_for
 from clasp_trt.runtime.backends.interface import Backend
-from clasp_trt.runtime.pipeline import backend_for
 from clasp_trt.tools.profile.runner import GraphRunner
 from clasp_trt.tools.verify import selection
 from clasp_trt.tools.verify.reference import LlavaReference
@@ -59,14 +59,13 @@ def compare(
     not fit the graphs, and :class:`~clasp_trt.errors.BackendError` for a bundle that cannot run here. What drifts is
     in the report.
     """
-    backend = backend_for(bundle, provider=provider)
-    checkpoint = Checkpoint.open(model)
-    _check_same_model(bundle, family_of(checkpoint), model)
-    _check_policy(bundle)
-    request = Request.of(bundle, image, prompt)
-    comparison = _Comparison(bundle, backend, LlavaReference(checkpoint.root), progress)
-    comparison.answer(request)
-    backend.close()
+    with backend_for(bundle, provider=provider) as backend:
+        checkpoint = Checkpoint.open(model)
+        _check_same_model(bundle, family_of(checkpoint), model)
+        _check_policy(bundle)
+        request = Request.of(bundle, image, prompt)
+        comparison = _Comparison(bundle, backend, LlavaReference(checkpoint.root), progress)
+        comparison.answer(request)
     return Report(
         bundle=str(bundle.root),
         checkpoint=model,
@@ -109,7 +108,7 @@ def _check_policy(bundle: Bundle) -> None:
 class _Comparison:
     """Walks the stages of one request, collecting checks."""
 
-    def __init__(self, bundle: Bundle, backend: Backend, reference: LlavaReference, progress: Progress) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend[Any], reference: LlavaReference, progress: Progress) -> None:
         self.checks: list[Check] = []
         self._bundle, self._backend, self._reference, self._progress = bundle, backend, reference, progress
         self._manifest = bundle.manifest

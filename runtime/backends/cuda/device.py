@@ -12,6 +12,7 @@ from clasp_trt.runtime.backends.cuda.driver import Driver
 from clasp_trt.runtime.backends.cuda.memory import Block, Pool, Scratch
 from clasp_trt.runtime.backends.cuda.recording import Recordings
 from clasp_trt.runtime.backends.cuda.staging import Staging
+from clasp_trt.runtime.backends.memory import Memory
 
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "bool": 1}
 
@@ -45,7 +46,7 @@ class DeviceTensor:
         return self._block.address
 
 
-class Device:
+class Device(Memory[DeviceTensor]):
     """A driver, and the memory that tensors of one backend share."""
 
     def __init__(self, driver: Driver) -> None:
@@ -57,30 +58,26 @@ class Device:
         self.recordings = Recordings(driver, self.pool)
 
     def upload(self, array: NDArray[Any]) -> DeviceTensor:
-        """A tensor of the contents of ``array``, which nobody changes afterwards."""
         return DeviceTensor(self, array.shape, array.dtype.name, host=array)
 
     def zeros(self, shape: tuple[int, ...], dtype: str) -> DeviceTensor:
-        """A tensor of zeros."""
         tensor = DeviceTensor(self, shape, dtype, self.pool.take(size_of(shape, dtype)))
         self.clear(tensor)
         return tensor
 
     def clear(self, tensor: DeviceTensor) -> None:
-        """Sets the contents of ``tensor`` to 0."""
         if tensor.nbytes:
             self.driver.clear(tensor.address, tensor.nbytes)
 
+    def spec(self, tensor: DeviceTensor) -> tuple[str, tuple[int, ...]]:
+        return tensor.dtype, tensor.shape
+
     def write(self, tensor: DeviceTensor, array: NDArray[Any]) -> None:
-        """Replaces the contents of ``tensor`` where it is."""
-        if array.shape != tensor.shape or array.dtype.name != tensor.dtype:
-            raise ValueError(f"{array.dtype}{array.shape} does not fit {tensor.dtype}{tensor.shape}")
         self._not_recorded()
         tensor.variable = True  # from now on its value on the host is not a fact about it
         self.staging.put(array, tensor.address)
 
     def rows(self, tensor: DeviceTensor, start: int, stop: int) -> DeviceTensor:
-        """A copy of rows ``start`` to ``stop`` of a tensor ``[1, rows, ...]``."""
         shape = (1, stop - start, *tensor.shape[2:])
         size, row = size_of(shape, tensor.dtype), size_of((1, 1, *tensor.shape[2:]), tensor.dtype)
         part = DeviceTensor(self, shape, tensor.dtype, self.pool.take(size))
@@ -89,7 +86,6 @@ class Device:
         return part
 
     def download(self, tensor: DeviceTensor) -> NDArray[Any]:
-        """The contents on the host, once all work is done."""
         if tensor.dtype == "bfloat16":
             raise BackendError(
                 "a bfloat16 tensor cannot be read on the host; use a pruning method that is compiled, or build with "

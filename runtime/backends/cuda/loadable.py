@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clasp_trt.brief import shown
 from clasp_trt.bundle.reader import Bundle
-from clasp_trt.errors import BackendError, PromptError
+from clasp_trt.errors import BackendError
 
 
 def check_loadable(bundle: Bundle, backend: str, version: str, sm: str | None) -> None:
@@ -33,13 +33,3 @@ def check_loadable(bundle: Bundle, backend: str, version: str, sm: str | None) -
             f"{name}: its engines are for SM {', '.join(engines.sms)}, but {here}; {again}, for this GPU"
         )
     bundle.verify()
-
-
-def check_prompt(bundle: Bundle, text_tokens: int) -> None:
-    """Raises :class:`PromptError` for a prompt with more text than the engines' profiles were built for."""
-    engines = bundle.manifest.engines
-    if engines is not None and text_tokens > engines.max_prompt:
-        raise PromptError(
-            f"the prompt has {text_tokens} tokens of text, but the engines were built for {engines.max_prompt}; "
-            "shorten it, or build with a larger --max-prompt"
-        )

@@ -54,7 +54,7 @@ class Session:
         device.spare.need(sum(map(_aligned, spares)))
 
     def __call__(self, inputs: Mapping[str, DeviceTensor], into: Mapping[str, DeviceTensor]) -> dict[str, DeviceTensor]:
-        """See :class:`clasp_trt.runtime.backends.interface.Runner`. Returns before the work is done, unless timed.
+        """See :class:`clasp_trt.runtime.backends.checked.Runner`. Returns before the work is done, unless timed.
 
         Raises :class:`BackendError` for sizes that no profile has, and for what TensorRT refuses.
         """
@@ -139,12 +139,9 @@ class Session:
         sizes: dict[str, int] = {}
         for each in self._graph.inputs:
             tensor = inputs[each.name]
-            if len(tensor.shape) != len(each.shape) or tensor.dtype != each.dtype:
-                raise ValueError(f"{each.name} is {tensor.dtype}{tensor.shape}, expected {each.dtype}{each.shape}")
-            for stated, size in zip(each.shape, tensor.shape, strict=True):
-                wanted = sizes.setdefault(stated, size) if isinstance(stated, str) else stated
-                if wanted != size:
-                    raise ValueError(f"{each.name} has shape {tensor.shape}, where {stated} is {wanted}")
+            for dim, size in zip(each.shape, tensor.shape, strict=True):
+                if isinstance(dim, str):
+                    sizes[dim] = size
             if each.name in self._on_host:
                 sizes[each.name] = self._value(each.name, tensor)
         return sizes

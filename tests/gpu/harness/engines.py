@@ -15,8 +15,8 @@ from clasp_trt.bundle import Bundle
 from clasp_trt.engines.tensorrt.library import RTX_SMS, load
 from clasp_trt.errors import BackendError
 from clasp_trt.ops import pivot_select, spherical_kmeans, token_gram
+from clasp_trt.runtime.backends.find import backend_for
 from clasp_trt.runtime.decoder import Decoder
-from clasp_trt.runtime.pipeline import backend_for
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.timing import Timer
 from clasp_trt.targets import TARGETS

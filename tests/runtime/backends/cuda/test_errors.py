@@ -17,7 +17,8 @@ from clasp_trt.runtime.backends.cuda import backend as module
 from clasp_trt.runtime.backends.cuda.backend import CudaBackend, connect
 from clasp_trt.runtime.backends.cuda.errors import _MEANINGS, sentence
 from clasp_trt.runtime.backends.cuda.library import Library
-from clasp_trt.runtime.pipeline import Pipeline, backend_for
+from clasp_trt.runtime.backends.find import backend_for
+from clasp_trt.runtime.pipeline import Pipeline
 from clasp_trt.runtime.pipeline import load as load_pipeline
 from clasp_trt.runtime.sampling import Sampling
 from tests.mistakes import says
@@ -193,6 +194,20 @@ def test_a_lost_device_is_told_of_once(compiled: Callable[..., Bundle]) -> None:
     with pytest.raises(BackendError, match="CUDA_ERROR_ILLEGAL_ADDRESS"), pipeline:
         pipeline.generate(None, QUESTION, max_new_tokens=2)
     pipeline.close()
+
+
+def test_a_closed_pipeline_touches_the_device_no_more(rig: Rigs, photos: dict[str, Path]) -> None:
+    """The null driver counts a use of what was given back as a violation; the stream is in the midst of an answer."""
+    here = rig()
+    steps = here.pipeline.stream(photos["coffee"], QUESTION, max_new_tokens=8)
+    next(steps)
+    here.pipeline.close()
+    here.pipeline.close()
+    assert here.cuda.left() == []
+    for use in (lambda: list(steps), lambda: here.pipeline.generate(None, QUESTION)):
+        with pytest.raises(BackendError, match="closed") as error:
+            use()
+        _one_line(error)
 
 
 def test_a_bundle_that_does_not_load_leaves_nothing(

@@ -4,6 +4,7 @@ the contract of CUDA or TensorRT."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from clasp_trt.bundle import Bundle, Graph
+from clasp_trt.chain import names
 from clasp_trt.runtime.backends.ort import OrtBackend
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.result import Result
@@ -68,8 +70,8 @@ class Rounding(OrtBackend):
         super().__init__(1)
         self._like = like
 
-    def load(self, path: Path, graph: Graph) -> Any:
-        run = super().load(path, graph)
+    def load_graph(self, path: Path, graph: Graph) -> Any:
+        run = super().load_graph(path, graph)
         rounded = {port.name for port in self._like.graph(graph.name).outputs if port.dtype == "bfloat16"}
 
         def run_and_round(inputs: Mapping[str, Any], into: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,10 +139,12 @@ def test_encoded_images_last_from_request_to_request(rig: Rigs, cpu: Pipeline, p
 
 
 def test_a_bundle_from_before_the_greedy_graph(
-    rig: Rigs, cpu: Pipeline, cup: Path, monkeypatch: pytest.MonkeyPatch
+    rig: Rigs, compiled: Callable[..., Bundle], cpu: Pipeline, cup: Path
 ) -> None:
-    monkeypatch.setattr("clasp_trt.runtime.decoder.GREEDY", "absent")
-    here = rig()
+    bundle = compiled()
+    graphs = tuple(graph for graph in bundle.manifest.graphs if graph.name != names.GREEDY)
+    assert len(graphs) < len(bundle.manifest.graphs)
+    here = rig(Bundle(bundle.root, replace(bundle.manifest, graphs=graphs)))
     _same(here.pipeline.generate(cup, QUESTION, max_new_tokens=8), cpu.generate(cup, QUESTION, max_new_tokens=8))
     assert "run greedy" not in here.cuda.log.events
 
