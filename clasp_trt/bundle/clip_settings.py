@@ -1,4 +1,4 @@
-"""The settings of CLIP's image processor, ``preprocessor_config.json``, resolved to a :class:`Square`.
+"""The settings of CLIP's and SigLIP's image processors, ``preprocessor_config.json``, resolved to a :class:`Square`.
 
 Used where a checkpoint becomes a bundle, and for bundles of schema 1, which leave it to their reader.
 """
@@ -6,17 +6,34 @@ Used where a checkpoint becomes a bundle, and for bundles of schema 1, which lea
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from clasp_trt.bundle.media import MAX_SIDE, MAX_VALUE, RESAMPLINGS, Square
 from clasp_trt.errors import BundleError
 
-SUPPORTED = ("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil", "CLIPFeatureExtractor")
-
-_MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's own, the defaults of its processor
-_STD = (0.26862954, 0.26130258, 0.27577711)
+_Channels = tuple[float, float, float]
 _BICUBIC = RESAMPLINGS.index("bicubic")
 
-_Channels = tuple[float, float, float]
+
+@dataclass(frozen=True)
+class _Defaults:
+    """What a processor takes for settings that are absent: ``shortest_edge`` or ``size`` as in :class:`Square`."""
+
+    shortest_edge: int | None
+    size: tuple[int, int] | None
+    center_crop: bool
+    mean: _Channels
+    std: _Channels
+
+
+_CLIP = _Defaults(224, None, True, mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
+_SIGLIP = _Defaults(None, (224, 224), False, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+_PROCESSORS = {
+    **dict.fromkeys(("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil"), _CLIP),
+    "CLIPFeatureExtractor": _CLIP,
+    **dict.fromkeys(("SiglipImageProcessor", "SiglipImageProcessorFast", "SiglipImageProcessorPil"), _SIGLIP),
+}
+SUPPORTED = tuple(_PROCESSORS)
 
 
 class SettingsError(BundleError):
@@ -26,21 +43,22 @@ class SettingsError(BundleError):
 def square(config: Mapping[str, object], side: int, cell: int) -> Square:
     """The processor that ``config`` describes, for a tower that reads ``side`` pixels squared in patches of ``cell``.
 
-    Absent or null keys take CLIP's defaults; unknown keys are ignored, for checkpoints carry many that have no effect.
-    Raises :class:`SettingsError` for another processor family, a value that makes no sense, or pictures of another
-    size.
+    Absent or null keys take the processor's defaults; unknown keys are ignored, for checkpoints carry many that have no
+    effect. Raises :class:`SettingsError` for another processor family, a value that makes no sense, or pictures of
+    another size.
     """
     kind = config.get("image_processor_type") or config.get("feature_extractor_type") or "CLIPImageProcessor"
-    if kind not in SUPPORTED:
+    if not isinstance(kind, str) or kind not in SUPPORTED:
         raise _bad("image_processor_type", kind, f"one of {', '.join(SUPPORTED)}")
     if _flag(config, "do_pad", False):
-        raise _bad("do_pad", True, "false: padding is not part of CLIP's processor")
+        raise _bad("do_pad", True, "false: padding is not part of these processors")
+    defaults = _PROCESSORS[kind]
     _flag(config, "do_convert_rgb", True)  # a runtime gives RGB, so that either is the same
     edge: int | None = None
     size: tuple[int, int] | None = None
     if _flag(config, "do_resize", True):
-        edge, size = _size(config.get("size"))
-    crop = _crop(config.get("crop_size")) if _flag(config, "do_center_crop", True) else None
+        edge, size = _size(config.get("size"), defaults)
+    crop = _crop(config.get("crop_size")) if _flag(config, "do_center_crop", defaults.center_crop) else None
     made = crop or size
     if made is None:
         raise _bad("do_center_crop", False, "true, for pictures of every shape become squares by it")
@@ -57,8 +75,8 @@ def square(config: Mapping[str, object], side: int, cell: int) -> Square:
         size=size,
         resample=_resample(config.get("resample")),
         rescale=_number(config, "rescale_factor", 1 / 255) if _flag(config, "do_rescale", True) else 1.0,
-        mean=_channels(config, "image_mean", _MEAN) if normalize else (0.0, 0.0, 0.0),
-        std=_channels(config, "image_std", _STD) if normalize else (1.0, 1.0, 1.0),
+        mean=_channels(config, "image_mean", defaults.mean) if normalize else (0.0, 0.0, 0.0),
+        std=_channels(config, "image_std", defaults.std) if normalize else (1.0, 1.0, 1.0),
     )
 
 
@@ -90,10 +108,10 @@ def _side(key: str, value: object) -> int:
     return value
 
 
-def _size(value: object) -> tuple[int | None, tuple[int, int] | None]:
+def _size(value: object, defaults: _Defaults) -> tuple[int | None, tuple[int, int] | None]:
     """(shortest_edge, None) or (None, (height, width))."""
     if value is None:
-        return 224, None
+        return defaults.shortest_edge, defaults.size
     if isinstance(value, Mapping):
         if set(value) == {"shortest_edge"}:
             return _side("size.shortest_edge", value["shortest_edge"]), None

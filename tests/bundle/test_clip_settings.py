@@ -40,6 +40,12 @@ def test_absent_and_null_keys_are_those_of_clip() -> None:
     assert bare == Square(224, 32, None, None, "bicubic", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
+def test_siglip_has_its_own_defaults() -> None:
+    made = clip_settings.square({"image_processor_type": "SiglipImageProcessor"}, 224, 14)
+    half = (0.5, 0.5, 0.5)
+    assert made == Square(224, 14, None, (224, 224), "bicubic", 1 / 255, half, half)
+
+
 def test_filters_have_the_names_of_pillow() -> None:
     from PIL.Image import Resampling
 

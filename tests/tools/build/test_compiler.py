@@ -290,8 +290,8 @@ def _rewrite(path: Path, change: Callable[[Any], object]) -> None:
         ),
         (
             "preprocessor_config.json",
-            lambda config: config.update(image_processor_type="SiglipImageProcessor"),
-            r"the preprocessor_config.json of .* cannot be used: image_processor_type is 'SiglipImageProcessor'",
+            lambda config: config.update(image_processor_type="Qwen2VLImageProcessor"),
+            r"the preprocessor_config.json of .* cannot be used: image_processor_type is 'Qwen2VLImageProcessor'",
         ),
         (
             "tokenizer.json",

@@ -80,6 +80,16 @@ def test_equals_transformers_on_every_mode(name: str, variants: dict[str, Image.
         np.testing.assert_array_equal(found, theirs.astype(np.float32), err_msg=mode)
 
 
+def test_siglip_equals_transformers(variants: dict[str, Image.Image]) -> None:
+    """Whose processor is a square of the whole picture, whatever its aspect."""
+    theirs = pytest.importorskip("transformers.models.siglip.image_processing_pil_siglip").SiglipImageProcessorPil
+    size = {"size": {"height": 98, "width": 98}}
+    made = processor(clip_settings.square({"image_processor_type": "SiglipImageProcessor", **size}, 98, 14))
+    for mode, image in variants.items():
+        expected = theirs(**size)([image], return_tensors="np")["pixel_values"]
+        np.testing.assert_array_equal(pixels(made, image), expected.astype(np.float32), err_msg=mode)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_equals_transformers_on_turned_photographs(
     orientation: int, variants: dict[str, Image.Image], encode: Callable[..., bytes], tmp_path: Path
