@@ -19,8 +19,10 @@ import click
 
 from benchmarks.ttft_cpu import PHOTO, PROMPT
 from clasp_trt import targets
+from clasp_trt.export.decoder.spec import DecoderSpec
+from clasp_trt.export.family import describe, read_description
 from clasp_trt.tools.build.compiler import Pruning
-from clasp_trt.tools.plan import Cut, DecoderShape, Machine, Request, load_shape, make, measure, shape_of
+from clasp_trt.tools.plan import Cut, Machine, Request, make, measure
 from clasp_trt.tools.plan.roofline import Work, decode_work, prefill_work, rates_of, stage
 from examples.random_llava import PRESETS, _config
 
@@ -66,9 +68,14 @@ class _Vit:
 
 
 def _decoder(
-    layers: int, width: int, heads: int, kv_heads: int, mlp: int, vocabulary: int, *, tied: bool
-) -> DecoderShape:
-    return DecoderShape(layers, width, heads, kv_heads, 128, mlp, vocabulary, 32768, False, False, tied)
+    layers: int, width: int, heads: int, kv_heads: int, mlp: int, vocabulary: int, *, tied: bool, head_dim: int = 128
+) -> DecoderSpec:
+    """A decoder by its matrices, which are all that an estimate of it hangs on."""
+    return DecoderSpec(
+        layers, width, heads, kv_heads, head_dim, vocabulary, axes=1, visible="causal", mlp=mlp,
+        norm_epsilon=1e-6, positions=32768, window=None,
+        rotary={}, qkv_bias=False, output_bias=False, mlp_bias=False, qk_norm=False, tied=tied,
+    )  # fmt: skip
 
 
 _SMALL_VIT = _Vit(layers=24, width=1024, mlp=4096, matrices=2, full=24, window=0)
@@ -78,7 +85,7 @@ _QWEN3_2B = _decoder(28, 2048, 16, 8, 6144, 151936, tied=True)
 _QWEN3_4B = _decoder(36, 2560, 32, 8, 9728, 151936, tied=True)
 _QWEN3_8B = _decoder(36, 4096, 32, 8, 12288, 151936, tied=False)
 _QWEN25_7B = _decoder(28, 3584, 28, 4, 18944, 152064, tied=False)
-_LLAMA_1B = DecoderShape(16, 2048, 32, 8, 64, 8192, 128256, 131072, False, False, True)
+_LLAMA_1B = _decoder(16, 2048, 32, 8, 8192, 128256, tied=True, head_dim=64)
 _LLAMA_3B = _decoder(28, 3072, 24, 8, 8192, 128256, tied=True)
 
 # name, vision tower, decoder, visual tokens, text tokens, then ms, ms and tokens/s (None: speculative, another thing)
@@ -116,7 +123,7 @@ def published() -> Iterator[Comparison]:
 def readme() -> Iterator[Comparison]:
     """The README's figures that do not hang on the speed of the CPU: the memory, and what pruning to a budget of 64
     does to the time to first token, where arithmetic is the bound throughout."""
-    shape = shape_of(_config(PRESETS["tinyllama-1.1b"], "float32", 1, 2), "config.json", "tinyllama-1.1b")
+    shape = describe(_config(PRESETS["tinyllama-1.1b"], "float32", 1, 2), "config.json", "tinyllama-1.1b")
     schedule = Pruning(budget=64).schedule(shape.tower.tokens, shape.decoder.layers)
     machine = Machine(flops=1e9, bandwidth=1e12, memory=1)
     plan = make(Request(shape, targets.get("cpu"), schedule, "fp32", 1024, PROMPT_TOKENS, machine))
@@ -134,7 +141,7 @@ def measured(folder: Path, presets: tuple[str, ...], budget_share: int, rounds: 
         checkpoint = folder / preset
         if not (checkpoint / "config.json").is_file():
             _run("-m", "examples.random_llava", checkpoint, "--preset", preset)
-        shape = load_shape(checkpoint / "config.json", preset)
+        shape = read_description(checkpoint / "config.json", preset)
         budget = shape.tower.tokens // budget_share
         for pruning in (Pruning("none"), Pruning(budget=budget)):
             name = f"{preset}, {'unpruned' if pruning.place == 'none' else f'budget {budget}'}"

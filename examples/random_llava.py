@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 DType = Literal["float32", "float16", "bfloat16"]
+Tower = Literal["clip", "siglip"]
+Decoder = Literal["llama", "mistral", "qwen2", "qwen3"]
 
 SAFETENSORS_DTYPE: Mapping[DType, tuple[str, int]] = {  # name in a safetensors header, bytes per element
     "float32": ("F32", 4),
@@ -38,13 +40,14 @@ SHARD_BYTES = 1_000_000_000
 MAX_POSITIONS = 4096
 UNK_ID, BOS_ID, EOS_ID = 0, 1, 2
 IMAGE_TOKEN, PAD_TOKEN = "<image>", "<pad>"
+CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 UNUSED_IDS = 8  # at least so many ids belong to no token, as in LLaVA-1.5 (32002 of 32064 are used)
 MIN_VOCAB = 320  # 3 special tokens, 256 bytes, <image>, <pad>, the unused ids, and a few characters
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Dimensions of a checkpoint: a CLIP vision tower, a two-layer projector and a Llama decoder.
+    """Dimensions of a checkpoint: a vision tower, a two-layer projector and a decoder, of LLaVA-1.5's kinds or others.
 
     ``head_dim`` None means ``width // heads``. ``vision_feature_layer`` counts hidden states as Hugging Face
     does (-2: the output of the last but one block). Raises ValueError on dimensions that do not fit together.
@@ -66,6 +69,8 @@ class Shape:
     tie_word_embeddings: bool = False
     rope_theta: float = 10000.0
     vision_feature_layer: int = -2
+    tower: Tower = "clip"
+    decoder: Decoder = "llama"
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
@@ -91,11 +96,25 @@ class Shape:
         """Visual tokens per image."""
         return int((self.image_size // self.patch_size) ** 2)
 
+    @property
+    def has_cls(self) -> bool:
+        """Whether a [CLS] token stands before the patches; the model drops it."""
+        return self.tower == "clip"
+
 
 PRESETS: Mapping[str, Shape] = {
     "tiny": Shape(
         vision_layers=4, vision_width=32, vision_heads=4, vision_mlp=64, image_size=56, patch_size=14,
         layers=4, width=48, heads=6, kv_heads=2, mlp=96, vocab=512,
+    ),
+    "tiny-siglip-qwen2": Shape(
+        vision_layers=4, vision_width=32, vision_heads=4, vision_mlp=64, image_size=56, patch_size=14,
+        layers=4, width=48, heads=6, kv_heads=2, mlp=96, vocab=512, vision_feature_layer=-1, tower="siglip",
+        decoder="qwen2",
+    ),
+    "tiny-mistral": Shape(
+        vision_layers=4, vision_width=32, vision_heads=4, vision_mlp=64, image_size=56, patch_size=14,
+        layers=4, width=48, heads=6, kv_heads=2, mlp=96, vocab=512, head_dim=10, decoder="mistral",
     ),
     "small": Shape(
         vision_layers=6, vision_width=64, vision_heads=4, vision_mlp=128, image_size=112, patch_size=14,
@@ -167,12 +186,16 @@ _TIED_EMBEDDING_STD = 0.25
 
 def _vision_tensors(shape: Shape) -> Iterator[TensorSpec]:
     tower, width = "vision_tower.vision_model", shape.vision_width
-    yield TensorSpec(f"{tower}.embeddings.class_embedding", (width,), 1.0)
+    if shape.has_cls:
+        yield TensorSpec(f"{tower}.embeddings.class_embedding", (width,), 1.0)
     patch = (3, shape.patch_size, shape.patch_size)
     patch_std = 1.0 / math.sqrt(math.prod(patch))
     yield TensorSpec(f"{tower}.embeddings.patch_embedding.weight", (width, *patch), patch_std)
-    yield TensorSpec(f"{tower}.embeddings.position_embedding.weight", (shape.tokens + 1, width), 0.5)
-    yield from _norm(f"{tower}.pre_layrnorm", width, bias=True)  # the misspelling is CLIP's
+    if shape.tower == "siglip":
+        yield TensorSpec(f"{tower}.embeddings.patch_embedding.bias", (width,), 0.1)
+    yield TensorSpec(f"{tower}.embeddings.position_embedding.weight", (shape.tokens + shape.has_cls, width), 0.5)
+    if shape.tower == "clip":
+        yield from _norm(f"{tower}.pre_layrnorm", width, bias=True)  # the misspelling is CLIP's
     for index in range(shape.vision_layers):
         block = f"{tower}.encoder.layers.{index}"
         yield from _norm(f"{block}.layer_norm1", width, bias=True)
@@ -199,9 +222,13 @@ def _decoder_tensors(shape: Shape, unspoken: tuple[int, ...]) -> Iterator[Tensor
     for index in range(shape.layers):
         layer = f"language_model.model.layers.{index}"
         yield from _norm(f"{layer}.input_layernorm", width)
-        yield from _linear(f"{layer}.self_attn.q_proj", query, width, _ATTENTION_GAIN)
-        yield from _linear(f"{layer}.self_attn.k_proj", key, width, _ATTENTION_GAIN)
-        yield from _linear(f"{layer}.self_attn.v_proj", key, width)
+        biased = shape.decoder == "qwen2"
+        yield from _linear(f"{layer}.self_attn.q_proj", query, width, _ATTENTION_GAIN, bias=biased)
+        yield from _linear(f"{layer}.self_attn.k_proj", key, width, _ATTENTION_GAIN, bias=biased)
+        yield from _linear(f"{layer}.self_attn.v_proj", key, width, bias=biased)
+        if shape.decoder == "qwen3":
+            yield from _norm(f"{layer}.self_attn.q_norm", shape.resolved_head_dim)
+            yield from _norm(f"{layer}.self_attn.k_norm", shape.resolved_head_dim)
         yield from _linear(f"{layer}.self_attn.o_proj", width, query)
         yield from _norm(f"{layer}.post_attention_layernorm", width)
         yield from _linear(f"{layer}.mlp.gate_proj", shape.mlp, width)
@@ -366,66 +393,90 @@ def _config(shape: Shape, dtype: DType, image_token_id: int, pad_token_id: int) 
         "projector_hidden_act": "gelu",
         "tie_word_embeddings": shape.tie_word_embeddings,
         "vision_feature_layer": shape.vision_feature_layer,
-        "vision_feature_select_strategy": "default",
-        "text_config": {
-            "model_type": "llama",
-            "architectures": ["LlamaForCausalLM"],
-            "attention_bias": False,
-            "bos_token_id": BOS_ID,
-            "eos_token_id": EOS_ID,
-            "head_dim": shape.resolved_head_dim,
-            "hidden_act": "silu",
-            "hidden_size": shape.width,
-            "intermediate_size": shape.mlp,
-            "max_position_embeddings": MAX_POSITIONS,
-            "mlp_bias": False,
-            "num_attention_heads": shape.heads,
-            "num_hidden_layers": shape.layers,
-            "num_key_value_heads": shape.kv_heads,
-            "rms_norm_eps": 1e-5,
-            "rope_parameters": {"rope_theta": shape.rope_theta, "rope_type": "default"},
-            "tie_word_embeddings": shape.tie_word_embeddings,
-            "vocab_size": shape.vocab,
-        },
-        "vision_config": {
-            "model_type": "clip_vision_model",
-            "hidden_act": "quick_gelu",
-            "hidden_size": shape.vision_width,
-            "image_size": shape.image_size,
-            "intermediate_size": shape.vision_mlp,
-            "layer_norm_eps": 1e-5,
-            "num_attention_heads": shape.vision_heads,
-            "num_channels": 3,
-            "num_hidden_layers": shape.vision_layers,
-            "patch_size": shape.patch_size,
-        },
+        "vision_feature_select_strategy": _strategy(shape),
+        "text_config": _text_config(shape),
+        "vision_config": _vision_config(shape),
+    }
+
+
+def _strategy(shape: Shape) -> str:
+    return "default" if shape.has_cls else "full"
+
+
+def _text_config(shape: Shape) -> dict[str, object]:
+    own: dict[Decoder, dict[str, object]] = {
+        "llama": {"attention_bias": False, "mlp_bias": False},
+        "mistral": {"sliding_window": None},
+        "qwen2": {"use_sliding_window": False},
+        "qwen3": {"use_sliding_window": False, "attention_bias": False},
+    }
+    return {
+        "model_type": shape.decoder,
+        "architectures": [f"{shape.decoder.capitalize()}ForCausalLM"],
+        "bos_token_id": BOS_ID,
+        "eos_token_id": EOS_ID,
+        "head_dim": shape.resolved_head_dim,
+        "hidden_act": "silu",
+        "hidden_size": shape.width,
+        "intermediate_size": shape.mlp,
+        "max_position_embeddings": MAX_POSITIONS,
+        "num_attention_heads": shape.heads,
+        "num_hidden_layers": shape.layers,
+        "num_key_value_heads": shape.kv_heads,
+        "rms_norm_eps": 1e-5,
+        "rope_parameters": {"rope_theta": shape.rope_theta, "rope_type": "default"},
+        "tie_word_embeddings": shape.tie_word_embeddings,
+        "vocab_size": shape.vocab,
+        **own[shape.decoder],
+    }
+
+
+def _vision_config(shape: Shape) -> dict[str, object]:
+    own: dict[Tower, dict[str, object]] = {
+        "clip": {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5},
+        "siglip": {"hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6, "vision_use_head": False},
+    }
+    return {
+        "model_type": f"{shape.tower}_vision_model",
+        "hidden_size": shape.vision_width,
+        "image_size": shape.image_size,
+        "intermediate_size": shape.vision_mlp,
+        "num_attention_heads": shape.vision_heads,
+        "num_channels": 3,
+        "num_hidden_layers": shape.vision_layers,
+        "patch_size": shape.patch_size,
+        **own[shape.tower],
     }
 
 
 def _processing_files(shape: Shape) -> dict[str, dict[str, object]]:
     square = {"height": shape.image_size, "width": shape.image_size}
+    if shape.tower == "clip":
+        size, mean, std = {"shortest_edge": shape.image_size}, CLIP_MEAN, CLIP_STD
+    else:  # SigLIP's makes pictures of any shape square
+        size, mean, std = square, [0.5] * 3, [0.5] * 3
     return {
         "preprocessor_config.json": {
             "image_processor_type": "CLIPImageProcessor",
             "processor_class": "LlavaProcessor",
             "crop_size": square,
-            "do_center_crop": True,
+            "do_center_crop": shape.tower == "clip",
             "do_convert_rgb": True,
             "do_normalize": True,
             "do_rescale": True,
             "do_resize": True,
-            "image_mean": [0.48145466, 0.4578275, 0.40821073],
-            "image_std": [0.26862954, 0.26130258, 0.27577711],
+            "image_mean": mean,
+            "image_std": std,
             "resample": 3,
             "rescale_factor": 1 / 255,
-            "size": {"shortest_edge": shape.image_size},
+            "size": size,
         },
         "processor_config.json": {
             "processor_class": "LlavaProcessor",
             "image_token": IMAGE_TOKEN,
-            "num_additional_image_tokens": 1,  # [CLS], which the "default" strategy takes away again
+            "num_additional_image_tokens": int(shape.has_cls),  # the "default" strategy takes [CLS] away again
             "patch_size": shape.patch_size,
-            "vision_feature_select_strategy": "default",
+            "vision_feature_select_strategy": _strategy(shape),
         },
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",

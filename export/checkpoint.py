@@ -8,11 +8,10 @@ from typing import Any
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export import hub
+from clasp_trt.export.config import CONFIG, refuse_quantised
 from clasp_trt.storage.foreign import read_object
 
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
-UNQUANTISED = "expected float weights: give the checkpoint that it was quantised from"
-"""What to do about quantised weights."""
 
 
 class Checkpoint:
@@ -30,34 +29,23 @@ class Checkpoint:
         if it is neither, if its weights are not safetensors, or if they are quantised.
         """
         root, name = hub.locate(model, ("*.json", "*.safetensors", "*.jinja"))
-        if not (root / "config.json").is_file():
+        if not (root / CONFIG).is_file():
             raise CheckpointError(
                 f"{model} is not a checkpoint: it has no config.json; give a Hugging Face model folder or hub id"
             )
         checkpoint = cls(root, name)
-        checkpoint.refuse_quantised()
+        refuse_quantised(checkpoint.config, str(root))
         checkpoint.shards  # noqa: B018  refuses wrong weight formats now, not after minutes of work
         return checkpoint
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The parsed ``config.json``."""
-        return self.json("config.json")
+        return self.json(CONFIG)
 
     @property
     def model_type(self) -> str:
         return str(self.config.get("model_type", ""))
-
-    def refuse_quantised(self) -> None:
-        """Raises :class:`CheckpointError` if ``config.json`` says that the weights are quantised."""
-        for part in (self.config, self.config.get("text_config")):
-            settings = part.get("quantization_config") if isinstance(part, dict) else None
-            if settings is not None:
-                method = settings.get("quant_method") if isinstance(settings, dict) else None
-                raise CheckpointError(
-                    f"{self.root} is quantised (quantization_config of config.json, method {str(method)[:40]!a}); "
-                    f"{UNQUANTISED}"
-                )
 
     def json(self, name: str) -> dict[str, Any]:
         """A JSON object of the folder. Raises :class:`CheckpointError` if it is missing or malformed."""

@@ -15,7 +15,7 @@ from clasp_trt.bundle import Graph, Segment
 from clasp_trt.chain import Chain, cuts, names
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
-from clasp_trt.export.decoder.llama import segment_graph
+from clasp_trt.export.decoder.segment import segment_graph
 from clasp_trt.export.family import Family
 from clasp_trt.export.graph import DTYPES, ports
 from clasp_trt.export.media import image_settings
@@ -133,7 +133,7 @@ def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
 
 def _graphs(family: Family, layers: tuple[int, ...], chain: Chain, max_context: int, dtype: str) -> Iterator[ir.Model]:
     """The graphs of a bundle, in the order of :meth:`Chain.names`."""
-    dims = family.decoder
+    dims = family.description.decoder
     weights = family.decoder_weights(dtype)
     yield _named(family.vision_graph(layers, dtype), names.VISION)
     yield _named(family.projector_graph(len(layers), dtype), names.PROJECTOR)
@@ -156,12 +156,12 @@ def _check(family: Family, layers: tuple[int, ...], schedule: Schedule, max_cont
     vision = family.info.vision
     if max(layers) > vision.layers:
         raise CheckpointError(f"the policy reads vision layer {max(layers)}; the tower has layers 0 to {vision.layers}")
-    cuts.check(schedule, max_context, family.max_positions)
+    cuts.check(schedule, max_context, family.description.decoder.max_positions)
 
 
 def _weigh(family: Family, max_context: int, dtype: str) -> Callable[[int, int], int]:
     """The function from first and last layer (inclusive) of a segment to the bytes of its weights."""
-    dims, weights = family.decoder, family.decoder_weights(dtype)
+    dims, weights = family.description.decoder, family.decoder_weights(dtype)
     rotary = max_context * dims.head_dim * DTYPES[dtype].bitwidth // 8
     head = weights.nbytes("norm.") + weights.nbytes("lm_head.")
 

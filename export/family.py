@@ -1,7 +1,8 @@
-"""What a model family gives the exporter, and how families are found.
+"""What a model family gives the tools, and how families are found.
 
-A family is a module of :mod:`clasp_trt.export.models` named after the ``model_type`` of its checkpoints, with a
-function ``family(checkpoint) -> Family``. Adding one touches nothing else.
+A family is a module of :mod:`clasp_trt.export.models` named after the ``model_type`` of its checkpoints. It has two
+functions: ``describe(config, name) -> Description``, which needs no torch, transformers or ONNX, and
+``family(checkpoint, description) -> Family``. Adding one touches nothing else.
 """
 
 from __future__ import annotations
@@ -9,28 +10,40 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-import onnx_ir as ir
-
-from clasp_trt.bundle import Media, ModelInfo
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export import models
-from clasp_trt.export.checkpoint import Checkpoint
-from clasp_trt.export.decoder.llama import LlamaDims
-from clasp_trt.export.weights.graph import Weights
+from clasp_trt.export.config import Settings, refuse_quantised
+from clasp_trt.export.description import Description
+from clasp_trt.storage.foreign import read_object
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from clasp_trt.bundle import Media, ModelInfo
+    from clasp_trt.export.checkpoint import Checkpoint
+    from clasp_trt.export.reference import Reference
+    from clasp_trt.export.weights.graph import Weights
 
 
 class Family(Protocol):
     """One checkpoint, seen as the parts that a bundle is made of."""
 
-    info: ModelInfo
-    media: Media
-    decoder: LlamaDims
-    max_positions: int
+    @property
+    def description(self) -> Description: ...
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the manifest says of the model."""
+
+    @property
+    def media(self) -> Media:
+        """How it takes pictures. Raises :class:`CheckpointError` for a processor that a runtime does not know."""
 
     def vision_graph(self, layers: Sequence[int], dtype: str) -> ir.Model:
-        """``pixel_values`` to the hidden states of ``layers`` and the [CLS] saliency."""
+        """``pixel_values`` to the hidden states of ``layers`` and the saliency of the patches."""
 
     def projector_graph(self, layers: int, dtype: str) -> ir.Model:
         """Hidden states of ``layers`` layers and their weights ``alpha`` to visual tokens of decoder width."""
@@ -41,6 +54,9 @@ class Family(Protocol):
     def chat_template(self) -> str:
         """The Jinja template that turns messages into a prompt."""
 
+    def reference(self) -> Reference:
+        """The checkpoint's own modules in torch, which a bundle is verified against."""
+
 
 def supported() -> tuple[str, ...]:
     """The ``model_type`` of every family."""
@@ -49,10 +65,31 @@ def supported() -> tuple[str, ...]:
 
 def family_of(checkpoint: Checkpoint) -> Family:
     """The family of a checkpoint. Raises :class:`CheckpointError` if there is none."""
-    kind = checkpoint.model_type
+    description = describe(checkpoint.config, str(checkpoint.root / "config.json"), checkpoint.name)
+    family: Family = _module(description.model_type).family(checkpoint, description)
+    return family
+
+
+def read_description(path: Path, name: str) -> Description:
+    """The description of the model ``name`` whose ``config.json`` lies at ``path``. Raises :class:`CheckpointError`."""
+    return describe(read_object(path, CheckpointError, "download the file again"), str(path), name)
+
+
+def describe(config: object, source: str, name: str) -> Description:
+    """What a parsed ``config.json`` says of the model ``name``; ``source`` is the file, for errors.
+
+    Raises :class:`CheckpointError` for a family or a variant that is not supported, and for quantised weights.
+    """
+    top = Settings(source, "", config, {})
+    kind = top.get("model_type")
     if kind not in supported():
         raise CheckpointError(
-            f"model_type {kind!r} of {checkpoint.root} is not supported; supported: {', '.join(supported())}"
+            f"model_type {ascii(kind)[:60]} of {source} is not supported; supported: {', '.join(supported())}"
         )
-    family: Family = importlib.import_module(f"{models.__name__}.{kind}").family(checkpoint)
-    return family
+    refuse_quantised(config, source)  # type: ignore[arg-type]  # Settings takes nothing but an object
+    description: Description = _module(kind).describe(top, name)
+    return description
+
+
+def _module(kind: str) -> Any:
+    return importlib.import_module(f"{models.__name__}.{kind}")

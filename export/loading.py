@@ -9,11 +9,12 @@ from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.trace import quiet
 
 
-def pretrained(auto: Any, checkpoint: Checkpoint, dtype: Any) -> Any:
+def pretrained(auto: Any, checkpoint: Checkpoint, dtype: Any, *, attention: str | None = None) -> Any:
     """``auto.from_pretrained`` of a checked checkpoint, in eval mode and without its progress bars.
 
-    ``auto`` is one of transformers' ``AutoModelFor...``, ``dtype`` torch's, or ``"auto"`` for that of the files. Raises
-    :class:`CheckpointError` if the folder is of another kind, or lacks a tensor, which would get random values.
+    ``auto`` is one of transformers' ``AutoModelFor...`` or a model class, ``dtype`` torch's, or ``"auto"`` for that of
+    the files, ``attention`` the implementation if not the default one. Raises :class:`CheckpointError` if the folder is
+    of another kind, or lacks a tensor, which would get random values.
     """
     from transformers.utils import logging as untyped
 
@@ -23,8 +24,9 @@ def pretrained(auto: Any, checkpoint: Checkpoint, dtype: Any) -> Any:
     try:
         with quiet():
             module, told = auto.from_pretrained(
-                checkpoint.root, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
-            )
+                checkpoint.root, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True,
+                attn_implementation=attention,
+            )  # fmt: skip
     except (OSError, ValueError, RuntimeError, KeyError, AssertionError) as error:
         raise CheckpointError(f"transformers cannot load {checkpoint.root} as {auto.__name__}: {error}") from None
     finally:

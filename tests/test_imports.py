@@ -88,6 +88,12 @@ def test_runtime_is_light() -> None:
     assert first_loaded_by(importing(modules(below="clasp_trt.runtime")), HEAVY) == {}
 
 
+def test_what_a_family_says_of_a_config_is_light() -> None:
+    names = ["clasp_trt.export.family", *modules(below="clasp_trt.export.models")]
+    assert len(names) > 2
+    assert first_loaded_by(importing(names), HEAVY | {"onnxruntime"}) == {}
+
+
 def test_help_of_every_command_is_light() -> None:
     from tests.commands import command_names
 

@@ -9,12 +9,12 @@ import pytest
 
 from clasp_trt.export import trace
 from clasp_trt.export.checkpoint import Checkpoint
-from clasp_trt.export.models.llava import family
+from clasp_trt.export.family import family_of
 from tests import traces
 
 
 def _graphs(checkpoint: Path, layers: tuple[int, ...]) -> list[bytes]:
-    made = family(Checkpoint.open(str(checkpoint)))
+    made = family_of(Checkpoint.open(str(checkpoint)))
     graphs = made.vision_graph(layers, "float32"), made.projector_graph(len(layers), "float32")
     return [ir.to_proto(graph).SerializeToString(deterministic=True) for graph in graphs]
 

@@ -52,15 +52,18 @@ class DecoderSizes(Protocol):
     def vocab_size(self) -> int: ...
 
 
-def square_vision(side: int, layers: int, tokens: int, width: int, block: int, dtype: str) -> Ports:
+def square_vision(
+    side: int, layers: int, tokens: int, width: int, block: int, dtype: str, *, has_cls: bool = True
+) -> Ports:
     """Pictures of ``side`` pixels to ``tokens`` patches of ``width`` in ``layers`` layers, and what [CLS] attends to in
-    ``block``."""
+    ``block``, or in a tower without one all patches together."""
     read = (port.BATCH, layers, tokens, width)
-    attended = f"attention of [CLS] to each patch in block {block}"
+    attending, dropped = ("[CLS]", ", [CLS] dropped") if has_cls else ("all patches", "")
+    attended = f"attention of {attending} to each patch in block {block}"
     return Ports(
         (Port(port.PIXEL_VALUES, "float32", (port.BATCH, 3, side, side), "preprocessed images"),),
         (
-            Port(port.FEATURES, dtype, read, "patch states of the support layers, [CLS] dropped"),
+            Port(port.FEATURES, dtype, read, f"patch states of the support layers{dropped}"),
             Port(port.CLS_SALIENCY, "float32", (port.BATCH, tokens), attended),
         ),
     )

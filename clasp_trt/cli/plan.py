@@ -15,7 +15,8 @@ from clasp_trt.schedule import PRUNE_AT
 from clasp_trt.targets import PRECISIONS
 
 if TYPE_CHECKING:
-    from clasp_trt.tools.plan import Memory, ModelShape, Plan, Side
+    from clasp_trt.export.description import Description
+    from clasp_trt.tools.plan import Memory, Plan, Side
 
 CONFIG = "config.json"
 
@@ -58,13 +59,13 @@ def command(
 
     device, pruning = targets.get(target), Pruning(prune_at, budget, schedule, prune_layers)
     engines = EngineOptions(max_build_memory=max_build_memory)
-    shape = _shape(model)
+    description = _described(model)
     request = planning.Request(
-        model=shape,
+        model=description,
         target=device,
-        schedule=pruning.schedule(shape.tower.tokens, shape.decoder.layers),
+        schedule=pruning.schedule(description.tower.tokens, description.decoder.layers),
         precision=DEFAULT_PRECISION if precision is None else precision,
-        context=min(DEFAULT_CONTEXT, shape.decoder.max_positions) if max_context is None else max_context,
+        context=min(DEFAULT_CONTEXT, description.decoder.max_positions) if max_context is None else max_context,
         text_tokens=planning.TEXT_TOKENS if prompt_tokens is None else prompt_tokens,
         machine=planning.measure() if device.sm is None else None,
         build_memory=engines.memory_bytes,
@@ -77,17 +78,17 @@ def command(
     _tell(plan, advice)
 
 
-def _shape(model: str) -> ModelShape:
+def _described(model: str) -> Description:
     from clasp_trt.bundle import MANIFEST
+    from clasp_trt.export.family import read_description
     from clasp_trt.export.hub import locate
-    from clasp_trt.tools.plan import load_shape
 
     root, name = locate(model, (CONFIG,))
     if (root / MANIFEST).is_file():
         raise CheckpointError(f"{model} is a bundle, made already; give its checkpoint, or see `clasp-trt inspect`")
     if not (root / CONFIG).is_file():
         raise CheckpointError(f"{model} has no {CONFIG}; give a Hugging Face model folder or hub id")
-    return load_shape(root / CONFIG, name)
+    return read_description(root / CONFIG, name)
 
 
 def _tell(plan: Plan, advice: list[str]) -> None:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from onnx_ir.tensor_adapters import TorchTensor
 
 from clasp_trt.errors import CheckpointError
-from clasp_trt.export.checkpoint import UNQUANTISED
+from clasp_trt.export.config import UNQUANTISED
 from clasp_trt.export.graph import DTYPES
 from clasp_trt.export.weights.stored import FLOATS, Tensors, Weight
 

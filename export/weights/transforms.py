@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,9 +15,19 @@ if TYPE_CHECKING:
     import torch
 
 
-def renamed(tensors: Tensors, rename: Callable[[str], str]) -> dict[str, Weight]:
-    """The same weights under canonical names, so that old and new layouts of a checkpoint look alike."""
-    return {rename(name): weight for name, weight in tensors.items()}
+def renamed(tensors: Tensors, rules: Sequence[tuple[str, str]]) -> dict[str, Weight]:
+    """The same weights under canonical names, so that old and new layouts of a checkpoint look alike.
+
+    A rule is a regular expression for the start of a name and what stands in its place; the first that matches counts.
+    """
+    return {_canonical(name, rules): weight for name, weight in tensors.items()}
+
+
+def _canonical(name: str, rules: Sequence[tuple[str, str]]) -> str:
+    for pattern, start in rules:
+        if found := re.match(pattern, name):
+            return start + name[found.end() :]
+    return name
 
 
 def tied(tensors: Tensors, head: str, embedding: str) -> dict[str, Weight]:

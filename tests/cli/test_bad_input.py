@@ -320,9 +320,9 @@ def test_not_a_bundle(refused: Refused, checkpoint: Path, tmp_path: Path) -> Non
 def test_missing_extra_says_how_to_get_it(
     refused: Refused, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "clasp_trt.export.models.llava", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     line = refused("build", checkpoint, "-o", tmp_path / "out")
-    says(line, "pip install 'clasp-trt[export]'")
+    says(line, "torch", "pip install 'clasp-trt[export]'")
     assert names(tmp_path) == []
 
 

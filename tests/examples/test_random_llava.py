@@ -34,8 +34,15 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(
     "shape",
-    [TINY, replace(TINY, tie_word_embeddings=True), replace(TINY, heads=3, kv_heads=1, head_dim=10)],
-    ids=["untied", "tied", "wide heads"],
+    [
+        TINY,
+        replace(TINY, tie_word_embeddings=True),
+        replace(TINY, heads=3, kv_heads=1, head_dim=10),
+        PRESETS["tiny-siglip-qwen2"],
+        PRESETS["tiny-mistral"],
+        replace(TINY, decoder="qwen3"),
+    ],
+    ids=["untied", "tied", "wide heads", "siglip and qwen2", "mistral", "qwen3"],
 )
 def test_stock_model_finds_every_weight(tmp_path: Path, shape: Shape) -> None:
     model, info = _load(make(tmp_path / "model", shape))

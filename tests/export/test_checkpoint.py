@@ -20,7 +20,7 @@ from transformers import LlavaForConditionalGeneration
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.family import family_of, supported
-from clasp_trt.export.models.llava import canonical
+from clasp_trt.export.models.llava import LAYOUTS
 from clasp_trt.export.weights.graph import Weights
 from clasp_trt.export.weights.stored import stored
 from clasp_trt.export.weights.transforms import cast, renamed
@@ -53,7 +53,7 @@ def _edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def _values(folder: Path, dtype: str = "float32") -> dict[str, np.ndarray[Any, Any]]:
     """Every weight by its canonical name, as the export would write it."""
-    tensors = renamed(stored(Checkpoint.open(folder)), canonical)
+    tensors = renamed(stored(Checkpoint.open(folder)), LAYOUTS)
     weights = Weights(cast(tensors, dtype))
     return {name: weights.tensor(name).numpy() for name in tensors}
 
@@ -89,8 +89,9 @@ def test_old_and_new_names_are_the_same_weights(checkpoint: Path, tmp_path: Path
 
 def test_names_are_canonical(checkpoint: Path) -> None:
     assert {name.split(".")[0] for name in _values(checkpoint)} == {"tower", "projector", "decoder"}
+    weight = stored(Checkpoint.open(checkpoint))[HEAD]
     for key in (HEAD, "lm_head.weight"):
-        assert canonical(key) == "decoder.lm_head.weight"
+        assert renamed({key: weight}, LAYOUTS) == {"decoder.lm_head.weight": weight}
 
 
 def test_tensors_that_are_no_floats_are_no_weights(folder: Path) -> None:
@@ -101,7 +102,7 @@ def test_tensors_that_are_no_floats_are_no_weights(folder: Path) -> None:
     family = family_of(Checkpoint.open(folder))
     assert family.vision_graph((1, 3), "float32").graph.outputs
     with pytest.raises(CheckpointError, match=r"position_ids has type I64; expected float weights") as error:
-        Weights(renamed(stored(Checkpoint.open(folder)), canonical), "tower.").tensor("embeddings.position_ids")
+        Weights(renamed(stored(Checkpoint.open(folder)), LAYOUTS), "tower.").tensor("embeddings.position_ids")
     _line(error)
 
 
@@ -233,18 +234,29 @@ def test_a_bad_config(folder: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.pop("model_type"), "model_type '' of .* is not supported; supported: "),
+        (lambda c: c.pop("model_type"), "model_type None of .* is not supported; supported: "),
         (lambda c: c.update(model_type="qwen2_vl"), "'qwen2_vl' of .* is not supported; supported: .*llava"),
         (lambda c: c.update(model_type="../llava"), "is not supported"),
         (lambda c: c.update(vision_feature_layer=[-2, -5]), "expected one layer, such as -2"),
-        (lambda c: c.update(vision_feature_layer=-9), "outside the tower's 4 layers"),
-        (lambda c: c.update(vision_feature_select_strategy="full"), "expected 'default'"),
+        (lambda c: c.update(vision_feature_layer=-9), "vision_feature_layer is -9.* of the tower's 4 layers"),
+        (lambda c: c.update(vision_feature_select_strategy="full"), "expected default"),
         (lambda c: c.update(image_token_index=5000), "image_token_id 5000"),
-        (lambda c: c["text_config"].update(model_type="mistral"), "'mistral' is not supported in llava"),
-        (lambda c: c["text_config"].update(hidden_act="gelu"), "activation 'gelu' is not supported"),
-        (lambda c: c["text_config"].update(num_attention_heads="six"), "not a valid llava configuration"),
-        (lambda c: c["vision_config"].update(model_type="siglip_vision_model"), "expected clip_vision_model"),
-        (lambda c: c["vision_config"].update(image_size=[56, 28]), "for squares"),
+        (lambda c: c["text_config"].update(model_type="gemma"), "text_config.model_type is 'gemma'"),
+        (lambda c: c["text_config"].update(hidden_act="gelu"), "hidden_act is 'gelu'"),
+        (lambda c: c["text_config"].update(num_attention_heads="six"), "text_config.num_attention_heads is 'six'"),
+        (lambda c: c["text_config"].update(num_key_value_heads=4), "num_key_value_heads is 4.* divisor of the 6"),
+        (lambda c: c["text_config"].update(head_dim=7), "head_dim is 7.* even"),
+        (lambda c: c["vision_config"].update(model_type="dinov2"), "expected clip_vision_model or siglip_vision_model"),
+        (
+            lambda c: c["vision_config"].update(model_type="siglip_vision_model"),
+            "'default'.* expected full",
+        ),
+        (
+            lambda c: c["vision_config"].update(num_attention_heads=5),
+            "heads is 5.* divisor of the width 32",
+        ),
+        (lambda c: c["vision_config"].update(num_channels=1), "num_channels is 1.* expected 3"),
+        (lambda c: c["vision_config"].update(image_size=[56, 28]), "image_size is"),
     ],
 )
 def test_a_configuration_that_we_do_not_compile(

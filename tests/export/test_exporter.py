@@ -309,7 +309,7 @@ def test_a_graph_that_no_cut_makes_small_enough_is_refused_before_the_work(check
 
 def test_every_family_keeps_the_protocol(checkpoint: Path) -> None:
     family: Family = family_of(Checkpoint.open(checkpoint))
-    assert family.info.decoder.layers == family.decoder.layers == 4
+    assert family.info.decoder.layers == family.description.decoder.layers == 4
     assert family.info.tokens == (16, 16, 16)
     assert family.info.vision.feature_layer == 3
-    assert family.max_positions == 4096
+    assert family.description.decoder.max_positions == 4096

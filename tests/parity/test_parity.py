@@ -21,7 +21,7 @@ from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.sampling import Sampler
 from clasp_trt.tools.build.compiler import build
-from examples.random_llava import PRESETS, make
+from examples.random_llava import PRESETS, Shape, make
 from tests.parity.eager import EagerClasp
 from tests.parity.eager import Result as Reference
 
@@ -226,6 +226,24 @@ def test_prefill_in_chunks(built: Builder, pruning: str, monkeypatch: pytest.Mon
 )
 def test_unpruned_is_the_stock_model(built: Builder, shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_stock(built(shape, "none", spread=False), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        PRESETS["tiny-siglip-qwen2"],
+        PRESETS["tiny-mistral"],
+        replace(PRESETS["tiny"], decoder="qwen3", head_dim=16, tie_word_embeddings=True),
+        replace(PRESETS["tiny"], tower="siglip", vision_feature_layer=-2),
+    ],
+    ids=["siglip, qwen2", "clip, mistral", "clip, qwen3", "siglip, llama"],
+)
+def test_other_towers_and_decoders_are_the_stock_model(
+    tmp_path: Path, shape: Shape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make(tmp_path / "checkpoint", shape)
+    build(folder, tmp_path / "bundle", prune_at="none", max_context=512)
+    assert_stock(Built(load(tmp_path / "bundle", threads=1), folder), monkeypatch)
 
 
 def test_a_distinct_head_under_a_tied_flag_is_the_stock_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,6 +205,9 @@ def _export(
 
     progress("open the checkpoint", 0, 1)
     with needing("exporting a checkpoint", "pip install 'clasp-trt[export]'"):
+        import torch  # noqa: F401  said to be missing now, and not when a graph is made
+        import transformers  # noqa: F401
+
         from clasp_trt.export.checkpoint import Checkpoint
         from clasp_trt.export.exporter import export
         from clasp_trt.export.family import family_of
@@ -219,7 +222,11 @@ def _export(
         targets.check_selection(engine.backend, schedule)
         _check_plugins(engine, schedule)
     policy = _prior(family, options) if policy is None else _fitting(policy, family, options)
-    context = min(DEFAULT_CONTEXT, family.max_positions) if options.max_context is None else options.max_context
+    context = (
+        min(DEFAULT_CONTEXT, family.description.decoder.max_positions)
+        if options.max_context is None
+        else options.max_context
+    )
     if engine is not None:
         _longest_prompt(engine, context, tokens)
     media = family.media

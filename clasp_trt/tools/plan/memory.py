@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from clasp_trt.build_memory import peak
 from clasp_trt.chain import Cut, names
+from clasp_trt.export.decoder.spec import DecoderSpec
+from clasp_trt.export.description import Description
+from clasp_trt.export.towers.spec import TowerSpec
 from clasp_trt.targets import COMPILED, Target
 from clasp_trt.tools.plan import assumptions
 from clasp_trt.tools.plan.machine import Machine
-from clasp_trt.tools.plan.shapes import DecoderShape, ModelShape, TowerShape
 
 ITEM_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 _SCORE_BYTES = 4
@@ -63,7 +65,7 @@ class Memory:
 
 
 def estimate(
-    model: ModelShape,
+    model: Description,
     target: Target,
     cuts: tuple[Cut, ...],
     *,
@@ -98,7 +100,7 @@ def estimate(
     )
 
 
-def graph_parameters(model: ModelShape, cuts: tuple[Cut, ...], context: int) -> dict[str, int]:
+def graph_parameters(model: Description, cuts: tuple[Cut, ...], context: int) -> dict[str, int]:
     """Numbers that each graph of a bundle holds: its weights and, in a segment, the rotary tables."""
     decoder = model.decoder
     graphs = {
@@ -111,13 +113,13 @@ def graph_parameters(model: ModelShape, cuts: tuple[Cut, ...], context: int) -> 
     return graphs
 
 
-def segment_parameters(decoder: DecoderShape, first: int, last: int, context: int) -> int:
+def segment_parameters(decoder: DecoderSpec, first: int, last: int, context: int) -> int:
     """Numbers that a graph of layers ``first`` to ``last`` (inclusive) holds."""
     output = decoder.output_parameters if last == decoder.layers - 1 else 0
     return (last - first + 1) * decoder.layer_parameters + output + context * decoder.head_dim
 
 
-def decoder_activations(decoder: DecoderShape, rows: int, item: int, scores: bool) -> int:
+def decoder_activations(decoder: DecoderSpec, rows: int, item: int, scores: bool) -> int:
     """Bytes that live at once in a layer's prefill of ``rows`` rows: the residual and its norm beside the larger of the
     MLP's three products and the attention's four; the mask; and, with ``scores``, an fp32 score for every head and pair
     of rows, which a fused attention never holds."""
@@ -127,9 +129,9 @@ def decoder_activations(decoder: DecoderShape, rows: int, item: int, scores: boo
     return rows * (2 * decoder.width + max(mlp, attention)) * item + pairs
 
 
-def tower_activations(tower: TowerShape, item: int, scores: bool) -> int:
+def tower_activations(tower: TowerSpec, item: int, scores: bool) -> int:
     """The same for a block of the vision tower, whose MLP has two products and whose attention no mask."""
-    rows = tower.tokens + 1
+    rows = tower.rows
     pairs = rows * rows * tower.heads * _SCORE_BYTES if scores else 0
     return rows * (2 * tower.width + max(2 * tower.mlp, 4 * tower.width)) * item + pairs
 

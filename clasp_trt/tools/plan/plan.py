@@ -9,13 +9,13 @@ from clasp_trt import build_memory, targets
 from clasp_trt.chain import Chain, Cut, names
 from clasp_trt.chain import cuts as chains
 from clasp_trt.errors import BackendError, PromptError
+from clasp_trt.export.description import Description
 from clasp_trt.schedule import Schedule
 from clasp_trt.targets import Target
 from clasp_trt.tools.plan import assumptions, memory, roofline
 from clasp_trt.tools.plan.machine import Machine
 from clasp_trt.tools.plan.memory import ITEM_BYTES, Memory
 from clasp_trt.tools.plan.roofline import Timing
-from clasp_trt.tools.plan.shapes import ModelShape
 
 TEXT_TOKENS = 64
 """Text tokens of a prompt where nothing else is said: a question of a line or two in its chat template."""
@@ -30,7 +30,7 @@ class Request:
     that building an engine may take, which cuts the decoder finer.
     """
 
-    model: ModelShape
+    model: Description
     target: Target
     schedule: Schedule
     precision: str

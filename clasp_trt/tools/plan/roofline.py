@@ -6,11 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clasp_trt.chain import Cut
+from clasp_trt.export.decoder.spec import DecoderSpec
+from clasp_trt.export.description import ProjectorSpec
+from clasp_trt.export.towers.spec import TowerSpec
 from clasp_trt.ops import ITERATIONS
 from clasp_trt.targets import Target
 from clasp_trt.tools.plan import assumptions
 from clasp_trt.tools.plan.machine import Machine
-from clasp_trt.tools.plan.shapes import DecoderShape, ProjectorShape, TowerShape
 
 
 @dataclass(frozen=True)
@@ -78,20 +80,20 @@ def stage(name: str, rows: int, work: Work, flops: float, bandwidth: float) -> S
     return Stage(name, rows, max(compute, traffic), "compute" if compute >= traffic else "bandwidth")
 
 
-def tower_work(tower: TowerShape, item: float) -> Work:
+def tower_work(tower: TowerSpec, item: float) -> Work:
     """One image through the exported blocks; ``item`` is the bytes of a weight."""
-    rows = tower.tokens + 1
+    rows = tower.rows
     block = 2 * rows * tower.block_matrices + 4 * rows * rows * tower.width
     flops = 2 * tower.tokens * tower.patch_matrix + tower.built_blocks * block
     return Work(flops, tower.built_parameters * item)
 
 
-def projector_work(projector: ProjectorShape, tokens: int, item: float) -> Work:
+def projector_work(projector: ProjectorSpec, tokens: int, item: float) -> Work:
     """``tokens`` visual tokens to decoder width."""
     return Work(2 * tokens * projector.matrices, projector.parameters * item)
 
 
-def prefill_work(decoder: DecoderShape, cut: Cut, rows: int, text_tokens: int, item: float) -> Work:
+def prefill_work(decoder: DecoderSpec, cut: Cut, rows: int, text_tokens: int, item: float) -> Work:
     """``rows`` rows through the layers of ``cut``. The decoder's last layer owes only its last row, beside the keys and
     values of all. Masked products are computed all the same."""
     last = 1 if cut.last == decoder.layers - 1 else 0
@@ -106,7 +108,7 @@ def prefill_work(decoder: DecoderShape, cut: Cut, rows: int, text_tokens: int, i
     return Work(flops, (weights + 2 * cut.layers * rows * decoder.kv_width) * item)
 
 
-def decode_work(decoder: DecoderShape, lengths: dict[Cut, int], item: float, cache_item: float) -> Work:
+def decode_work(decoder: DecoderSpec, lengths: dict[Cut, int], item: float, cache_item: float) -> Work:
     """One new token over caches filled with ``lengths`` rows each: every weight and every key and value is read."""
     weights = decoder.layers * decoder.layer_parameters + decoder.output_parameters
     pairs = sum(cut.layers * length for cut, length in lengths.items())

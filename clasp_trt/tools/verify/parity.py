@@ -26,7 +26,6 @@ from clasp_trt.runtime.backends.find import backend_for
 from clasp_trt.runtime.backends.interface import Backend
 from clasp_trt.tools.profile.runner import GraphRunner
 from clasp_trt.tools.verify import selection
-from clasp_trt.tools.verify.reference import LlavaReference
 from clasp_trt.tools.verify.report import FACTOR, Check, Report
 from clasp_trt.tools.verify.request import Request
 from clasp_trt.tools.verify.runners import FunctionRunner, largest_difference, run
@@ -61,10 +60,11 @@ def compare(
     """
     with backend_for(bundle, provider=provider) as backend:
         checkpoint = Checkpoint.open(model)
-        _check_same_model(bundle, family_of(checkpoint), model)
+        family = family_of(checkpoint)
+        _check_same_model(bundle, family, model)
         _check_policy(bundle)
         request = Request.of(bundle, image, prompt)
-        comparison = _Comparison(bundle, backend, LlavaReference(checkpoint.root), progress)
+        comparison = _Comparison(bundle, backend, family, progress)
         comparison.answer(request)
     return Report(
         bundle=str(bundle.root),
@@ -108,9 +108,10 @@ def _check_policy(bundle: Bundle) -> None:
 class _Comparison:
     """Walks the stages of one request, collecting checks."""
 
-    def __init__(self, bundle: Bundle, backend: Backend[Any], reference: LlavaReference, progress: Progress) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend[Any], family: Family, progress: Progress) -> None:
         self.checks: list[Check] = []
-        self._bundle, self._backend, self._reference, self._progress = bundle, backend, reference, progress
+        self._bundle, self._backend, self._progress = bundle, backend, progress
+        self._tower, self._reference = family.description.tower, family.reference()
         self._manifest = bundle.manifest
         self._dtype, self._truth = _TORCH[self._manifest.precision], _TRUTH[self._manifest.precision]
         self._layers = bundle.policy.layers
@@ -163,8 +164,7 @@ class _Comparison:
     # --- stages ---------------------------------------------------------------------------------------------
 
     def _vision(self, feed: Arrays) -> Arrays:
-        layers, model = self._layers, self._manifest.model.vision
-        saliency_layer = max(1, min(model.feature_layer, max(layers)))
+        layers, saliency_layer = self._layers, self._tower.saliency_layer(self._layers)
 
         def vision(feed: Arrays, dtype: torch.dtype) -> Arrays:
             return self._reference.vision(feed, layers, saliency_layer, dtype)
@@ -186,7 +186,7 @@ class _Comparison:
 
     def _layer_like(self, seen: NDArray[Any], feed: Arrays, saliency_layer: int) -> int | None:
         """The vision layer that ``seen`` is, but for the precision."""
-        every = range(self._reference.vision_layers + 1)
+        every = range(self._tower.layers + 1)
         states = self._reference.vision(feed, every, saliency_layer, self._truth)[port.FEATURES]
         errors = [largest_difference(states[:, layer], seen) / np.abs(states[:, layer]).max() for layer in every]
         best = int(np.nanargmin(errors)) if np.isfinite(errors).any() else 0

@@ -34,7 +34,7 @@ def test_transforms_compose_and_read_nothing() -> None:
         return {name: replace(w, read=lambda w=w: 2 * w.read()) for name, w in tensors.items()}  # type: ignore[misc]
 
     tensors = {"old.a": weight("old.a", 1.5), "old.b": weight("old.b", 4.0)}
-    made = tied(renamed(tensors, lambda key: key.replace("old.", "new.")), "new.c", "new.b")
+    made = tied(renamed(tensors, ((r"old\.", "new."),)), "new.c", "new.b")
     weights = Weights(cast(doubled(made), "float16"), "new.")
     lazy = {name: weights.tensor(name) for name in "abc"}
     assert weights.nbytes("") == 3 * 2

@@ -9,7 +9,9 @@ import pytest
 
 from clasp_trt import schedule as schedules
 from clasp_trt import targets
-from clasp_trt.tools.plan import Machine, ModelShape, Request, shape_of
+from clasp_trt.export.description import Description
+from clasp_trt.export.family import describe
+from clasp_trt.tools.plan import Machine, Request
 
 VISION = {"model_type": "clip_vision_model", "hidden_size": 1024, "image_size": 336, "intermediate_size": 4096}
 VISION |= {"num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14, "projection_dim": 768}
@@ -33,12 +35,12 @@ MACHINE = Machine(flops=300e9, bandwidth=30e9, memory=24_000_000_000)
 
 
 @pytest.fixture
-def llava_7b() -> ModelShape:
-    return shape_of(LLAVA_7B, "config.json", "llava-1.5-7b-hf")
+def llava_7b() -> Description:
+    return describe(LLAVA_7B, "config.json", "llava-1.5-7b-hf")
 
 
 @pytest.fixture
-def request_7b(llava_7b: ModelShape) -> Callable[..., Request]:
+def request_7b(llava_7b: Description) -> Callable[..., Request]:
     """LLaVA-1.5-7B in fp16 at budget 192, on a target, with other fields changed at will."""
 
     def build(target: str = "orin-agx-64", **fields: Any) -> Request:

@@ -17,7 +17,9 @@ from clasp_trt.build_memory import peak
 from clasp_trt.bundle import Bundle, Manifest
 from clasp_trt.chain import Cut
 from clasp_trt.errors import BackendError, PromptError, ScheduleError, TargetError
-from clasp_trt.tools.plan import Machine, ModelShape, Request, advise, load_shape, make, roofline, shape_of
+from clasp_trt.export.description import Description
+from clasp_trt.export.family import describe, read_description
+from clasp_trt.tools.plan import Machine, Request, advise, make, roofline
 from tests.tools.plan.conftest import LLAVA_7B, LLAVA_13B, MACHINE
 
 GB = 1_000_000_000
@@ -29,7 +31,7 @@ def test_a_finer_cut_is_that_of_an_export(
 ) -> None:
     limit = peak(100_000)  # two of its layers
     manifest = built(target=None, precision="fp16", max_build_memory=limit / 1e9, **pruning).manifest
-    shape = load_shape(checkpoint / "config.json", "tiny")
+    shape = read_description(checkpoint / "config.json", "tiny")
     request = Request(
         shape, targets.get("orin-agx-64"), manifest.schedule, "fp16", manifest.max_context, 20, build_memory=limit
     )
@@ -61,7 +63,7 @@ def test_caches_are_those_that_a_bundle_declares(built: Callable[..., Bundle], c
         graph = next(graph for graph in manifest.graphs if graph.name == segment.graph)
         shapes = [port.shape for port in graph.inputs if port.name.startswith("past_")]
         declared[segment.graph] = 4 * sum(math.prod(map(int, shape)) for shape in shapes)
-    shape = load_shape(checkpoint / "config.json", "tiny")
+    shape = read_description(checkpoint / "config.json", "tiny")
     request = Request(shape, targets.get("cpu"), manifest.schedule, "fp32", manifest.max_context, 20, MACHINE)
     assert make(request).pruned.memory.caches == declared
 
@@ -116,7 +118,7 @@ def test_a_jetson_keeps_memory_for_its_system(request_7b: Callable[..., Request]
 def test_pruning_never_costs_memory_and_cuts_change_no_work(
     budget: int, depths: list[int], context: int, text: int
 ) -> None:
-    shape = shape_of(LLAVA_7B, "config.json", "x")
+    shape = describe(LLAVA_7B, "config.json", "x")
     try:
         schedule = schedules.solve(576, 32, budget, depths)
     except ScheduleError:
@@ -138,14 +140,14 @@ def test_pruning_never_costs_memory_and_cuts_change_no_work(
 
 def test_prefill_flops_by_hand() -> None:
     """One row alone costs two operations per weight, and its attention to itself."""
-    decoder = shape_of(LLAVA_7B, "config.json", "x").decoder
+    decoder = describe(LLAVA_7B, "config.json", "x").decoder
     work = roofline.prefill_work(decoder, Cut("all", 0, 31, 0, watched=False), 1, 1, 2)
     matrices = 32 * (4 * 4096**2 + 3 * 4096 * 11008) + 32064 * 4096
     assert work.flops == 2 * matrices + 32 * 4 * 4096
 
 
 def test_decode_reads_every_weight_and_cache_once() -> None:
-    shape = shape_of(LLAVA_7B, "config.json", "x")
+    shape = describe(LLAVA_7B, "config.json", "x")
     cut = Cut("all", 0, 31, 576, watched=False)
     work = roofline.decode_work(shape.decoder, {cut: 640}, 2, 2)
     assert work.traffic == 2 * (shape.decoder.parameters - 32064 * 4096) + 32 * 640 * 16384
@@ -221,7 +223,7 @@ def test_more_tokens_than_a_selection_handles() -> None:
     side = 130  # patches, of which a selection takes the square of 128
     vision = {**LLAVA_7B["vision_config"], "image_size": 14 * side}
     text = {**LLAVA_7B["text_config"], "max_position_embeddings": 32768}
-    shape = shape_of({**LLAVA_7B, "vision_config": vision, "text_config": text}, "config.json", "x")
+    shape = describe({**LLAVA_7B, "vision_config": vision, "text_config": text}, "config.json", "x")
     request = Request(shape, targets.get("h200"), schedules.encoder(side**2, 32, 1000), "fp16", 20000)
     with pytest.raises(ScheduleError, match="one selection handles 16384 visual tokens, not 16900; use --prune-at no"):
         make(request)
@@ -231,7 +233,7 @@ def test_more_tokens_than_a_selection_handles() -> None:
 def test_more_tokens_kept_than_an_engine_selects() -> None:
     vision = {**LLAVA_7B["vision_config"], "image_size": 14 * 64}
     text = {**LLAVA_7B["text_config"], "max_position_embeddings": 8192}
-    shape = shape_of({**LLAVA_7B, "vision_config": vision, "text_config": text}, "config.json", "x")
+    shape = describe({**LLAVA_7B, "vision_config": vision, "text_config": text}, "config.json", "x")
     many, most = (schedules.given(4096, 32, (keep,), (3,)) for keep in (3841, 3840))
     request = Request(shape, targets.get("h200"), most, "fp16", 8192)
     assert make(request).pruned.memory.fits
@@ -256,7 +258,7 @@ def test_advice_on_a_nano(request_7b: Callable[..., Request]) -> None:
 
 
 def test_where_only_the_build_is_too_large_a_finer_cut_is_advised() -> None:
-    shape = shape_of(LLAVA_13B, "config.json", "x")
+    shape = describe(LLAVA_13B, "config.json", "x")
     request = Request(shape, targets.get("orin-agx-32"), schedules.solve(576, 40, 192), "fp16", 2048)
     plan = make(request)
     assert plan.pruned.memory.runs
@@ -277,7 +279,7 @@ def test_where_only_the_build_is_too_large_a_finer_cut_is_advised() -> None:
 )
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_advice_fits(size: dict[str, object], target: str, precision: str, context: int) -> None:
-    shape = shape_of(size, "config.json", "x")
+    shape = describe(size, "config.json", "x")
     schedule = schedules.solve(576, shape.decoder.layers, 192)
     request = Request(shape, targets.get(target), schedule, precision, context)
     for line in advise(make(request)):
@@ -296,7 +298,7 @@ def test_every_advice_fits(size: dict[str, object], target: str, precision: str,
         assert make(changed).pruned.memory.fits, line
 
 
-def test_longest_context_that_fits(llava_7b: ModelShape) -> None:
+def test_longest_context_that_fits(llava_7b: Description) -> None:
     """A machine whose memory is just short of the whole context."""
     schedule = schedules.none(576, 32)
     whole = Request(llava_7b, targets.get("cpu"), schedule, "fp32", 4096, machine=MACHINE)

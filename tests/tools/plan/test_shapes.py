@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.chain import Chain
-from clasp_trt.tools.plan import load_shape, shape_of
+from clasp_trt.export.family import describe, read_description
 from clasp_trt.tools.plan.memory import graph_parameters
 from examples.random_llava import PRESETS, Shape, _config, tensors
 from tests.tools.plan.conftest import LLAVA_7B, LLAVA_13B
@@ -46,7 +46,7 @@ def counted(shape: Shape) -> dict[str, int]:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_parts_of_a_preset(preset: str) -> None:
     shape = PRESETS[preset]
-    assert shape_of(config_of(shape), "config.json", preset).parts == counted(shape)
+    assert describe(config_of(shape), "config.json", preset).parts == counted(shape)
 
 
 @given(
@@ -66,7 +66,7 @@ def test_parts_of_any_shape(
         image_size=14 * side, patch_size=14, layers=layers, width=6 * heads, heads=heads, kv_heads=kv_heads,
         mlp=mlp, vocab=320, head_dim=2 * half, tie_word_embeddings=tied,
     )  # fmt: skip
-    found = shape_of(config_of(shape), "config.json", "any")
+    found = describe(config_of(shape), "config.json", "any")
     assert found.parts == counted(shape)
     assert found.parameters == sum(spec.size for spec in tensors(shape))
 
@@ -80,7 +80,7 @@ def test_a_checkpoint_on_disk(checkpoint: Path) -> None:
     found: Counter[str] = Counter()
     for name in names:
         found[part_of(name)] += sizes[name]
-    assert load_shape(checkpoint / "config.json", "tiny").parts == dict(found)
+    assert read_description(checkpoint / "config.json", "tiny").parts == dict(found)
 
 
 @pytest.mark.parametrize(
@@ -102,18 +102,9 @@ def test_against_transformers(config: dict[str, Any], total: int | None) -> None
     found: Counter[str] = Counter()
     for name, parameter in model.named_parameters():
         found[part_of(name)] += parameter.numel()
-    shape = shape_of(config, "config.json", "llava")
+    shape = describe(config, "config.json", "llava")
     assert shape.parts == dict(found)
     assert total in (None, shape.parameters)
-
-
-def test_what_a_config_leaves_out_is_what_transformers_says() -> None:
-    from transformers import LlavaConfig
-
-    for left_out in ({}, {"vision_config": {}}, {"text_config": {}}):
-        whole = json.loads(LlavaConfig(**left_out).to_json_string(use_diff=False))
-        here = shape_of({"model_type": "llava", **left_out}, "config.json", "x")
-        assert here == shape_of({"model_type": "llava", **whole}, "config.json", "x")
 
 
 @pytest.mark.parametrize("top", [None, True, False])
@@ -127,7 +118,7 @@ def test_tied_embeddings_as_transformers_reads_them(top: bool | None, text: bool
     if top is not None:
         config["tie_word_embeddings"] = top
     expected = LlavaConfig(**json.loads(json.dumps(config))).tie_word_embeddings
-    assert shape_of({"model_type": "llava", **config}, "config.json", "x").decoder.tied == expected
+    assert describe({"model_type": "llava", **config}, "config.json", "x").decoder.tied == expected
 
 
 @pytest.mark.parametrize("options", [{}, {"prune_at": "encoder"}], ids=str)
@@ -145,5 +136,5 @@ def test_graphs_of_a_bundle_hold_what_was_planned(
         weights = [w for w in model.graph.initializer if w.dims and w.data_type == onnx.TensorProto.FLOAT]
         if weights:
             held[graph.name] = sum(math.prod(w.dims) for w in weights)
-    shape = load_shape(checkpoint / "config.json", "tiny")
+    shape = read_description(checkpoint / "config.json", "tiny")
     assert graph_parameters(shape, Chain.of(manifest.schedule).cuts, manifest.max_context) == held

@@ -17,7 +17,8 @@ from safetensors.numpy import load_file
 from clasp_trt.chain import Cut
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
-from clasp_trt.export.decoder.llama import LlamaDims, segment_graph
+from clasp_trt.export.decoder.segment import segment_graph
+from clasp_trt.export.decoder.spec import DecoderSpec
 from clasp_trt.export.family import Family, family_of
 from examples.random_llava import PRESETS, Shape, make
 from tests.export.decoder.llama_numpy import NumpyLlama
@@ -33,7 +34,7 @@ class Segment:
     """A segment graph with its caches, whose empty slots hold rubbish."""
 
     def __init__(self, family: Family, first: int, last: int, *, watched: bool, dtype: str, capacity: int = CONTEXT):
-        self.dims, self.watched, self.dtype = family.decoder, watched, dtype
+        self.dims, self.watched, self.dtype = family.description.decoder, watched, dtype
         cut = Cut("segment", first, last, 0, watched)
         self._graph = Runnable(segment_graph(self.dims, cut, capacity, CONTEXT, family.decoder_weights(dtype), dtype))
         self.filled = 0
@@ -70,11 +71,11 @@ class Segment:
         return outputs
 
 
-def _frequencies(dims: LlamaDims, theta: float = 10000.0) -> Array:
+def _frequencies(dims: DecoderSpec, theta: float = 10000.0) -> Array:
     return theta ** (-np.arange(0, dims.head_dim, 2) / dims.head_dim)
 
 
-def _numpy(folder: Path, dims: LlamaDims, dtype: str = "float64") -> NumpyLlama:
+def _numpy(folder: Path, dims: DecoderSpec, dtype: str = "float64") -> NumpyLlama:
     tensors = {key: value for file in folder.glob("*.safetensors") for key, value in load_file(file).items()}
     prefix = "language_model.model."
     weights = {name.removeprefix(prefix): w for name, w in tensors.items() if name.startswith(prefix)}
@@ -87,7 +88,7 @@ def _family(folder: Path) -> Family:
     return family_of(Checkpoint.open(folder))
 
 
-def _rows(dims: LlamaDims, rows: int, seed: int = 0) -> tuple[Array, Array]:
+def _rows(dims: DecoderSpec, rows: int, seed: int = 0) -> tuple[Array, Array]:
     """Hidden states that half precision holds exactly, and positions with a gap as pruning leaves."""
     rng = np.random.default_rng(seed)
     hidden = rng.standard_normal((rows, dims.width)).astype(np.float16).astype(np.float64)
@@ -106,7 +107,7 @@ def _close(found: Array, exact: Array, baseline: Array) -> None:
 def test_prefill_then_decode_is_one_long_prefill(checkpoint: Path, dtype: str, decoded: int) -> None:
     """The whole decoder in one segment; 18 rows of which the last ``decoded`` come one at a time."""
     family = _family(checkpoint)
-    dims, last = family.decoder, family.decoder.layers - 1
+    dims, last = family.description.decoder, family.description.decoder.layers - 1
     hidden, positions = _rows(dims, 18)
     segment = Segment(family, 0, last, watched=False, dtype=dtype)
     logits = segment(hidden[: 18 - decoded], positions[: 18 - decoded])["logits"]
@@ -135,7 +136,7 @@ def test_prefill_then_decode_is_one_long_prefill(checkpoint: Path, dtype: str, d
 def test_other_shapes(tmp_path: Path, shape: Shape) -> None:
     folder = make(tmp_path / "model", shape)
     family = _family(folder)
-    dims = family.decoder
+    dims = family.description.decoder
     hidden, positions = _rows(dims, 12)
     segment = Segment(family, 2, 3, watched=False, dtype="float32")
     segment(hidden[:9], positions[:9])
@@ -149,7 +150,7 @@ def test_other_shapes(tmp_path: Path, shape: Shape) -> None:
 @pytest.mark.parametrize("references", [1, 5])
 def test_saliency_is_the_attention_that_visual_tokens_receive(checkpoint: Path, dtype: str, references: int) -> None:
     family = _family(checkpoint)
-    dims = family.decoder
+    dims = family.description.decoder
     hidden, positions = _rows(dims, 16, seed=1)
     visual, reference = np.arange(3, 11), np.arange(16 - references, 16)
     outputs = Segment(family, 1, 2, watched=True, dtype=dtype)(hidden, positions, reference=reference, visual=visual)
@@ -168,7 +169,7 @@ def test_saliency_is_the_attention_that_visual_tokens_receive(checkpoint: Path, 
 def test_saliency_ignores_later_text(checkpoint: Path) -> None:
     """Every reference row has its own softmax, over the keys that it may see."""
     family = _family(checkpoint)
-    hidden, positions = _rows(family.decoder, 14, seed=2)
+    hidden, positions = _rows(family.description.decoder, 14, seed=2)
     visual, reference = np.arange(2, 9), np.array([9, 10])
     short, long = (
         Segment(family, 0, 0, watched=True, dtype="float32")(
@@ -181,7 +182,7 @@ def test_saliency_ignores_later_text(checkpoint: Path) -> None:
 
 def test_decode_passes_no_reference_and_no_visual_rows(checkpoint: Path) -> None:
     family = _family(checkpoint)
-    hidden, positions = _rows(family.decoder, 9)
+    hidden, positions = _rows(family.description.decoder, 9)
     watched, plain = (Segment(family, 0, 1, watched=watch, dtype="float32") for watch in (True, False))
     for start, stop in ((0, 7), (7, 8), (8, 9)):
         rows, places = hidden[start:stop], positions[start:stop]
@@ -193,7 +194,7 @@ def test_decode_passes_no_reference_and_no_visual_rows(checkpoint: Path) -> None
 def test_the_last_slot_and_the_last_position(checkpoint: Path) -> None:
     """A cache filled to its capacity, in one prefill or by a last decode step, and the largest rotary position."""
     family = _family(checkpoint)
-    dims = family.decoder
+    dims = family.description.decoder
     hidden, _ = _rows(dims, 10)
     positions = np.arange(CONTEXT - 10, CONTEXT)
     whole, stepwise = (Segment(family, 0, 3, watched=False, dtype="float32", capacity=10) for _ in range(2))
@@ -210,7 +211,7 @@ def test_the_last_slot_and_the_last_position(checkpoint: Path) -> None:
 def test_slots_beyond_the_rows_are_masked(checkpoint: Path) -> None:
     """``kv_length`` may exceed what is filled: no row sees the rubbish there."""
     family = _family(checkpoint)
-    hidden, positions = _rows(family.decoder, 9)
+    hidden, positions = _rows(family.description.decoder, 9)
     wide, tight = (Segment(family, 0, 3, watched=False, dtype="float32") for _ in range(2))
     for start, stop in ((0, 8), (8, 9)):
         rows, places = hidden[start:stop], positions[start:stop]
@@ -245,7 +246,7 @@ def test_rotary_scaling(checkpoint: Path, tmp_path: Path, kind: str) -> None:
         rope |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
     folder = _scaled(checkpoint, tmp_path / "model", rope)
     family = _family(folder)
-    dims = family.decoder
+    dims = family.description.decoder
     base = _frequencies(dims, theta=500.0)
     frequencies = {"default": base, "linear": base / 8, "llama3": _llama3(base, 8.0, 1.0, 4.0, 64)}[kind]
     if kind == "llama3":  # kept, blended and slowed frequencies are all there
@@ -265,5 +266,5 @@ def test_rotary_scaling(checkpoint: Path, tmp_path: Path, kind: str) -> None:
 
 def test_scaling_that_depends_on_the_input_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     folder = _scaled(checkpoint, tmp_path / "model", {"rope_type": "dynamic", "factor": 2.0})
-    with pytest.raises(CheckpointError, match="'dynamic' depends on the input's length"):
+    with pytest.raises(CheckpointError, match=r"rope_parameters is .*'dynamic'"):
         _family(folder)

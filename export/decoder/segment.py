@@ -1,4 +1,4 @@
-"""Decoder segments of the Llama architecture, written node by node from the weights.
+"""Decoder segments, written node by node from the weights: Llama's architecture and its kin.
 
 A segment is a run of layers in one graph that serves prefill and decode alike. Keys and values live in caches of
 fixed capacity that the graph updates at ``write_index``; attention runs over the first ``kv_length`` slots under a
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from clasp_trt.chain import Cut, port, ports
+from clasp_trt.export.decoder.rotary import rotary
+from clasp_trt.export.decoder.spec import DecoderSpec
 from clasp_trt.export.graph import DTYPES, GraphBuilder
 from clasp_trt.export.weights.graph import Weights
 
@@ -22,24 +23,8 @@ MASKED = -30000.0
 """Additive mask of keys that a row may not see: far below any score, and finite in float16."""
 
 
-@dataclass(frozen=True)
-class LlamaDims:
-    """Sizes of a Llama decoder; ``inverse_frequencies`` (``[head_dim / 2]``) carry any rotary scaling."""
-
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    mlp: int
-    vocab_size: int
-    norm_epsilon: float
-    inverse_frequencies: tuple[float, ...]
-    rotary_gain: float = 1.0
-
-
 def segment_graph(
-    dims: LlamaDims, cut: Cut, capacity: int, max_positions: int, weights: Weights, dtype: str
+    dims: DecoderSpec, cut: Cut, capacity: int, max_positions: int, weights: Weights, dtype: str
 ) -> ir.Model:
     """The layers of ``cut`` with ``capacity`` KV slots each and ``max_positions`` rotary positions; the last segment
     ends in the logits of the last row."""
@@ -63,7 +48,7 @@ class _Step:
     def __init__(
         self,
         g: GraphBuilder,
-        dims: LlamaDims,
+        dims: DecoderSpec,
         weights: Weights,
         dtype: str,
         inputs: Mapping[str, ir.Value],
@@ -84,26 +69,31 @@ class _Step:
         g, dims = self.g, self.dims
         prefix = f"layers.{layer}"
         positions, mask = self.inputs[port.POSITION_IDS], self.mask
-        normed = self._norm(f"{prefix}.input_layernorm", hidden)
-        key = self._rotate(self._heads(f"{prefix}.self_attn.k_proj", normed, dims.kv_heads), positions)
+        normed = self._norm(f"{prefix}.input_layernorm", hidden, dims.width)
+        key = self._turned(f"{prefix}.self_attn.k", normed, dims.kv_heads, positions)
         value = self._heads(f"{prefix}.self_attn.v_proj", normed, dims.kv_heads)
         keys, values = (self._cached(*each) for each in zip(port.caches(layer), (key, value), strict=True))
         if last_row:
             hidden, normed, positions = (self._last(x, axis=1) for x in (hidden, normed, positions))
             mask = self._last(mask, axis=0)
-        query = self._rotate(self._heads(f"{prefix}.self_attn.q_proj", normed, dims.heads), positions)
+        query = self._turned(f"{prefix}.self_attn.q", normed, dims.heads, positions)
         attended = g.op("Attention", query, keys, values, mask, scale=1.0 / math.sqrt(dims.head_dim))
         joined = g.op(
             "Reshape", g.op("Transpose", attended, perm=[0, 2, 1, 3]), g.const([0, 0, dims.heads * dims.head_dim])
         )
         hidden = g.op(
-            "Add", hidden, self._linear(f"{prefix}.self_attn.o_proj", joined, dims.heads * dims.head_dim, dims.width)
+            "Add",
+            hidden,
+            self._linear(f"{prefix}.self_attn.o_proj", joined, dims.attention_width, dims.width, bias=dims.output_bias),
         )
-        normed = self._norm(f"{prefix}.post_attention_layernorm", hidden)
-        gate = self._linear(f"{prefix}.mlp.gate_proj", normed, dims.width, dims.mlp)
-        up = self._linear(f"{prefix}.mlp.up_proj", normed, dims.width, dims.mlp)
+        normed = self._norm(f"{prefix}.post_attention_layernorm", hidden, dims.width)
+        gate, up = (
+            self._linear(f"{prefix}.mlp.{name}_proj", normed, dims.width, dims.mlp, bias=dims.mlp_bias)
+            for name in ("gate", "up")
+        )
         activated = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
-        hidden = g.op("Add", hidden, self._linear(f"{prefix}.mlp.down_proj", activated, dims.mlp, dims.width))
+        down = self._linear(f"{prefix}.mlp.down_proj", activated, dims.mlp, dims.width, bias=dims.mlp_bias)
+        hidden = g.op("Add", hidden, down)
         if is_watched:
             self.saliency.append(self._received(query, keys))
         return hidden
@@ -117,24 +107,28 @@ class _Step:
         seen = g.op("LessOrEqual", g.op("Unsqueeze", slots, g.const([0])), g.op("Unsqueeze", rows, g.const([1])))
         return g.op("Where", seen, g.const(0.0, self.dtype), g.const(MASKED, self.dtype))
 
-    def _norm(self, name: str, x: ir.Value) -> ir.Value:
-        scale = self.g.weight(f"{name}.weight", self.weights.vector(f"{name}.weight", self.dims.width))
+    def _norm(self, name: str, x: ir.Value, width: int) -> ir.Value:
+        scale = self.g.weight(f"{name}.weight", self.weights.vector(f"{name}.weight", width))
         return self.g.op("RMSNormalization", x, scale, epsilon=self.dims.norm_epsilon)
 
-    def _linear(self, name: str, x: ir.Value, inputs: int, outputs: int) -> ir.Value:
+    def _linear(self, name: str, x: ir.Value, inputs: int, outputs: int, *, bias: bool) -> ir.Value:
         product = self.g.op("MatMul", x, self.g.weight(f"{name}.weight", self.weights.linear(name, inputs, outputs)))
-        if f"{name}.bias" not in self.weights:
+        if not bias:
             return product
         return self.g.op("Add", product, self.g.weight(f"{name}.bias", self.weights.vector(f"{name}.bias", outputs)))
 
     def _heads(self, name: str, x: ir.Value, heads: int) -> ir.Value:
         """A projection as ``[1, heads, sequence, head_dim]``."""
-        flat = self._linear(name, x, self.dims.width, heads * self.dims.head_dim)
+        flat = self._linear(name, x, self.dims.width, heads * self.dims.head_dim, bias=self.dims.qkv_bias)
         split = self.g.op("Reshape", flat, self.g.const([0, 0, heads, self.dims.head_dim]))
         return self.g.op("Transpose", split, perm=[0, 2, 1, 3])
 
-    def _rotate(self, x: ir.Value, positions: ir.Value) -> ir.Value:
-        return self.g.op("RotaryEmbedding", x, *self.rotary, positions)
+    def _turned(self, name: str, x: ir.Value, heads: int, positions: ir.Value) -> ir.Value:
+        """Queries or keys, turned to their positions; ``name`` lacks its ``_proj``."""
+        split = self._heads(f"{name}_proj", x, heads)
+        if self.dims.qk_norm:
+            split = self._norm(f"{name}_norm", split, self.dims.head_dim)
+        return self.g.op("RotaryEmbedding", split, *self.rotary, positions)
 
     def _last(self, x: ir.Value, axis: int) -> ir.Value:
         return self.g.op("Slice", x, self.g.const([-1]), self.g.const([np.iinfo(np.int64).max]), self.g.const([axis]))
@@ -165,16 +159,17 @@ class _Step:
         return g.op("ReduceMean", received, g.const([1, 2, 3]), keepdims=0)
 
 
-def _rotary(g: GraphBuilder, dims: LlamaDims, max_positions: int, dtype: str) -> tuple[ir.Value, ir.Value]:
+def _rotary(g: GraphBuilder, dims: DecoderSpec, max_positions: int, dtype: str) -> tuple[ir.Value, ir.Value]:
     """Cosine and sine tables ``[max_positions, head_dim / 2]``, computed in float32 as the checkpoint does."""
-    frequencies = np.asarray(dims.inverse_frequencies, dtype=np.float32)
+    turned = rotary(dims)
+    frequencies = np.asarray(turned.inverse_frequencies, dtype=np.float32)
     angles = np.arange(max_positions, dtype=np.float32)[:, None] * frequencies[None]
-    tables = [(function(angles) * np.float32(dims.rotary_gain)).astype(np.float32) for function in (np.cos, np.sin)]
+    tables = [(function(angles) * np.float32(turned.gain)).astype(np.float32) for function in (np.cos, np.sin)]
     cos, sin = (ir.tensor(table.astype(DTYPES[dtype].numpy())) for table in tables)
     return g.weight("rotary_cos", cos), g.weight("rotary_sin", sin)
 
 
-def _logits(g: GraphBuilder, dims: LlamaDims, weights: Weights, hidden: ir.Value) -> ir.Value:
+def _logits(g: GraphBuilder, dims: DecoderSpec, weights: Weights, hidden: ir.Value) -> ir.Value:
     scale = g.weight("norm.weight", weights.vector("norm.weight", dims.width))
     normed = g.op("RMSNormalization", hidden, scale, epsilon=dims.norm_epsilon)
     head = weights.linear("lm_head", dims.width, dims.vocab_size)

@@ -9,62 +9,38 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from transformers import LlavaForConditionalGeneration
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
-from transformers.utils import logging
 
-from clasp_trt.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from clasp_trt.export.towers.anatomy import Attention, anatomy
+from clasp_trt.export.towers.spec import TowerSpec
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
-class LlavaReference:
-    """A LLaVA checkpoint in float32 with eager attention. Raises :class:`CheckpointError` if it cannot be loaded."""
+class Reference:
+    """A checkpoint's modules in float32 with eager attention: ``tower`` of the kind that ``spec`` says, ``projector``
+    from fused features to visual tokens, the language model ``decoder`` without its head, and ``head``."""
 
-    def __init__(self, folder: Path) -> None:
-        shows_progress = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar of its own would draw into pipes
-        try:
-            model: Any = LlavaForConditionalGeneration.from_pretrained(
-                folder, attn_implementation="eager", dtype=torch.float32, local_files_only=True
-            )
-        except Exception as error:  # whatever transformers makes of it, the checkpoint is the cause
-            raise CheckpointError(f"{folder} cannot be loaded by transformers: {error}") from error
-        finally:
-            if shows_progress:
-                logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-        self._tower = model.model.vision_tower.eval()
-        self._projector = model.model.multi_modal_projector.eval()
-        self._decoder = model.model.language_model.eval()
-        self._head = model.lm_head.eval()
-
-    @property
-    def vision_layers(self) -> int:
-        """Blocks of the vision tower."""
-        return len(self._tower.encoder.layers)
+    def __init__(self, spec: TowerSpec, tower: Any, projector: Any, decoder: Any, head: Any) -> None:
+        self._spec, self._tower, self._projector, self._decoder, self._head = spec, tower, projector, decoder, head
 
     @torch.inference_mode()
-    def vision(
-        self, feed: Arrays, layers: Sequence[int], saliency_layer: int, dtype: torch.dtype
-    ) -> dict[str, NDArray[Any]]:
-        """``features`` ``[1, layers, tokens, width]`` and ``cls_saliency`` ``[1, tokens]``, of block
-        ``saliency_layer``."""
-        tower = _cast(self._tower, dtype)
-        hidden = tower.pre_layrnorm(tower.embeddings(torch.from_numpy(feed["pixel_values"]).to(dtype)))
+    def vision(self, feed: Arrays, layers: Sequence[int], block: int, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
+        """``features`` ``[1, layers, tokens, width]``, and ``cls_saliency`` ``[1, tokens]`` of ``block``, counted from
+        1."""
+        parts, tower, has_cls = anatomy(self._spec.kind), _cast(self._tower, dtype), self._spec.has_cls
+        hidden = parts.embed(tower, torch.from_numpy(feed["pixel_values"]).to(dtype))
         states, saliency = [hidden], hidden
-        for number, block in enumerate(tower.encoder.layers[: max(*layers, saliency_layer)], start=1):
-            if number == saliency_layer:
-                saliency = _cls_saliency(block, hidden)
-            hidden = block(hidden, attention_mask=None)
+        for number, module in enumerate(parts.blocks(tower)[: max(*layers, block)], start=1):
+            if number == block:
+                saliency = _tower_saliency(parts.attention(module, hidden), has_cls)
+            hidden = module(hidden, attention_mask=None)
             states.append(hidden)
-        features = torch.stack([states[layer][:, 1:] for layer in layers], dim=1)
+        features = torch.stack([states[layer][:, int(has_cls) :] for layer in layers], dim=1)
         return {"features": _array(features), "cls_saliency": _array(saliency)}
 
     @torch.inference_mode()
@@ -103,16 +79,14 @@ class LlavaReference:
         return {"logits": _array(_cast(self._head, dtype)(normed)), **found}
 
 
-def _cls_saliency(block: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """Attention ``[1, tokens]`` of [CLS] to the patches, mean over heads (Eq. 4)."""
-    attention = block.self_attn
-    states = block.layer_norm1(hidden)
-    split = (states.shape[1], attention.num_heads, attention.head_dim)
-    wide = _wide(hidden.dtype)
-    query = attention.q_proj(states).view(split)[0].to(wide)
-    keys = attention.k_proj(states).view(split).to(wide)
-    scores: torch.Tensor = torch.einsum("hd,khd->hk", query, keys) * attention.scale
-    return scores.softmax(dim=-1)[:, 1:].mean(dim=0)[None]
+def _tower_saliency(attention: Attention, has_cls: bool) -> torch.Tensor:
+    """Attention ``[1, tokens]`` to the patches of [CLS], or of all patches, mean over heads and rows (Eq. 4)."""
+    split = (attention.states.shape[1], attention.heads, -1)
+    wide = _wide(attention.states.dtype)
+    query = attention.query(attention.states).view(split).to(wide)
+    keys = attention.key(attention.states).view(split).to(wide)
+    scores = torch.einsum("qhd,khd->hqk", query[:1] if has_cls else query, keys) * attention.scale
+    return scores.softmax(dim=-1)[:, :, int(has_cls) :].mean(dim=(0, 1))[None]
 
 
 def _text_saliency(
@@ -122,11 +96,10 @@ def _text_saliency(
     attention = layer.self_attn
     states = layer.input_layernorm(hidden)
     split = (1, hidden.shape[1], -1, attention.head_dim)
-    query, keys = apply_rotary_pos_emb(
-        attention.q_proj(states).view(split).transpose(1, 2),
-        attention.k_proj(states).view(split).transpose(1, 2),
-        *rotary,
-    )
+    query, keys = attention.q_proj(states).view(split), attention.k_proj(states).view(split)
+    if hasattr(attention, "q_norm"):
+        query, keys = attention.q_norm(query), attention.k_norm(keys)
+    query, keys = apply_rotary_pos_emb(query.transpose(1, 2), keys.transpose(1, 2), *rotary)
     keys = keys.repeat_interleave(attention.num_key_value_groups, dim=1)
     rows, visual = torch.from_numpy(feed["reference_index"]), torch.from_numpy(feed["visual_index"])
     wide = _wide(hidden.dtype)

@@ -1,1 +1,0 @@
-"""One module for each ``model_type``, with a function ``shape(name, source, config) -> ModelShape``."""

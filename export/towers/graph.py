@@ -1,0 +1,75 @@
+"""The graph of a vision tower, cut at the deepest layer that a policy reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_ir as ir
+import torch
+
+from clasp_trt.chain import ports
+from clasp_trt.export.towers.anatomy import Attention, anatomy
+from clasp_trt.export.towers.spec import TowerSpec
+from clasp_trt.export.trace import on_meta, trace
+from clasp_trt.export.weights.graph import Weights
+
+
+class _Tower(torch.nn.Module):
+    """Patch features of the support layers, and the saliency of each patch."""
+
+    def __init__(self, spec: TowerSpec, tower: Any, layers: Sequence[int]) -> None:
+        super().__init__()
+        self.tower: Any = tower
+        self._kind, self._layers, self._has_cls = spec.kind, tuple(layers), spec.has_cls
+        self._saliency_layer = spec.saliency_layer(layers)
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        parts, first = anatomy(self._kind), int(self._has_cls)
+        hidden = parts.embed(self.tower, pixel_values.to(next(self.tower.parameters()).dtype))
+        states, saliency = [hidden], None
+        for number, block in enumerate(parts.blocks(self.tower), start=1):
+            if number > max(*self._layers, self._saliency_layer):
+                break
+            if number == self._saliency_layer:
+                saliency = (_from_cls if self._has_cls else _received)(parts.attention(block, hidden))
+            hidden = block(hidden, attention_mask=None)
+            states.append(hidden)
+        assert saliency is not None
+        return torch.stack([states[layer][:, first:] for layer in self._layers], dim=1), saliency
+
+
+def _from_cls(attention: Attention) -> torch.Tensor:
+    """Attention of the [CLS] token to the patches, softmax over all keys, mean over heads (Eq. 4)."""
+    return _weights(attention, attention.states[:, :1]).mean(1)[:, 0, 1:]
+
+
+def _received(attention: Attention) -> torch.Tensor:
+    """Attention that each patch receives from all patches, mean over heads and rows: Eq. 4 with every row as a
+    reference."""
+    return _weights(attention, attention.states).mean((1, 2))
+
+
+def _weights(attention: Attention, rows: torch.Tensor) -> torch.Tensor:
+    """Float32 ``[batch, heads, rows, keys]``: how much ``rows`` of the block's input attend to each of its rows."""
+    query = attention.query(rows).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+    key = attention.key(attention.states).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+    scores: torch.Tensor = query.float() @ key.float().transpose(-1, -2) * attention.scale
+    return scores.softmax(-1)
+
+
+def tower_graph(spec: TowerSpec, layers: Sequence[int], weights: Weights, dtype: str) -> ir.Model:
+    """The graph from ``pixel_values`` float32 ``[batch, 3, H, W]`` to ``features`` and ``cls_saliency``.
+
+    ``features`` is ``[batch, layers, tokens, width]`` in ``dtype``, ``cls_saliency`` float32 ``[batch, tokens]``: of
+    the [CLS] token or, in a tower without one, of all patches. ``weights`` are named ``tower.`` and as transformers
+    names those of a tower alone.
+    """
+    parts, block = anatomy(spec.kind), spec.saliency_layer(layers)
+    read = ", ".join(map(str, layers))
+    return trace(
+        _Tower(spec, on_meta(parts.build, spec, dtype=dtype), layers),
+        ports.square_vision(spec.image_size, len(layers), spec.tokens, spec.width, block, dtype, has_cls=spec.has_cls),
+        weights=weights,
+        purpose=f"{parts.title} vision tower up to layer {max(*layers, block)}; support layers {read}.",
+    )

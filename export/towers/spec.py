@@ -1,0 +1,101 @@
+"""A vision tower as data: all that its graph, its estimate and its reference are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from clasp_trt.bundle import VisionDims
+
+CHANNELS = 3
+"""Red, green and blue."""
+
+
+@dataclass(frozen=True)
+class TowerSpec(VisionDims):
+    """A vision transformer over square patches, with LayerNorms, biased linear layers and an MLP of two.
+
+    ``kind`` names the module of :mod:`clasp_trt.export.towers` that knows its parts. Pictures are squares of
+    ``image_size`` pixels, patches of ``patch_size``; each patch is a visual token. ``pre_norm``: a LayerNorm before the
+    first block; ``patch_bias``, ``qkv_bias``: biases of the patch embedding and of queries, keys and values;
+    ``layer_scale``: a vector that scales what each half of a block adds. ``unread`` counts the parameters that a
+    checkpoint stores beside all these, and no graph reads.
+
+    ``feature_layer`` is the hidden state that the checkpoint reads (0: before the first block), and so the number of
+    blocks that a bundle holds; the tower's own ``layers`` may be more.
+    """
+
+    kind: str
+    image_size: int
+    patch_size: int
+    heads: int
+    mlp: int
+    activation: str
+    norm_epsilon: float
+    pre_norm: bool
+    patch_bias: bool
+    qkv_bias: bool
+    layer_scale: bool
+    unread: int
+
+    @property
+    def dims(self) -> VisionDims:
+        """What a manifest says of it."""
+        return VisionDims(**{field.name: getattr(self, field.name) for field in fields(VisionDims)})
+
+    @property
+    def tokens(self) -> int:
+        """Visual tokens of every picture."""
+        return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def has_cls(self) -> bool:
+        """Whether a [CLS] token stands before the patches: where there is one, its attention is the saliency."""
+        return self.saliency == "cls"
+
+    def saliency_layer(self, layers: Sequence[int]) -> int:
+        """The block, counted from 1, that the tower's saliency is read from where ``layers`` are exported."""
+        return max(1, min(self.feature_layer, max(layers)))
+
+    @property
+    def rows(self) -> int:
+        """Rows of a block: the visual tokens, and [CLS]."""
+        return self.tokens + self.has_cls
+
+    @property
+    def block_matrices(self) -> int:
+        """Weights of one block's six matrices, without biases."""
+        return 4 * self.width**2 + 2 * self.width * self.mlp
+
+    @property
+    def block_parameters(self) -> int:
+        """One block: matrices with their biases, two LayerNorms, and the scales of both halves."""
+        biases = (3 * self.width if self.qkv_bias else 0) + 2 * self.width + self.mlp
+        scales = 2 * self.width if self.layer_scale else 0
+        return self.block_matrices + biases + 2 * 2 * self.width + scales
+
+    @property
+    def patch_matrix(self) -> int:
+        """Weights of the patch embedding, without a bias."""
+        return self.width * CHANNELS * self.patch_size**2
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Patches, [CLS], positions of all rows, and the LayerNorm before the first block."""
+        vectors = self.patch_bias + self.has_cls + self.rows + 2 * self.pre_norm
+        return self.patch_matrix + vectors * self.width
+
+    @property
+    def parameters(self) -> int:
+        """What the checkpoint stores, the LayerNorm after the last block included."""
+        return self.embedding_parameters + self.layers * self.block_parameters + 2 * self.width + self.unread
+
+    @property
+    def built_blocks(self) -> int:
+        """Blocks of the exported graph: deeper ones are dropped, and the saliency needs the first."""
+        return max(1, self.feature_layer)
+
+    @property
+    def built_parameters(self) -> int:
+        """What the exported graph holds."""
+        return self.embedding_parameters + self.built_blocks * self.block_parameters
