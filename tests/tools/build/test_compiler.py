@@ -87,20 +87,20 @@ def test_least_that_any_model_could_follow_is_not_refused() -> None:
 
 
 def test_missing_budget_is_named_where_a_third_cannot_be() -> None:
-    with pytest.raises(ScheduleError, match=r"^no --budget was given, .*; budget: 5 is out of reach"):
+    with pytest.raises(ScheduleError, match=r"--budget.*third.*\b5\b"):
         Pruning().schedule(16, 4)
-    with pytest.raises(ScheduleError, match=r"^budget: 5 is out of reach"):
+    with pytest.raises(ScheduleError, match=r"^budget: 5\b"):
         Pruning(budget=5).schedule(16, 4)
 
 
 def test_unknown_words(tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match="unknown precision 'fp8'"):
+    with pytest.raises(TargetError, match="'fp8'"):
         Options(precision="fp8")
-    with pytest.raises(TargetError, match="unknown backend 'onnx'"):
+    with pytest.raises(TargetError, match="'onnx'"):
         build("model", tmp_path / "out", backend="onnx")
-    with pytest.raises(OutputError, match="empty name"):
+    with pytest.raises(OutputError, match="empty"):
         build("model", "")
-    with pytest.raises(TargetError, match=r"^--sm 9\.9: tensorrt-rtx compiles for 7\.5, "):
+    with pytest.raises(TargetError, match=r"--sm 9\.9\b.*tensorrt-rtx.*\b7\.5\b"):
         build("model", tmp_path / "out", target="rtx4090", sm="9.9")  # one capability, not its characters
 
 
@@ -133,7 +133,7 @@ def test_policy_file_goes_into_the_bundle(built: Callable[..., Bundle], checkpoi
     assert made.manifest.max_context == DEFAULT_CONTEXT
     policy["layers"] = [1, 5]
     (tmp_path / "mine.json").write_text(json.dumps(policy))
-    with pytest.raises(PolicyError, match="layer 5, but the tower of this checkpoint has layers 0 to 4"):
+    with pytest.raises(PolicyError, match=r"layer 5\b.*\b0 to 4\b"):
         build(checkpoint, tmp_path / "out", budget=8, policy=tmp_path / "mine.json", force=True)
     assert Bundle.open(tmp_path / "out", verify=True).policy.layers == (1, 4)
 
@@ -157,7 +157,7 @@ def test_portable_bundle_becomes_one_for_a_target(built: Callable[..., Bundle], 
 def test_engine_options_of_a_portable_bundle(built: Callable[..., Bundle], checkpoint: Path, tmp_path: Path) -> None:
     assert len(built(target=None, prune_at="none", max_build_memory=peak(225_000) / 1e9).manifest.segments) == 3
     for option in ({"sm": ("8.9",)}, {"max_prompt": 40}, {"cache": False}):
-        with pytest.raises(BackendError, match=r"^a portable bundle has no engines"):
+        with pytest.raises(BackendError, match=r"portable.*engines"):
             build(checkpoint, tmp_path / "out", target=None, **option)  # type: ignore[arg-type]
 
 
@@ -166,7 +166,7 @@ def test_portable_bundle_may_be_completed_in_place(built: Callable[..., Bundle],
     with pytest.raises(OutputError, match="exists"):
         build(place, place)
     assert build(place, place, force=True).manifest.target == "cpu"
-    with pytest.raises(BundleError, match="already built for cpu"):
+    with pytest.raises(BundleError, match=r"\bcpu\b"):
         build(place, tmp_path / "again")
 
 
@@ -186,12 +186,12 @@ def test_portable_bundle_may_be_completed_in_place(built: Callable[..., Bundle],
 def test_bundle_fixes_what_it_was_made_with(
     built: Callable[..., Bundle], tmp_path: Path, option: dict[str, object]
 ) -> None:
-    with pytest.raises(BundleError, match="fixes pruning, precision, policy and context already"):
+    with pytest.raises(BundleError, match=r"pruning.*precision.*policy.*context"):
         build(built(target=None).root, tmp_path / "out", **option)  # type: ignore[arg-type]
 
 
 def test_targets_without_their_own_backend_yet(built: Callable[..., Bundle], tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match="add --backend onnxruntime to run on thor"):
+    with pytest.raises(BackendError, match=r"--backend onnxruntime.*\bthor\b"):
         build(built(target=None).root, tmp_path / "out", target="thor")
     made = build(built(target=None).root, tmp_path / "out", target="thor", backend="onnxruntime")
     assert made.manifest.target == "thor"
@@ -213,7 +213,7 @@ def test_kernels_are_for_the_cuda_of_the_device_and_compiled_before_the_work(
     monkeypatch.setattr("clasp_trt.engines.tensorrt.device.cuda_major", lambda: 12)
     monkeypatch.setattr("clasp_trt.bundle.Bundle.open", lambda *_: pytest.fail("the bundle was opened"))
     phases: list[str] = []
-    with pytest.raises(BackendError, match=r"^NVRTC is not here; pip install it$"):
+    with pytest.raises(BackendError, match="NVRTC"):
         build(
             built(target=None).root, tmp_path / "out", target=target, plugins=True,
             progress=lambda phase, done, total: phases.append(phase),
@@ -232,7 +232,7 @@ def test_plugins_for_more_tokens_than_the_kernels_take_are_refused(
     monkeypatch.setattr("clasp_trt.engines.tensorrt.programs.assembler", lambda *_: None)
     most = source.manifest.schedule.tokens - 1
     monkeypatch.setattr("clasp_trt.plugins.launch.MAX_TOKENS", most)
-    with pytest.raises(BackendError, match=rf"^--plugins: .* at most {most} tokens, an image has {most + 1}; drop it$"):
+    with pytest.raises(BackendError, match=rf"--plugins.*\b{most} tokens.*\b{most + 1}\b"):
         build(source.root, tmp_path / "out", target="rtx4090", plugins=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -246,7 +246,7 @@ def test_plugins_without_a_stage_to_select_are_refused(
     monkeypatch.setattr("clasp_trt.engines.tensorrt.place.check", lambda *_, **__: library)
     monkeypatch.setattr("clasp_trt.engines.tensorrt.programs.assembler", lambda *_: None)
     monkeypatch.setattr("clasp_trt.export.exporter.save", lambda *_: pytest.fail("a graph was exported"))
-    with pytest.raises(BackendError, match=r"^--plugins is for what selects tokens, and nothing is pruned; drop it"):
+    with pytest.raises(BackendError, match=r"--plugins.*pruned"):
         build(
             model, tmp_path / "out", target="rtx4090", plugins=True, max_context=None if portable else 96,
             prune_at=None if portable else "none",
@@ -264,7 +264,7 @@ def test_weights_that_a_device_cannot_hold_are_refused_before_the_work(
     for room, model in ((stored * 0.9, checkpoint), (stored * 0.4, portable.root)):
         nano = replace(targets.get("orin-nano-8"), memory_gb=room / 2**30)
         monkeypatch.setattr(targets, "TARGETS", {**targets.TARGETS, nano.name: nano})
-        with pytest.raises(TargetError, match=r"more than the .* GB of orin-nano-8"):
+        with pytest.raises(TargetError, match=r"GB of orin-nano-8"):
             build(model, tmp_path / "out", target=nano.name, backend="onnxruntime")
     assert list(tmp_path.iterdir()) == []
 
