@@ -10,6 +10,7 @@ import pytest
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.hub import locate
+from tests.started import own_environment
 
 
 def test_a_folder_is_itself_and_goes_by_its_real_name(tmp_path: Path) -> None:
@@ -38,5 +39,6 @@ def test_a_missing_client_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_loads_neither_torch_nor_onnx() -> None:
     program = "import sys, clasp_trt.export.hub; print({'torch', 'onnx', 'onnx_ir', 'transformers'} & {*sys.modules})"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=own_environment(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

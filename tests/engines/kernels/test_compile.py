@@ -81,6 +81,7 @@ def test_same_source_same_name() -> None:
     assert again.sha256 == once.sha256 != compile_kernels("9.0", 13).sha256
 
 
+@pytest.mark.full  # compiles for every architecture
 def test_documented_table_is_this_one() -> None:
     compiler = installed(13)
     document = (ROOT / "docs" / "kernels.md").read_text()
