@@ -15,6 +15,7 @@ from clasp_trt.bundle import Bundle, Graph
 from clasp_trt.errors import BackendError
 from clasp_trt.runtime.backends.interface import Backend
 from clasp_trt.runtime.backends.memory import Memory
+from clasp_trt.tensors import TensorSpec
 
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider",),
@@ -26,6 +27,7 @@ _OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}  # or float32, which sel
 PREFILL_ROWS = 320
 """Rows of a prefill chunk: the fastest of 160 to 640 for a 1.1B decoder on two AVX-512 cores, untuned elsewhere."""
 _ERRORS_ONLY = 3
+_TYPES = {"float32": "float"}  # where ONNX Runtime's word for a dtype is another
 _DTYPES = {1: "float32", 7: "int64", 9: "bool", 10: "float16", 16: "bfloat16"}  # of TensorProto.DataType
 
 
@@ -108,6 +110,12 @@ class OrtBackend(Backend[ort.OrtValue]):
         stated = [port.name for port in (*graph.inputs, *graph.outputs)]
         if found != stated:
             raise BackendError(f"{path.name} has ports {found}, but the manifest states {stated}; rebuild the bundle")
+        for port, spec in zip(session.get_inputs(), graph.inputs, strict=True):
+            if not _fits(port, spec):  # before caches are allocated by what the manifest says
+                raise BackendError(
+                    f"{path.name}: {port.name} is {port.type} {port.shape}, but the manifest states {spec}; "
+                    "rebuild the bundle"
+                )
         return OrtRunner(session, graph, self._device)
 
 
@@ -145,6 +153,14 @@ def open_backend(
 ) -> OrtBackend:
     """See :class:`clasp_trt.runtime.backends.find.Opens`. Every call of a graph takes as long as the graph."""
     return OrtBackend(threads, trace=trace, provider=provider or "cpu")
+
+
+def _fits(port: ort.NodeArg, spec: TensorSpec) -> bool:
+    """Whether an input has the element type, the rank and the fixed sizes that the manifest states."""
+    pairs = zip(port.shape, spec.shape, strict=False)
+    fixed = [(found, stated) for found, stated in pairs if isinstance(found, int) or isinstance(stated, int)]
+    same = len(port.shape) == len(spec.shape) and all(found == stated for found, stated in fixed)
+    return same and port.type == f"tensor({_TYPES.get(spec.dtype, spec.dtype)})"
 
 
 def _reason(error: Exception) -> str:

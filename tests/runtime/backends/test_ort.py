@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -90,6 +91,19 @@ def test_ports_that_the_manifest_does_not_state(backend: OrtBackend, bundle: Bun
     graph = bundle.graph("embed")
     with pytest.raises(BackendError, match=r"embed\.onnx has ports .* but the manifest states"):
         backend.load(bundle.path(graph.path), replace(graph, inputs=graph.inputs[:-1]))
+
+
+@pytest.mark.parametrize(
+    ("change", "fact"), [({"shape": (1, 1, 10**9, 1)}, "1000000000"), ({"dtype": "float16"}, "float16")]
+)
+def test_a_cache_that_only_the_manifest_knows(
+    backend: OrtBackend, bundle: Bundle, change: dict[str, Any], fact: str
+) -> None:
+    """A capacity that all of the manifest agrees on is still not the graph's: nothing is allocated by it."""
+    graph = bundle.graph("segment_0")
+    forged = tuple(replace(each, **change) if each.name == "past_key_0" else each for each in graph.inputs)
+    with pytest.raises(BackendError, match=f"segment_0.*past_key_0.*{fact}"):
+        backend.load(bundle.path(graph.path), replace(graph, inputs=forged))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no graph", b"\x08\x0b"])
