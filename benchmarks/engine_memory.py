@@ -45,7 +45,7 @@ with ChildrenMemory() as memory:
     engines = compile_graphs(
         bundle.root, manifest, "rtx4090", Recipe(load("tensorrt-rtx"), ("8.9",)),
         max_prompt=256, use_cache=False, memory_limit=None, progress=lambda phase, done, total: None,
-    )
+    ).engines
 sizes = [manifest.files[graph.path + ".data"].bytes for graph in manifest.graphs]
 print(json.dumps({
     "graphs": len(sizes), "weights_gb": sum(sizes) / 1e9, "largest_gb": max(sizes) / 1e9,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clasp_trt import schedule as schedules
@@ -98,6 +99,29 @@ class Options:
     vision_layers: tuple[int, ...] | None = None
     router: str | os.PathLike[str] | None = None
 
+    @staticmethod
+    def of(
+        *,
+        budget: int | None = None,
+        schedule: Sequence[int] | None = None,
+        prune_layers: Sequence[int] | None = None,
+        prune_at: str | None = None,
+        precision: str | None = None,
+        policy: str | os.PathLike[str] | None = None,
+        max_context: int | None = None,
+        vision_layers: Sequence[int] | None = None,
+        router: str | os.PathLike[str] | None = None,
+    ) -> Options:
+        """The options of the command line, by the same names."""
+        return Options(
+            pruning=Pruning(at=prune_at, budget=budget, keeps=_fixed(schedule), prune_layers=_fixed(prune_layers)),
+            precision=precision,
+            policy=policy,
+            max_context=max_context,
+            vision_layers=_fixed(vision_layers),
+            router=router,
+        )
+
     def __post_init__(self) -> None:
         if self.floats not in PRECISIONS:
             raise TargetError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
@@ -110,6 +134,14 @@ class Options:
     def floats(self) -> str:
         """``precision``, or its default."""
         return DEFAULT_PRECISION if self.precision is None else self.precision
+
+    def context(self, known: int) -> int:
+        """``max_context``, or its default for a decoder that knows ``known`` positions."""
+        return min(DEFAULT_CONTEXT, known) if self.max_context is None else self.max_context
+
+
+def _fixed(numbers: Sequence[int] | None) -> tuple[int, ...] | None:
+    return None if numbers is None else tuple(numbers)
 
 
 @dataclass(frozen=True)
@@ -138,5 +170,11 @@ class EngineOptions:
 
     @property
     def memory_bytes(self) -> int | None:
-        """``max_build_memory`` in bytes."""
+        """``max_build_memory`` in bytes: the bound of what a build is estimated to take."""
         return None if self.max_build_memory is None else round(self.max_build_memory * 1e9)
+
+    @property
+    def workspace_bytes(self) -> int | None:
+        """Bytes of scratch that a kernel of the engines may use: what it is tried with counts as the build's memory, so
+        it gets no more than that. None leaves it to the builder."""
+        return self.memory_bytes

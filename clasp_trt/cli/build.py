@@ -60,18 +60,14 @@ def command(
     from clasp_trt.options import EngineOptions
     from clasp_trt.tools.build.compiler import compile_bundle
 
-    engines = EngineOptions(sm, max_prompt, max_build_memory, cache, plugins)
-    reused = set[str]()
-    with progress_bar() as bar:
-
-        def progress(phase: str, done: int, total: int) -> None:
-            if phase.startswith("reuse "):
-                reused.add(phase.removeprefix("reuse "))
-            bar(phase, done, total)
-
-        bundle = compile_bundle(
+    engines = EngineOptions(
+        sms=sm, max_prompt=max_prompt, max_build_memory=max_build_memory, cache=cache, plugins=plugins
+    )
+    with progress_bar() as progress:
+        built = compile_bundle(
             model, output, options, target=target, backend=backend, engines=engines, force=force, progress=progress
         )
+    bundle, reused = built.bundle, built.reused
     if reused:
         every = len(bundle.manifest.graphs)
         click.echo(f"{len(reused)} of {every} engines are from the cache; --no-cache builds all", err=True)

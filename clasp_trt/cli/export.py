@@ -33,7 +33,7 @@ def command(
 
     engines = EngineOptions(max_build_memory=max_build_memory)
     with progress_bar() as progress:
-        bundle = compile_bundle(model, output, options, target=None, engines=engines, force=force, progress=progress)
-    tell(bundle, as_json)
+        built = compile_bundle(model, output, options, target=None, engines=engines, force=force, progress=progress)
+    tell(built.bundle, as_json)
     if not as_json:
         click.echo(f"next, on the device: clasp-trt build {shlex.quote(output)} -o BUNDLE --target TARGET")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -89,32 +90,28 @@ _COMPILE = (
 )
 
 
-def compile_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the options that say what a bundle shall be and where it goes.
+_NAMES = (
+    "budget", "schedule", "prune_layers", "prune_at", "precision", "policy", "max_context", "vision_layers", "router",
+)  # fmt: skip
 
-    ``command`` gets the former gathered as ``options``, a :class:`clasp_trt.options.Options`, the latter as they are.
-    """
+
+def gathered(command: Callable[..., None]) -> Callable[..., None]:
+    """``command`` gets those of its options that say what a bundle shall be as one value, ``options``: an
+    :class:`clasp_trt.options.Options`."""
 
     @functools.wraps(command)
-    def gather(
-        *,
-        budget: int | None,
-        schedule: tuple[int, ...] | None,
-        prune_layers: tuple[int, ...] | None,
-        prune_at: str | None,
-        precision: str | None,
-        policy: str | None,
-        max_context: int | None,
-        vision_layers: tuple[int, ...] | None,
-        router: str | None,
-        **others: object,
-    ) -> None:
-        from clasp_trt.options import Options, Pruning
+    def gather(**given: Any) -> None:
+        from clasp_trt.options import Options
 
-        pruning = Pruning(prune_at, budget, schedule, prune_layers)
-        command(options=Options(pruning, precision, policy, max_context, vision_layers, router), **others)
+        wanted = {name: given.pop(name) for name in _NAMES if name in given}
+        command(options=Options.of(**wanted), **given)
 
-    decorated: Callable[..., None] = gather
+    return gather
+
+
+def compile_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that say what a bundle shall be, :func:`gathered`, and where it goes."""
+    decorated = gathered(command)
     for option in reversed((*_OUTPUT, *_COMPILE)):
         decorated = option(decorated)
     return decorated

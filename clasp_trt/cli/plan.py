@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.examples import examples
-from clasp_trt.cli.options import IntegerList, build_memory_option
+from clasp_trt.cli.options import IntegerList, build_memory_option, gathered
 from clasp_trt.cli.output import json_option, print_json, print_table
 from clasp_trt.errors import CheckpointError
 from clasp_trt.schedule import PRUNE_AT
@@ -16,6 +16,7 @@ from clasp_trt.targets import PRECISIONS
 
 if TYPE_CHECKING:
     from clasp_trt.export.description import Description
+    from clasp_trt.options import Options
     from clasp_trt.tools.plan import Memory, Plan, Side
 
 CONFIG = "config.json"
@@ -36,15 +37,11 @@ CONFIG = "config.json"
 @build_memory_option
 @click.option("--prompt-tokens", type=int, help="Text tokens of the prompt that times are estimated for [default: 64].")
 @json_option
+@gathered
 def command(
     model: str,
+    options: Options,
     target: str,
-    budget: int | None,
-    schedule: tuple[int, ...] | None,
-    prune_layers: tuple[int, ...] | None,
-    prune_at: str | None,
-    precision: str | None,
-    max_context: int | None,
     max_build_memory: float | None,
     prompt_tokens: int | None,
     as_json: bool,
@@ -54,18 +51,18 @@ def command(
     MODEL is a Hugging Face folder or hub id; of a hub id nothing but config.json is fetched.
     """
     from clasp_trt import targets
-    from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions, Pruning
+    from clasp_trt.options import EngineOptions
     from clasp_trt.tools import plan as planning
 
-    device, pruning = targets.get(target), Pruning(prune_at, budget, schedule, prune_layers)
+    device = targets.get(target)
     engines = EngineOptions(max_build_memory=max_build_memory)
     description = _described(model)
     request = planning.Request(
         model=description,
         target=device,
-        schedule=pruning.schedule(description.tower.tokens, description.decoder.layers),
-        precision=DEFAULT_PRECISION if precision is None else precision,
-        context=min(DEFAULT_CONTEXT, description.decoder.max_positions) if max_context is None else max_context,
+        schedule=options.pruning.schedule(description.tower.tokens, description.decoder.layers),
+        precision=options.floats,
+        context=options.context(description.decoder.max_positions),
         text_tokens=planning.TEXT_TOKENS if prompt_tokens is None else prompt_tokens,
         machine=planning.measure() if device.sm is None else None,
         build_memory=engines.memory_bytes,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
@@ -131,12 +130,11 @@ def command(
 
 
 def _check_installed(plot: bool) -> None:
-    from clasp_trt.errors import BackendError
+    from clasp_trt.extras import require
 
-    for name in ("polygraphy", *(["matplotlib"] if plot else [])):
-        if find_spec(name) is None:
-            what = "--plot" if name == "matplotlib" else "profile"
-            raise BackendError(f"{what} needs {name}, which is not installed; pip install 'clasp-trt[profile]'")
+    require("profile", ["polygraphy"], "profile")
+    if plot:
+        require("--plot", ["matplotlib"], "profile")
 
 
 def _picture(bundle: Bundle, image: str | None) -> Image:

@@ -35,8 +35,8 @@ def command(
     """Export MODEL, a text classification folder or hub id, as a router. Labels that are names of categories need no
     --map."""
     from clasp_trt.errors import RouterError
+    from clasp_trt.extras import needing
     from clasp_trt.policy import CATEGORY_NAMES, Policy
-    from clasp_trt.tools.build.compiler import needing
     from clasp_trt.tools.routers.importer import import_classifier
 
     names: Sequence[str] = CATEGORY_NAMES
@@ -48,7 +48,7 @@ def command(
         if not separator or label in mapping:
             raise RouterError(f"--map {pair}: expected LABEL=CATEGORY, once for each label")
         mapping[label] = category
-    with needing("importing a classifier", "pip install 'clasp-trt[export]'"), progress_bar() as progress:
+    with needing("importing a classifier", "export"), progress_bar() as progress:
         spec = import_classifier(
             model, output, names, mapping=mapping, max_tokens=max_tokens, force=force, progress=progress
         )

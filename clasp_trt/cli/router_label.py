@@ -43,8 +43,8 @@ def command(
 
     The model can name nothing but a category; its confidence is its share of the probability of all of them.
     """
+    from clasp_trt.extras import needing
     from clasp_trt.policy import CATEGORY_NAMES, Policy
-    from clasp_trt.tools.build.compiler import needing
     from clasp_trt.tools.routers.definitions import DEFINITIONS, read_definitions
     from clasp_trt.tools.routers.labelling import label
 
@@ -52,7 +52,7 @@ def command(
     if policy is not None:
         names = [category.name for category in Policy.load(policy).categories]
     known = DEFINITIONS if definitions is None else {**DEFINITIONS, **read_definitions(definitions, names)}
-    with needing("labelling", "pip install 'clasp-trt[export]'"), progress_bar() as progress:
+    with needing("labelling", "export"), progress_bar() as progress:
         counts = label(
             model, data, output, names, known, device=device, force=force, restart=restart, progress=progress
         )

@@ -26,15 +26,13 @@ def command(data: str | None, output: str, seed: int, as_json: bool) -> None:
 
     The table is of phrasings that training never saw.
     """
-    from clasp_trt.errors import RouterError
+    from clasp_trt.extras import needing
 
-    try:
+    with needing("training a router", "build"):
         from clasp_trt.tools.routers import train as training
 
         with progress_bar() as progress:
             trained = training.train(data, seed=seed, progress=progress)
-    except ImportError as error:
-        raise RouterError(f"training a router needs onnx ({error}); pip install 'clasp-trt[build]'") from error
     training.save(trained, output)
     if as_json:
         print_json({"output": output, **_facts(trained)})

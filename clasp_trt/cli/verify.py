@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
@@ -76,14 +75,11 @@ def command(
 
 
 def _check_installed(compares: bool) -> None:
-    from clasp_trt.errors import BackendError
+    from clasp_trt.extras import require
 
-    needed = ("torch", "transformers", "safetensors", "onnx_ir", "polygraphy") if compares else ()
-    for name in needed:
-        if find_spec(name) is None:
-            raise BackendError(
-                f"verify --against needs {name}, which is not installed; pip install 'clasp-trt[export,profile]'"
-            )
+    if compares:
+        needed = ("torch", "transformers", "safetensors", "onnx_ir", "polygraphy")
+        require("verify --against", needed, "export", "profile")
 
 
 def _tell(report: Report) -> None:

@@ -22,8 +22,12 @@ _EXHAUSTED = ("out of memory", "outofmemory", "bad_alloc", "cannot allocate")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides an engine beside its graph. ``sms`` are compute capabilities, ``workspace`` the bytes that a kernel
-    may use for scratch (None: the builder's own choice), ``assemble`` makes what plugins carry (None: no plugins)."""
+    """What decides an engine beside its graph.
+
+    ``sms`` are compute capabilities, ``workspace`` the bytes of scratch that a kernel of the engine may use (None: the
+    builder's own choice), ``assemble`` makes what plugins carry (None: no plugins). What a build itself may take is no
+    part of it: that changes no engine.
+    """
 
     library: Library
     sms: tuple[str, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from shutil import copyfile
@@ -23,6 +24,14 @@ from clasp_trt.progress import Progress
 FOLDER = "engines"
 
 
+@dataclass(frozen=True)
+class Compiled:
+    """The engines of a bundle, and the names of the graphs whose engines had been built before."""
+
+    engines: Engines
+    reused: tuple[str, ...]
+
+
 def compile_graphs(
     root: Path,
     manifest: Manifest,
@@ -34,12 +43,12 @@ def compile_graphs(
     memory_limit: int | None,
     progress: Progress,
     build: Build = build_apart,
-) -> Engines:
+) -> Compiled:
     """Builds ``engines/TARGET/GRAPH.engine`` in ``root`` for each graph of ``manifest``, one at a time.
 
-    The graphs stay as they are. ``memory_limit`` (bytes) bounds the estimate of what a build takes. A phase is
-    ``compile GRAPH``, or ``reuse GRAPH`` for an engine from the cache. Raises :class:`BackendError` for what cannot be
-    built: for all that can be told from the graphs alone, before the first is built.
+    The graphs stay as they are. ``memory_limit`` (bytes) bounds the estimate of what a build takes (None: what is
+    available). Raises :class:`BackendError` for what cannot be built: for all that can be told from the graphs alone,
+    before the first is built.
     """
     sizes = {graph.name: _weights(root / graph.path) for graph in manifest.graphs}
     largest = max(manifest.graphs, key=lambda graph: sizes[graph.name])
@@ -47,16 +56,17 @@ def compile_graphs(
     folder = root / FOLDER / target
     folder.mkdir(parents=True)
     staged = [_stage(root / graph.path, graph, recipe) for graph in manifest.graphs]
-    engines, done, total = [], 0, sum(sizes.values())
+    engines, reused, done, total = list[Engine](), list[str](), 0, sum(sizes.values())
     for graph, (model, plugins) in zip(manifest.graphs, staged, strict=True):
         path, size = folder / f"{graph.name}.engine", sizes[graph.name]
         wanted = profiles(manifest, graph, max_prompt)
         job = Job(graph, model, wanted, size, path, plugins)
-        _make(recipe, job, build, use_cache, partial(_part_of, progress, done, size, total))
+        if _make(recipe, job, build, use_cache, partial(_part_of, progress, done, size, total)):
+            reused.append(graph.name)
         model.unlink()
         done += size
         engines.append(Engine(graph.name, path.relative_to(root).as_posix(), wanted, plugins))
-    return Engines(recipe.library.version, recipe.sms, max_prompt, tuple(engines))
+    return Compiled(Engines(recipe.library.version, recipe.sms, max_prompt, tuple(engines)), tuple(reused))
 
 
 def _part_of(progress: Progress, before: int, size: int, total: int, phase: str, part: float) -> bool:
@@ -65,18 +75,19 @@ def _part_of(progress: Progress, before: int, size: int, total: int, phase: str,
     return True
 
 
-def _make(recipe: Recipe, job: Job, build: Build, use_cache: bool, part: Callable[[str, float], bool]) -> None:
-    """Writes the engine of ``job``: from the cache, or built, and then kept there."""
+def _make(recipe: Recipe, job: Job, build: Build, use_cache: bool, part: Callable[[str, float], bool]) -> bool:
+    """Writes the engine of ``job``: from the cache, or built, and then kept there. Whether it was in the cache."""
     key = cache.key(recipe, job.model, job.profiles) if use_cache else None
     if key is not None and cache.fetch(key, job.output):
         part(f"reuse {job.graph.name}", 1)
-        return
+        return True
     phase = f"compile {job.graph.name}"
     part(phase, 0)
     build(recipe, job, partial(part, phase))
     part(phase, 1)
     if key is not None:
         cache.keep(key, job.output)
+    return False
 
 
 def _stage(source: Path, graph: Graph, recipe: Recipe) -> tuple[Path, tuple[str, ...]]:

@@ -74,7 +74,7 @@ def test_mistakes(refused: Refused, bundle: Path, options: str, expected: str) -
 
 
 def test_missing_package(refused: Refused, bundle: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clasp_trt.cli.verify.find_spec", lambda name: None if name == "transformers" else name)
+    monkeypatch.setattr("clasp_trt.extras.find_spec", lambda name: None if name == "transformers" else name)
     assert refused("verify", bundle, "--against", checkpoint) == (
         "verify --against needs transformers, which is not installed; pip install 'clasp-trt[export,profile]'"
     )

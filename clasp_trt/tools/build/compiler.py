@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module, metadata
@@ -29,6 +28,7 @@ from clasp_trt.errors import (
     OutputError,
     PolicyError,
 )
+from clasp_trt.extras import needing
 from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions, Options, Pruning
 from clasp_trt.policy import Policy, prior
 from clasp_trt.progress import Progress, silent
@@ -47,6 +47,7 @@ __all__ = [
     "DEFAULT_CONTEXT",
     "DEFAULT_PRECISION",
     "FLOAT_BYTES",
+    "Built",
     "EngineOptions",
     "Options",
     "Pruning",
@@ -60,13 +61,23 @@ _COPY_BYTES = 2**20
 
 
 @dataclass(frozen=True)
+class Built:
+    """A bundle that was made; ``reused`` are the graphs, by name, whose engines had been built before."""
+
+    bundle: Bundle
+    reused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class _Engine:
-    """What runs a bundle, and where; ``recipe`` is that of its engines, if the backend compiles."""
+    """What runs a bundle, and where; ``recipe`` is that of its engines, if the backend compiles, and ``max_prompt``
+    the longest text of a prompt that they are for, once the context is known."""
 
     backend: str
     device: Target
     options: EngineOptions
     recipe: Recipe | None = None
+    max_prompt: int | None = None
 
 
 def build(
@@ -97,15 +108,17 @@ def build(
     The options of ``clasp-trt build``, by the same names; a ``target`` of None stops at the portable graphs, as
     ``clasp-trt export`` does. See :func:`compile_bundle`, which takes them as one value.
     """
-    stages = None if schedule is None else tuple(schedule)
-    layers = None if prune_layers is None else tuple(prune_layers)
-    read = None if vision_layers is None else tuple(vision_layers)
-    options = Options(Pruning(prune_at, budget, stages, layers), precision, policy, max_context, read, router)
+    options = Options.of(
+        budget=budget, schedule=schedule, prune_layers=prune_layers, prune_at=prune_at, precision=precision,
+        policy=policy, max_context=max_context, vision_layers=vision_layers, router=router,
+    )  # fmt: skip
     sms = (sm,) if isinstance(sm, str) else tuple(sm)  # a string is a sequence too, of its characters
-    engines = EngineOptions(sms, max_prompt, max_build_memory, cache, plugins)
+    engines = EngineOptions(
+        sms=sms, max_prompt=max_prompt, max_build_memory=max_build_memory, cache=cache, plugins=plugins
+    )
     return compile_bundle(
         model, output, options, target=target, backend=backend, engines=engines, force=force, progress=progress
-    )
+    ).bundle
 
 
 def compile_bundle(
@@ -118,7 +131,7 @@ def compile_bundle(
     engines: EngineOptions | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> Bundle:
+) -> Built:
     """Compiles ``model`` into the bundle ``output``, whole or not at all.
 
     A ``target`` of None makes a portable bundle; given as ``model`` later, it is completed for a target without torch
@@ -141,7 +154,7 @@ def compile_bundle(
     if options.router is not None:
         check_router(options.router, policy)
     with bundles.write(output, force=force) as writer:
-        manifest = _export(os.fspath(model), writer, options, policy, asked.memory_bytes, engine, progress)
+        manifest, engine = _export(os.fspath(model), writer, options, policy, asked.memory_bytes, engine, progress)
         return _finish(writer, manifest, engine, progress)
 
 
@@ -177,7 +190,7 @@ def _engine(
     library = place.check(device, engine.backend, sms, model, is_bundle=is_bundle)
     if not is_bundle:
         place.check_precision(sms, precision)
-    with needing("building engines", "pip install 'clasp-trt[build]'"):
+    with needing("building engines", "build"):
         import_module("clasp_trt.engines.tensorrt.compile")  # what it needs besides the library
     assemble = None
     if options.plugins:
@@ -187,7 +200,7 @@ def _engine(
         progress("compile the kernels", 0, 1)
         # a library that builds ahead does not say which driver will be there
         assemble = assembler(sms, None if library.ahead else cuda_major())
-    return replace(engine, recipe=Recipe(library, sms, options.memory_bytes, assemble))
+    return replace(engine, recipe=Recipe(library, sms, options.workspace_bytes, assemble))
 
 
 def _export(
@@ -198,13 +211,13 @@ def _export(
     memory_limit: int | None,
     engine: _Engine | None,
     progress: Progress,
-) -> Manifest:
+) -> tuple[Manifest, _Engine | None]:
     """Writes the portable half of a bundle from the checkpoint ``model``, cut so that building its engines takes at
-    most ``memory_limit`` bytes; ``engine`` is what will run it, if known."""
+    most ``memory_limit`` bytes; ``engine`` is what will run it, if known, and comes back with its longest prompt."""
     from clasp_trt.runtime.routing.folder import shipped_for
 
     progress("open the checkpoint", 0, 1)
-    with needing("exporting a checkpoint", "pip install 'clasp-trt[export]'"):
+    with needing("exporting a checkpoint", "export"):
         import torch  # noqa: F401  said to be missing now, and not when a graph is made
         import transformers  # noqa: F401
 
@@ -222,13 +235,9 @@ def _export(
         targets.check_selection(engine.backend, schedule)
         _check_plugins(engine, schedule)
     policy = _prior(family, options) if policy is None else _fitting(policy, family, options)
-    context = (
-        min(DEFAULT_CONTEXT, family.description.decoder.max_positions)
-        if options.max_context is None
-        else options.max_context
-    )
+    context = options.context(family.description.decoder.max_positions)
     if engine is not None:
-        _longest_prompt(engine, context, tokens)
+        engine = _for_context(engine, context, tokens)
     media = family.media
     exported = export(
         checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
@@ -241,7 +250,7 @@ def _export(
     if router is not None:
         copy_router(router, writer.root)
     check_assets(writer.root, media.image.layout, model)
-    return Manifest(
+    manifest = Manifest(
         model=family.info,
         media=media,
         precision=options.floats,
@@ -260,6 +269,7 @@ def _export(
             **_versions("torch", "transformers", "onnx", "onnx-ir"),
         },
     )
+    return manifest, engine
 
 
 def _complete(
@@ -269,7 +279,7 @@ def _complete(
     engine: _Engine | None,
     force: bool,
     progress: Progress,
-) -> Bundle:
+) -> Built:
     """Makes the bundle of a target from the portable bundle ``model``."""
     source = Bundle.open(model)
     if engine is None:
@@ -293,7 +303,7 @@ def _complete(
         from clasp_trt.engines.tensorrt import place
 
         place.check_precision(engine.recipe.sms, manifest.precision)
-        _longest_prompt(engine, manifest.max_context, manifest.schedule.tokens)
+        engine = _for_context(engine, manifest.max_context, manifest.schedule.tokens)
     _check_plugins(engine, manifest.schedule)
     # besides the weights these files are small
     targets.check_memory(engine.device, sum(file.bytes for file in manifest.files.values()), manifest.precision)
@@ -313,17 +323,18 @@ def _complete(
         return _finish(writer, manifest, engine, progress)
 
 
-def _finish(writer: Writer, manifest: Manifest, engine: _Engine | None, progress: Progress) -> Bundle:
+def _finish(writer: Writer, manifest: Manifest, engine: _Engine | None, progress: Progress) -> Built:
     """Adds the engines, and puts the bundle in its place."""
-    if engine is not None:
-        manifest = _compile_engines(writer.root, manifest, engine, progress)
-    return writer.commit(manifest, lambda done, total: progress("verify", done, total))
+    reused: tuple[str, ...] = ()
+    if engine is not None and engine.recipe is not None:
+        manifest, reused = _compile_tensorrt(writer.root, manifest, engine, engine.recipe, progress)
+    elif engine is not None:
+        manifest = _compile_onnxruntime(writer.root, manifest, engine, progress)
+    return Built(writer.commit(manifest, lambda done, total: progress("verify", done, total)), reused)
 
 
-def _compile_engines(root: Path, manifest: Manifest, engine: _Engine, progress: Progress) -> Manifest:
-    if engine.recipe is not None:
-        return _compile_tensorrt(root, manifest, engine, engine.recipe, progress)
-    with needing("building for ONNX Runtime", "pip install 'clasp-trt[build]'"):
+def _compile_onnxruntime(root: Path, manifest: Manifest, engine: _Engine, progress: Progress) -> Manifest:
+    with needing("building for ONNX Runtime", "build"):
         from clasp_trt.engines import onnxruntime as compiler
 
         opset = compiler.opset_for(engine.device)
@@ -339,21 +350,26 @@ def _compile_engines(root: Path, manifest: Manifest, engine: _Engine, progress: 
     )
 
 
-def _compile_tensorrt(root: Path, manifest: Manifest, engine: _Engine, recipe: Recipe, progress: Progress) -> Manifest:
+def _compile_tensorrt(
+    root: Path, manifest: Manifest, engine: _Engine, recipe: Recipe, progress: Progress
+) -> tuple[Manifest, tuple[str, ...]]:
+    """The manifest with engines, and the graphs whose engines had been built before."""
     from clasp_trt.engines.tensorrt.compile import compile_graphs
 
-    engines = compile_graphs(
+    assert engine.max_prompt is not None, "the context is known by now"
+    compiled = compile_graphs(
         root, manifest, engine.device.name, recipe,
-        max_prompt=_longest_prompt(engine, manifest.max_context, manifest.schedule.tokens),
-        use_cache=engine.options.cache, memory_limit=recipe.workspace, progress=progress,
+        max_prompt=engine.max_prompt, use_cache=engine.options.cache, memory_limit=engine.options.memory_bytes,
+        progress=progress,
     )  # fmt: skip
-    return replace(
+    manifest = replace(
         manifest,
         backend=engine.backend,
         target=engine.device.name,
         versions={**manifest.versions, recipe.library.backend: recipe.library.version},
-        engines=engines,
+        engines=compiled.engines,
     )
+    return manifest, compiled.reused
 
 
 def _is_for_turing(engine: _Engine | None) -> bool:
@@ -369,14 +385,14 @@ def _admit(engine: _Engine | None, graph: Graph, weights: int) -> None:
         from clasp_trt.engines.tensorrt import memory, place
 
         place.check_graph(engine.recipe.sms, graph)
-        memory.check(graph, weights, engine.recipe.workspace)
+        memory.check(graph, weights, engine.options.memory_bytes)
 
 
-def _longest_prompt(engine: _Engine, max_context: int, tokens: int) -> int:
-    """The longest text of a prompt that the engines are for; :class:`ScheduleError` if it does not fit."""
+def _for_context(engine: _Engine, max_context: int, tokens: int) -> _Engine:
+    """``engine`` with the longest text of a prompt that it is for; :class:`ScheduleError` if that does not fit."""
     from clasp_trt.engines.tensorrt.profiles import longest_prompt
 
-    return longest_prompt(engine.options.max_prompt, max_context, tokens)
+    return replace(engine, max_prompt=longest_prompt(engine.options.max_prompt, max_context, tokens))
 
 
 def _check_plugins(engine: _Engine, schedule: Schedule) -> None:
@@ -390,15 +406,6 @@ def _check_plugins(engine: _Engine, schedule: Schedule) -> None:
         raise BackendError(
             f"--plugins: the kernels choose from at most {MAX_TOKENS} tokens, an image has {schedule.tokens}; drop it"
         )
-
-
-@contextmanager
-def needing(work: str, remedy: str) -> Iterator[None]:
-    """A package that ``work`` needs and that is not installed, or does not load, becomes one line."""
-    try:
-        yield
-    except ImportError as error:
-        raise BackendError(f"{work} needs {error.name or error}, which cannot be imported here; {remedy}") from error
 
 
 def _prior(family: Family, options: Options) -> Policy:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import clasp_trt
 from clasp_trt.bundle import Bundle
-from clasp_trt.errors import BackendError, BundleError
+from clasp_trt.errors import BundleError
+from clasp_trt.extras import require
 from clasp_trt.progress import Progress
 from clasp_trt.schedule import scaled_keeps
 from clasp_trt.storage import files
@@ -45,15 +45,16 @@ def bundles(checkpoint: Path, folder: Path, budgets: Sequence[int], progress: Pr
     found = _earlier(folder, made_of, budgets)
     if found is not None:
         return Built(found, fresh=False)
-    _check_exporter()
+    require("building the demo's bundles", _EXPORT, "export")
     (folder / RECORD).unlink(missing_ok=True)  # until all are built, the folder vouches for none
     baseline = compile_bundle(
         checkpoint, folder / UNPRUNED, Options(Pruning("none")), target="cpu", force=True, progress=progress
-    )
+    ).bundle
     made = {UNPRUNED: baseline}
     for name, pruning in _prunings(budgets, baseline.manifest.schedule.tokens).items():
         options = Options(pruning, policy=shipped.policy(checkpoint))
-        made[name] = compile_bundle(checkpoint, folder / name, options, target="cpu", force=True, progress=progress)
+        built = compile_bundle(checkpoint, folder / name, options, target="cpu", force=True, progress=progress)
+        made[name] = built.bundle
     files.write_text(folder / RECORD, made_of)
     return Built(made, fresh=True)
 
@@ -88,9 +89,3 @@ def _fingerprint(checkpoint: Path, budgets: Sequence[int]) -> str:
     hashes = {path.name: file_sha256(path) for path in files}
     record = {"clasp-trt": clasp_trt.__version__, "budgets": list(budgets), "checkpoint": hashes}
     return json.dumps(record, indent=1) + "\n"
-
-
-def _check_exporter() -> None:
-    missing = [name for name in _EXPORT if find_spec(name) is None]
-    if missing:
-        raise BackendError(f"building the demo's bundles needs {', '.join(missing)}; pip install 'clasp-trt[export]'")

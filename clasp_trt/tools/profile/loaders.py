@@ -28,7 +28,7 @@ class EngineBytes(BaseLoader):  # type: ignore[misc]  # Polygraphy ships no type
         Args:
             bundle: a portable bundle, which stays as it is.
             graph: the name of one of its graphs.
-            recipe: library, compute capabilities and workspace.
+            recipe: library, compute capabilities, and what kernels may use for scratch.
             max_prompt: as ``--max-prompt``: the longest text of a prompt that the profiles have room for.
         """
         self._bundle, self._graph, self._recipe, self._max_prompt = bundle, graph, recipe, max_prompt
@@ -50,6 +50,6 @@ class EngineBytes(BaseLoader):  # type: ignore[misc]  # Polygraphy ships no type
             alone = replace(manifest, graphs=(graph,))
             made = compile_graphs(
                 root, alone, "loader", self._recipe,
-                max_prompt=most, use_cache=False, memory_limit=self._recipe.workspace, progress=silent,
+                max_prompt=most, use_cache=False, memory_limit=None, progress=silent,
             )  # fmt: skip
-            return (root / made.engines[0].path).read_bytes()
+            return (root / made.engines.engines[0].path).read_bytes()

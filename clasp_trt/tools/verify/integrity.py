@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from clasp_trt.errors import BackendError, BundleError
+from clasp_trt.extras import remedy
 from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.backends.find import backend_for
 
@@ -41,7 +42,7 @@ def check(bundle: Bundle, *, provider: str | None = None, progress: Progress = s
     bundle.verify(lambda done, total: progress("hash", done, total))
     has_onnx = find_spec("onnx") is not None
     if not has_onnx:
-        skipped.append("graphs were not checked against the ONNX standard; pip install 'clasp-trt[build]'")
+        skipped.append(f"graphs were not checked against the ONNX standard; {remedy('build')}")
     backend = None
     try:
         backend = backend_for(bundle, provider=provider)

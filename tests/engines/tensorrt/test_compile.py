@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from clasp_trt.bundle import Bundle, Engines, Manifest
+from clasp_trt.bundle import Bundle, Manifest
 from clasp_trt.engines.lowering import lower_file
 from clasp_trt.engines.tensorrt.builder import Recipe, build_engine
-from clasp_trt.engines.tensorrt.compile import compile_graphs
+from clasp_trt.engines.tensorrt.compile import Compiled, compile_graphs
 from clasp_trt.engines.tensorrt.library import Library
 from clasp_trt.engines.tensorrt.plugin_nodes import Assemble
 from clasp_trt.errors import BackendError
@@ -46,7 +46,7 @@ def _compile(
     use_cache: bool = False,
     assemble: Assemble | None = None,
     progress: Callable[[str, int, int], None] = lambda phase, done, total: None,
-) -> Engines:
+) -> Compiled:
     root, manifest = stage
     recipe = Recipe(Library("tensorrt", trt, trt.__version__), ("8.7",), workspace, assemble)  # type: ignore[attr-defined]
     return compile_graphs(
@@ -62,7 +62,7 @@ def _files(root: Path) -> dict[str, bytes]:
 def test_every_graph_gets_its_engine_and_stays_as_it_was(stage: Stage) -> None:
     root, manifest = stage
     before, record = _files(root), fake.Record()
-    engines = _compile(stage, fake.module(record))
+    engines = _compile(stage, fake.module(record)).engines
     assert [engine.graph for engine in engines.engines] == [graph.name for graph in manifest.graphs]
     assert (engines.version, engines.sms, engines.max_prompt) == ("10.3.0", ("8.7",), 40)
     made = {engine.path: b"engine" for engine in engines.engines}
@@ -105,7 +105,7 @@ def test_float32_products_are_written_out_for_turing_alone(
 
 def test_profiles_reach_the_builder_as_shapes(stage: Stage) -> None:
     record = fake.Record()
-    engines = _compile(stage, fake.module(record))
+    engines = _compile(stage, fake.module(record)).engines
     assert len(record.profiles) == sum(len(engine.profiles) for engine in engines.engines)
     prefill, decode = record.profiles[-2:]  # of segment_3, which 4 visual tokens reach
     assert prefill["hidden"] == ((1, 1, 48), (1, 44, 48), (1, 44, 48))
@@ -143,8 +143,14 @@ def test_a_memory_limit_is_checked_before_any_work(stage: Stage) -> None:
         _compile(stage, fake.module(record), memory_limit=10**8)
     assert record.parsed == []
     assert _files(root) == before
-    _compile(stage, fake.module(record), memory_limit=10**9, workspace=10**9)
-    assert record.workspace == 10**9
+    _compile(stage, fake.module(record), memory_limit=10**9)
+    assert record.workspace is None, "what a build may take is no limit of a kernel's scratch"
+
+
+def test_the_scratch_of_kernels_bounds_no_build(stage: Stage) -> None:
+    record = fake.Record()
+    _compile(stage, fake.module(record), workspace=10**6)
+    assert record.workspace == 10**6
 
 
 def test_a_graph_that_no_builder_takes_is_found_before_the_first_is_built(
@@ -164,9 +170,11 @@ def test_the_second_time_engines_come_from_the_cache(stage: Stage) -> None:
     made = _compile(stage, fake.module(first), use_cache=True)
     shutil.rmtree(root / "engines")
     again = _compile(stage, fake.module(second), use_cache=True, progress=lambda phase, done, total: phases.add(phase))
-    assert again == made
+    assert again.engines == made.engines
     assert second.parsed == []
-    assert phases == {f"reuse {graph.name}" for graph in manifest.graphs}
+    every = tuple(graph.name for graph in manifest.graphs)
+    assert (made.reused, again.reused) == ((), every)
+    assert phases == {f"reuse {name}" for name in every}
     shutil.rmtree(root / "engines")
     _compile(stage, fake.module(second), use_cache=False)
     assert len(second.parsed) == len(manifest.graphs)
@@ -174,7 +182,7 @@ def test_the_second_time_engines_come_from_the_cache(stage: Stage) -> None:
 
 def test_plugins_are_parsed_where_there_are_any_and_recorded(stage: Stage) -> None:
     record, before = fake.Record(), _files(stage[0])
-    engines = _compile(stage, fake.module(record), assemble=assemble)
+    engines = _compile(stage, fake.module(record), assemble=assemble).engines
     assert record.plugins == [(), OPERATORS, ()]
     assert [engine.plugins for engine in engines.engines] == record.plugins
     assert {name: data for name, data in _files(stage[0]).items() if name in before} == before
@@ -182,7 +190,7 @@ def test_plugins_are_parsed_where_there_are_any_and_recorded(stage: Stage) -> No
 
 def test_without_plugins_no_graph_names_one(stage: Stage) -> None:
     record = fake.Record()
-    engines = _compile(stage, fake.module(record))
+    engines = _compile(stage, fake.module(record)).engines
     assert record.plugins == [(), (), ()] == [engine.plugins for engine in engines.engines]
 
 

@@ -33,7 +33,7 @@ def _compiled(portable: Bundle, out: Path, assemble: Assemble | None, graphs: tu
     engines = compile_graphs(
         out, manifest, "rtx4090", recipe,
         max_prompt=40, use_cache=False, memory_limit=None, progress=lambda phase, done, total: None,
-    )  # fmt: skip
+    ).engines  # fmt: skip
     made = {engine.graph: (out / engine.path).read_bytes() for engine in engines.engines}
     assert sorted(path.name for path in (out / "engines" / "rtx4090").iterdir()) == sorted(
         f"{name}.engine" for name in made

@@ -1,0 +1,57 @@
+"""What a build is asked for: the command line's names and Python's lead to the same records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from clasp_trt.cli.options import compile_options
+from clasp_trt.options import DEFAULT_CONTEXT, EngineOptions, Options, Pruning
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "expected"),
+    [
+        ((), {}, Options()),
+        (
+            ("--schedule", "9,4", "--prune-layers", "1,2", "--prune-at", "decoder", "--vision-layers", "3,6"),
+            {"schedule": [9, 4], "prune_layers": [1, 2], "prune_at": "decoder", "vision_layers": [3, 6]},
+            Options(Pruning("decoder", None, (9, 4), (1, 2)), vision_layers=(3, 6)),
+        ),
+        (
+            ("--budget", "64", "--precision", "fp16", "--policy", "p.json", "--max-context", "700", "--router", "r"),
+            {"budget": 64, "precision": "fp16", "policy": "p.json", "max_context": 700, "router": "r"},
+            Options(Pruning(budget=64), "fp16", "p.json", 700, router="r"),
+        ),
+    ],
+)
+def test_the_command_line_and_python_give_the_same(
+    words: tuple[str, ...], given: dict[str, Any], expected: Options
+) -> None:
+    taken = []
+
+    @click.command()
+    @compile_options
+    def command(output: str, force: bool, options: Options) -> None:
+        taken.append((output, force, options))
+
+    assert CliRunner().invoke(command, ["-o", "out", *words]).exit_code == 0
+    assert taken == [("out", False, expected)]
+    assert Options.of(**given) == expected
+
+
+def test_a_context_that_was_not_asked_for_is_the_usual_one_or_what_the_decoder_knows() -> None:
+    assert Options().context(4096) == DEFAULT_CONTEXT
+    assert Options().context(512) == 512
+    assert Options(max_context=9000).context(512) == 9000, "it is for the exporter to refuse"
+
+
+def test_kernels_get_no_more_scratch_than_the_build_may_take() -> None:
+    assert (EngineOptions().memory_bytes, EngineOptions().workspace_bytes) == (None, None)
+    limited = EngineOptions(max_build_memory=1.5)
+    assert limited.memory_bytes == 1_500_000_000
+    assert limited.workspace_bytes is not None
+    assert limited.workspace_bytes <= limited.memory_bytes
