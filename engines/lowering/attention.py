@@ -3,98 +3,107 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from clasp_trt.engines.lowering.rewriting import Scope, cast, const, find, replace
+from clasp_trt.engines.lowering.rewriting import Lowering, Scope, cast, const, expect, given, replace
 
 _FLOAT = ir.DataType.FLOAT
+_FLOATS = {_FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 _UNKNOWN = ("is_causal", "softcap", "qk_matmul_output_mode", "q_num_heads", "kv_num_heads")
 """Attributes that have to be absent or 0: what they ask for is not written out here."""
 
 
-def lower_attention(scope: Scope) -> bool:
+class LowerAttention(Lowering):
     """Replaces each ``Attention`` by the products it stands for.
 
-    Needs: queries ``[batch, heads, rows, head_dim]``, keys and values ``[batch, kv_heads, slots, ...]`` of known heads
-    and sizes, all of one float type; no mask or an additive one of that type, ``[rows, slots]`` or with leading
+    It knows queries ``[batch, heads, rows, head_dim]``, keys and values ``[batch, kv_heads, slots, ...]`` of known
+    heads and sizes, all of one float type; no mask or an additive one of that type, ``[rows, slots]`` or with leading
     dimensions, that of the heads 1 if KV heads are shared; no cache, no second output, neither ``is_causal`` nor
-    ``softcap``. Ensures: no ``Attention`` is left. Returns whether there was one.
+    ``softcap``.
 
     The scale goes into the queries, as TensorRT's fusion asks and so that no score leaves float16; mask and softmax are
     float32. Query heads that share a KV head become rows of one product, so that keys and values are never repeated.
     """
-    nodes = find(scope, "Attention")
-    masks: dict[tuple[ir.Value, int], ir.Value] = {}
-    for node in nodes:
-        query, key, value, mask = _inputs(node)
-        dtype, (heads, head_dim) = _dtype(node, query, key, value, mask), _sizes(node, query)
-        (kv_heads, _), (_, value_dim) = _sizes(node, key), _sizes(node, value)
-        groups = heads // kv_heads
-        tape = Tape()
-        scale = node.attributes.get_float("scale", 1.0 / math.sqrt(head_dim))
-        rows = tape.op("Mul", [query, const(tape, scale, dtype)])
-        if groups > 1:
-            rows = tape.op("Reshape", [rows, const(tape, [0, kv_heads, -1, head_dim])])
-        scores = tape.op("MatMul", [rows, tape.op("Transpose", [key], {"perm": [0, 1, 3, 2]})])
-        if dtype != _FLOAT:
-            scores = cast(tape, scores, _FLOAT)
-        if mask is not None:
-            if (mask, groups) not in masks:
-                masks[mask, groups] = _for_rows(tape, node, mask, groups)
-            scores = tape.op("Add", [scores, masks[mask, groups]])
-        weights = tape.op("Softmax", [scores], {"axis": -1})
-        if dtype != _FLOAT:
-            weights = cast(tape, weights, dtype)
-        attended = tape.op("MatMul", [weights, value])
-        if groups > 1:
-            attended = tape.op("Reshape", [attended, const(tape, [0, heads, -1, value_dim])])
-        replace(scope, node, tape, attended)
-    return bool(nodes)
+
+    op_type = "Attention"
+
+    def check(self, node: ir.Node) -> None:
+        query, key, value, mask, *cached = (*node.inputs, None, None, None, None)[: max(4, len(node.inputs))]
+        expect(query is not None and key is not None and value is not None, node, "lacks an input")
+        expect(all(extra is None for extra in cached), node, "has a cache or key lengths of its own")
+        in_use = any(extra.uses() or extra.is_graph_output() for extra in node.outputs[1:])
+        expect(not in_use, node, "has more than one output in use")
+        for name in _UNKNOWN:
+            is_unset = name not in node.attributes or not node.attributes[name].value
+            expect(is_unset, node, f"has {name}, which this pass does not know")
+        softmax = node.attributes.get_int("softmax_precision", int(_FLOAT))
+        expect(softmax != int(ir.DataType.DOUBLE), node, "asks for a softmax in double")
+        types = {each.dtype for each in (query, key, value, mask) if each is not None}
+        expect(len(types) == 1 and types <= _FLOATS, node, "has inputs that are not known to be of one float type")
+        for each in given(query, key, value):
+            shape = _unsliced(each).shape
+            expect(
+                shape is not None and len(shape) == 4, node, "has an input that is not known to have four dimensions"
+            )
+            expect(_is_known(each), node, "has an input of unknown heads or head size")
+        (query_heads, _), (kv_heads, _) = (_sizes(each) for each in given(query, key))
+        expect(query_heads % kv_heads == 0, node, f"has {query_heads} query heads on {kv_heads} KV heads")
+        shares = query_heads != kv_heads
+        is_one = mask is None or (mask.shape is not None and all(d == 1 for d in mask.shape[-3:-2]))
+        expect(not shares or is_one, node, "shares KV heads and may have a mask of its own for each head")
+
+    def rewrite(self, scope: Scope, nodes: Sequence[ir.Node]) -> None:
+        masks: dict[tuple[ir.Value, int], ir.Value] = {}
+        for node in nodes:
+            query, key, value = given(*node.inputs[:3])
+            mask = (*node.inputs, None)[3]
+            dtype = query.dtype
+            assert dtype is not None
+            (heads, head_dim), (kv_heads, _), (_, value_dim) = _sizes(query), _sizes(key), _sizes(value)
+            groups = heads // kv_heads
+            tape = Tape()
+            scale = node.attributes.get_float("scale", 1.0 / math.sqrt(head_dim))
+            rows = tape.op("Mul", [query, const(tape, scale, dtype)])
+            if groups > 1:
+                rows = tape.op("Reshape", [rows, const(tape, [0, kv_heads, -1, head_dim])])
+            scores = tape.op("MatMul", [rows, tape.op("Transpose", [key], {"perm": [0, 1, 3, 2]})])
+            if dtype != _FLOAT:
+                scores = cast(tape, scores, _FLOAT)
+            if mask is not None:
+                if (mask, groups) not in masks:
+                    masks[mask, groups] = _for_rows(tape, mask, groups)
+                scores = tape.op("Add", [scores, masks[mask, groups]])
+            weights = tape.op("Softmax", [scores], {"axis": -1})
+            if dtype != _FLOAT:
+                weights = cast(tape, weights, dtype)
+            attended = tape.op("MatMul", [weights, value])
+            if groups > 1:
+                attended = tape.op("Reshape", [attended, const(tape, [0, heads, -1, value_dim])])
+            replace(scope, node, tape, attended)
 
 
-def _for_rows(tape: Tape, node: ir.Node, mask: ir.Value, groups: int) -> ir.Value:
+def _for_rows(tape: Tape, mask: ir.Value, groups: int) -> ir.Value:
     """The mask in float32, once for each query head that shares a KV head: ``[..., groups * rows, slots]``."""
-    if groups > 1 and (mask.shape is None or any(d != 1 for d in mask.shape[-3:-2])):
-        raise ValueError(f"Attention {node.name} shares KV heads and may have a mask of its own for each head")
     wide = mask if mask.dtype == _FLOAT else cast(tape, mask, _FLOAT)
     return wide if groups == 1 else tape.op("Concat", [wide] * groups, {"axis": -2})
 
 
-def _inputs(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.Value, ir.Value | None]:
-    query, key, value, mask, *cached = (*node.inputs, None)[: max(4, len(node.inputs))]
-    if query is None or key is None or value is None:
-        raise ValueError(f"Attention {node.name} lacks an input")
-    if any(extra is not None for extra in cached):
-        raise ValueError(f"Attention {node.name} has a cache or key lengths of its own")
-    if any(extra.uses() or extra.is_graph_output() for extra in node.outputs[1:]):
-        raise ValueError(f"Attention {node.name} has more than one output in use")
-    for name in _UNKNOWN:
-        if name in node.attributes and node.attributes[name].value:
-            raise ValueError(f"Attention {node.name} has {name}, which this pass does not know")
-    if node.attributes.get_int("softmax_precision", int(_FLOAT)) == int(ir.DataType.DOUBLE):
-        raise ValueError(f"Attention {node.name} asks for a softmax in double")
-    return query, key, value, mask
+def _is_known(value: ir.Value) -> bool:
+    """Whether :func:`_sizes` can tell those of ``value``."""
+    shape = _unsliced(value).shape
+    return shape is not None and len(shape) == 4 and isinstance(shape[1], int) and isinstance(shape[3], int)
 
 
-def _dtype(node: ir.Node, *values: ir.Value | None) -> ir.DataType:
-    """The one type of queries, keys, values and mask."""
-    types = {value.dtype for value in values if value is not None}
-    dtype = types.pop()
-    if types or dtype not in (_FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
-        raise ValueError(f"Attention {node.name} has inputs that are not known to be of one float type")
-    return dtype
-
-
-def _sizes(node: ir.Node, value: ir.Value) -> tuple[int, int]:
+def _sizes(value: ir.Value) -> tuple[int, int]:
     """``(heads, head_dim)`` of ``[batch, heads, sequence, head_dim]``."""
     shape = _unsliced(value).shape
-    if shape is None or len(shape) != 4:
-        raise ValueError(f"Attention {node.name} has an input that is not known to have four dimensions")
+    assert shape is not None
     _, heads, _, size = shape
-    if not isinstance(heads, int) or not isinstance(size, int):
-        raise ValueError(f"Attention {node.name} has an input of unknown heads or head size")
+    assert isinstance(heads, int)
+    assert isinstance(size, int)
     return heads, size
 
 

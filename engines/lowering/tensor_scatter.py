@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from clasp_trt.engines.lowering.rewriting import Scope, const, find, replace
+from clasp_trt.engines.lowering.rewriting import Lowering, Scope, const, expect, given, replace
 
 
-def lower_tensor_scatter(scope: Scope) -> bool:
+class LowerTensorScatter(Lowering):
     """Replaces each cache update by a ``ScatterND`` of rows.
 
-    Needs: linear ``TensorScatter`` on axis -2 of caches ``[1, heads, capacity, head_dim]`` of known ``heads``. Ensures:
-    no ``TensorScatter`` is left. Returns whether there was one. All updates of a graph share one index tensor for each
-    number of heads.
+    It knows linear ``TensorScatter`` on axis -2 of caches ``[1, heads, capacity, head_dim]`` of known ``heads``. All
+    updates of a graph share one index tensor for each number of heads.
     """
-    nodes = find(scope, "TensorScatter")
-    indices: dict[int, ir.Value] = {}
-    for node in nodes:
-        cache, update, write_index = node.inputs
-        if cache is None or update is None or write_index is None or cache.shape is None:
-            raise ValueError(f"TensorScatter {node.name} lacks an input or the shape of its cache")
-        if node.attributes.get_string("mode", "linear") != "linear" or node.attributes.get_int("axis", -2) != -2:
-            raise ValueError(f"TensorScatter {node.name} is not a linear update of axis -2")
-        heads = cache.shape[1]
-        if not isinstance(heads, int):
-            raise ValueError(f"TensorScatter {node.name} has a cache of unknown heads")
-        tape = Tape()
-        if heads not in indices:
-            indices[heads] = _rows(tape, update, write_index, heads)
-        replace(scope, node, tape, tape.op("ScatterND", [cache, indices[heads], update]))
-    return bool(nodes)
+
+    op_type = "TensorScatter"
+
+    def check(self, node: ir.Node) -> None:
+        cache, update, write_index = (*node.inputs, None)[:3]
+        shape = None if cache is None else cache.shape
+        has_all = update is not None and write_index is not None
+        expect(shape is not None and has_all, node, "lacks an input or the shape of its cache")
+        attributes = node.attributes
+        is_linear = attributes.get_string("mode", "linear") == "linear" and attributes.get_int("axis", -2) == -2
+        expect(is_linear, node, "is not a linear update of axis -2")
+        sizes = [] if shape is None else list(shape)
+        is_known = len(sizes) == 4 and sizes[0] == 1 and isinstance(sizes[1], int)
+        expect(is_known, node, f"has a cache of unknown heads: {shape}")
+
+    def rewrite(self, scope: Scope, nodes: Sequence[ir.Node]) -> None:
+        indices: dict[int, ir.Value] = {}
+        for node in nodes:
+            cache, update, write_index = given(*node.inputs)
+            heads = _heads(cache)
+            tape = Tape()
+            if heads not in indices:
+                indices[heads] = _rows(tape, update, write_index, heads)
+            replace(scope, node, tape, tape.op("ScatterND", [cache, indices[heads], update]))
+
+
+def _heads(cache: ir.Value) -> int:
+    assert cache.shape is not None
+    heads = cache.shape[1]
+    assert isinstance(heads, int)
+    return heads
 
 
 def _rows(tape: Tape, update: ir.Value, write_index: ir.Value, heads: int) -> ir.Value:

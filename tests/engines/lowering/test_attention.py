@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from onnx_ir.passes import PreconditionError
 
-from clasp_trt.engines.lowering.attention import lower_attention
+from clasp_trt.engines.lowering.attention import LowerAttention
 from tests.engines.lowering.one_node import (
     PRECISIONS,
     Array,
     Run,
+    apply,
     assert_as_good,
     graph,
     on_onnxruntime,
@@ -60,7 +62,7 @@ def test_as_good_as_the_operator(
 ) -> None:
     arrays = _inputs(heads, kv_heads, rows, slots, size, dtype, spread)
     scale = 1 / math.sqrt(size)
-    original, lowered = pair("Attention", arrays, lower_attention, {"scale": scale})
+    original, lowered = pair("Attention", arrays, LowerAttention(), {"scale": scale})
     assert_as_good(run(lowered, arrays), run(original, arrays), _exact(*arrays, scale))
 
 
@@ -90,7 +92,7 @@ def test_every_shape_and_mask(data: st.DataObject) -> None:
         mask[..., 0] = 0.0  # every row sees a key
         arrays.append(mask)
 
-    _, lowered = pair("Attention", arrays, lower_attention, {} if scale is None else {"scale": scale})
+    _, lowered = pair("Attention", arrays, LowerAttention(), {} if scale is None else {"scale": scale})
     query, key, value = arrays[:3]
     factor = 1 / math.sqrt(size) if scale is None else scale
     largest = factor * np.abs(query).max() * np.abs(key).max() * size
@@ -105,7 +107,7 @@ def test_scores_do_not_overflow_float16(run: Run) -> None:
     """``q . k`` is 102400, beyond float16; the score, 12800, is not, and neither is a masked one."""
     query, key, value, mask = _inputs(2, 1, 4, 6, 64, np.float16)
     arrays = [np.full_like(query, 40.0), np.full_like(key, 40.0), value, mask]
-    _, lowered = pair("Attention", arrays, lower_attention, {"scale": 0.125})
+    _, lowered = pair("Attention", arrays, LowerAttention(), {"scale": 0.125})
     exact = _exact(*arrays, 0.125)
     assert_as_good(run(lowered, arrays), exact.astype(np.float16), exact)
 
@@ -114,7 +116,7 @@ def test_scores_do_not_overflow_float16(run: Run) -> None:
 def test_a_masked_slot_has_no_weight_at_all(dtype: Any) -> None:
     arrays = _inputs(4, 2, 3, 8, 16, dtype)
     arrays[3][:, 5:] = MASKED
-    _, lowered = pair("Attention", arrays, lower_attention, {"scale": 0.25})
+    _, lowered = pair("Attention", arrays, LowerAttention(), {"scale": 0.25})
     before = on_onnxruntime(lowered, arrays)
     arrays[1][:, :, 5:], arrays[2][:, :, 5:] = 30.0, 1000.0  # what a cache may still hold of an older request
     np.testing.assert_array_equal(on_onnxruntime(lowered, arrays), before)
@@ -122,12 +124,12 @@ def test_a_masked_slot_has_no_weight_at_all(dtype: Any) -> None:
 
 def test_float32_stays_free_of_conversions() -> None:
     made = graph("Attention", _inputs(4, 2, 3, 8, 16, np.float32))
-    assert lower_attention(made)
+    assert apply(LowerAttention(), made)
     assert "Cast" not in {node.op_type for node in made}
 
 
 def test_keys_and_values_are_never_repeated() -> None:
-    _, lowered = pair("Attention", _inputs(8, 2, 3, 50, 16, np.float32), lower_attention)
+    _, lowered = pair("Attention", _inputs(8, 2, 3, 50, 16, np.float32), LowerAttention())
     inferred = ir.from_proto(lowered)
     ir.passes.common.ShapeInferencePass()(inferred)
     made = [value for node in inferred.graph for value in node.outputs]
@@ -150,7 +152,7 @@ def test_layers_share_one_prepared_mask() -> None:
         ir.Shape([None] * 4),
     )
     made.outputs.append(second.outputs[0])
-    assert lower_attention(made)
+    assert apply(LowerAttention(), made)
     proto(made, 20)
     assert [node.op_type for node in made].count("Concat") == 1
 
@@ -166,7 +168,7 @@ def test_keys_cut_from_a_cache_by_a_dynamic_length() -> None:
     node.replace_input_with(1, cut.outputs[0])
     made.insert_before(node, [start, axis, cut])
     made.inputs.append(length)
-    assert lower_attention(made)
+    assert apply(LowerAttention(), made)
 
 
 def _refused(**changes: Any) -> ir.Graph:
@@ -196,8 +198,8 @@ CACHE = np.zeros((1, 2, 4, 16), np.float32)
 )
 def test_forms_that_the_pass_does_not_know(changes: dict[str, Any], reason: str) -> None:
     made = _refused(**changes)
-    with pytest.raises(ValueError, match=reason):
-        lower_attention(made)
+    with pytest.raises(PreconditionError, match=reason):
+        apply(LowerAttention(), made)
     assert [node.op_type for node in made] == ["Attention"], "left as it was"
 
 
@@ -208,13 +210,13 @@ def test_a_second_output_is_refused() -> None:
     wide = ir.Node("", "Attention", node.inputs, outputs=[ir.Value(name="w"), present])
     made.append(wide)
     made.outputs.append(present)
-    with pytest.raises(ValueError, match="more than one output"):
-        lower_attention(made)
+    with pytest.raises(PreconditionError, match="more than one output"):
+        apply(LowerAttention(), made)
 
 
 def test_a_graph_without_attention_does_not_change() -> None:
     made = graph("Attention", _inputs(4, 2, 3, 8, 16, np.float32))
-    assert lower_attention(made)
+    assert apply(LowerAttention(), made)
     nodes = list(made)
-    assert not lower_attention(made)
+    assert not apply(LowerAttention(), made)
     assert list(made) == nodes

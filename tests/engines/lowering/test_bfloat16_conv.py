@@ -10,8 +10,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from clasp_trt.engines.lowering.bfloat16_conv import lower_bfloat16_conv
-from tests.engines.lowering.one_node import Array, graph, on_onnxruntime, on_reference, proto
+from clasp_trt.engines.lowering.bfloat16_conv import LowerBfloat16Conv
+from tests.engines.lowering.one_node import Array, apply, graph, on_onnxruntime, on_reference, proto
 
 
 def _inputs(dtype: Any) -> list[Array]:
@@ -26,7 +26,7 @@ def test_the_result_is_the_float32_convolution_rounded_once() -> None:
     attributes = {"strides": [3, 3]}
     exact = on_onnxruntime(proto(graph("Conv", wide, attributes)), wide)
     made = graph("Conv", narrow, attributes)
-    assert lower_bfloat16_conv(made)
+    assert apply(LowerBfloat16Conv(), made)
     lowered = on_reference(proto(made, 20), narrow)
     assert lowered.dtype == ml_dtypes.bfloat16
     half_step = float(ml_dtypes.finfo(ml_dtypes.bfloat16).eps) / 2
@@ -41,7 +41,7 @@ def test_opset_20_refuses_what_the_pass_is_for() -> None:
 
 def test_a_missing_bias_stays_missing() -> None:
     made = graph("Conv", _inputs(ml_dtypes.bfloat16)[:2])
-    assert lower_bfloat16_conv(made)
+    assert apply(LowerBfloat16Conv(), made)
     proto(made, 20)
 
 
@@ -49,13 +49,13 @@ def test_a_missing_bias_stays_missing() -> None:
 def test_other_types_are_left_alone(dtype: Any) -> None:
     made = graph("Conv", _inputs(dtype))
     nodes = list(made)
-    assert not lower_bfloat16_conv(made)
+    assert not apply(LowerBfloat16Conv(), made)
     assert list(made) == nodes
 
 
 def test_lowered_convolutions_are_not_lowered_again() -> None:
     made = graph("Conv", _inputs(ml_dtypes.bfloat16))
-    assert lower_bfloat16_conv(made)
+    assert apply(LowerBfloat16Conv(), made)
     conv = next(node for node in made if node.op_type == "Conv")
     assert all(value is not None and value.dtype != ir.DataType.BFLOAT16 for value in conv.inputs)
-    assert not lower_bfloat16_conv(made)
+    assert not apply(LowerBfloat16Conv(), made)

@@ -14,9 +14,11 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
+from onnx_ir.passes import PostconditionError, PreconditionError
 
 from clasp_trt.bundle import Bundle, Graph
 from clasp_trt.engines.lowering import lower_file
+from clasp_trt.engines.lowering.rms_normalization import LowerRMSNormalization
 
 Array = NDArray[Any]
 SIZES = {"sequence": 5, "reference": 2, "visual_tokens": 2, "batch": 2}
@@ -128,33 +130,19 @@ def test_lowered_graphs_compute_the_same(
             )
 
 
-def test_attention_is_decomposed_on_request_whatever_the_opset(bundle: Bundle, tmp_path: Path) -> None:
-    root = _copy(bundle, tmp_path)
-    for graph in bundle.manifest.graphs:
-        had = "Attention" in {node.op_type for node in _nodes(onnx.load(root / graph.path, load_external_data=False))}
-        assert lower_file(root / graph.path, 24, decompose_attention=True) == had
-        lowered = onnx.load(root / graph.path, load_external_data=False)
-        assert _opsets(lowered) == {24}
-        assert "Attention" not in {node.op_type for node in _nodes(lowered)}
-        assert ("TensorScatter" in {node.op_type for node in _nodes(lowered)}) == graph.name.startswith("segment")
-        before, after = _run(bundle.path(graph.path), graph), _run(root / graph.path, graph)
-        scale = {"fp32": 2.0**-13, "fp16": 1.0}[bundle.manifest.precision]
-        for name in before:  # a few steps of float16 at the largest value
-            bound = 8 * 2.0**-11 * scale * np.abs(before[name].astype(np.float64)).max(initial=0) * had
-            np.testing.assert_allclose(after[name], before[name], rtol=0, atol=bound, err_msg=f"{graph.name}: {name}")
-
-
-def test_float32_products_are_written_out_on_request(built: Callable[..., Bundle], tmp_path: Path) -> None:
+@pytest.mark.parametrize("opset", [24, 20])
+def test_float32_products_are_written_out_on_request(built: Callable[..., Bundle], tmp_path: Path, opset: int) -> None:
     """In fp16, where they are those of saliency and selection; indices stay, floats within rounding of float32."""
     bundle = built(precision="fp16")
-    root = _copy(bundle, tmp_path)
+    root, plain = _copy(bundle, tmp_path / "written"), _copy(bundle, tmp_path / "plain")
     for graph in bundle.manifest.graphs:
-        lower_file(root / graph.path, 24, decompose_float32=True, inline=True)
+        lower_file(root / graph.path, opset, decompose_float32=True, inline=True)
         lowered = ir.load(root / graph.path)
         ir.passes.common.ShapeInferencePass()(lowered)
         products = [node.inputs[0] for node in lowered.graph if node.op_type == "MatMul"]
         assert ir.DataType.FLOAT not in {value.dtype for value in products if value is not None}, graph.name
-        before, after = _run(bundle.path(graph.path), graph), _run(root / graph.path, graph)
+        lower_file(plain / graph.path, opset, inline=True)
+        before, after = _run(plain / graph.path, graph), _run(root / graph.path, graph)
         for name in before:
             if before[name].dtype.kind in "ib":
                 np.testing.assert_array_equal(after[name], before[name], err_msg=f"{graph.name}: {name}")
@@ -286,7 +274,7 @@ def test_a_file_that_cannot_be_lowered_stays_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "swish.onnx"
     onnx.save(onnx.parser.parse_model(SWISH), path)
     original = path.read_bytes()
-    with pytest.raises(ValueError, match=r"Swish .* has no known form in opset 20"):
+    with pytest.raises(PreconditionError, match=r"Swish .* has no known form in opset 20"):
         lower_file(path, 20)
     assert path.read_bytes() == original
     assert [file.name for file in tmp_path.iterdir()] == ["swish.onnx"]
@@ -307,3 +295,25 @@ def test_branches_and_functions_are_lowered_too(tmp_path: Path) -> None:
     assert _opsets(onnx.load(path)) == {20}
     after = [_session(path).run(None, feed | {"c": np.array(c)})[0] for c in (True, False)]
     np.testing.assert_allclose(after, before, rtol=0, atol=4 * 2.0**-11 * np.abs(before).max())
+
+
+def test_other_ports_than_before_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bodies.onnx"
+    onnx.save(onnx.parser.parse_model(BODIES), path)
+    original = path.read_bytes()
+
+    def rename(lowering: LowerRMSNormalization, model: ir.Model) -> None:
+        model.graph.outputs[0].name = "z"
+
+    monkeypatch.setattr(LowerRMSNormalization, "ensures", rename)
+    with pytest.raises(PostconditionError, match=r"bodies\.onnx would have other ports"):
+        lower_file(path, 20)
+    assert path.read_bytes() == original
+
+
+def test_float32_products_in_functions_are_not_passed_over(built: Callable[..., Bundle], tmp_path: Path) -> None:
+    """Their types are known once they are inlined."""
+    path = _copy(built(), tmp_path) / "graphs" / "prune_0.onnx"
+    with pytest.raises(PreconditionError, match=r"MatMul .* of unknown type"):
+        lower_file(path, 24, decompose_float32=True)
+    assert lower_file(path, 24, decompose_float32=True, inline=True)

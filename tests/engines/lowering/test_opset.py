@@ -7,8 +7,9 @@ from itertools import pairwise
 import onnx
 import onnx_ir as ir
 import pytest
+from onnx_ir.passes import PassResult, PostconditionError, PreconditionError
 
-from clasp_trt.engines.lowering.opset import ONLY_EXTENDED, declare_opset
+from clasp_trt.engines.lowering.opset import ONLY_EXTENDED, DeclareOpset
 
 OPSETS = (20, 21, 22, 23, 24)
 
@@ -46,22 +47,37 @@ def _model(op_type: str, opset: int = 24, domain: str = "") -> ir.Model:
 @pytest.mark.parametrize("op_type", ["RMSNormalization", "Swish", "Attention"])
 def test_an_operator_that_is_younger_is_refused(op_type: str) -> None:
     model = _model(op_type)
-    with pytest.raises(ValueError, match=f"{op_type} .* of opset 24 has no known form in opset 22"):
-        declare_opset(model, 22)
+    with pytest.raises(PreconditionError, match=f"{op_type} .* of opset 24 has no known form in opset 22"):
+        DeclareOpset(22)(model)
     assert model.graph.opset_imports[""] == 24, "left as it was"
 
 
 def test_an_operator_that_changed_its_meaning_is_refused() -> None:
-    with pytest.raises(ValueError, match="no known form in opset 20"):
-        declare_opset(_model("GridSample"), 20)
+    with pytest.raises(PreconditionError, match="no known form in opset 20"):
+        DeclareOpset(20)(_model("GridSample"))
 
 
 def test_operators_of_other_domains_are_not_ours_to_judge() -> None:
-    declare_opset(_model("Swish", domain="elsewhere"), 20)
+    DeclareOpset(20)(_model("Swish", domain="elsewhere"))
 
 
 @pytest.mark.parametrize(("opset", "ir_version"), [(24, 11), (23, 11), (22, 10), (21, 10), (20, 9)])
 def test_the_ir_version_is_that_of_the_opset_and_never_newer_than_it_was(opset: int, ir_version: int) -> None:
     model = _model("Cast")
-    declare_opset(model, opset)
+    modified = DeclareOpset(opset)(model).modified
     assert (model.graph.opset_imports[""], model.ir_version) == (opset, ir_version)
+    assert modified == (opset != 24)
+
+
+def test_a_model_that_is_older_is_refused() -> None:
+    with pytest.raises(PreconditionError, match="of opset 20 is not to be declared of 22"):
+        DeclareOpset(22)(_model("Cast", opset=20))
+
+
+def test_a_declaration_that_was_not_made_is_caught() -> None:
+    class Forgetful(DeclareOpset):
+        def call(self, model: ir.Model) -> PassResult:
+            return PassResult(model, modified=False)
+
+    with pytest.raises(PostconditionError, match=r"opsets \[24\] are declared, expected 20 alone"):
+        Forgetful(20)(_model("Cast"))

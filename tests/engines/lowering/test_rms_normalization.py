@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from onnx_ir.passes import PreconditionError
 
-from clasp_trt.engines.lowering.rms_normalization import lower_rms_normalization
+from clasp_trt.engines.lowering.rms_normalization import LowerRMSNormalization
 from tests.engines.lowering.one_node import (
     PRECISIONS,
     Array,
     Run,
+    apply,
     assert_as_good,
     graph,
     on_onnxruntime,
@@ -45,7 +47,7 @@ def _exact(x: Array, scale: Array, epsilon: float = EPSILON) -> NDArray[np.float
 @pytest.mark.parametrize("spread", [0.01, 10.0])
 def test_as_good_as_the_operator(dtype: Any, run: Run, spread: float) -> None:
     arrays = _inputs((1, 7, 128), dtype, spread)
-    original, lowered = pair("RMSNormalization", arrays, lower_rms_normalization, {"epsilon": EPSILON})
+    original, lowered = pair("RMSNormalization", arrays, LowerRMSNormalization(), {"epsilon": EPSILON})
     assert_as_good(run(lowered, arrays), run(original, arrays), _exact(*arrays))
 
 
@@ -58,7 +60,7 @@ def test_as_good_as_the_operator(dtype: Any, run: Run, spread: float) -> None:
 def test_every_shape(shape: tuple[int, ...], scaled: int, epsilon: float) -> None:
     arrays = _inputs(shape, np.float32, scaled=scaled)
     attributes = {"axis": -scaled, "epsilon": epsilon}
-    _, lowered = pair("RMSNormalization", arrays, lower_rms_normalization, attributes)
+    _, lowered = pair("RMSNormalization", arrays, LowerRMSNormalization(), attributes)
     exact = _exact(*arrays, epsilon)
     bound = (arrays[1].size + 6) * np.finfo(np.float32).eps * np.abs(exact).max()  # a mean, and a few roundings
     np.testing.assert_allclose(on_onnxruntime(lowered, arrays), exact, rtol=0, atol=bound)
@@ -67,7 +69,7 @@ def test_every_shape(shape: tuple[int, ...], scaled: int, epsilon: float) -> Non
 @pytest.mark.parametrize("run", [on_onnxruntime, on_reference])
 def test_squares_do_not_overflow_float16(run: Run) -> None:
     arrays = [np.array([[6e4, -6e4, 3e4, 100.0]], np.float16), np.ones(4, np.float16)]
-    _, lowered = pair("RMSNormalization", arrays, lower_rms_normalization)
+    _, lowered = pair("RMSNormalization", arrays, LowerRMSNormalization())
     exact = _exact(*arrays)
     assert_as_good(run(lowered, arrays), exact.astype(np.float16), exact)
 
@@ -78,6 +80,6 @@ def test_squares_do_not_overflow_float16(run: Run) -> None:
 )
 def test_forms_that_the_pass_does_not_know(attributes: dict[str, int], reason: str) -> None:
     made = graph("RMSNormalization", _inputs((2, 8), np.float16), attributes)
-    with pytest.raises(ValueError, match=reason):
-        lower_rms_normalization(made)
+    with pytest.raises(PreconditionError, match=reason):
+        apply(LowerRMSNormalization(), made)
     assert [node.op_type for node in made] == ["RMSNormalization"], "left as it was"

@@ -10,9 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from onnx_ir.passes import PreconditionError
 
-from clasp_trt.engines.lowering.rotary_embedding import lower_rotary_embedding
-from tests.engines.lowering.one_node import PRECISIONS, Array, Run, assert_as_good, graph, on_onnxruntime, pair, proto
+from clasp_trt.engines.lowering.rotary_embedding import LowerRotaryEmbedding
+from tests.engines.lowering.one_node import (
+    PRECISIONS,
+    Array,
+    Run,
+    apply,
+    assert_as_good,
+    graph,
+    on_onnxruntime,
+    pair,
+    proto,
+)
 
 POSITIONS = 50
 
@@ -39,7 +50,7 @@ def _exact(x: Array, cos: Array, sin: Array, positions: Array) -> NDArray[np.flo
 @pytest.mark.parametrize("size", [8, 128])
 def test_as_good_as_the_operator(dtype: Any, run: Run, size: int) -> None:
     arrays = _inputs(4, 7, size, size, dtype)
-    original, lowered = pair("RotaryEmbedding", arrays, lower_rotary_embedding)
+    original, lowered = pair("RotaryEmbedding", arrays, LowerRotaryEmbedding())
     assert_as_good(run(lowered, arrays), run(original, arrays), _exact(*arrays))
 
 
@@ -56,7 +67,7 @@ def test_every_shape(batch: int, heads: int, rows: int, half: int, still: int, b
         x, cos, sin, positions = arrays
         arrays = [x, cos[positions], sin[positions]]
     attributes = {"rotary_embedding_dim": 2 * half} if still else {}
-    _, lowered = pair("RotaryEmbedding", arrays, lower_rotary_embedding, attributes)
+    _, lowered = pair("RotaryEmbedding", arrays, LowerRotaryEmbedding(), attributes)
     # two products of numbers up to |x| and 1, and their sum
     bound = 4 * np.finfo(np.float32).eps * np.abs(arrays[0]).max()
     np.testing.assert_allclose(on_onnxruntime(lowered, arrays), exact, rtol=0, atol=bound)
@@ -69,7 +80,7 @@ def test_nodes_of_the_same_positions_read_the_tables_once() -> None:
     output.name, output.type, output.shape = "z", made.outputs[0].type, ir.Shape([None] * 4)
     made.append(second)
     made.outputs.append(output)
-    assert lower_rotary_embedding(made)
+    assert apply(LowerRotaryEmbedding(), made)
     proto(made, 20)
     assert [node.op_type for node in made].count("Gather") == 2, "cosines and sines"
 
@@ -77,6 +88,6 @@ def test_nodes_of_the_same_positions_read_the_tables_once() -> None:
 @pytest.mark.parametrize("attributes", [{"interleaved": 1}, {"num_heads": 4}])
 def test_forms_that_the_pass_does_not_know(attributes: dict[str, int]) -> None:
     made = graph("RotaryEmbedding", _inputs(4, 7, 8, 8, np.float32), attributes)
-    with pytest.raises(ValueError, match="interleaved or has its heads"):
-        lower_rotary_embedding(made)
+    with pytest.raises(PreconditionError, match="interleaved or has its heads"):
+        apply(LowerRotaryEmbedding(), made)
     assert [node.op_type for node in made] == ["RotaryEmbedding"], "left as it was"

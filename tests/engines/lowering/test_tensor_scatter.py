@@ -7,9 +7,10 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx_ir.passes import PreconditionError
 
-from clasp_trt.engines.lowering.tensor_scatter import lower_tensor_scatter
-from tests.engines.lowering.one_node import on_onnxruntime, pair
+from clasp_trt.engines.lowering.tensor_scatter import LowerTensorScatter
+from tests.engines.lowering.one_node import apply, on_onnxruntime, pair
 
 
 @settings(max_examples=25, deadline=None)
@@ -21,7 +22,7 @@ def test_the_same_cache_for_every_shape_and_place(data: st.DataObject) -> None:
     rng = np.random.default_rng(0)
     cache, update = (rng.standard_normal((1, heads, n, size)).astype(np.float16) for n in (capacity, sequence))
     arrays = [cache, update, np.array([place])]
-    original, lowered = pair("TensorScatter", arrays, lower_tensor_scatter)
+    original, lowered = pair("TensorScatter", arrays, LowerTensorScatter())
     np.testing.assert_array_equal(on_onnxruntime(lowered, arrays), on_onnxruntime(original, arrays))
 
 
@@ -40,15 +41,15 @@ def _scatter(cache: tuple[int | str, ...], **attributes: str | int) -> ir.Graph:
 )
 def test_updates_that_the_pass_does_not_know(cache: tuple[int | str, ...], attributes: dict[str, str | int]) -> None:
     graph = _scatter(cache, **attributes)
-    with pytest.raises(ValueError, match="TensorScatter"):
-        lower_tensor_scatter(graph)
+    with pytest.raises(PreconditionError, match="TensorScatter"):
+        apply(LowerTensorScatter(), graph)
     assert [node.op_type for node in graph] == ["TensorScatter"], "left as it was"
 
 
 def test_a_graph_without_updates_does_not_change() -> None:
     graph = _scatter((1, 2, 8, 4))
-    assert lower_tensor_scatter(graph)
+    assert apply(LowerTensorScatter(), graph)
     assert graph.outputs[0].name == "present"
     nodes = list(graph)
-    assert not lower_tensor_scatter(graph)
+    assert not apply(LowerTensorScatter(), graph)
     assert list(graph) == nodes
