@@ -81,7 +81,7 @@ def test_bundle_that_keeps_all(
     [
         (["--method", "fastvv"], "unknown pruning method 'fastvv'; did you mean 'fastv'?"),
         (["--method", "none"], "method none keeps every visual token"),
-        (["--policy", "absent.json"], "absent.json: cannot be read as a policy"),
+        (["--policy", "absent.json"], "absent.json: cannot be read"),
         (["--image", "absent.png"], "there is no file absent.png; give a file"),
         (["-o", "kept.txt"], "kept.txt does not say what to write; expected a name in .png"),
         (["--category", "nonsense"], "category 'nonsense' is not in the bundle's policy"),
