@@ -30,7 +30,13 @@ _BEGINNINGS = (names.segment(0)[:-1], names.prune(0)[:-1], *_CACHES)
 _NUMBERED = re.compile(rf"(?:{'|'.join(map(re.escape, _BEGINNINGS))})[0-9]*")
 # The chain itself; the keys of the manifest, which its format fixes; and the tensors of an operator, which are ports of
 # no graph.
-_AT_HOME = ("clasp_trt/chain/", "clasp_trt/bundle/codec.py", "clasp_trt/operators.py", "clasp_trt/plugins/")
+_AT_HOME = (
+    "clasp_trt/chain/",
+    "clasp_trt/bundle/codec.py",
+    "clasp_trt/bundle/schema1.py",
+    "clasp_trt/operators.py",
+    "clasp_trt/plugins/",
+)
 
 
 def sources(root: Path) -> dict[Path, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from clasp_trt.chain import names
 from clasp_trt.export.decoder.spec import DecoderSpec
 from clasp_trt.export.towers.spec import TowerSpec
 
@@ -49,7 +50,7 @@ class Description:
         decoder = self.decoder
         return {
             "vision tower": self.tower.parameters,
-            "projector": self.projector.parameters,
+            names.PROJECTOR: self.projector.parameters,
             "embedding": decoder.embedding_parameters,
             "decoder layers": decoder.layers * decoder.layer_parameters,
             "final norm and head": decoder.width + (0 if decoder.tied else decoder.embedding_parameters),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from clasp_trt.chain import port
 from clasp_trt.export.graph import GraphBuilder
 from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.ops import GRAM_STEPS, ITERATIONS
@@ -38,7 +39,7 @@ def pivot_select(tokens: int, keep: int) -> ir.Function:
 def spherical_kmeans(tokens: int, keep: int, iterations: int = ITERATIONS) -> ir.Function:
     """The body of :data:`clasp_trt.operators.SPHERICAL_KMEANS` for ``gram`` float32 ``[batch, tokens, tokens]``."""
     g = GraphBuilder(SPHERICAL_KMEANS.name, "Completes pivots with medoids.")
-    gram = g.input("gram", "float32", ["batch", tokens, tokens], "cosine similarities")
+    gram = g.input(port.GRAM, "float32", ["batch", tokens, tokens], "cosine similarities")
     pivots = g.input("pivots", "bool", ["batch", tokens], "pivot marks")
 
     steps = g.op("Round", g.op("Mul", gram, g.const(float(GRAM_STEPS), "float32")))

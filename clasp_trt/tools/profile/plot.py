@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from clasp_trt.chain.names import VISION
 from clasp_trt.tools.profile.report import Measurement, Report
 from clasp_trt.tools.profile.stages import GROUPS, REST
 
@@ -20,7 +21,7 @@ INK, MUTED, GRID = "#222222", "#666666", "#E6E6E6"
 COLOURS = {
     "route": "#F0E442",
     "preprocess": "#CC79A7",
-    "vision": "#009E73",
+    VISION: "#009E73",
     "project": "#E69F00",
     "prefill": "#0072B2",
     "prune": "#D55E00",

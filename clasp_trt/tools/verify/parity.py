@@ -156,7 +156,7 @@ class _Comparison:
                 f"policy.json reads vision layer {layer} where the graph gives layer {given}: it is not the policy "
                 "that the bundle was built with"
             )
-        weighted = {"vision", "projector", *(segment.graph for segment in self._manifest.segments)}
+        weighted = {names.VISION, names.PROJECTOR, *(segment.graph for segment in self._manifest.segments)}
         if weighted <= {check.stage for check in self.checks if not check.passed}:
             return f"every stage with weights of its own drifts: the bundle was not built from {model}"
         return None
