@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType
@@ -115,6 +115,8 @@ def _plain(value: Any) -> str:
         return repr(value)
     if isinstance(value, FunctionType | BuiltinFunctionType):
         return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, partial):
+        return repr([_plain(each) for each in (value.func, value.args, value.keywords)])
     raise TypeError(f"no key for {value!r}")
 
 

@@ -228,6 +228,7 @@ def test_unpruned_is_the_stock_model(built: Builder, shape: str, monkeypatch: py
     assert_stock(built(shape, "none", spread=False), monkeypatch)
 
 
+@pytest.mark.usefixtures("tracer")
 @pytest.mark.parametrize(
     "shape",
     [
