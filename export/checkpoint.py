@@ -43,10 +43,6 @@ class Checkpoint:
         """The parsed ``config.json``."""
         return self.json(CONFIG)
 
-    @property
-    def model_type(self) -> str:
-        return str(self.config.get("model_type", ""))
-
     def json(self, name: str) -> dict[str, Any]:
         """A JSON object of the folder. Raises :class:`CheckpointError` if it is missing or malformed."""
         if not (self.root / name).exists():
