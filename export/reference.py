@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
+from clasp_trt.chain import port
 from clasp_trt.export.towers.anatomy import Attention, anatomy
 from clasp_trt.export.towers.spec import TowerSpec
 
@@ -33,7 +34,7 @@ class Reference:
         """``features`` ``[1, layers, tokens, width]``, and ``cls_saliency`` ``[1, tokens]`` of ``block``, counted from
         1."""
         parts, tower, has_cls = anatomy(self._spec.kind), _cast(self._tower, dtype), self._spec.has_cls
-        hidden = parts.embed(tower, torch.from_numpy(feed["pixel_values"]).to(dtype))
+        hidden = parts.embed(tower, torch.from_numpy(feed[port.PIXEL_VALUES]).to(dtype))
         states, saliency = [hidden], hidden
         for number, module in enumerate(parts.blocks(tower)[: max(*layers, block)], start=1):
             if number == block:
@@ -41,42 +42,42 @@ class Reference:
             hidden = module(hidden, attention_mask=None)
             states.append(hidden)
         features = torch.stack([states[layer][:, int(has_cls) :] for layer in layers], dim=1)
-        return {"features": _array(features), "cls_saliency": _array(saliency)}
+        return {port.FEATURES: _array(features), port.CLS_SALIENCY: _array(saliency)}
 
     @torch.inference_mode()
     def projector(self, feed: Arrays, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
         """``visual`` ``[1, tokens, width]``: Eqs. 9 and 10."""
-        features, alpha = torch.from_numpy(feed["features"]), torch.from_numpy(feed["alpha"])
+        features, alpha = torch.from_numpy(feed[port.FEATURES]), torch.from_numpy(feed[port.ALPHA])
         wide = _wide(dtype)
         fused = torch.einsum("bltw,bl->btw", features.to(wide), alpha.to(wide))
-        return {"visual": _array(_cast(self._projector, dtype)(fused.to(dtype)))}
+        return {port.VISUAL: _array(_cast(self._projector, dtype)(fused.to(dtype)))}
 
     @torch.inference_mode()
     def embed(self, feed: Arrays, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
         """``hidden`` ``[1, rows, width]``."""
-        hidden = self._decoder.embed_tokens(torch.from_numpy(feed["input_ids"])).to(dtype).clone()
-        hidden[0, torch.from_numpy(feed["visual_index"])] = torch.from_numpy(feed["visual"])[0].to(dtype)
-        return {"hidden": _array(hidden)}
+        hidden = self._decoder.embed_tokens(torch.from_numpy(feed[port.INPUT_IDS])).to(dtype).clone()
+        hidden[0, torch.from_numpy(feed[port.VISUAL_INDEX])] = torch.from_numpy(feed[port.VISUAL])[0].to(dtype)
+        return {port.HIDDEN: _array(hidden)}
 
     @torch.inference_mode()
     def segment(self, feed: Arrays, first: int, last: int, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
         """Prefill of layers ``first`` to ``last``: ``hidden_out``, or the ``logits`` of the last row; and
         ``saliency`` of the last layer where the graph has reference rows."""
-        hidden = torch.from_numpy(feed["hidden"]).to(dtype)
-        rotary = self._decoder.rotary_emb(hidden, position_ids=torch.from_numpy(feed["position_ids"]))
+        hidden = torch.from_numpy(feed[port.HIDDEN]).to(dtype)
+        rotary = self._decoder.rotary_emb(hidden, position_ids=torch.from_numpy(feed[port.POSITION_IDS]))
         count = hidden.shape[1]
         blocked = torch.ones(count, count, dtype=torch.bool).triu(diagonal=1)
         mask = torch.zeros(1, 1, count, count, dtype=dtype).masked_fill_(blocked, torch.finfo(dtype).min)
         found = {}
         for number in range(first, last + 1):
             layer = _cast(self._decoder.layers[number], dtype)
-            if number == last and "reference_index" in feed:
-                found["saliency"] = _array(_text_saliency(layer, hidden, rotary, blocked, feed))
+            if number == last and port.REFERENCE_INDEX in feed:
+                found[port.SALIENCY] = _array(_text_saliency(layer, hidden, rotary, blocked, feed))
             hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
         if last < len(self._decoder.layers) - 1:
-            return {"hidden_out": _array(hidden), **found}
+            return {port.HIDDEN_OUT: _array(hidden), **found}
         normed = _cast(self._decoder.norm, dtype)(hidden[:, -1:])
-        return {"logits": _array(_cast(self._head, dtype)(normed)), **found}
+        return {port.LOGITS: _array(_cast(self._head, dtype)(normed)), **found}
 
 
 def _tower_saliency(attention: Attention, has_cls: bool) -> torch.Tensor:
@@ -101,7 +102,7 @@ def _text_saliency(
         query, keys = attention.q_norm(query), attention.k_norm(keys)
     query, keys = apply_rotary_pos_emb(query.transpose(1, 2), keys.transpose(1, 2), *rotary)
     keys = keys.repeat_interleave(attention.num_key_value_groups, dim=1)
-    rows, visual = torch.from_numpy(feed["reference_index"]), torch.from_numpy(feed["visual_index"])
+    rows, visual = torch.from_numpy(feed[port.REFERENCE_INDEX]), torch.from_numpy(feed[port.VISUAL_INDEX])
     wide = _wide(hidden.dtype)
     scores: torch.Tensor = query[0, :, rows].to(wide) @ keys[0].to(wide).transpose(1, 2) * attention.scaling
     scores = scores.masked_fill(blocked[rows], -torch.inf)

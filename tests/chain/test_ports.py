@@ -14,8 +14,11 @@ from clasp_trt.chain import Chain, names, port, ports
 from clasp_trt.tensors import FLOATS
 from tests.house import FOLDERS, PACKAGE
 
-NAMED = re.compile(r"embed|greedy|(segment|prune)_[0-9]*|(past|present)_((key|value)_[0-9]*)?")
-"""What only a graph or a cache is called; ``vision`` is also a part of a model, ``gram`` a tensor."""
+NAMED = re.compile(
+    r"embed|greedy|(segment|prune)_[0-9]*|(past|present)_((key|value)_[0-9]*)?"
+    r"|write_index|kv_length|visual_index|reference_index|cls_saliency|hidden_out"
+)
+"""What only the chain has; ``vision`` is also a part of a model, ``gram`` a tensor of an operator."""
 
 
 @pytest.mark.parametrize("options", [{}, {"prune_at": "encoder"}, {"prune_at": "none"}, {"precision": "fp16"}])
