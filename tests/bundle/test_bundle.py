@@ -47,7 +47,7 @@ from clasp_trt.bundle import (
 from clasp_trt.chain import Chain, ports
 from clasp_trt.errors import OutputError, PolicyError
 from clasp_trt.policy import prior
-from clasp_trt.storage import folders, leftovers
+from clasp_trt.storage import folders, hashes, leftovers
 from tests.started import own_environment
 
 WEIGHTS = bytes(range(256)) * 8
@@ -183,7 +183,7 @@ def test_opening_does_not_hash_and_verifying_does(tmp_path: Path, monkeypatch: p
 
 
 def test_progress_counts_every_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree, "_CHUNK_BYTES", 1000)
+    monkeypatch.setattr(hashes, "_CHUNK_BYTES", 1000)
     heard: list[tuple[int, int]] = []
     with write(tmp_path / "out") as making:
         fill(making.root)

@@ -135,15 +135,15 @@ def load_once(folder: Path) -> ClassifierRouter:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"labels": ["counting", "counting", "cats"]}, "labels: expected the category of each logit"),
-        ({"labels": []}, "labels: expected"),
-        ({"labels": "counting"}, "labels: expected"),
-        ({"max_tokens": 0}, "max_tokens: expected 1 to 4096"),
-        ({"max_tokens": 5000}, "max_tokens: expected 1 to 4096"),
-        ({"max_tokens": True}, "max_tokens: expected 1 to 4096"),
+        ({"labels": ["counting", "counting", "cats"]}, r"labels\[2\].*cats"),
+        ({"labels": []}, "labels: .*empty array"),
+        ({"labels": "counting"}, "labels: .*array"),
+        ({"max_tokens": 0}, "max_tokens: .*4096"),
+        ({"max_tokens": 5000}, "max_tokens: .*4096"),
+        ({"max_tokens": True}, "max_tokens: .*4096"),
         ({"max_tokens": 2}, "leaves no room for text"),
-        ({"colour": "red"}, "colour: unknown or missing"),
-        ({"source": None}, "source: unknown or missing"),
+        ({"colour": "red"}, "unknown key .colour"),
+        ({"source": None}, "missing key .source"),
     ],
 )
 def test_malformed_fields(router: Path, tmp_path: Path, changes: dict[str, object], expected: str) -> None:
