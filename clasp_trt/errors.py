@@ -60,5 +60,9 @@ class BackendError(ClaspError):
     """A backend that is missing or too old, or that refused a graph."""
 
 
+class ShortageError(BackendError):
+    """Memory that was asked for and not given; nothing is wrong with the bundle, the picture or the prompt."""
+
+
 class MethodError(ClaspError):
     """An unknown pruning method, or one that the bundle cannot follow."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 from clasp_trt.errors import BackendError
+from clasp_trt.shortage import is_shortage, shortage
 
 
 def remedy(*extras: str) -> str:
@@ -23,6 +24,8 @@ def needing(work: str, *extras: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
+        if is_shortage(error):
+            raise shortage(f"for {work}", error) from error
         missing = error.name or error
         raise BackendError(f"{work} needs {missing}, which cannot be imported here; {remedy(*extras)}") from error
 

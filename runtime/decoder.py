@@ -19,6 +19,8 @@ from clasp_trt.runtime.media.seen import boxes_of
 from clasp_trt.runtime.result import Kept
 from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
+from clasp_trt.shortage import memory_for
+from clasp_trt.tensors import BYTES
 
 
 @dataclass
@@ -68,14 +70,17 @@ class Decoder:
         # what changes from step to step lies in the same tensors, so that a backend may record a step
         self._token, self._position = (backend.zeros((1, 1), "int64") for _ in range(2))
         self._write_index = [backend.zeros((1,), "int64") for _ in self._segments]
-        self._caches = [
-            {
-                name: backend.zeros((1, dims.kv_heads, segment.capacity, dims.head_dim), dtype)
-                for layer in range(segment.first_layer, segment.last_layer + 1)
-                for name in port.caches(layer)
-            }
-            for segment in self._segments
-        ]
+        slots = sum(2 * segment.capacity * (segment.last_layer - segment.first_layer + 1) for segment in self._segments)
+        needed = slots * dims.kv_heads * dims.head_dim * BYTES[dtype]
+        with memory_for(f"for the key-value caches of a context of {manifest.max_context}", needed):
+            self._caches = [
+                {
+                    name: backend.zeros((1, dims.kv_heads, segment.capacity, dims.head_dim), dtype)
+                    for layer in range(segment.first_layer, segment.last_layer + 1)
+                    for name in port.caches(layer)
+                }
+                for segment in self._segments
+            ]
         self._cached: Sequence | None = None
 
     def room(self, prompt: Prompt, method: Method = DEFAULT) -> int:

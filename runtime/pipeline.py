@@ -30,6 +30,7 @@ from clasp_trt.runtime.routing.router import Route, Router, forced
 from clasp_trt.runtime.sampling import OverflowedError, Sampler, Sampling
 from clasp_trt.runtime.text.prompt import PromptReader
 from clasp_trt.runtime.timing import Timer
+from clasp_trt.shortage import memory_for
 
 ImageSource = str | PathLike[str] | bytes | Image.Image
 """A file, an http(s) or data URL, base64, encoded bytes, or a Pillow image."""
@@ -60,7 +61,8 @@ def load(
     loaded = None if policy is None else Policy.load(policy)
     backend = backend_for(opened, threads=threads, provider=provider)
     try:
-        return Pipeline(opened, backend, policy=loaded, method=chosen, router=router)
+        with memory_for("to load the bundle"):
+            return Pipeline(opened, backend, policy=loaded, method=chosen, router=router)
     except BaseException:
         backend.close()
         raise
@@ -90,7 +92,8 @@ class Answer(Iterator[str]):
 
     def __next__(self) -> str:
         try:
-            return next(self._steps)
+            with memory_for("to answer"):
+                return next(self._steps)
         except StopIteration as stop:
             if stop.value is not None:
                 self._result = stop.value
@@ -162,7 +165,8 @@ class Pipeline:
         The result serves this pipeline and its variants. Raises :class:`clasp_trt.errors.ImageError`.
         """
         timer = Timer()
-        return self._run_vision(self._see(image, timer), timer)
+        with memory_for("to encode the picture"):
+            return self._run_vision(self._see(image, timer), timer)
 
     def generate(
         self,

@@ -23,6 +23,7 @@ from clasp_trt.bundle.errors import (
     Unreadable,
 )
 from clasp_trt.bundle.manifest import MANIFEST, POLICY, Graph, Manifest
+from clasp_trt.chain import names, port
 from clasp_trt.errors import PolicyError
 from clasp_trt.policy import Policy
 from clasp_trt.progress import ByteProgress
@@ -71,6 +72,14 @@ class Bundle:
             raise PolicyError(
                 f"{shown(self.root)}: {POLICY}: layers: {max(policy.layers)} lies beyond the {layers} layers"
                 " of the vision tower; rebuild the bundle with a policy for this model"
+            )
+        features = (each.shape[1] for each in self.graph(names.VISION).outputs if each.name == port.FEATURES)
+        given = next(features)
+        if given != len(policy.layers):
+            raise PolicyError(
+                f"{shown(self.root)}: {POLICY} reads {len(policy.layers)} vision layers, but graph"
+                f" {names.VISION!a} gives {given}: it is not the policy that the bundle was built with; rebuild the"
+                " bundle with it"
             )
         return policy
 

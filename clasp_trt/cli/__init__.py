@@ -81,6 +81,8 @@ def _exit_code(group: click.Group, args: Sequence[str] | None, name: str) -> int
                 return _fail(str(error), error.exit_code)
             if isinstance(error, click.ClickException):
                 return _fail(_usage(error), MISTAKE)
+            if _is_shortage(error):
+                return _fail(_shortage(error), MISTAKE)
             if isinstance(error, OSError) and error.errno in _REFUSALS:
                 return _fail(_refusal(error), MISTAKE)
             raise
@@ -103,6 +105,19 @@ def _usage(error: click.ClickException) -> str:
     context = error.ctx if isinstance(error, click.UsageError) else None
     place = context.command_path if context is not None else PROGRAM
     return f"{message[:1].lower()}{message[1:]}{'' if message.endswith('?') else ';'} see {place} --help"
+
+
+def _is_shortage(error: BaseException) -> bool:
+    """Wherever memory ends, also while a library loads; what is not for want of it is our bug."""
+    from clasp_trt.shortage import is_shortage
+
+    return isinstance(error, (MemoryError, ImportError, RuntimeError)) and is_shortage(error)
+
+
+def _shortage(error: BaseException) -> str:
+    from clasp_trt.shortage import shortage
+
+    return str(shortage("to go on", error))
 
 
 def _refusal(error: OSError) -> str:

@@ -79,11 +79,14 @@ def command(
     from clasp_trt.cli.eval_stress import tell_stress
     from clasp_trt.policy import Policy
     from clasp_trt.runtime.pipeline import load
+    from clasp_trt.storage.apart import keep_apart
     from clasp_trt.tools.evaluate import Questions, Report, check_categories, evaluate, results
     from clasp_trt.tools.evaluate.stress import CONDITIONS
     from clasp_trt.tools.evaluate.stress import stress as run_stress
 
     # all that can be refused at once comes before the weights are read
+    if output is not None:
+        keep_apart(output, bundle, data, policy, router)
     opened = Bundle.open(bundle)
     if stress and (names or route):
         raise click.UsageError("--stress asks with clasp under categories of its own; drop --method and --route")

@@ -93,6 +93,7 @@ def command(
     from clasp_trt.policy import Policy
     from clasp_trt.runtime.routing.folder import RouterSpec
     from clasp_trt.storage import files
+    from clasp_trt.storage.apart import keep_apart
     from clasp_trt.tools.profile import Options, Workload, profile
     from clasp_trt.tools.profile import plot as plotting
     from clasp_trt.tools.profile import trace as tracing
@@ -100,8 +101,10 @@ def command(
     # all that can be refused at once comes before the weights are read
     if plot is not None:
         files.check(plot, plotting.FORMATS)
+        keep_apart(plot, image, bundle, *against, policy, router)
     if trace is not None:
         files.check(trace, tracing.FORMATS)
+        keep_apart(trace, image, bundle, *against, policy, router)
     chosen = methods.get(method).name
     if router is not None:
         RouterSpec.read(router)

@@ -45,9 +45,11 @@ def command(
     """
     from clasp_trt.extras import needing
     from clasp_trt.policy import CATEGORY_NAMES, Policy
+    from clasp_trt.storage.apart import keep_apart
     from clasp_trt.tools.routers.definitions import DEFINITIONS, read_definitions
     from clasp_trt.tools.routers.labelling import label
 
+    keep_apart(output, policy, definitions)
     names: Sequence[str] = CATEGORY_NAMES
     if policy is not None:
         names = [category.name for category in Policy.load(policy).categories]

@@ -31,6 +31,7 @@ def command(data: str | None, output: str, seed: int, as_json: bool) -> None:
     with needing("training a router", "build"):
         from clasp_trt.tools.routers import train as training
 
+        training.check_output(output, data)
         with progress_bar() as progress:
             trained = training.train(data, seed=seed, progress=progress)
     training.save(trained, output)

@@ -72,6 +72,7 @@ def command(
     from clasp_trt.runtime.overlay import check_destination, save_overlay
     from clasp_trt.runtime.pipeline import load
     from clasp_trt.runtime.sampling import Sampling
+    from clasp_trt.storage.apart import keep_apart
 
     # all that can be refused at once comes before the weights are read
     sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed)
@@ -79,6 +80,7 @@ def command(
         raise PromptError("--show draws on the image; give one with --image")
     if show is not None:
         check_destination(show)
+        keep_apart(show, image, bundle, policy, router)
     picture = None if image is None else load_image(image)
     with load(bundle, policy=policy, router=router, threads=threads, provider=provider) as pipeline:
         stop_if_asked()

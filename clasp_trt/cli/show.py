@@ -49,9 +49,11 @@ def command(
     from clasp_trt.runtime.media.image import load_image
     from clasp_trt.runtime.overlay import check_destination, overlay, save_picture
     from clasp_trt.runtime.pipeline import load
+    from clasp_trt.storage.apart import keep_apart
 
     # all that can be refused at once comes before the weights are read
     check_destination(output)
+    keep_apart(output, image, bundle, policy, router)
     chosen = methods.get(method)
     if not chosen.prunes:
         raise MethodError(f"method {method} keeps every visual token, so there is nothing to show; choose another")

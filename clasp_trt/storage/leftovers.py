@@ -14,7 +14,6 @@ import fcntl
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,8 +101,50 @@ class Staging:
 
 
 def discard(folder: Path) -> None:
-    """Remove ``folder`` as far as the file system lets us; what stays is swept by a later build."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove ``folder`` as far as the file system lets us; what stays is swept by a later build.
+
+    It may hold what a stranger put there: folders in it are moved up before they are looked into, so that neither the
+    stack nor a path grows with how deep they are nested.
+    """
+    if os.path.islink(folder) or not os.path.isdir(folder):
+        return
+    fresh = f".{secrets.token_hex(4)}"
+    moved = 0
+    while True:
+        before = moved
+        for inner in _entries(folder):
+            if not inner.is_dir(follow_symlinks=False):
+                _try(os.unlink, inner.path)
+                continue
+            for deeper in _entries(Path(inner.path)):
+                if deeper.is_dir(follow_symlinks=False):
+                    _try(os.chmod, deeper.path, 0o700)  # a folder that changes its place is written to
+                    moved += _try(os.rename, deeper.path, folder / f"{fresh}{moved}")
+                else:
+                    _try(os.unlink, deeper.path)
+            _try(os.rmdir, inner.path)
+        if moved == before:
+            break
+    _try(os.rmdir, folder)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in ``folder``, whose permissions may have been taken away."""
+    _try(os.chmod, folder, 0o700)
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
+
+
+def _try(act: Callable[..., object], *words: object) -> bool:
+    """Whether the file system let us."""
+    try:
+        act(*words)
+    except OSError:
+        return False
+    return True
 
 
 def restore(destination: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from clasp_trt.bundle import PORTABLE, Bundle
 from clasp_trt.errors import BackendError
 from clasp_trt.runtime.backends.interface import Backend
+from clasp_trt.shortage import is_shortage, shortage
 from clasp_trt.targets import PROVIDERS
 
 MODULES = {
@@ -67,4 +68,6 @@ def module(name: str) -> ModuleType:
     try:
         return import_module(MODULES[name])
     except ImportError as error:
+        if is_shortage(error):
+            raise shortage(f"to load {name}", error) from error
         raise BackendError(f"{name} cannot be imported ({error}); pip install {name}") from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -15,6 +17,8 @@ from clasp_trt.bundle import Graph
 from clasp_trt.errors import BackendError
 from clasp_trt.runtime.backends.checked import CLOSED, Calls, Checked, Runner
 from clasp_trt.runtime.backends.memory import Memory
+from clasp_trt.shortage import memory_for
+from clasp_trt.tensors import BYTES
 
 __all__ = ["Backend", "Runner", "Tensor"]
 
@@ -100,8 +104,12 @@ class Backend(ABC, Generic[T]):
         return self.memory.download(tensor)
 
     def zeros(self, shape: tuple[int, ...], dtype: str) -> T:
-        """See :meth:`Memory.zeros`."""
-        return self.memory.zeros(shape, dtype)
+        """See :meth:`Memory.zeros`. Raises :class:`~clasp_trt.errors.ShortageError` if they are not to be had."""
+        memory, needed = self.memory, prod(shape) * BYTES[dtype]
+        with memory_for(f"for a tensor {dtype}{list(shape)}", needed):
+            if needed > sys.maxsize:  # numpy calls that another kind of error
+                raise MemoryError
+            return memory.zeros(shape, dtype)
 
     def clear(self, tensor: T) -> None:
         """See :meth:`Memory.clear`."""

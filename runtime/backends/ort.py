@@ -15,6 +15,7 @@ from clasp_trt.bundle import Bundle, Graph
 from clasp_trt.errors import BackendError
 from clasp_trt.runtime.backends.interface import Backend
 from clasp_trt.runtime.backends.memory import Memory
+from clasp_trt.shortage import is_shortage, shortage
 from clasp_trt.tensors import TensorSpec
 
 PROVIDERS = {
@@ -97,6 +98,8 @@ class OrtBackend(Backend[ort.OrtValue]):
             offered = [(name, _OPTIONS.get(name, {})) for name in PROVIDERS[self._provider]]
             session = ort.InferenceSession(os.fspath(path), options, providers=offered)
         except Exception as error:  # its exceptions have no common base
+            if is_shortage(error):
+                raise shortage(f"to load {path.name}", error, _size(path)) from error
             raise BackendError(
                 f"ONNX Runtime {ort.__version__} refused {path.name}: {_reason(error)}; {_advice(error)}"
             ) from error
@@ -110,7 +113,8 @@ class OrtBackend(Backend[ort.OrtValue]):
         stated = [port.name for port in (*graph.inputs, *graph.outputs)]
         if found != stated:
             raise BackendError(f"{path.name} has ports {found}, but the manifest states {stated}; rebuild the bundle")
-        for port, spec in zip(session.get_inputs(), graph.inputs, strict=True):
+        ports = zip((*session.get_inputs(), *session.get_outputs()), (*graph.inputs, *graph.outputs), strict=True)
+        for port, spec in ports:
             if not _fits(port, spec):  # before caches are allocated by what the manifest says
                 raise BackendError(
                     f"{path.name}: {port.name} is {port.type} {port.shape}, but the manifest states {spec}; "
@@ -138,6 +142,8 @@ class OrtRunner:
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:
+            if is_shortage(error):
+                raise shortage(f"to run graph {self._name}", error) from error
             raise BackendError(f"ONNX Runtime failed in graph {self._name}: {_reason(error)}") from error
         values = binding.get_outputs_as_ortvaluevector()  # those of caches, most of them, are never looked at
         return {name: ort.OrtValue(values[at]) for at, name in enumerate(self._outputs) if name not in into}
@@ -156,11 +162,17 @@ def open_backend(
 
 
 def _fits(port: ort.NodeArg, spec: TensorSpec) -> bool:
-    """Whether an input has the element type, the rank and the fixed sizes that the manifest states."""
+    """Whether an input or output has the element type, the rank and the fixed sizes that the manifest states."""
     pairs = zip(port.shape, spec.shape, strict=False)
     fixed = [(found, stated) for found, stated in pairs if isinstance(found, int) or isinstance(stated, int)]
     same = len(port.shape) == len(spec.shape) and all(found == stated for found, stated in fixed)
     return same and port.type == f"tensor({_TYPES.get(spec.dtype, spec.dtype)})"
+
+
+def _size(path: Path) -> int:
+    """Bytes of a graph and of the weights beside it."""
+    beside = path.with_name(f"{path.name}.data")
+    return sum(file.stat().st_size for file in (path, beside) if file.is_file())
 
 
 def _reason(error: Exception) -> str:

@@ -48,6 +48,7 @@ from clasp_trt.chain import Chain, ports
 from clasp_trt.errors import OutputError, PolicyError
 from clasp_trt.policy import prior
 from clasp_trt.storage import folders, hashes, leftovers
+from tests.mistakes import says
 from tests.started import own_environment
 
 WEIGHTS = bytes(range(256)) * 8
@@ -210,6 +211,13 @@ def test_a_policy_for_a_deeper_tower_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="5 lies beyond the 4 layers"):
         build(tmp_path / "out", edit=lambda root: (root / POLICY).write_text(deeper, encoding="utf-8"))
     assert os.listdir(tmp_path) == []
+
+
+def test_a_policy_of_other_than_the_graphs_layers_is_refused(tmp_path: Path) -> None:
+    fewer = prior((3,), 3).dumps()
+    with pytest.raises(PolicyError) as error:
+        build(tmp_path / "out", edit=lambda root: (root / POLICY).write_text(fewer, encoding="utf-8"))
+    says(error, "policy.json", "1 vision layers", "'vision' gives 2")
 
 
 # Writing

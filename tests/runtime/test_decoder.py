@@ -11,13 +11,14 @@ import pytest
 from numpy.typing import NDArray
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.errors import PromptError
+from clasp_trt.errors import PromptError, ShortageError
 from clasp_trt.ops import select
 from clasp_trt.runtime.backends.ort import OrtBackend
 from clasp_trt.runtime.decoder import Decoder, Sequence
 from clasp_trt.runtime.result import Kept
 from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
+from tests.mistakes import says
 from tests.prompts import prompt_of
 
 CONTEXT, TOKENS, WIDTH, VOCABULARY = 96, 16, 48, 512
@@ -205,6 +206,20 @@ def test_a_prompt_without_room_for_an_answer(pruned: Setup) -> None:
     for prompt, excess in ((full, 1), (over, 6)):
         with pytest.raises(PromptError, match=rf"takes {len(prompt.input_ids)} positions.*by {excess} tokens"):
             pruned.prefill(prompt, _visual())
+
+
+def test_caches_beyond_any_memory(built: Callable[..., Bundle]) -> None:
+    """All of them together are named, and not the one that failed."""
+    bundle = built()
+    huge = replace(
+        bundle.manifest,
+        segments=tuple(replace(each, capacity=10**12 + each.capacity) for each in bundle.manifest.segments),
+    )
+    dims = bundle.manifest.model.decoder
+    needed = 2 * dims.layers * dims.kv_heads * dims.head_dim * 4 * 10**12
+    with pytest.raises(ShortageError) as error:
+        Decoder(Bundle(bundle.root, huge), OrtBackend())
+    says(error, f"context of {CONTEXT}", f"{needed / 1e9:,.0f} GB")
 
 
 def test_steps_are_timed(pruned: Setup) -> None:

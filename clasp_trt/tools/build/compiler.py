@@ -33,6 +33,7 @@ from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions,
 from clasp_trt.policy import Policy, prior
 from clasp_trt.progress import Progress, silent
 from clasp_trt.schedule import Schedule
+from clasp_trt.storage.apart import keep_apart
 from clasp_trt.targets import COMPILED, Target
 from clasp_trt.tools.build.companions import check_assets, check_router, copy_router
 
@@ -137,8 +138,8 @@ def compile_bundle(
     A ``target`` of None makes a portable bundle; given as ``model`` later, it is completed for a target without torch
     or the checkpoint. A bundle fixes ``options`` already, so none may be given with one, not even what it has.
     ``backend`` defaults to the target's; ``engines`` is for those that compile, and its memory also for a portable
-    bundle, which fixes where the decoder is cut. ``force`` replaces an older bundle at ``output``. Raises a
-    :class:`clasp_trt.errors.ClaspError`, and then leaves everything as it was.
+    bundle, which fixes where the decoder is cut. ``force`` replaces an older bundle at ``output``, though never one
+    that is read here. Raises a :class:`clasp_trt.errors.ClaspError`, and then leaves everything as it was.
     """
     is_bundle = os.path.isfile(Path(model) / MANIFEST)
     engine, asked = None, engines or EngineOptions()
@@ -148,6 +149,7 @@ def compile_bundle(
         raise BackendError("a portable bundle has no engines: of their options it takes --max-build-memory alone")
     if not os.fspath(output):
         raise OutputError("the output has an empty name; name a folder to make")
+    keep_apart(output, model, options.policy, options.router)
     if is_bundle:
         return _complete(Path(model), output, options, engine, force, progress)
     policy = None if options.policy is None else Policy.load(options.policy)

@@ -24,6 +24,7 @@ from clasp_trt.errors import BundleError, DataError, OutputError
 from clasp_trt.policy import Category, Policy
 from clasp_trt.progress import Progress, silent
 from clasp_trt.storage import files
+from clasp_trt.storage.apart import keep_apart
 from clasp_trt.storage.hashes import file_sha256
 from clasp_trt.storage.journal import journal_path
 from clasp_trt.tools.calibrate.answers import Answers
@@ -84,6 +85,7 @@ def calibrate(
 
     opened = Bundle.open(bundle)
     target = _destination(output, opened, force)
+    keep_apart(target, data)
     policy, schedule = opened.policy, opened.manifest.schedule
     if len(policy.layers) == 1 and not schedule.stages:
         raise BundleError(

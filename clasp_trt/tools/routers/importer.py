@@ -15,6 +15,7 @@ from clasp_trt.errors import RouterError
 from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.routing.classifier import GRAPH, KIND, MAX_TOKENS, TOKENIZER, graph_of, load
 from clasp_trt.runtime.routing.folder import SCHEMA, SPEC, RouterSpec
+from clasp_trt.storage.apart import keep_apart
 from clasp_trt.tools.routers.folder import router_folder
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def import_classifier(
     """
     from clasp_trt.export.classifier import Classifier
 
+    keep_apart(output, model)
     with router_folder(output, force=force) as staged:
         progress("open the classifier", 0, 3)
         classifier = Classifier.open(model)

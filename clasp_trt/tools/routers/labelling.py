@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import clasp_trt
 from clasp_trt.progress import Progress, silent
 from clasp_trt.storage import files
+from clasp_trt.storage.apart import keep_apart
 from clasp_trt.storage.fields import Field
 from clasp_trt.storage.hashes import file_sha256
 from clasp_trt.storage.journal import Work, journal_path, open_lines
@@ -43,6 +44,7 @@ def label(
     :class:`clasp_trt.errors.ClaspError`.
     """
     target = files.check(output, force=force)
+    keep_apart(target, data, model)
     prompts = read_prompts(data)
     from clasp_trt.tools.routers.language_model import LanguageModel, fingerprint, task
 

@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clasp_trt.bundle import MANIFEST
 from clasp_trt.errors import OutputError, RouterError
 from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.routing.folder import SPEC
 from clasp_trt.runtime.routing.model import GRAPH, RouterModel
 from clasp_trt.storage import files
+from clasp_trt.storage.apart import keep_apart
 from clasp_trt.storage.fields import load
 from clasp_trt.storage.hashes import file_sha256
 from clasp_trt.tools.routers import labelled, metrics
@@ -108,6 +110,17 @@ def train(
         ),
         made,
     )
+
+
+def check_output(output: str | os.PathLike[str], data: str | os.PathLike[str] | None) -> None:
+    """Raises :class:`OutputError` for a folder in which :func:`save` would change the prompts in ``data`` or a bundle;
+    cheap enough to ask before the work."""
+    for name in (GRAPH, SPEC):
+        keep_apart(Path(output) / name, data)
+    if os.path.lexists(Path(output) / MANIFEST):
+        raise OutputError(
+            f"{output}: is a bundle, whose files have fixed hashes; write the router elsewhere and build with --router"
+        )
 
 
 def save(trained: Trained, output: str | os.PathLike[str]) -> None:

@@ -8,15 +8,25 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from clasp_trt.errors import BackendError, BundleError
+from clasp_trt.errors import BackendError, BundleError, ClaspError
 from clasp_trt.extras import remedy
 from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.backends.find import backend_for
+from clasp_trt.runtime.media.processors import processor
+from clasp_trt.runtime.pipeline import Pipeline
+from clasp_trt.runtime.routing.folder import router_for
+from clasp_trt.runtime.text.prompt import PromptReader
+from clasp_trt.targets import COMPILED
+from clasp_trt.tools.profile.workload import noise
+from clasp_trt.tools.verify.passing import Passing
 
 if TYPE_CHECKING:
     import onnx
 
     from clasp_trt.bundle import Bundle, Graph
+
+
+_PROMPT = "What is this?"
 
 
 @dataclass(frozen=True)
@@ -33,8 +43,9 @@ class Integrity:
 
 
 def check(bundle: Bundle, *, provider: str | None = None, progress: Progress = silent) -> Integrity:
-    """Hashes every file, then checks and loads one graph after the other; its engine, or by ONNX Runtime with
-    ``provider``.
+    """Hashes every file, checks every graph, then passes a request through one graph after the other, so that whatever
+    a first request would stumble over is said here. Engines, which are used without ``provider``, are loaded and not
+    asked.
 
     Raises a :class:`BundleError` or :class:`BackendError` that names the first file at fault.
     """
@@ -55,12 +66,35 @@ def check(bundle: Bundle, *, provider: str | None = None, progress: Progress = s
             progress(f"check {graph.name}", number, len(manifest.graphs))
             if has_onnx:
                 _check_graph(bundle, graph)
-            if backend is not None:
-                try:
-                    backend.load(bundle.path(graph.path), graph)
-                except BackendError as error:
-                    raise BackendError(f"{bundle.root}: {graph.path}: {error}") from error
+        _check_companions(bundle)
+        if backend is not None:
+            passing = Passing(backend, bundle, progress)
+            if manifest.backend not in COMPILED or provider is not None:
+                _check_request(bundle, passing)
+            passing.load_others()
     return Integrity(len(manifest.files), len(manifest.graphs), tuple(skipped))
+
+
+def _check_companions(bundle: Bundle) -> None:
+    """Tokenizer, chat template, router and processor do what a request asks of them."""
+    try:
+        blocks = processor(bundle.manifest.media.image.processor)(noise(bundle)).blocks
+        reader = PromptReader(bundle)
+        for seen in ((), blocks):
+            reader.read(_PROMPT, seen)
+        router_for(bundle.policy, bundle).route(_PROMPT)
+    except ClaspError as error:
+        raise BundleError(f"{bundle.root}: {error}") from error
+
+
+def _check_request(bundle: Bundle, passing: Passing) -> None:
+    """The shortest answer about a picture."""
+    try:
+        Pipeline(bundle, passing).generate(noise(bundle), _PROMPT, max_new_tokens=1)
+    except (BackendError, BundleError):
+        raise
+    except ClaspError as error:
+        raise BundleError(f"{bundle.root}: a request fails: {error}") from error
 
 
 def _check_graph(bundle: Bundle, graph: Graph) -> None:

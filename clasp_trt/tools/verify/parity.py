@@ -17,7 +17,7 @@ from polygraphy.backend.base import BaseRunner
 
 from clasp_trt.bundle import Bundle, Graph, Segment
 from clasp_trt.chain import names, port
-from clasp_trt.errors import CheckpointError, PolicyError
+from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.family import Family, family_of
 from clasp_trt.ops import GRAM_STEPS, token_gram
@@ -62,7 +62,6 @@ def compare(
         checkpoint = Checkpoint.open(model)
         family = family_of(checkpoint)
         _check_same_model(bundle, family, model)
-        _check_policy(bundle)
         request = Request.of(bundle, image, prompt)
         comparison = _Comparison(bundle, backend, family, progress)
         comparison.answer(request)
@@ -94,15 +93,6 @@ def _flat(record: object) -> dict[str, object]:
         inner = _flat(value) if is_dataclass(value) else {}
         found.update({f"{name} {part}": inner[part] for part in inner} or {name: value})
     return found
-
-
-def _check_policy(bundle: Bundle) -> None:
-    layers, read = bundle.graph(names.VISION).outputs[0].shape[1], bundle.policy.layers
-    if layers != len(read):
-        raise PolicyError(
-            f"{bundle.root}: policy.json reads {len(read)} vision layers, but graphs/vision.onnx gives {layers}: it is "
-            "not the policy that the bundle was built with; rebuild the bundle with it"
-        )
 
 
 class _Comparison:

@@ -13,9 +13,10 @@ import pytest
 
 from clasp_trt import targets
 from clasp_trt.bundle import Bundle
-from clasp_trt.errors import BackendError
+from clasp_trt.errors import BackendError, ShortageError
 from clasp_trt.runtime.backends.ort import PROVIDERS, OrtBackend
 from clasp_trt.runtime.pipeline import load
+from tests.mistakes import says
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,43 @@ def test_a_cache_that_only_the_manifest_knows(
     forged = tuple(replace(each, **change) if each.name == "past_key_0" else each for each in graph.inputs)
     with pytest.raises(BackendError, match=f"segment_0.*past_key_0.*{fact}"):
         backend.load(bundle.path(graph.path), replace(graph, inputs=forged))
+
+
+def test_an_output_that_only_the_manifest_knows(backend: OrtBackend, bundle: Bundle) -> None:
+    graph = bundle.graph("projector")
+    forged = tuple(replace(each, shape=("batch", 17, 48)) for each in graph.outputs)
+    with pytest.raises(BackendError, match=r"projector.*visual.*17"):
+        backend.load(bundle.path(graph.path), replace(graph, outputs=forged))
+
+
+@pytest.mark.parametrize("slots", [10**13, 2**62])
+def test_a_tensor_beyond_any_memory(backend: OrtBackend, slots: int) -> None:
+    with pytest.raises(ShortageError) as error:
+        backend.zeros((1, 2, slots, 64), "float32")
+    says(error, f"float32[1, 2, {slots}, 64]", f"{slots * 512 / 1e9:,.0f} GB")
+
+
+@pytest.mark.parametrize("message", ["std::bad_alloc", "Failed to allocate memory for requested buffer of size 7000"])
+def test_memory_that_ends_while_a_graph_loads_or_runs(
+    backend: OrtBackend, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    """ONNX Runtime has no class of its own for it; the file is not at fault, and is not called so."""
+
+    def ended(*words: object, **more: object) -> None:
+        raise RuntimeError(message)
+
+    graph = bundle.graph("gram")
+    runner = backend.load(bundle.path(graph.path), graph)
+    visual = backend.upload(np.ones((1, 16, 48), np.float32))
+    with monkeypatch.context() as patch:
+        patch.setattr(ort.InferenceSession, "run_with_iobinding", ended)
+        with pytest.raises(ShortageError) as error:
+            runner({"visual": visual}, {})
+    says(error, "graph gram", message)
+    monkeypatch.setattr(ort, "InferenceSession", ended)
+    with pytest.raises(ShortageError) as error:
+        backend.load(bundle.path(graph.path), graph)
+    says(error, "gram.onnx", "GB")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no graph", b"\x08\x0b"])

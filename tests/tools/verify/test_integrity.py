@@ -6,12 +6,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
-from clasp_trt.bundle import Bundle, HashMismatch
+from clasp_trt.bundle import Bundle, Graph, HashMismatch
 from clasp_trt.errors import BackendError, BundleError
+from clasp_trt.runtime.backends.ort import OrtRunner
 from clasp_trt.tools.verify.integrity import check
+from tests.mistakes import says
 from tests.tools.verify.conftest import Tamper
 
 Change = Callable[[onnx.ModelProto], None]
@@ -80,3 +83,59 @@ def test_without_onnx_the_backend_still_tells(
 def test_portable_bundle_is_checked_but_not_loaded(built: Callable[..., Bundle]) -> None:
     (skipped,) = check(built(target=None)).skipped
     assert skipped.startswith("graphs were not loaded: ")
+
+
+# What a request would stumble over, in files that are hashed anew
+
+
+def test_a_tokenizer_that_is_none(built: Callable[..., Bundle], tampered: Tamper) -> None:
+    wrong = tampered(built(), "tokenizer.json", lambda path: path.write_text("{}") and None)
+    with pytest.raises(BundleError) as error:
+        check(wrong)
+    says(error, wrong.root, "tokenizer.json")
+
+
+def test_a_template_without_a_picture(built: Callable[..., Bundle], tampered: Tamper) -> None:
+    wrong = tampered(built(), "chat_template.jinja", lambda path: path.write_text("{{ bos_token }}") and None)
+    with pytest.raises(BundleError) as error:
+        check(wrong)
+    says(error, wrong.root, "chat template")
+
+
+def test_a_router_that_is_none_of_a_portable_bundle(built: Callable[..., Bundle], tampered: Tamper) -> None:
+    wrong = tampered(built(target=None), "router.json", lambda path: path.write_text('{"schema": 1}') and None)
+    with pytest.raises(BundleError) as error:
+        check(wrong)
+    says(error, wrong.root, "router.json")
+
+
+def outside(model: onnx.ModelProto) -> None:
+    """Looks ids up beyond the table, which no check of a graph can tell."""
+    lookup = next(node for node in model.graph.node if node.op_type == "Gather")
+    add = onnx.helper.make_node("Add", [lookup.input[1], "beyond"], ["ids_beyond"])
+    lookup.input[1] = "ids_beyond"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(10**6), "beyond"))
+    model.graph.node.insert(list(model.graph.node).index(lookup), add)
+
+
+def test_a_graph_that_loads_and_fails(built: Callable[..., Bundle], tampered: Tamper) -> None:
+    with pytest.raises(BackendError) as error:
+        check(tampered(built(), "graphs/embed.onnx", edit(outside)))
+    says(error, "graph embed")
+
+
+def test_every_graph_is_loaded_once(built: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether or not a request asks for it; only one is held at a time."""
+    from clasp_trt.runtime.backends.ort import OrtBackend
+
+    loaded: list[str] = []
+    load = OrtBackend.load_graph
+
+    def noted(self: OrtBackend, path: Path, graph: Graph) -> OrtRunner:
+        loaded.append(graph.name)
+        return load(self, path, graph)
+
+    monkeypatch.setattr(OrtBackend, "load_graph", noted)
+    bundle = built()
+    check(bundle)
+    assert sorted(loaded) == sorted(graph.name for graph in bundle.manifest.graphs)
