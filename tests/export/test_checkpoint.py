@@ -101,7 +101,7 @@ def test_tensors_that_are_no_floats_are_no_weights(folder: Path) -> None:
     save_file({**tensors, positions: torch.arange(17)[None]}, folder / "model.safetensors")
     family = family_of(Checkpoint.open(folder))
     assert family.vision_graph((1, 3), "float32").graph.outputs
-    with pytest.raises(CheckpointError, match=r"position_ids has type I64; expected float weights") as error:
+    with pytest.raises(CheckpointError, match=r"position_ids has type I64") as error:
         Weights(renamed(stored(Checkpoint.open(folder)), LAYOUTS), "tower.").tensor("embeddings.position_ids")
     _line(error)
 
@@ -110,7 +110,7 @@ def test_tensors_that_are_no_floats_are_no_weights(folder: Path) -> None:
 
 
 def test_not_a_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no config\.json; give a Hugging Face model folder or hub id") as error:
+    with pytest.raises(CheckpointError, match=r"no config\.json.*Hugging Face") as error:
         Checkpoint.open(tmp_path)
     _line(error)
 
@@ -118,7 +118,7 @@ def test_not_a_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nowhere", "./nowhere", "/nowhere", "~/nowhere", "a/b/c", ""])
 def test_neither_a_folder_nor_a_hub_id(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match="give a Hugging Face model folder or"):
+    with pytest.raises(CheckpointError, match="give a Hugging Face"):
         Checkpoint.open(name)
 
 
@@ -179,9 +179,7 @@ def test_pickled_weights_are_refused_with_advice(folder: Path, name: str) -> Non
 
 def test_no_weights_at_all(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    with pytest.raises(
-        CheckpointError, match=r"has no safetensors weights; expected model\.safetensors.*save_pretrained"
-    ):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors.*save_pretrained"):
         Checkpoint.open(folder)
 
 
@@ -194,7 +192,7 @@ def test_a_model_from_the_hub_keeps_its_name(folder: Path, monkeypatch: pytest.M
 
 def test_a_missing_shard_is_named(sharded: Path) -> None:
     (sharded / "model-00002-of-00003.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="lacks the shard model-00002-of-00003"):
+    with pytest.raises(CheckpointError, match="model-00002-of-00003"):
         Checkpoint.open(sharded)
 
 
@@ -218,7 +216,7 @@ def test_an_index_cannot_lead_out_of_the_folder(sharded: Path, name: str) -> Non
 def test_a_truncated_file(folder: Path, keep: int) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is not a readable safetensors file") as error:
+    with pytest.raises(CheckpointError, match=r"model\.safetensors.*readable") as error:
         stored(Checkpoint.open(folder))
     _line(error)
 
@@ -278,7 +276,7 @@ def test_a_missing_tensor_is_named(folder: Path) -> None:
     del tensors["language_model.model.layers.2.mlp.up_proj.weight"]
     save_file(tensors, folder / "model.safetensors")
     weights = family_of(Checkpoint.open(folder)).decoder_weights("float32")
-    with pytest.raises(CheckpointError, match=r"lacks the tensor decoder\.layers\.2\.mlp\.up_proj\.weight"):
+    with pytest.raises(CheckpointError, match=r"decoder\.layers\.2\.mlp\.up_proj\.weight"):
         weights.linear("layers.2.mlp.up_proj", 48, 96)
 
 
@@ -290,14 +288,14 @@ def test_a_tensor_of_another_shape_is_named(folder: Path) -> None:
 
 def test_a_checkpoint_without_its_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(CheckpointError, match=r"has no tokenizer\.json; download the whole repository"):
+    with pytest.raises(CheckpointError, match=r"has no tokenizer\.json"):
         family_of(Checkpoint.open(folder))
 
 
 @pytest.mark.parametrize("added", [None, 3, [], [3, None], [{"id": 502}], [{"id": 1, "content": "<s>"}]])
 def test_a_tokenizer_without_the_image_token(folder: Path, added: object) -> None:
     _edit(folder / "tokenizer.json", lambda tokenizer: tokenizer.update(added_tokens=added))
-    with pytest.raises(CheckpointError, match="no added token with the image_token_id 502"):
+    with pytest.raises(CheckpointError, match="image_token_id 502"):
         family_of(Checkpoint.open(folder))
 
 
@@ -309,9 +307,7 @@ def test_a_tokenizer_without_the_image_token(folder: Path, added: object) -> Non
 def test_a_quantised_checkpoint_is_refused_by_name(folder: Path, part: str, method: str) -> None:
     settings = {"quantization_config": {"quant_method": method}}
     _edit(folder / "config.json", lambda config: (config[part] if part else config).update(settings))
-    with pytest.raises(
-        CheckpointError, match=rf"is quantised .* method '{method}'\); expected float weights: give"
-    ) as error:
+    with pytest.raises(CheckpointError, match=rf"is quantised.*method '{method}'\)") as error:
         Checkpoint.open(folder)
     _line(error)
 
@@ -326,8 +322,6 @@ def test_quantised_weights_that_no_configuration_tells_of(folder: Path, dtype: t
     tensors |= {f"{layer}.weight": weight.to(dtype)} if dtype else {f"{layer}.qweight": weight.to(torch.int32)}
     save_file(tensors, path)
     weights = family_of(Checkpoint.open(folder)).decoder_weights("float32")
-    with pytest.raises(
-        CheckpointError, match=rf"layers\.1\.mlp\.up_proj.*{found}; expected float weights: give"
-    ) as error:
+    with pytest.raises(CheckpointError, match=rf"layers\.1\.mlp\.up_proj.*{found}") as error:
         weights.linear("layers.1.mlp.up_proj", 48, 96)
     _line(error)

@@ -72,7 +72,7 @@ def test_models_that_are_no_classifiers(copied: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"names LlamaForCausalLM, expected \.\.\.ForSequenceClassification"):
         Classifier.open(str(model))
     for kind in ("regression", "multi_label_classification"):
-        with pytest.raises(CheckpointError, match=f"is a model for {kind}; expected one that gives each"):
+        with pytest.raises(CheckpointError, match=f"model for {kind}"):
             Classifier.open(change(copied, problem_type=kind))
 
 
@@ -82,7 +82,7 @@ def test_a_head_that_is_missing_is_not_made_up(copied: Path) -> None:
     weights = load_file(copied / "model.safetensors")
     del weights["classifier.weight"]
     save_file(weights, copied / "model.safetensors", {"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"lacks the tensor classifier\.weight"):
+    with pytest.raises(CheckpointError, match=r"classifier\.weight"):
         Classifier.open(str(copied))
 
 
@@ -93,7 +93,7 @@ def test_no_fast_tokenizer(copied: Path) -> None:
 
 
 def test_an_architecture_that_transformers_does_not_know(copied: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"transformers cannot load .* as AutoModelForSequenceClassification"):
+    with pytest.raises(CheckpointError, match=r"as AutoModelForSequenceClassification"):
         Classifier.open(change(copied, model_type="bertie"))
 
 

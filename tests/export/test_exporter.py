@@ -256,14 +256,14 @@ def test_a_checkpoint_that_cannot_show_images(folder: Path, tmp_path: Path, cont
 
 
 def test_requests_that_a_checkpoint_cannot_meet(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="reads vision layer 5; the tower has layers 0 to 4"):
+    with pytest.raises(CheckpointError, match=r"layer 5.*0 to 4"):
         _export(checkpoint, tmp_path, layers=(1, 5))
     with pytest.raises(ScheduleError, match="--max-context 4097 exceeds the checkpoint's 4096 positions"):
         _export(checkpoint, tmp_path, max_context=4097)
     with pytest.raises(ScheduleError, match=f"expected {16 + MIN_TEXT} to 4096"):
         _export(checkpoint, tmp_path, max_context=16 + MIN_TEXT - 1)
     many = MAX_TOKENS + 1
-    with pytest.raises(ScheduleError, match=f"one selection handles {MAX_TOKENS} visual tokens, not {many}"):
+    with pytest.raises(ScheduleError, match=f"{MAX_TOKENS} visual tokens.*{many}"):
         _export(checkpoint, tmp_path, schedule=schedules.encoder(many, 4, 100))
     assert not list(tmp_path.iterdir()), "refused before anything is written"
 
@@ -280,7 +280,7 @@ def test_a_decoder_tensor_of_another_shape_stops_the_export(folder: Path, tmp_pa
 def test_a_graph_that_was_written_wrong_is_our_bug(made: Made) -> None:
     graph = made.exported.graphs[3]
     check_file(made.root / graph.path, graph)
-    with pytest.raises(RuntimeError, match=r"gram\.onnx was written with ports"):
+    with pytest.raises(RuntimeError, match=r"gram\.onnx"):
         check_file(made.root / graph.path, replace(graph, outputs=()))
 
 
@@ -300,9 +300,7 @@ def test_caches_have_no_slots_for_what_was_pruned(schedule: Schedule, capacities
 
 
 def test_a_graph_that_no_cut_makes_small_enough_is_refused_before_the_work(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        BackendError, match=r"^building segment_3 takes .* and cannot be cut finer; give at least 0\.3, or"
-    ):
+    with pytest.raises(BackendError, match=r"building segment_3.*0\.3"):
         _export(checkpoint, tmp_path, memory_limit=peak(175_000))
     assert list(tmp_path.iterdir()) == []
 

@@ -78,7 +78,7 @@ def test_the_methods_by_name() -> None:
 
 @pytest.mark.parametrize(("name", "hint"), [("FastV", "did you mean 'fastv'"), ("clap", "'clasp'"), ("x", "dart, ")])
 def test_an_unknown_method_is_one_line(name: str, hint: str) -> None:
-    with pytest.raises(MethodError, match=f"unknown pruning method '{name}'") as caught:
+    with pytest.raises(MethodError, match=f"'{name}'") as caught:
         get(name)
     assert hint in str(caught.value)
     assert "\n" not in str(caught.value)

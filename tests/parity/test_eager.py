@@ -186,11 +186,11 @@ def test_misuse_is_refused(load: Load) -> None:
     model = load("grouped")
     eager = EagerClasp(model)
     pixels, ids = _inputs(model, TINY, 2, 3)
-    with pytest.raises(ValueError, match="do not fit prune_at 'none'"):
+    with pytest.raises(ValueError, match="prune_at 'none'"):
         eager.generate(pixels, ids, [1.0], [3], [(1, 4, 2)], "none")
-    with pytest.raises(ValueError, match="do not fit prune_at 'decoder'"):
+    with pytest.raises(ValueError, match="prune_at 'decoder'"):
         eager.generate(pixels, ids, [1.0], [3], [(2, 4, 2), (1, 3, 2)], "decoder")
-    with pytest.raises(ValueError, match="one run of 16 image tokens"):
+    with pytest.raises(ValueError, match="16 image tokens"):
         eager.generate(pixels, ids[:, 4:], [1.0], [3])
     with pytest.raises(ValueError, match="no text follows the image"):
         eager.generate(pixels, ids[:, :-3], [1.0], [3], [(1, 4, 2)], "decoder")

@@ -17,9 +17,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, error: Except
         raise error
 
     monkeypatch.setattr(driver, "import_module", missing)
-    with pytest.raises(
-        BackendError, match=rf"cuda\.bindings\.driver, which cannot be imported{reason}; pip install cuda-bindings"
-    ):
+    with pytest.raises(BackendError, match=rf"cuda\.bindings\.driver,.*imported{reason}; pip install cuda-bindings"):
         driver.load_driver()
 
 

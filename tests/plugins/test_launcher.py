@@ -79,7 +79,7 @@ def test_the_newest_cubin_that_the_device_runs_is_taken(device: str, chosen: str
 @pytest.mark.parametrize("device", ["9.0", "7.5", "8.0"])
 def test_a_device_without_a_cubin_is_named(device: str) -> None:
     driver = NullDriver(device)
-    with pytest.raises(RuntimeError, match=rf"its kernels are for SM 8\.6, 12\.0, but the GPU is SM {device}"):
+    with pytest.raises(RuntimeError, match=rf"SM 8\.6, 12\.0, but the GPU is SM {device}"):
         Launcher(program(PIVOT_SELECT.name, sms=("8.6", "12.0")), driver)
     assert driver.log == []
 
@@ -87,7 +87,7 @@ def test_a_device_without_a_cubin_is_named(device: str) -> None:
 def test_a_driver_that_is_too_old_is_named() -> None:
     driver, made = NullDriver(version=12060), program(PIVOT_SELECT.name)
     Launcher(made, driver)
-    with pytest.raises(RuntimeError, match="compiled by CUDA 13, but the driver knows CUDA 12"):
+    with pytest.raises(RuntimeError, match=r"compiled by CUDA 13,.*CUDA 12"):
         Launcher(replace(made, cuda=13), driver)
 
 

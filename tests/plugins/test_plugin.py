@@ -63,7 +63,7 @@ def test_both_are_registered_once_and_what_is_there_stays() -> None:
 def test_a_registry_that_refuses_is_an_error() -> None:
     trt = fake_trt.module()
     trt.get_plugin_registry().refuses = True
-    with pytest.raises(BackendError, match="TensorRT refuses the plugin ClaspPivotSelect"):
+    with pytest.raises(BackendError, match=r"TensorRT.*ClaspPivotSelect"):
         register(trt)
 
 
@@ -96,7 +96,7 @@ def test_inputs_of_another_type_or_shape_are_refused(create: Callable[[str], Any
         plugin.get_output_data_types([DataType.HALF, *inputs[1:]])
     for wrong in (None, 17):
         shapes = [dims(1, wrong, *taken[0][2:]), dims(*taken[1])]
-        with pytest.raises(ValueError, match=f"{operator} was planned for an input"):
+        with pytest.raises(ValueError, match=f"{operator}.*for an input"):
             plugin.get_output_shapes(shapes, [], fake_trt.ExprBuilder())
 
 

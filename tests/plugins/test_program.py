@@ -113,5 +113,5 @@ def test_what_cannot_be_is_refused(change: dict[str, Any], line: str) -> None:
 
 
 def test_a_number_beyond_32_bits_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"2147483648 does not fit the 32 bits"):
+    with pytest.raises(ValueError, match=r"2147483648.*32 bits"):
         replace(GOOD, plan=replace(GOOD.plan, workspace_bytes=2**31)).fields()

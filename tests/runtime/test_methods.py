@@ -214,7 +214,7 @@ def test_raters_alone_make_the_saliency(built: Callable[..., Bundle]) -> None:
 
 def test_a_method_that_breaks_its_promise_is_found_out(pipe: Pipeline, cup: Path) -> None:
     greedy = replace(METHODS["none"], prunes=True)
-    with pytest.raises(RuntimeError, match="method none kept 16 of 16 tokens"):
+    with pytest.raises(RuntimeError, match="16 of 16 tokens"):
         pipe.variant(method=greedy).generate(cup, QUESTION)
 
 
@@ -241,7 +241,7 @@ def test_methods_other_than_clasp_read_the_checkpoints_layer(pipe: Pipeline, cup
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"none", "clasp"}))
 def test_an_unpruned_bundle_refuses_methods_that_prune(whole: Pipeline, name: str) -> None:
-    with pytest.raises(MethodError, match=f"method {name} prunes, but the bundle has no stages"):
+    with pytest.raises(MethodError, match=f"method {name}"):
         whole.variant(method=METHODS[name])
 
 
@@ -258,7 +258,7 @@ def test_a_bundle_without_the_checkpoints_layer(built: Callable[..., Bundle], tm
     file = tmp_path / "policy.json"
     file.write_text(replace(whole.policy, layers=others, categories=rows).dumps())
     pipe = load(built(policy=str(file)).root)
-    with pytest.raises(MethodError, match=f"fastv reads vision layer {layer}, which the bundle does not hold"):
+    with pytest.raises(MethodError, match=f"fastv.*vision layer {layer}"):
         pipe.variant(method=METHODS["fastv"])
     assert pipe.method is METHODS["clasp"]
 
@@ -266,7 +266,7 @@ def test_a_bundle_without_the_checkpoints_layer(built: Callable[..., Bundle], tm
 def test_a_method_is_chosen_at_load(built: Callable[..., Bundle], pipe: Pipeline, cup: Path) -> None:
     found = load(built().root, method="divprune").generate(cup, QUESTION, max_new_tokens=4)
     _assert_equal(found, pipe.variant(method=METHODS["divprune"]).generate(cup, QUESTION, max_new_tokens=4))
-    with pytest.raises(MethodError, match="did you mean 'divprune'"):
+    with pytest.raises(MethodError, match="'divprune'"):
         load("/nowhere", method="divprun")
 
 
@@ -280,9 +280,7 @@ def test_none_needs_room_for_every_token(pipe: Pipeline, cup: Path) -> None:
     question = QUESTION
     while pipe.generate(cup, question, max_new_tokens=1).prompt_tokens < capacity:
         question += " cup"
-    with pytest.raises(
-        PromptError, match=r"16 of them for visual tokens that method none never drops, .* larger --max"
-    ):
+    with pytest.raises(PromptError, match=r"16.*method none.*--max"):
         none.generate(cup, question)
 
 

@@ -196,7 +196,7 @@ def test_failed_write_keeps_the_earlier_picture(tmp_path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.Image.Image, "save", full)
-    with pytest.raises(OutputError, match=r"kept\.png \(No space left on device\)"):
+    with pytest.raises(OutputError, match=r"kept\.png.*No space left"):
         save_overlay(tmp_path / "kept.png", Image.new("RGB", (8, 8)), result(), pipeline(schedules.none(16, 4)))
     assert (tmp_path / "kept.png").read_bytes() == b"earlier"
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept.png"]

@@ -139,13 +139,13 @@ def shared_library(path: Path, text: str) -> None:
 
 def test_architecture_that_is_not_on_the_list_is_refused() -> None:
     installed(13)
-    with pytest.raises(BackendError, match=r"compute capability 7\.5, expected one of"):
+    with pytest.raises(BackendError, match=r"compute capability 7\.5"):
         compile_kernels("7.5", 13)
 
 
 def test_architecture_newer_than_the_compiler_is_refused() -> None:
     installed(12)
-    with pytest.raises(BackendError, match=r"NVRTC 12\.\d+ does not compile for 12\.0: pip install nvidia-cuda-nvrtc"):
+    with pytest.raises(BackendError, match=r"NVRTC 12\.\d+.*12\.0: pip install nvidia-cuda-nvrtc"):
         compile_kernels("12.0", 12)
 
 

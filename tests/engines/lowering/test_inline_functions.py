@@ -68,7 +68,7 @@ def test_a_function_of_another_opset_is_refused() -> None:
     model = _model()
     function = next(iter(model.functions.values()))
     function.opset_imports[""] = 23
-    with pytest.raises(PreconditionError, match=f"function {function.name} is of opset 23, the graph of 24"):
+    with pytest.raises(PreconditionError, match=f"function {function.name}.*23,.*24"):
         InlineFunctions()(model)
     assert len(model.functions) == 3, "left as it was"
 
@@ -77,5 +77,5 @@ def test_a_result_that_is_not_plugin_free_is_caught(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         "clasp_trt.engines.lowering.inline_functions.InlinePass", lambda criteria: lambda model: None
     )  # and so the functions go, but not their calls
-    with pytest.raises(PostconditionError, match=r"the call of clasp\.outer .* is left"):
+    with pytest.raises(PostconditionError, match=r"clasp\.outer.*is left"):
         InlineFunctions()(_model())

@@ -47,13 +47,13 @@ def _model(op_type: str, opset: int = 24, domain: str = "") -> ir.Model:
 @pytest.mark.parametrize("op_type", ["RMSNormalization", "Swish", "Attention"])
 def test_an_operator_that_is_younger_is_refused(op_type: str) -> None:
     model = _model(op_type)
-    with pytest.raises(PreconditionError, match=f"{op_type} .* of opset 24 has no known form in opset 22"):
+    with pytest.raises(PreconditionError, match=f"{op_type}.*of opset 24.*22"):
         DeclareOpset(22)(model)
     assert model.graph.opset_imports[""] == 24, "left as it was"
 
 
 def test_an_operator_that_changed_its_meaning_is_refused() -> None:
-    with pytest.raises(PreconditionError, match="no known form in opset 20"):
+    with pytest.raises(PreconditionError, match="opset 20"):
         DeclareOpset(20)(_model("GridSample"))
 
 
@@ -70,7 +70,7 @@ def test_the_ir_version_is_that_of_the_opset_and_never_newer_than_it_was(opset: 
 
 
 def test_a_model_that_is_older_is_refused() -> None:
-    with pytest.raises(PreconditionError, match="of opset 20 is not to be declared of 22"):
+    with pytest.raises(PreconditionError, match=r"of opset 20.*22"):
         DeclareOpset(22)(_model("Cast", opset=20))
 
 
@@ -79,5 +79,5 @@ def test_a_declaration_that_was_not_made_is_caught() -> None:
         def call(self, model: ir.Model) -> PassResult:
             return PassResult(model, modified=False)
 
-    with pytest.raises(PostconditionError, match=r"opsets \[24\] are declared, expected 20 alone"):
+    with pytest.raises(PostconditionError, match=r"opsets \[24\].*20 alone"):
         Forgetful(20)(_model("Cast"))

@@ -83,7 +83,7 @@ def test_every_scope_is_rewritten_and_the_change_is_told() -> None:
 def test_a_form_that_is_not_known_is_refused_before_anything_changes() -> None:
     made = model("int32")
     before = operators(made)
-    with pytest.raises(PreconditionError, match=r"^Abs .* is not of float32$"):
+    with pytest.raises(PreconditionError, match=r"^Abs.*float32$"):
         Negate()(made)
     assert operators(made) == before
 

@@ -125,14 +125,14 @@ def test_progress_grows_by_weights(stage: Stage) -> None:
 
 def test_a_refusal_names_the_graph_and_the_reason(stage: Stage) -> None:
     trt = fake.module(fake.Record(), engine=None, error="no kernel\nfor it")
-    with pytest.raises(BackendError, match=r"^tensorrt 10\.3\.0 cannot build the graph vision: no kernel for it$"):
+    with pytest.raises(BackendError, match=r"tensorrt 10\.3\.0.*graph vision.*no kernel for it"):
         _compile(stage, trt)
 
 
 @pytest.mark.parametrize("error", ["Out of memory: needs 4 GB", "std::bad_alloc"])
 def test_memory_that_runs_out_says_how_much_is_needed(stage: Stage, error: str) -> None:
     trt = fake.module(fake.Record(), engine=None, error=error)
-    with pytest.raises(BackendError, match=r"^building vision ran out of memory: it needs about 0\.2 GB; close other"):
+    with pytest.raises(BackendError, match=r"building vision.*out of memory.*0\.2 GB"):
         _compile(stage, trt)
 
 
@@ -158,7 +158,7 @@ def test_a_graph_that_no_builder_takes_is_found_before_the_first_is_built(
 ) -> None:
     record = fake.Record()
     monkeypatch.setattr("clasp_trt.engines.tensorrt.limits.MAX_TOPK", 4)
-    with pytest.raises(BackendError, match=r"^graph prune_0: TopK .*: it takes the 7 largest, more than 4"):
+    with pytest.raises(BackendError, match=r"^graph prune_0: TopK.*:.*7.*4"):
         _compile(stage, fake.module(record))
     assert record.parsed == []
 

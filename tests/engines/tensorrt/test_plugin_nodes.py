@@ -82,7 +82,7 @@ def test_an_input_of_unknown_size_is_our_mistake(portable: Path) -> None:
     (saliency,) = (port for port in model.graph.input if port.name == "saliency")
     saliency.type.tensor_type.shape.dim[1].dim_param = "tokens"
     onnx.save(model, portable)
-    with pytest.raises(ValueError, match=r"ClaspPivotSelect .* is not known to be of fixed shape"):
+    with pytest.raises(ValueError, match=r"ClaspPivotSelect"):
         bind_plugins(portable, assemble)
 
 

@@ -45,7 +45,5 @@ def test_a_gpu_runs_its_own_code_or_the_next_older(sm: str, architecture: str) -
 
 @pytest.mark.parametrize("sm", ["7.5", "11.0", "13.0"])
 def test_a_gpu_without_kernels_is_refused(sm: str) -> None:
-    with pytest.raises(
-        BackendError, match=rf"--plugins: there are no kernels for SM {sm}, only for 8\.0, .*; drop it$"
-    ):
+    with pytest.raises(BackendError, match=rf"--plugins:.*SM {sm}, only for 8\.0,.*; drop it$"):
         architecture_for(sm)

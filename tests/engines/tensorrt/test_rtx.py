@@ -125,7 +125,7 @@ def test_turing_gets_the_layer_before_a_prune_apart(
     assert [(each.first_layer, each.last_layer) for each in made.manifest.segments] == [(0, 1), (2, 2), (3, 3)]
 
     portable = built(target=None, **options)
-    with pytest.raises(BackendError, match=r"dies of segment_0, 3 decoder layers .*; build from the checkpoint"):
+    with pytest.raises(BackendError, match=r"segment_0, 3 decoder layers"):
         build(portable.root, tmp_path / "refused", target="rtx4090", sm=("7.5",))
     assert not (tmp_path / "refused").exists()
 
@@ -146,7 +146,7 @@ def test_without_the_lowering_turing_is_refused(
     """Should the library learn float32 products there, the pass can go."""
     portable = built(target=None, precision="fp16")
     monkeypatch.setattr("clasp_trt.engines.tensorrt.compile.TURING", "none")
-    with pytest.raises(BackendError, match="FP32 GEMM is not supported"):
+    with pytest.raises(BackendError, match="FP32 GEMM"):
         build(portable.root, tmp_path / "out", target="rtx4090", sm=("7.5",), cache=False)
 
 
@@ -158,7 +158,7 @@ def test_more_tokens_than_an_engine_selects_are_refused_before_the_work(
     monkeypatch.setattr("clasp_trt.export.exporter.save", lambda *_: pytest.fail("a graph was exported"))
     monkeypatch.setattr("clasp_trt.bundle.Bundle.verify", lambda *_: pytest.fail("the bundle was read"))
     for model, options in ((checkpoint, {"budget": 8, "precision": "fp16"}), (portable.root, {})):
-        with pytest.raises(TargetError, match="a stage keeps 7 visual tokens, but tensorrt-rtx selects 6 at most"):
+        with pytest.raises(TargetError, match=r"7.*tensorrt-rtx selects 6 at most"):
             build(model, tmp_path / "out", target="rtx4090", **options)  # type: ignore[arg-type]
 
 
@@ -201,7 +201,7 @@ def test_without_leave_to_decompose_float32_attention_is_refused_in_one_line(
     graph = _attention(tmp_path / "single.onnx", 8, 64, np.float32)
     assert _build(tmp_path / "single.onnx", graph)
     monkeypatch.setattr("clasp_trt.engines.tensorrt.network.allow_decomposition", lambda trt, network: 0)
-    with pytest.raises(BackendError, match=r"^tensorrt-rtx \S+ cannot build the graph attention: .*ttention") as error:
+    with pytest.raises(BackendError, match=r"^tensorrt-rtx \S+.*ttention") as error:
         _build(tmp_path / "single.onnx", graph)
     assert "\n" not in str(error.value)
 
@@ -214,7 +214,7 @@ def test_what_the_parser_refuses_is_named(tmp_path: Path, how: Build) -> None:
     imports = [helper.make_opsetid("", 24), helper.make_opsetid("elsewhere", 1)]
     onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=11), tmp_path / "magic.onnx")
     spec = Graph("magic", "magic.onnx", (TensorSpec("x", "float32", (4,)),), (TensorSpec("y", "float32", (4,)),))
-    with pytest.raises(BackendError, match=r"^tensorrt-rtx \S+ refuses the graph magic: "):
+    with pytest.raises(BackendError, match=r"tensorrt-rtx.*graph magic"):
         _build(tmp_path / "magic.onnx", spec, how)
     assert not (tmp_path / "magic.engine").exists()
 

@@ -65,7 +65,7 @@ def test_a_program_for_another_shape_is_refused_by_the_parser(built: Callable[..
     def wrong(operator: str, keep: int, iterations: int, batch: int, tokens: int) -> Program:
         return assemble(operator, keep, iterations, batch, tokens + 1)
 
-    with pytest.raises(BackendError, match=r"refuses the graph prune_0: .*output shape computation failed") as error:
+    with pytest.raises(BackendError, match=r"prune_0:.*output shape") as error:
         _compiled(built(target=None, precision="fp16"), tmp_path, wrong, ("prune_0",))
     assert "\n" not in str(error.value)
 

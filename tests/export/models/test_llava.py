@@ -65,7 +65,7 @@ def test_a_tied_head_is_what_the_stock_model_makes_of_it(folder: Path, tied: str
 
 @pytest.mark.parametrize("stored", [HEAD, EMBEDDING])
 def test_without_the_flag_neither_stands_for_the_other(folder: Path, stored: str) -> None:
-    with pytest.raises(CheckpointError, match=r"lacks the tensor decoder\.(lm_head|embed_tokens)\.weight"):
+    with pytest.raises(CheckpointError, match=r"decoder\.(lm_head|embed_tokens)\.weight"):
         _heads(folder, tied=None, stored=(stored,))
 
 
@@ -81,7 +81,7 @@ def test_stop_tokens(folder: Path, stop: object, expected: tuple[int, ...]) -> N
 @pytest.mark.parametrize("stop", ["</s>", [2, "</s>"], 2.5, True])
 def test_stop_tokens_that_are_no_ids(folder: Path, stop: object) -> None:
     _edit(folder / "generation_config.json", lambda config: config.update(eos_token_id=stop))
-    with pytest.raises(CheckpointError, match=r"eos_token_id .* of generation_config\.json .* expected token ids"):
+    with pytest.raises(CheckpointError, match=r"eos_token_id.*of generation_config\.json"):
         family_of(Checkpoint.open(folder))
 
 
@@ -124,9 +124,7 @@ def test_the_processor_s_chat_template_comes_before_the_tokenizer_s(folder: Path
 
 
 def test_no_chat_template_at_all(folder: Path) -> None:
-    with pytest.raises(
-        CheckpointError, match=r"no chat template \(looked at .*tokenizer_config\.json\); download"
-    ) as error:
+    with pytest.raises(CheckpointError, match=r"\(looked at.*tokenizer_config\.json\); download") as error:
         _template(folder)
     _line(error)
 
@@ -135,9 +133,7 @@ def test_no_chat_template_at_all(folder: Path) -> None:
     "found", [[], [3], 7, {"a": 1}, [{"name": "tool_use", "template": "x"}], [{"name": "default", "template": 3}]]
 )
 def test_a_chat_template_that_cannot_be_chosen(folder: Path, found: object) -> None:
-    with pytest.raises(
-        CheckpointError, match=r"tokenizer_config\.json is neither a template nor .* a 'default'"
-    ) as error:
+    with pytest.raises(CheckpointError, match=r"tokenizer_config\.json.*a 'default'") as error:
         _template(folder, tokenizer_config=found)
     _line(error)
 

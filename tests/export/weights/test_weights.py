@@ -61,9 +61,7 @@ def test_a_value_beyond_fp16_is_refused_by_name(tmp_path: Path, on_disk: str) ->
     values = torch.tensor([1.0, -70000.0, torch.inf], dtype=getattr(torch, on_disk))
     save_file({"w": values}, tmp_path / "model.safetensors")
     tensors = stored(Checkpoint(tmp_path))
-    with pytest.raises(
-        CheckpointError, match=r"the tensor w holds 70\d+, beyond the 65504 of float16; use .* bf16 or fp32"
-    ):
+    with pytest.raises(CheckpointError, match=r"70\d+, beyond the 65504 of float16; use.*bf16 or fp32"):
         Weights(cast(tensors, "float16")).tensor("w").numpy()
     for dtype in ("bfloat16", "float32"):
         assert np.isinf(Weights(cast(tensors, dtype)).tensor("w").numpy().astype(np.float64)).tolist() == [
@@ -85,5 +83,5 @@ def test_a_value_beyond_fp16_is_one_line_through_the_export_s_writer(tmp_path: P
     weight = g.weight("w", Weights(cast(stored(Checkpoint(tmp_path)), "float16")).tensor("w"))
     g.output(g.op("Identity", weight), "y", "float16", [1024], "the weight")
     (tmp_path / GRAPHS).mkdir()
-    with pytest.raises(CheckpointError, match="the tensor w holds 1e"):
+    with pytest.raises(CheckpointError, match="w holds 1e"):
         save(g.model(), tmp_path, lambda name, size: None)

@@ -87,7 +87,7 @@ def test_special_tokens_stand_where_the_tokenizer_puts_them(template: str, expec
 
 
 def test_no_room_beside_the_special_tokens() -> None:
-    with pytest.raises(RouterError, match="max_tokens: 2 leaves no room for text beside 2 special tokens"):
+    with pytest.raises(RouterError, match=r"max_tokens: 2.*2 special tokens"):
         Framing(tokenizer(), 2)
 
 

@@ -127,7 +127,7 @@ def test_what_is_no_spec(tmp_path: Path, text: str, expected: str) -> None:
 
 
 def test_no_router_there(tmp_path: Path) -> None:
-    with pytest.raises(RouterError, match=r"cannot be read \(No such file or directory\); give a folder that"):
+    with pytest.raises(RouterError, match="No such file"):
         RouterSpec.read(tmp_path)
 
 
@@ -188,7 +188,7 @@ def test_a_router_follows_the_policy_of_a_variant(built: Callable[..., Bundle], 
     other = replace(pipe.policy, categories=renamed)
     assert pipe.variant(policy=other).route(prompt) == RuleRouter(("dents", *CATEGORY_NAMES[1:]), 0.5).route(prompt)
     asked_for = load(built().root, router=router, threads=1)
-    with pytest.raises(RouterError, match="has no 'dents', has 'object identification', which the policy has not"):
+    with pytest.raises(RouterError, match="has no 'dents', has 'object identification'"):
         asked_for.variant(policy=other)
 
 

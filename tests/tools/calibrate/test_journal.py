@@ -73,7 +73,7 @@ def test_other_inputs_are_named(path: Path) -> None:
     fill(path)
     before = path.read_bytes()
     with (
-        pytest.raises(OutputError, match=r"with other data; repeat that command .* --restart to begin anew"),
+        pytest.raises(OutputError, match=r"--restart"),
         open_journal(path, {**INPUTS, "data": "d1"}),
     ):
         pass
@@ -92,7 +92,7 @@ def test_restart_drops_them(path: Path) -> None:
 def test_file_of_another_kind_is_left_alone(path: Path, text: str) -> None:
     path.write_text(text)
     with (
-        pytest.raises(OutputError, match=r"partial\.jsonl.*--restart to begin anew"),
+        pytest.raises(OutputError, match=r"partial\.jsonl.*--restart"),
         open_journal(path, INPUTS),
     ):
         pass
@@ -103,7 +103,7 @@ def test_two_runs_do_not_write_one_file(path: Path) -> None:
     with open_journal(path, INPUTS) as journal:
         journal.ask((0, 0, 0), lambda: True)
         with (
-            pytest.raises(OutputError, match=r"another run of .* is writing"),
+            pytest.raises(OutputError, match=r"is writing"),
             open_journal(path, INPUTS),
         ):
             pass

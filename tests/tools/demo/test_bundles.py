@@ -106,7 +106,7 @@ def test_missing_exporter_is_said_before_any_work(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(BackendError, match=r"needs torch, which is not .*clasp-trt\[export\]"):
+    with pytest.raises(BackendError, match=r"clasp-trt\[export\]"):
         bundles(checkpoint, tmp_path / "work", (), silent)
     assert not (tmp_path / "work").exists()
 

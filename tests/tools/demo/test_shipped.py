@@ -42,13 +42,13 @@ def test_folder_given_comes_before_the_shipped_one(checkpoint: Path) -> None:
 
 
 def test_folder_without_a_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"holds no config\.json; give the folder of a LLaVA checkpoint"):
+    with pytest.raises(CheckpointError, match=r"holds no config\.json;.*LLaVA checkpoint"):
         shipped.checkpoint(tmp_path)
 
 
 def test_copy_without_the_shipped_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipped, "CHECKPOINT", tmp_path / "clasp-tiny")
-    with pytest.raises(CheckpointError, match=r"no checkpoint for the demo .*--checkpoint, or train .*clasp_tiny"):
+    with pytest.raises(CheckpointError, match=r"--checkpoint, or train.*clasp_tiny"):
         shipped.checkpoint(None)
 
 

@@ -138,7 +138,7 @@ def test_categories_of_rows_and_of_the_router(pipeline: Pipeline, questions: Que
 def test_an_unknown_category_is_refused_by_its_line(pipeline: Pipeline, questions: Questions) -> None:
     rows = (*questions.rows[:2], dataclasses.replace(questions.rows[2], category="countin"))
     wrong = dataclasses.replace(questions, rows=rows, name="D.jsonl")
-    with pytest.raises(DataError, match=r"D\.jsonl:3: category 'countin' is not in the policy; expected one of: "):
+    with pytest.raises(DataError, match=r"D\.jsonl:3: category 'countin'"):
         check_categories(wrong, pipeline.policy)
     notes = Notes()
     with pytest.raises(DataError):
@@ -147,7 +147,7 @@ def test_an_unknown_category_is_refused_by_its_line(pipeline: Pipeline, question
 
 
 def test_an_unknown_method_is_refused(pipeline: Pipeline, questions: Questions) -> None:
-    with pytest.raises(MethodError, match="did you mean 'clasp'"):
+    with pytest.raises(MethodError, match="'clasp'"):
         evaluate(pipeline, questions, ["clapp"])
 
 
@@ -167,7 +167,7 @@ def test_a_bad_picture_names_its_row_and_what_came_before_is_kept(
 
 def test_a_bad_prompt_names_its_row(pipeline: Pipeline, questions: Questions) -> None:
     rows = (dataclasses.replace(questions.rows[0], prompt="<image> or <image>?"),)
-    with pytest.raises(DataError, match=r"D\.jsonl:1: the prompt holds <image> 2 times"):
+    with pytest.raises(DataError, match=r"D\.jsonl:1:.*<image> 2 times"):
         evaluate(pipeline, dataclasses.replace(questions, rows=rows, name="D.jsonl"))
 
 

@@ -225,7 +225,7 @@ def test_more_tokens_than_a_selection_handles() -> None:
     text = {**LLAVA_7B["text_config"], "max_position_embeddings": 32768}
     shape = describe({**LLAVA_7B, "vision_config": vision, "text_config": text}, "config.json", "x")
     request = Request(shape, targets.get("h200"), schedules.encoder(side**2, 32, 1000), "fp16", 20000)
-    with pytest.raises(ScheduleError, match="one selection handles 16384 visual tokens, not 16900; use --prune-at no"):
+    with pytest.raises(ScheduleError, match=r"16384.*16900.*--prune-at no"):
         make(request)
     assert make(replace(request, schedule=schedules.none(side**2, 32))).pruned.memory.fits
 
@@ -237,7 +237,7 @@ def test_more_tokens_kept_than_an_engine_selects() -> None:
     many, most = (schedules.given(4096, 32, (keep,), (3,)) for keep in (3841, 3840))
     request = Request(shape, targets.get("h200"), most, "fp16", 8192)
     assert make(request).pruned.memory.fits
-    with pytest.raises(TargetError, match="keeps 3841 visual tokens, but tensorrt selects 3840 at most"):
+    with pytest.raises(TargetError, match=r"keeps 3841.*3840 at most"):
         make(replace(request, schedule=many))
     make(Request(shape, targets.get("cpu"), many, "fp16", 8192, machine=MACHINE))
 

@@ -70,7 +70,7 @@ def test_labels_without_a_category(classifier: Path, tmp_path: Path, mapping: di
 
 @pytest.mark.parametrize("tokens", [0, POSITIONS])
 def test_lengths_that_the_model_does_not_take(classifier: Path, tmp_path: Path, tokens: int) -> None:
-    with pytest.raises(RouterError, match=f"--max-tokens {tokens} is out of range; this model takes 1 to 46"):
+    with pytest.raises(RouterError, match=f"--max-tokens {tokens}.*1 to 46"):
         import_classifier(
             str(classifier), tmp_path / "router", CATEGORY_NAMES, mapping={"OTHER": "default"}, max_tokens=tokens
         )
@@ -93,7 +93,7 @@ def test_a_tokenizer_of_another_model(classifier: Path, tmp_path: Path) -> None:
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["model"]["vocab"]["zebra"] = 10_000
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    with pytest.raises(RouterError, match=r"the tokenizer knows 10001 tokens, but the model .*; they do not belong"):
+    with pytest.raises(RouterError, match="10001"):
         import_classifier(str(folder), tmp_path / "router", CATEGORY_NAMES, mapping={"OTHER": "default"})
 
 
@@ -109,7 +109,7 @@ def test_only_a_router_is_replaced(
     for force in (False, True):
         with pytest.raises(OutputError, match="is no router; nothing but a router is ever replaced"):
             import_classifier(str(classifier), thesis, CATEGORY_NAMES, force=force)
-    with pytest.raises(OutputError, match="exists; replace it with --force"):
+    with pytest.raises(OutputError, match="--force"):
         import_classifier(str(classifier), router, CATEGORY_NAMES)
     with pytest.raises(OutputError, match="is not a folder"):
         import_classifier(str(classifier), thesis / "thesis.tex", CATEGORY_NAMES, force=True)

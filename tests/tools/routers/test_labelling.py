@@ -92,10 +92,10 @@ def test_another_run_is_refused_and_loses_nothing(
         with pytest.raises(OutputError, match=expected):
             label(model, data, output, **arguments)  # type: ignore[arg-type]
     monkeypatch.setattr(language_model, "fingerprint", lambda _: "another")
-    with pytest.raises(OutputError, match="with other model;"):
+    with pytest.raises(OutputError, match="with other model"):
         label(model, data, output, NAMES, {})
     data.write_text("other")
-    with pytest.raises(OutputError, match="with other model and data;"):
+    with pytest.raises(OutputError, match="with other model and data"):
         label(model, data, output, NAMES, {})
     assert journal_path(output).read_bytes() == kept
     assert label(model, data, output, NAMES, {}, restart=True) == {"ab": 1, "de": 0, "default": 0}
@@ -120,7 +120,7 @@ def test_refused_before_the_model_is_read(
     monkeypatch.setattr(LanguageModel, "load", lambda *_, **__: pytest.fail("loaded"))
     there = tmp_path / "there.jsonl"
     there.write_text("mine")
-    with pytest.raises(OutputError, match=r"exists; replace it with --force"):
+    with pytest.raises(OutputError, match=r"--force"):
         label(model, data, there, NAMES, {})
     with pytest.raises(OutputError, match="is a folder"):
         label(model, data, tmp_path, NAMES, {})

@@ -52,12 +52,12 @@ def test_refused(tmp_path: Path, name: str, content: bytes, expected: str) -> No
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none.txt: cannot be read \(No such file or directory\)"):
+    with pytest.raises(DataError, match=r"none\.txt.*No such file"):
         read_prompts(tmp_path / "none.txt")
 
 
 def test_categories_that_are_none() -> None:
-    with pytest.raises(DataError, match="p:7: category 'countin' is not in the policy; expected one of: a, default"):
+    with pytest.raises(DataError, match="p:7: category 'countin'"):
         check_categories((Prompt("x", None, 1), Prompt("x", "countin", 7)), "p", ("a", "default"))
 
 

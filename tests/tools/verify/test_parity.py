@@ -56,7 +56,7 @@ def test_one_changed_weight_is_found_where_it_is(
 ) -> None:
     report = compared(tampered(built(), f"graphs/{stage}.onnx.data", flip), checkpoint)
     assert drifting(report) == {stage}
-    with pytest.raises(Drift, match=rf"graphs/{stage}\.onnx: .* of {stage} is off by .* so the fault lies in it"):
+    with pytest.raises(Drift, match=rf"graphs/{stage}\.onnx:.*of {stage}"):
         report.require()
 
 
@@ -75,7 +75,7 @@ def keep_others(path: Path) -> None:
 def test_other_selection(built: Callable[..., Bundle], checkpoint: Path, tampered: Tamper) -> None:
     report = compared(tampered(built(), "graphs/prune_1.onnx", keep_others), checkpoint)
     assert drifting(report) == {"prune_1"}
-    with pytest.raises(Drift, match=r"graphs/prune_1\.onnx: .* of prune_1 differs where it must agree exactly"):
+    with pytest.raises(Drift, match=r"graphs/prune_1\.onnx:.*of prune_1"):
         report.require()
 
 
@@ -88,7 +88,7 @@ def test_other_weights(built: Callable[..., Bundle], tmp_path: Path) -> None:
 
 def test_other_architecture(built: Callable[..., Bundle], tmp_path: Path) -> None:
     other = make(tmp_path / "other", replace(PRESETS["tiny"], layers=5))
-    with pytest.raises(CheckpointError, match="its decoder layers is 5, and the bundle's 4"):
+    with pytest.raises(CheckpointError, match=r"layers.*5.*4"):
         compared(built(), other)
 
 
@@ -98,9 +98,7 @@ def test_policy_of_other_layers(built: Callable[..., Bundle], checkpoint: Path, 
     other = next(layer for layer in range(layers[-1]) if layer not in layers)
     moved = replace(bundle.policy, layers=tuple(sorted((other, layers[-1]))))
     wrong = tampered(bundle, POLICY, lambda path: path.write_text(moved.dumps()) and None)
-    with pytest.raises(
-        Drift, match=rf"policy\.json reads vision layer {other} where the graph gives layer {layers[0]}"
-    ):
+    with pytest.raises(Drift, match=rf"policy\.json.*{other}.*{layers[0]}"):
         compared(wrong, checkpoint).require()
 
 

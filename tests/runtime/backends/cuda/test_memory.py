@@ -144,7 +144,7 @@ def test_bfloat16_does_not_come_to_the_host() -> None:
     from clasp_trt.errors import BackendError
 
     device = Device(Driver(NullCuda()))
-    with pytest.raises(BackendError, match="bfloat16 tensor cannot be read on the host"):
+    with pytest.raises(BackendError, match="bfloat16"):
         device.download(device.zeros((2, 2), "bfloat16"))
 
 
