@@ -73,8 +73,10 @@ def flows(root: Path) -> Figures:
     """What a build of clasp-tiny and an answer of that bundle run."""
     with tempfile.TemporaryDirectory() as folder:
         traced = tree.probe(root, "trace", str(Path(folder, "bundle")))
+    product = {path for path, folder in tree.sources(root).items() if folder in tree.FOLDERS[:6]}
     rows = {}
-    for name, functions in traced.items():
+    for name, found in traced.items():
+        functions = [function for function in found if Path(function[0]) in product]  # an environment may lie there too
         files = {Path(path) for path, _, _ in functions}
         total = sum(tree.lines(root / path) for path in files)
         rows[f"files, their lines, functions that a {name} runs"] = f"{len(files)}, {total:,}, {len(functions)}"

@@ -19,6 +19,7 @@ def _graphs(checkpoint: Path, layers: tuple[int, ...]) -> list[bytes]:
     return [ir.to_proto(graph).SerializeToString(deterministic=True) for graph in graphs]
 
 
+@pytest.mark.full
 def test_what_was_traced_before_is_the_trace_byte_for_byte(
     tracer: traces.Capture, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -54,7 +54,7 @@ _OUTPUT = (
     click.option("-o", "--output", required=True, type=click.Path(), help="Folder to write the bundle to."),
     click.option("--force", is_flag=True, help="Replace an existing bundle."),
 )
-_COMPILE = (
+_SHAPE = (
     click.option("--budget", type=int, help="Mean number of visual tokens over decoder layers [default: a third]."),
     click.option("--schedule", type=IntegerList(), help="Tokens kept by each stage, instead of --budget."),
     click.option("--prune-layers", type=IntegerList(), help="Decoder layers (0-based) after which the stages stand."),
@@ -70,6 +70,16 @@ _COMPILE = (
         default=None,
         help="Type of weights and activations [default: fp32].",
     ),
+    click.option(
+        "--max-context",
+        type=int,
+        help="Longest sequence of prompt, visual tokens and answer; text alone gets less where tokens are pruned, "
+        "see `clasp-trt inspect` [default: 2048].",
+    ),
+)
+"""What a plan depends on too: the shape of the graphs, and no file."""
+
+_FILES = (
     click.option("--policy", type=click.Path(), help="Policy file [default: an uncalibrated prior]."),
     click.option(
         "--vision-layers",
@@ -81,21 +91,14 @@ _COMPILE = (
         type=click.Path(),
         help="Router folder to put into the bundle [default: the shipped one, if the policy has its categories].",
     ),
-    click.option(
-        "--max-context",
-        type=int,
-        help="Longest sequence of prompt, visual tokens and answer; text alone gets less where tokens are pruned, "
-        "see `clasp-trt inspect` [default: 2048].",
-    ),
 )
-
 
 _NAMES = (
     "budget", "schedule", "prune_layers", "prune_at", "precision", "policy", "max_context", "vision_layers", "router",
 )  # fmt: skip
 
 
-def gathered(command: Callable[..., None]) -> Callable[..., None]:
+def _gathered(command: Callable[..., None]) -> Callable[..., None]:
     """``command`` gets those of its options that say what a bundle shall be as one value, ``options``: an
     :class:`clasp_trt.options.Options`."""
 
@@ -109,9 +112,17 @@ def gathered(command: Callable[..., None]) -> Callable[..., None]:
     return gather
 
 
+def shape_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that say which graphs a bundle has, gathered."""
+    return _decorated(_gathered(command), _SHAPE)
+
+
 def compile_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the options that say what a bundle shall be, :func:`gathered`, and where it goes."""
-    decorated = gathered(command)
-    for option in reversed((*_OUTPUT, *_COMPILE)):
-        decorated = option(decorated)
-    return decorated
+    """Adds the options that say what a bundle shall be, gathered, and where it goes."""
+    return _decorated(_gathered(command), (*_OUTPUT, *_SHAPE, *_FILES))
+
+
+def _decorated(command: Callable[..., None], options: Sequence[Callable[..., Any]]) -> Callable[..., None]:
+    for option in reversed(options):  # the last that is added is shown first
+        command = option(command)
+    return command

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.examples import examples
-from clasp_trt.cli.options import IntegerList, build_memory_option, gathered
+from clasp_trt.cli.options import build_memory_option, shape_options
 from clasp_trt.cli.output import json_option, print_json, print_table
 from clasp_trt.errors import CheckpointError
-from clasp_trt.schedule import PRUNE_AT
-from clasp_trt.targets import PRECISIONS
 
 if TYPE_CHECKING:
     from clasp_trt.export.description import Description
@@ -28,16 +26,10 @@ CONFIG = "config.json"
 )
 @click.argument("model")
 @click.option("--target", default="cpu", show_default=True, help="Device to plan for; see `clasp-trt targets`.")
-@click.option("--budget", type=int, help="Mean number of visual tokens over decoder layers [default: a third].")
-@click.option("--schedule", type=IntegerList(), help="Tokens kept by each stage, instead of --budget.")
-@click.option("--prune-layers", type=IntegerList(), help="Decoder layers (0-based) after which the stages stand.")
-@click.option("--prune-at", type=click.Choice(PRUNE_AT), help="Where tokens are dropped [default: decoder].")
-@click.option("--precision", type=click.Choice(PRECISIONS), help="Type of weights and activations [default: fp32].")
-@click.option("--max-context", type=int, help="Longest sequence of prompt, visual tokens and answer [default: 2048].")
+@shape_options
 @build_memory_option
 @click.option("--prompt-tokens", type=int, help="Text tokens of the prompt that times are estimated for [default: 64].")
 @json_option
-@gathered
 def command(
     model: str,
     options: Options,

@@ -56,6 +56,7 @@ def test_defaults_are_those_of_the_function() -> None:
     assert (defaults["seed"], defaults["max_new_tokens"]) == (options.seed, options.max_new_tokens)
 
 
+@pytest.mark.full
 def test_tells_what_it_found(clasp: Clasp, line: tuple[str | Path, ...], tmp_path: Path) -> None:
     done = clasp(*line)
     assert (done.code, done.err) == (0, "")
@@ -77,6 +78,7 @@ def test_json(clasp: Clasp, line: tuple[str | Path, ...], tmp_path: Path) -> Non
     assert counting["before"]["row"] == "layers 1.00 x 3, ratio 0.6"
 
 
+@pytest.mark.full
 def test_interrupted_it_says_how_to_go_on(
     clasp: Clasp, line: tuple[str | Path, ...], shell: dict[str, str], tmp_path: Path
 ) -> None:

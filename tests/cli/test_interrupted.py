@@ -106,6 +106,7 @@ def test_interrupted_while_torch_is_loading(build: Build, tmp_path: Path) -> Non
     assert names(tmp_path) == []
 
 
+@pytest.mark.full
 def test_kill_leaves_a_folder_that_the_next_build_sweeps(
     build: Build, clasp: Clasp, portable: Path, earlier: Path, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def test_alone_it_says_what_there_is(clasp: Clasp) -> None:
     assert clasp("router", "--help").out == done.out
 
 
+@pytest.mark.full
 def test_import(clasp: Clasp, classifier: Path, tmp_path: Path) -> None:
     done = clasp("router", "import", classifier, "-o", tmp_path / "router", *MAP)
     assert (done.code, done.err) == (0, "")
@@ -89,6 +90,7 @@ def test_label(clasp: Clasp, model: Path, prompts: Path, tmp_path: Path) -> None
     assert clasp("route", "--file", tmp_path / "labelled.jsonl").code == 0
 
 
+@pytest.mark.full
 def test_label_interrupted_goes_on(clasp: Clasp, model: Path, shell: dict[str, str], tmp_path: Path) -> None:
     data, output = tmp_path / "many.txt", tmp_path / "labelled.jsonl"
     data.write_text("".join(f"how many {at}?\n" for at in range(2000)))
@@ -113,6 +115,7 @@ def test_label_interrupted_goes_on(clasp: Clasp, model: Path, shell: dict[str, s
     assert 4 <= partial.read_bytes().count(b"\n") < 2000
 
 
+@pytest.mark.full
 def test_a_taxonomy_of_ones_own(
     clasp: Clasp,
     refused: Refused,

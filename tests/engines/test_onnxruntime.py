@@ -61,6 +61,7 @@ def test_a_refused_graph_is_named_in_one_line(built: Callable[..., Bundle], tmp_
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.full
 def test_bfloat16_is_refused_when_the_bundle_is_built(checkpoint: Path, tmp_path: Path) -> None:
     """The CPU provider has no kernels for it; should the list of targets forget, loading each graph still finds out."""
     from clasp_trt.tools.build.compiler import build

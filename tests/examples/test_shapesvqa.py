@@ -99,6 +99,7 @@ def test_vocabulary_is_closed_and_small() -> None:
             assert 1 <= len(question.answer.split()) <= 2
 
 
+@pytest.mark.full
 def test_a_model_meets_every_word_in_training() -> None:
     assert vocabulary(("train",)) == vocabulary()
     words = {word for q in asked("train", scenes=2 * MANY) for word in tokenize(f"{q.prompt} {q.answer}")}
@@ -200,6 +201,7 @@ def test_things_stand_apart_and_inside() -> None:
 # --- what a blind model can do
 
 
+@pytest.mark.full
 def test_a_text_only_model_stays_near_chance() -> None:
     found = blind(asked("train", 10_000, 2 * MANY), asked("train"))
     for category in CATEGORY_NAMES:

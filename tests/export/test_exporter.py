@@ -71,7 +71,7 @@ def _export(
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["fp32", "fp16", "bf16"])
+@pytest.fixture(scope="module", params=["fp32", "fp16", pytest.param("bf16", marks=pytest.mark.full)])
 def made(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     root, written = tmp_path_factory.mktemp("export"), list[tuple[int, int]]()
 

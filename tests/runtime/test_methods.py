@@ -90,6 +90,7 @@ def test_every_method_answers(pipe: Pipeline, cup: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["sparsevlm", "dart", "none"])
+@pytest.mark.full
 def test_half_precision_on_the_host(built: Callable[..., Bundle], cup: Path, name: str) -> None:
     half = load(built(precision="fp16").root, method=name)
     result = half.generate(cup, QUESTION, max_new_tokens=4)
@@ -250,6 +251,7 @@ def test_raters_need_a_stage_in_the_decoder(early: Pipeline) -> None:
         early.variant(method=METHODS["sparsevlm"])
 
 
+@pytest.mark.full
 def test_a_bundle_without_the_checkpoints_layer(built: Callable[..., Bundle], tmp_path: Path) -> None:
     whole = built()
     layer = whole.manifest.model.vision.feature_layer

@@ -51,7 +51,7 @@ def _seen(tower: Any, pixels: NDArray[np.float32], dtype: torch.dtype) -> tuple[
     return [state[:, 1:] for state in states], attention.mean(1)[:, 0, 1:].numpy()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float16", marks=pytest.mark.full)])
 def test_states_and_saliency(kind: str, dtype: str) -> None:
     tower = _library(kind)
     tensors = {

@@ -84,9 +84,7 @@ def test_journal_is_gone_at_the_end(done: tuple[Path, Report]) -> None:
     assert [entry.name for entry in done[0].parent.iterdir()] == ["policy.json"]
 
 
-@pytest.mark.parametrize(
-    "moment", [pytest.param(1, marks=pytest.mark.full), 200, pytest.param(350, marks=pytest.mark.full)]
-)
+@pytest.mark.parametrize("moment", [pytest.param(moment, marks=pytest.mark.full) for moment in (1, 200, 350)])
 def test_interrupted_it_gives_the_same_bytes(
     planted: Planted, done: tuple[Path, Report], tmp_path: Path, asked: list[str], moment: int
 ) -> None:

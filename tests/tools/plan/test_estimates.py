@@ -25,7 +25,13 @@ from tests.tools.plan.conftest import LLAVA_7B, LLAVA_13B, MACHINE
 GB = 1_000_000_000
 
 
-@pytest.mark.parametrize("pruning", [{"schedule": (7,), "prune_layers": (2,), "budget": None}, {"prune_at": "none"}])
+@pytest.mark.parametrize(
+    "pruning",
+    [
+        pytest.param({"schedule": (7,), "prune_layers": (2,), "budget": None}, marks=pytest.mark.full),
+        {"prune_at": "none"},
+    ],
+)
 def test_a_finer_cut_is_that_of_an_export(
     built: Callable[..., Bundle], checkpoint: Path, pruning: dict[str, object]
 ) -> None:

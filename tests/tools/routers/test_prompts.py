@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,16 +13,21 @@ from clasp_trt.policy import CATEGORY_NAMES
 from clasp_trt.runtime.routing.features import words_of
 from clasp_trt.tools.evaluate.scoring import normalise
 from clasp_trt.tools.routers.frames import Frames
+from clasp_trt.tools.routers.labelled import Labelled
 from clasp_trt.tools.routers.phrases import Phrases
 from clasp_trt.tools.routers.prompts import HELD_OUT, PARTS, TRAIN, VALIDATION, generate, part_of
 
 PHRASES = Phrases.load()
 WANTED = {TRAIN: 600, VALIDATION: 200, HELD_OUT: 300}
-PROMPTS = generate(PHRASES, per_category=WANTED, seed=1)
+
+
+@cache
+def prompts() -> dict[str, tuple[Labelled, ...]]:
+    return generate(PHRASES, per_category=WANTED, seed=1)
 
 
 def test_parts_share_no_template() -> None:
-    sources = {part: {item.source for item in PROMPTS[part]} for part in PARTS}
+    sources = {part: {item.source for item in prompts()[part]} for part in PARTS}
     assert not sources[TRAIN] & sources[HELD_OUT]
     assert not sources[TRAIN] & sources[VALIDATION]
     assert not sources[VALIDATION] & sources[HELD_OUT]
@@ -32,7 +38,7 @@ def test_parts_share_no_template() -> None:
 
 def test_parts_share_no_question_after_normalisation() -> None:
     def bare(part: str) -> set[str]:
-        return {" ".join(words_of(normalise(item.question))) or item.question for item in PROMPTS[part]}
+        return {" ".join(words_of(normalise(item.question))) or item.question for item in prompts()[part]}
 
     assert not bare(TRAIN) & bare(HELD_OUT)
     assert not bare(TRAIN) & bare(VALIDATION)
@@ -40,7 +46,7 @@ def test_parts_share_no_question_after_normalisation() -> None:
 
 
 def test_every_part_has_every_category() -> None:
-    for part, items in PROMPTS.items():
+    for part, items in prompts().items():
         counts = Counter(item.category for item in items)
         assert set(counts) == set(CATEGORY_NAMES), part
         assert min(counts.values()) > WANTED[part] / 3
@@ -64,15 +70,15 @@ def test_another_template_moves_no_prompt() -> None:
 
 def test_templates_for_training_only_change_no_other_part() -> None:
     before = generate(replace(PHRASES, more={}), per_category=WANTED, seed=1)
-    assert before[HELD_OUT] == PROMPTS[HELD_OUT]
-    assert before[VALIDATION] == PROMPTS[VALIDATION]
-    assert len(PROMPTS[TRAIN]) > len(before[TRAIN])
+    assert before[HELD_OUT] == prompts()[HELD_OUT]
+    assert before[VALIDATION] == prompts()[VALIDATION]
+    assert len(prompts()[TRAIN]) > len(before[TRAIN])
 
 
 def test_templates_for_training_only_give_no_frame_of_another_part() -> None:
     frames = Frames(PHRASES.slots)
-    others = {frames.of(item.question) for part in (HELD_OUT, VALIDATION) for item in PROMPTS[part]}
-    added = [item for item in PROMPTS[TRAIN] if item.source in PHRASES.more[item.category]]
+    others = {frames.of(item.question) for part in (HELD_OUT, VALIDATION) for item in prompts()[part]}
+    added = [item for item in prompts()[TRAIN] if item.source in PHRASES.more[item.category]]
     assert len(added) > 1000
     assert not others & {frames.of(item.question) for item in added}
 

@@ -29,6 +29,7 @@ def call(line: str, bundle: Bundle, folder: Path, changes: Mapping[str, str]) ->
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 
 
+@pytest.mark.full
 def test_shown_lines_run(built: Callable[..., Bundle], tmp_path: Path) -> None:
     lines = [line for line in LINES if "trt" not in line.split()]
     assert len(lines) == 6

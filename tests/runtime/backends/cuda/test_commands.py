@@ -16,6 +16,8 @@ from tests.runtime.backends.cuda.conftest import VERSION
 from tests.runtime.backends.cuda.null_driver import NullCuda
 from tests.runtime.backends.cuda.null_tensorrt import NullTensorRT
 
+pytestmark = pytest.mark.full  # CUDA on a null device
+
 
 @pytest.fixture
 def machine(compiled: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch) -> Iterator[NullCuda]:

@@ -26,6 +26,8 @@ from tests.runtime.backends.cuda.conftest import VERSION, Rig
 from tests.runtime.backends.cuda.null_driver import NullCuda
 from tests.runtime.backends.cuda.null_tensorrt import NullTensorRT
 
+pytestmark = pytest.mark.full  # CUDA on a null device
+
 QUESTION = "How many cups are there?"
 Rigs = Callable[..., Rig]
 

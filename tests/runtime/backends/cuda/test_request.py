@@ -21,6 +21,8 @@ from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.sampling import Sampling
 from tests.runtime.backends.cuda.conftest import Rig
 
+pytestmark = pytest.mark.full  # CUDA on a null device
+
 QUESTION = "How many cups are there?"
 MANY = 24
 Rigs = Callable[..., Rig]
