@@ -31,6 +31,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.full
 def test_worker_answers_as_the_library_does_and_survives_a_bad_request(checkpoint: Path, picture: Path) -> None:
     here = HfLlava(checkpoint, "eager", threads=1).run(picture, PROMPT, 5)
     assert len(here.tokens) == 5

@@ -46,6 +46,7 @@ def test_plain_text_of_80_columns(clasp: Clasp, folder: Path, checkpoint: Path) 
     assert lines[-1].startswith(f"next: clasp-trt show {folder}/ninth --image")
 
 
+@pytest.mark.full
 def test_figures_agree_with_the_answers(told: dict[str, Any]) -> None:
     assert [question["category"] for question in told["questions"]] == list(CATEGORY_NAMES)
     assert told["category"] == "given"
@@ -57,6 +58,7 @@ def test_figures_agree_with_the_answers(told: dict[str, Any]) -> None:
     assert [made["keeps"] for made in told["bundles"]] == [[], [8, 6, 3], [3, 2, 1]]
 
 
+@pytest.mark.full
 def test_picture_lies_beside_the_bundles(told: dict[str, Any], folder: Path) -> None:
     assert told["picture"] == f"{folder}/kept.png"
     with Image.open(folder / "kept.png") as picture:

@@ -71,16 +71,13 @@ def build(checkpoint: Path, shell: dict[str, str], tmp_path: Path) -> Iterator[B
         process.communicate()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("number", "code", "line", "until"),
     [
-        pytest.param(  # while the first graph is traced
-            signal.SIGINT, 130, "error: interrupted\n", "graphs", marks=pytest.mark.full
-        ),
+        (signal.SIGINT, 130, "error: interrupted\n", "graphs"),  # while the first graph is traced
         (signal.SIGINT, 130, "error: interrupted\n", "graphs/segment_0.onnx"),  # while graphs are written
-        pytest.param(
-            signal.SIGTERM, 143, "error: stopped by SIGTERM\n", "graphs/segment_0.onnx", marks=pytest.mark.full
-        ),
+        (signal.SIGTERM, 143, "error: stopped by SIGTERM\n", "graphs/segment_0.onnx"),
     ],
 )
 def test_signals(

@@ -40,17 +40,20 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.full
 def test_a_bundle_answers(bundle: Path) -> None:
     said = run("01_answer.py", bundle)
     assert "answer: stop" in said
     assert [int(count) for count in re.findall(r"keeps (\d+) tokens", said)] == [42, 30, 25]
 
 
+@pytest.mark.full
 def test_methods_are_compared(bundle: Path) -> None:
     said = run("02_compare_methods.py", bundle)
     assert [line.split()[0] for line in said.splitlines()] == list(METHODS)
 
 
+@pytest.mark.full
 def test_policies_are_served_without_a_build(bundle: Path) -> None:
     said = run("03_serve_a_policy.py", bundle)
     pivots = [int(count) for count in re.findall(r"(\d+) of 42 pivots", said)]

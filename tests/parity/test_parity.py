@@ -170,7 +170,9 @@ def in_float64(pair: Built, prompt: str, category: str, reference: Reference) ->
 @pytest.mark.parametrize(
     "category", range(len(CATEGORY_NAMES)), ids=lambda number: CATEGORY_NAMES[number].replace(" / ", " or ")
 )
-@pytest.mark.parametrize("pruning", PRUNINGS)
+@pytest.mark.parametrize(
+    "pruning", ["decoder", *(pytest.param(way, marks=pytest.mark.full) for way in ("encoder", "none"))]
+)
 def test_every_category(built: Builder, pruning: str, category: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = built("grouped", pruning)
     prompt, _ = PROMPTS["long text after"]

@@ -27,7 +27,7 @@ def _layers(bundle: Bundle) -> list[tuple[int, int]]:
     return [(segment.first_layer, segment.last_layer) for segment in bundle.manifest.segments]
 
 
-@pytest.mark.parametrize("chunk", [ort.PREFILL_ROWS, 7])
+@pytest.mark.parametrize("chunk", [pytest.param(ort.PREFILL_ROWS, marks=pytest.mark.full), 7])
 @pytest.mark.parametrize("pruning", PRUNINGS)
 def test_the_same_tokens(
     built: Callable[..., Bundle], photos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

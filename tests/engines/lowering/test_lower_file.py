@@ -105,7 +105,7 @@ def test_lowered_graphs_declare_what_they_are(bundle: Bundle, tmp_path: Path, op
 
 
 @pytest.mark.parametrize("opset", [20, 22, 23])
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("fp16", marks=pytest.mark.full)])
 def test_lowered_graphs_compute_the_same(
     built: Callable[..., Bundle], tmp_path: Path, precision: str, opset: int
 ) -> None:
@@ -130,7 +130,7 @@ def test_lowered_graphs_compute_the_same(
             )
 
 
-@pytest.mark.parametrize("opset", [24, 20])
+@pytest.mark.parametrize("opset", [pytest.param(24, marks=pytest.mark.full), 20])
 def test_float32_products_are_written_out_on_request(built: Callable[..., Bundle], tmp_path: Path, opset: int) -> None:
     """In fp16, where they are those of saliency and selection; indices stay, floats within rounding of float32."""
     bundle = built(precision="fp16")

@@ -106,12 +106,13 @@ def test_interrupted_it_gives_the_same_bytes(
     assert len(asked) == whole, "nothing was asked twice"
 
 
+@pytest.mark.full
 def test_memory_for_features_changes_nothing(planted: Planted, done: tuple[Path, Report], tmp_path: Path) -> None:
     calibrate(planted.bundle.root, planted.data, tmp_path / "p.json", OPTIONS, threads=1, cache_mb=0)
     assert (tmp_path / "p.json").read_bytes() == done[0].read_bytes()
 
 
-@pytest.mark.parametrize("cache_mb", [0, 1])
+@pytest.mark.parametrize("cache_mb", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_each_picture_is_encoded_once(
     planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_mb: int
 ) -> None:

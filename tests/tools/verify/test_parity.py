@@ -50,7 +50,14 @@ def flip(path: Path) -> None:
     weights.tofile(path)
 
 
-@pytest.mark.parametrize("stage", ["vision", "projector", "segment_0", "segment_2", "segment_3"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "vision",
+        "segment_2",
+        *(pytest.param(name, marks=pytest.mark.full) for name in ("projector", "segment_0", "segment_3")),
+    ],
+)
 def test_one_changed_weight_is_found_where_it_is(
     built: Callable[..., Bundle], checkpoint: Path, tampered: Tamper, stage: str
 ) -> None:
