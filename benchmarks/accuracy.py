@@ -30,7 +30,7 @@ from benchmarks.accuracy_page import page
 from benchmarks.accuracy_plot import save_plot
 from clasp_trt.bundle import MANIFEST, Bundle
 from clasp_trt.methods import METHODS
-from clasp_trt.schedule import scaled_keeps
+from clasp_trt.published import scaled_keeps
 from clasp_trt.storage.hashes import file_sha256
 
 ROOT = Path(__file__).parents[1]

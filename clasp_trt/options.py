@@ -6,7 +6,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clasp_trt import budgets
 from clasp_trt import schedule as schedules
+from clasp_trt.budgets import Budget, Published
 from clasp_trt.errors import BackendError, PolicyError, ScheduleError, TargetError
 from clasp_trt.schedule import PRUNE_AT, Schedule
 from clasp_trt.targets import PRECISIONS
@@ -22,14 +24,14 @@ _ENDLESS = 2**31 - 1  # tokens and layers of a model that every legal schedule f
 class Pruning:
     """How a build prunes. What is None was not asked for.
 
-    ``at`` is one of :data:`clasp_trt.schedule.PRUNE_AT` (default: decoder). ``budget`` is the mean number of visual
-    tokens over decoder layers (default: a third of them); ``keeps`` gives the stages' sizes instead. ``prune_layers``
-    are the 0-based decoder layers after which the stages stand. Raises :class:`ScheduleError` for what contradicts
-    itself, whatever the model.
+    ``at`` is one of :data:`clasp_trt.schedule.PRUNE_AT` (default: decoder). ``budget`` is the mean of visual tokens
+    over decoder layers, as a count or a share (default: a third of them), or one of the paper's; ``keeps`` gives the
+    stages' sizes instead. ``prune_layers`` are the 0-based decoder layers after which the stages stand. Raises
+    :class:`ScheduleError` for what contradicts itself, whatever the model.
     """
 
     at: str | None = None
-    budget: int | None = None
+    budget: Budget | None = None
     keeps: tuple[int, ...] | None = None
     prune_layers: tuple[int, ...] | None = None
 
@@ -60,7 +62,7 @@ class Pruning:
         """The mean to aim at with ``tokens`` visual tokens; None where none is asked for."""
         if self.place == "none" or self.keeps is not None:
             return None
-        return max(1, tokens // 3) if self.budget is None else self.budget
+        return max(1, tokens // 3) if self.budget is None else budgets.mean(self.budget, tokens)
 
     def schedule(self, tokens: int, layers: int) -> Schedule:
         """The stages for a decoder of ``layers`` layers. Raises :class:`ScheduleError` if it cannot have them."""
@@ -71,6 +73,8 @@ class Pruning:
             return schedules.none(tokens, layers)
         if self.place == "encoder":
             return schedules.encoder(tokens, layers, mean)
+        if isinstance(self.budget, Published):
+            return schedules.published(tokens, layers, self.budget.keeps, self.prune_layers)
         try:
             return schedules.solve(tokens, layers, mean, self.prune_layers)
         except ScheduleError as error:
@@ -102,7 +106,7 @@ class Options:
     @staticmethod
     def of(
         *,
-        budget: int | None = None,
+        budget: int | str | Budget | None = None,
         schedule: Sequence[int] | None = None,
         prune_layers: Sequence[int] | None = None,
         prune_at: str | None = None,
@@ -112,9 +116,10 @@ class Options:
         vision_layers: Sequence[int] | None = None,
         router: str | os.PathLike[str] | None = None,
     ) -> Options:
-        """The options of the command line, by the same names."""
+        """The options of the command line, by the same names; ``budget`` is read by :func:`clasp_trt.budgets.parse`."""
+        asked = None if budget is None else budgets.parse(budget)
         return Options(
-            pruning=Pruning(at=prune_at, budget=budget, keeps=_fixed(schedule), prune_layers=_fixed(prune_layers)),
+            pruning=Pruning(at=prune_at, budget=asked, keeps=_fixed(schedule), prune_layers=_fixed(prune_layers)),
             precision=precision,
             policy=policy,
             max_context=max_context,

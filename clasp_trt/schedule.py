@@ -16,17 +16,18 @@ from typing import NoReturn
 
 from clasp_trt.brief import brief
 from clasp_trt.errors import ScheduleError
+from clasp_trt.published import (
+    PUBLISHED_KEEPS,
+    PUBLISHED_LAYERS,
+    PUBLISHED_PRUNE_LAYERS,
+    PUBLISHED_TOKENS,
+    scaled_keeps,
+)
 from clasp_trt.storage.fields import Field, Format
 
 PRUNE_AT = ("decoder", "encoder", "none")
 """Where tokens may be dropped: between layers of the decoder, before it, or nowhere."""
-SOURCES = ("published", "solved", "given", "encoder", "none")
-
-# After SparseVLM: budget -> tokens that the three stages keep, for 576 tokens and 32 layers.
-PUBLISHED_TOKENS = 576
-PUBLISHED_LAYERS = 32
-PUBLISHED_PRUNE_LAYERS = (2, 6, 15)
-PUBLISHED_KEEPS = {192: (300, 200, 110), 128: (303, 110, 36), 96: (238, 48, 26), 64: (66, 30, 17)}
+SOURCES = ("published", "published-shares", "solved", "given", "encoder", "none")
 
 _TICKS = 1 << 40  # bisection steps between nominal ratio 0 and 1: far finer than one token of any image
 _MAX_COUNT = 2**31 - 1
@@ -192,17 +193,18 @@ def given(tokens: int, layers: int, keeps: Sequence[int], prune_layers: Sequence
     return _schedule(tokens, layers, keeps, chosen, "given")
 
 
-def scaled_keeps(published: int, tokens: int) -> tuple[int, ...]:
-    """The stages of the published budget ``published`` as the same fractions of ``tokens`` visual tokens, for
-    :func:`given`; halves round up, and of very few tokens each stage still keeps one more than the next.
+def published(tokens: int, layers: int, budget: int, prune_layers: Sequence[int] | None = None) -> Schedule:
+    """The three stages of the published ``budget``, a key of :data:`PUBLISHED_KEEPS`, at :func:`default_prune_layers`
+    or at three others: as printed for 576 tokens and 32 layers, and as the same fractions for any other model.
 
-    The mean over layers is what the places of the stages make it, not ``published / 576`` of ``tokens``.
+    Their mean is what the places of the stages make it. Raises :class:`ScheduleError` where they do not fit.
     """
-    keeps: list[int] = []
-    for keep in reversed(PUBLISHED_KEEPS[published]):
-        nearest = int(Fraction(keep * tokens, PUBLISHED_TOKENS) + Fraction(1, 2))
-        keeps.append(max(nearest, keeps[-1] + 1 if keeps else 1))
-    return tuple(reversed(keeps))
+    chosen = default_prune_layers(layers) if prune_layers is None else tuple(prune_layers)
+    if len(chosen) != len(PUBLISHED_PRUNE_LAYERS):
+        raise ScheduleError(f"the paper has three stages, but --prune-layers names {len(chosen)}; give three or none")
+    printed = (tokens, layers, chosen) == (PUBLISHED_TOKENS, PUBLISHED_LAYERS, PUBLISHED_PRUNE_LAYERS)
+    source = "published" if printed else "published-shares"
+    return _schedule(tokens, layers, scaled_keeps(budget, tokens), chosen, source)
 
 
 def encoder(tokens: int, layers: int, budget: int) -> Schedule:
@@ -354,6 +356,10 @@ def _check_source(schedule: Schedule) -> None:
         (schedule.tokens, schedule.layers, after) == published and schedule.keeps in PUBLISHED_KEEPS.values()
     ):
         raise ScheduleError("stages: source 'published', but these are not the counts that were published")
+    if source == "published-shares" and schedule.keeps not in (
+        scaled_keeps(budget, schedule.tokens) for budget in PUBLISHED_KEEPS
+    ):
+        raise ScheduleError(f"stages: source {source!r}, but these are not the fractions that were published")
 
 
 def _check_budget(tokens: int, budget: object) -> None:

@@ -269,15 +269,26 @@ def test_documented_means_are_the_solver_s() -> None:
         assert (f"{found.mean_tokens:.2f}", found.source) == (mean, source)
 
 
-@given(tokens=st.integers(4, 5000), published=st.sampled_from(sorted(schedule.PUBLISHED_KEEPS)))
-def test_scaled_keeps_are_the_published_fractions(tokens: int, published: int) -> None:
-    found = schedule.scaled_keeps(published, tokens)
-    assert list(found) == sorted(set(found), reverse=True)
-    assert found[-1] >= 1
-    for number, (keep, of_576) in enumerate(zip(found, schedule.PUBLISHED_KEEPS[published], strict=True)):
-        assert abs(keep - of_576 * tokens / 576) <= max(0.5, 3 - number)
+def test_documented_shares_of_the_papers_budgets() -> None:
+    rows = re.findall(
+        r"^\| (\d+) \| ([\d, ]+) \| (0\.\d{3}) \| (0\.\d{3}) \| (0\.\d{3}) \|$",
+        (ROOT / "docs" / "schedule.md").read_text(),
+        re.MULTILINE,
+    )
+    assert [int(layers) for layers, *_ in rows] == [18, 24, 26, 28, 32, 34, 36, 48, 62]
+    for layers, after, *shares in rows:
+        found = [schedule.published(576, int(layers), budget) for budget in (192, 128, 64)]
+        assert {each.prune_layers for each in found} == {tuple(map(int, after.split(", ")))}
+        assert [f"{each.mean_tokens / 576:.3f}" for each in found] == shares
 
 
-@pytest.mark.parametrize(("published", "expected"), [(192, (75, 50, 28)), (128, (76, 28, 9)), (64, (17, 8, 4))])
-def test_scaled_keeps_of_144_tokens(published: int, expected: tuple[int, ...]) -> None:
-    assert schedule.scaled_keeps(published, 144) == expected
+def test_the_papers_budgets() -> None:
+    assert schedule.published(576, 32, 64) == schedule.solve(576, 32, 64)
+    next_ = schedule.published(2880, 32, 64)
+    assert (next_.keeps, next_.source) == ((330, 150, 85), "published-shares")
+    assert Schedule.from_json(next_.to_json()) == next_
+    assert schedule.published(576, 32, 64, (3, 6, 15)).source == "published-shares"
+    with pytest.raises(ScheduleError, match=r"three stages.*names 2"):
+        schedule.published(576, 32, 64, (3, 6))
+    with pytest.raises(ScheduleError, match="published-shares"):
+        Schedule.from_json({**next_.to_json(), "tokens": 2881, "stages": [{"after_layer": 2, "keep": 331}]})

@@ -55,7 +55,12 @@ _OUTPUT = (
     click.option("--force", is_flag=True, help="Replace an existing bundle."),
 )
 _SHAPE = (
-    click.option("--budget", type=int, help="Mean number of visual tokens over decoder layers [default: a third]."),
+    click.option(
+        "--budget",
+        metavar="N|N/M|P%|paper:N",
+        help="Mean of visual tokens over decoder layers, as a count or a share of them, or the paper's stages "
+        "(paper:192, 128, 64; LLaVA-NeXT: paper:320) [default: 1/3].",
+    ),
     click.option("--schedule", type=IntegerList(), help="Tokens kept by each stage, instead of --budget."),
     click.option("--prune-layers", type=IntegerList(), help="Decoder layers (0-based) after which the stages stand."),
     click.option(

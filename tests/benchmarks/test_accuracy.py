@@ -23,6 +23,7 @@ from benchmarks.accuracy_plot import LOOKS, spread
 from clasp_trt import schedule
 from clasp_trt.bundle import Bundle
 from clasp_trt.methods import METHODS
+from clasp_trt.published import PUBLISHED_KEEPS
 from clasp_trt.runtime.pipeline import load
 from clasp_trt.tools.evaluate import Questions, evaluate, results
 
@@ -44,7 +45,7 @@ def test_settings_of_144_tokens() -> None:
 def test_settings_of_the_paper() -> None:
     for setting in accuracy.settings(576)[:3]:
         keeps = tuple(map(int, setting.options[1].split(",")))
-        assert keeps == schedule.PUBLISHED_KEEPS[576 * setting.nominal]
+        assert keeps == PUBLISHED_KEEPS[576 * setting.nominal]
 
 
 @given(st.integers(16, 4096))

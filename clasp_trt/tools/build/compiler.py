@@ -12,6 +12,7 @@ import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from importlib import import_module, metadata
 from math import prod
@@ -87,7 +88,7 @@ def build(
     *,
     target: str | None = "cpu",
     backend: str | None = None,
-    budget: int | None = None,
+    budget: int | str | Fraction | None = None,
     schedule: Sequence[int] | None = None,
     prune_layers: Sequence[int] | None = None,
     prune_at: str | None = None,

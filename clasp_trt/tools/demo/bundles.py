@@ -12,7 +12,7 @@ from clasp_trt.bundle import Bundle
 from clasp_trt.errors import BundleError
 from clasp_trt.extras import require
 from clasp_trt.progress import Progress
-from clasp_trt.schedule import scaled_keeps
+from clasp_trt.published import scaled_keeps
 from clasp_trt.storage import files
 from clasp_trt.storage.hashes import file_sha256
 from clasp_trt.tools.build.compiler import Options, Pruning, compile_bundle

@@ -9,6 +9,7 @@ from clasp_trt import build_memory
 from clasp_trt import schedule as schedules
 from clasp_trt.chain.cuts import MIN_TEXT
 from clasp_trt.errors import ClaspError, ScheduleError
+from clasp_trt.published import PUBLISHED_KEEPS, PUBLISHED_TOKENS
 from clasp_trt.targets import TARGETS, Target
 from clasp_trt.tools.plan import assumptions
 from clasp_trt.tools.plan.memory import ITEM_BYTES, Memory
@@ -61,8 +62,8 @@ def _budgets(request: Request) -> Iterator[str]:
     """The largest published share of the tokens that fits, as a budget."""
     model, stages = request.model, request.schedule.stages
     before_decoder = request.schedule.source == "encoder"
-    for published in schedules.PUBLISHED_KEEPS:
-        budget = model.tower.tokens * published // schedules.PUBLISHED_TOKENS
+    for published in PUBLISHED_KEEPS:
+        budget = model.tower.tokens * published // PUBLISHED_TOKENS
         if budget >= request.schedule.mean_tokens:
             continue
         try:
