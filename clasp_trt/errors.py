@@ -6,6 +6,9 @@ with ``exit_code``; anything else that escapes is our bug and shows its tracebac
 
 from __future__ import annotations
 
+LONGEST = 2000
+"""Characters of a message; of a longer one both ends are told, which name the place and the cure."""
+
 
 class ClaspError(Exception):
     """Base of every error that a user can cause and mend."""
@@ -13,7 +16,10 @@ class ClaspError(Exception):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))  # one line, whatever a library put into it
+        line = " ".join(message.split())  # one line, whatever a library put into it
+        if len(line) > LONGEST:
+            line = f"{line[: LONGEST * 3 // 4]}...{line[-LONGEST // 5 :]}"
+        super().__init__(line)
 
 
 class PolicyError(ClaspError):

@@ -30,7 +30,7 @@ def compile_graphs(root: Path, graphs: Sequence[Graph], opset: int, progress: Pr
     for done, graph in enumerate(graphs, start=1):
         lower_file(root / graph.path, opset)
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised, and told once
         # a proof needs no optimised copy of the weights
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry("session.disable_prepacking", "1")

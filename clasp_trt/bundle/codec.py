@@ -35,6 +35,7 @@ from clasp_trt.tensors import DTYPES, TensorSpec
 # POSIX portable file names: the only ones that every file system and archive format carries unchanged.
 _RELATIVE_PATH = re.compile(r"[A-Za-z0-9._-]{1,255}(/[A-Za-z0-9._-]{1,255})*")
 _MAX_PATH_LENGTH = 1024
+_MAX_NAME = 255
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEYS = (
     *("schema", "model", "media", "precision", "prune_at", "schedule", "budget", "max_context", "opset"),
@@ -181,19 +182,19 @@ def _graph(item: Field) -> Graph:
     of = item.record("name", "path", "inputs", "outputs")
     inputs = tuple(_tensor(tensor) for tensor in of["inputs"].elements())
     outputs = tuple(_tensor(tensor) for tensor in of["outputs"].elements())
-    return Graph(of["name"].text(), _path(of["path"]), inputs, outputs)
+    return Graph(of["name"].text(_MAX_NAME), _path(of["path"]), inputs, outputs)
 
 
 def _tensor(item: Field) -> TensorSpec:
     of = item.record("name", "dtype", "shape")
     shape = tuple(_dim(dim) for dim in of["shape"].elements())
-    return TensorSpec(of["name"].text(), of["dtype"].one_of(DTYPES), shape)
+    return TensorSpec(of["name"].text(_MAX_NAME), of["dtype"].one_of(DTYPES), shape)
 
 
 def _dim(item: Field) -> int | str:
     if not isinstance(item.value, str):
         return item.integer(0)
-    if item.text()[0] in "-0123456789":
+    if item.text(_MAX_NAME)[0] in "-0123456789":
         item.fail("an integer or a name")  # "1" would read like 1 and match like a name
     return item.value
 
@@ -201,7 +202,7 @@ def _dim(item: Field) -> int | str:
 def _segment(item: Field) -> Segment:
     of = item.record("graph", "first_layer", "last_layer", "capacity")
     first, last = of["first_layer"].integer(0), of["last_layer"].integer(0)
-    return Segment(of["graph"].text(), first, last, of["capacity"].integer(1))
+    return Segment(of["graph"].text(_MAX_NAME), first, last, of["capacity"].integer(1))
 
 
 def _engines(item: Field) -> Engines:
@@ -212,7 +213,7 @@ def _engines(item: Field) -> Engines:
             sm.fail("a compute capability such as '8.9'")
         sms.append(sm.text())
     engines = tuple(_one_engine(engine) for engine in of["engines"].elements())
-    return Engines(of["version"].text(), tuple(sms), of["max_prompt"].integer(1), engines)
+    return Engines(of["version"].text(_MAX_NAME), tuple(sms), of["max_prompt"].integer(1), engines)
 
 
 def _one_engine(item: Field) -> Engine:
@@ -221,7 +222,7 @@ def _one_engine(item: Field) -> Engine:
     plugins = tuple(each.one_of(PLUGINS) for each in of[_PLUGINS].elements()) if _PLUGINS in of else ()
     if _PLUGINS in of and (not plugins or len({*plugins}) < len(plugins)):
         of[_PLUGINS].fail(f"one or more of {', '.join(PLUGINS)}, each once")
-    return Engine(of["graph"].text(), _path(of["path"]), profiles, plugins)
+    return Engine(of["graph"].text(_MAX_NAME), _path(of["path"]), profiles, plugins)
 
 
 def _profile(item: Field) -> Profile:
@@ -229,12 +230,12 @@ def _profile(item: Field) -> Profile:
     sizes: dict[str, tuple[int, int, int]] = {}
     for name, member in of["sizes"].members().items():
         sizes[name] = _least_usual_most(member, least=0)
-    return Profile(of["name"].text(), sizes)
+    return Profile(of["name"].text(_MAX_NAME), sizes)
 
 
 def _versions(item: Field) -> dict[str, str]:
     members = item.members()
-    return {item.at(item.place, name).text(): value.text() for name, value in members.items()}
+    return {item.at(item.place, name).text(_MAX_NAME): value.text(_MAX_NAME) for name, value in members.items()}
 
 
 def _files(item: Field) -> dict[str, FileEntry]:

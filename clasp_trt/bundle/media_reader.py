@@ -96,8 +96,8 @@ def _positive(item: Field) -> float:
 def _run(item: Field) -> Run:
     of = _members(item, Run)
     return Run(
-        placeholder=of["placeholder"].text(),
-        token=of["token"].text(),
+        placeholder=of["placeholder"].text(MAX_TEXT),
+        token=of["token"].text(MAX_TEXT),
         id=of["id"].integer(0, MAX_ID),
         before=_written(of["before"]),
         after=_written(of["after"]),

@@ -111,7 +111,7 @@ def _is_shortage(error: BaseException) -> bool:
     """Wherever memory ends, also while a library loads; what is not for want of it is our bug."""
     from clasp_trt.shortage import is_shortage
 
-    return isinstance(error, (MemoryError, ImportError, RuntimeError)) and is_shortage(error)
+    return isinstance(error, Exception) and not isinstance(error, OSError) and is_shortage(error)
 
 
 def _shortage(error: BaseException) -> str:

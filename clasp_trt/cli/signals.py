@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+_LATER_S = 0.01
 _caught: list[int] = []  # of the block that runs; a process has one set of handlers
 
 
@@ -28,8 +30,9 @@ def signals_raise() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield _caught
         return
-    before = {number: signal.getsignal(number) for number in ENDING}
+    before, hook = {number: signal.getsignal(number) for number in ENDING}, sys.unraisablehook
     try:
+        sys.unraisablehook = lambda lost: _again(lost) if isinstance(lost.exc_value, Stopped) else hook(lost)
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:
                 signal.signal(number, _stop)
@@ -37,12 +40,21 @@ def signals_raise() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = hook
 
 
 def stop_if_asked() -> None:
     """Raises :class:`Stopped` if a signal came whose exception was lost, as happens while large libraries load."""
     if _caught:
         raise Stopped
+
+
+def _again(lost: sys.UnraisableHookArgs) -> None:
+    """Sends the signal again: it fell into a callback of the interpreter's own, which no exception leaves."""
+    # to the thread whose handler it is: elsewhere it would not end a wait
+    resend = threading.Timer(_LATER_S, signal.pthread_kill, (threading.main_thread().ident, _caught[-1]))
+    resend.daemon = True
+    resend.start()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -16,6 +16,7 @@ from clasp_trt.brief import brief
 from clasp_trt.errors import ClaspError
 
 MAX_INTEGER = 2**63 - 1
+MAX_TEXT = 4096
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,10 @@ class Field:
         self.number()
         return self.value if isinstance(self.value, Decimal) else Decimal(repr(self.value))
 
-    def text(self) -> str:
-        if type(self.value) is not str or not self.value or not self.value.isprintable():
-            self.fail("a non-empty printable string")
+    def text(self, most: int = MAX_TEXT) -> str:
+        """A string that an error line can hold."""
+        if type(self.value) is not str or not self.value or not self.value.isprintable() or len(self.value) > most:
+            self.fail(f"a non-empty printable string of at most {most} characters")
         return self.value
 
     def string(self) -> str:

@@ -27,7 +27,7 @@ PROVIDERS = {
 _OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}  # or float32, which selection needs, has 10 bits in products
 PREFILL_ROWS = 320
 """Rows of a prefill chunk: the fastest of 160 to 640 for a 1.1B decoder on two AVX-512 cores, untuned elsewhere."""
-_ERRORS_ONLY = 3
+_SILENT = 4  # of errors too, which are raised as well: a mistake is told in one line
 _TYPES = {"float32": "float"}  # where ONNX Runtime's word for a dtype is another
 _DTYPES = {1: "float32", 7: "int64", 9: "bool", 10: "float16", 16: "bfloat16"}  # of TensorProto.DataType
 
@@ -83,7 +83,7 @@ class OrtBackend(Backend[ort.OrtValue]):
 
     def load_graph(self, path: Path, graph: Graph) -> OrtRunner:
         options = ort.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _SILENT
         options.intra_op_num_threads = self._threads
         # each session has its own threads; those of an idle one must not spin while the next one computes
         options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -109,17 +109,10 @@ class OrtBackend(Backend[ort.OrtValue]):
                 f"ONNX Runtime {ort.__version__} cannot load {wanted}, and would compute {graph.name} on the CPU; "
                 "check that the CUDA, cuDNN and TensorRT libraries that it was built for are installed"
             )
-        found = [port.name for port in (*session.get_inputs(), *session.get_outputs())]
-        stated = [port.name for port in (*graph.inputs, *graph.outputs)]
-        if found != stated:
-            raise BackendError(f"{path.name} has ports {found}, but the manifest states {stated}; rebuild the bundle")
-        ports = zip((*session.get_inputs(), *session.get_outputs()), (*graph.inputs, *graph.outputs), strict=True)
-        for port, spec in ports:
-            if not _fits(port, spec):  # before caches are allocated by what the manifest says
-                raise BackendError(
-                    f"{path.name}: {port.name} is {port.type} {port.shape}, but the manifest states {spec}; "
-                    "rebuild the bundle"
-                )
+        try:
+            _check_ports(session, graph, path)
+        except UnicodeDecodeError as error:
+            raise BackendError(f"{path.name}: a port's name is no text ({error}); rebuild the bundle") from error
         return OrtRunner(session, graph, self._device)
 
 
@@ -132,14 +125,14 @@ class OrtRunner:
 
     def __call__(self, inputs: Mapping[str, ort.OrtValue], into: Mapping[str, ort.OrtValue]) -> dict[str, ort.OrtValue]:
         binding = self._session.io_binding()
-        for name, value in inputs.items():
-            binding.bind_ortvalue_input(name, value)
-        for name in self._outputs:
-            if name in into:
-                binding.bind_ortvalue_output(name, into[name])
-            else:
-                binding.bind_output(name, self._device)
         try:
+            for name, value in inputs.items():
+                binding.bind_ortvalue_input(name, value)
+            for name in self._outputs:
+                if name in into:
+                    binding.bind_ortvalue_output(name, into[name])
+                else:
+                    binding.bind_output(name, self._device)
             self._session.run_with_iobinding(binding)
         except Exception as error:
             if is_shortage(error):
@@ -159,6 +152,21 @@ def open_backend(
 ) -> OrtBackend:
     """See :class:`clasp_trt.runtime.backends.find.Opens`. Every call of a graph takes as long as the graph."""
     return OrtBackend(threads, trace=trace, provider=provider or "cpu")
+
+
+def _check_ports(session: ort.InferenceSession, graph: Graph, path: Path) -> None:
+    """Raises :class:`BackendError` unless the ports are those that the manifest states, by which caches are allocated
+    next; ``UnicodeDecodeError`` for a name that is no text."""
+    ports, specs = (*session.get_inputs(), *session.get_outputs()), (*graph.inputs, *graph.outputs)
+    found, stated = [port.name for port in ports], [spec.name for spec in specs]
+    if found != stated:
+        raise BackendError(f"{path.name} has ports {found}, but the manifest states {stated}; rebuild the bundle")
+    for port, spec in zip(ports, specs, strict=True):
+        if not _fits(port, spec):
+            raise BackendError(
+                f"{path.name}: {port.name} is {port.type} {port.shape}, but the manifest states {spec}; "
+                "rebuild the bundle"
+            )
 
 
 def _fits(port: ort.NodeArg, spec: TensorSpec) -> bool:

@@ -17,6 +17,7 @@ from clasp_trt.runtime.routing.features import END, START, clean, features, word
 from clasp_trt.runtime.routing.folder import SPEC, RouterSpec
 from clasp_trt.runtime.routing.model import GRAPH, RouterModel
 from clasp_trt.runtime.routing.router import Route, decided, forced
+from clasp_trt.shortage import is_shortage, shortage
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -98,6 +99,8 @@ def _open(path: Path, sha256: str) -> InferenceSession:
     try:
         import onnxruntime as ort
     except ImportError as error:
+        if is_shortage(error):
+            raise shortage("to load onnxruntime", error) from error
         raise BackendError(f"onnxruntime cannot be imported ({error}); pip install onnxruntime") from error
     try:
         graph = path.read_bytes()
@@ -106,12 +109,14 @@ def _open(path: Path, sha256: str) -> InferenceSession:
     if hashlib.sha256(graph).hexdigest() != sha256:
         raise RouterError(f"{path} is not the graph that {SPEC} beside it names; train the router again")
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised, and told once
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # microseconds of work
     options.enable_cpu_mem_arena = False  # which would keep more than the graph needs
     try:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base
+        if is_shortage(error):
+            raise shortage(f"to load {path.name}", error, len(graph)) from error
         raise RouterError(f"ONNX Runtime refused {path}; expected the graph beside {SPEC}, train it again") from error
 
 

@@ -43,7 +43,7 @@ class PromptReader:
         self._medium = bundle.manifest.media.image
         self._asks = any(stage.after_layer >= 0 for stage in bundle.manifest.schedule.stages)
         self.tokenizer = Tokenizer.from_file(bundle.path("tokenizer.json"))
-        template = bundle.path("chat_template.jinja").read_text(encoding="utf-8")
+        template = foreign.read_text(bundle.path("chat_template.jinja"), BundleError, "rebuild the bundle")
         special = read_object(bundle, "special_tokens_map.json")
         self._chat = ChatTemplate(template, self._medium.layout.placeholder, special)
 

@@ -424,6 +424,12 @@ OBJECT_PLACES: list[Place] = [*RECORD_PLACES, ("versions",), ("files",)]
 
 WRONG: list[tuple[Place, Any]] = [
     *((place, value) for place in STRING_PLACES for value in (None, 1, True, [], {}, "", "a\u0000", "\u001b[2J")),
+    *(
+        (place, "x" * 256)
+        for place in (("graphs", 0, "name"), ("graphs", 0, "inputs", 0, "name"), ("versions", "onnx"))
+    ),
+    *((place, "x" * 5000) for place in (("model", "name"), (*LAYOUT, "token"))),
+    (("graphs", 0, "inputs", 0, "shape", 0), "x" * 256),
     *((place, value) for place in CHOICE_PLACES for value in (None, 1, [], {}, "", "float64", "FP16")),
     *((place, value) for place in INTEGER_PLACES for value in (True, 1.0, "1", [], -2, 2**63)),
     *((place, None) for place in INTEGER_PLACES if place not in NULLABLE),

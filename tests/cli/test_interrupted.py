@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from clasp_trt.bundle import Bundle
+from clasp_trt.cli import signals
 from tests.cli.conftest import Clasp, Refused
 from tests.started import own_environment
 
@@ -138,6 +140,24 @@ def test_signal_that_a_library_swallows_still_stops_the_build(
     done = clasp("build", checkpoint, "-o", tmp_path / "out", "--budget", "8")
     assert (done.code, done.out, done.err) == (143, "", "error: stopped by SIGTERM\n")
     assert names(tmp_path) == []
+
+
+def test_signal_within_a_callback_of_the_interpreter_still_stops(capfd: pytest.CaptureFixture[str]) -> None:
+    """Where it falls no exception leaves: it would be a traceback on the terminal, and forgotten."""
+
+    class Thing: ...
+
+    thing = Thing()
+    callback = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    with signals.signals_raise() as caught:
+        del thing
+        began = time.monotonic()
+        with pytest.raises(signals.Stopped):
+            time.sleep(PATIENCE_S)
+    assert time.monotonic() - began < PATIENCE_S / 2
+    assert set(caught) == {signal.SIGTERM}
+    assert capfd.readouterr() == ("", "")
+    assert callback() is None
 
 
 def test_ignored_signals_stay_ignored(portable: Path, shell: dict[str, str], tmp_path: Path) -> None:

@@ -114,6 +114,19 @@ def test_an_output_that_only_the_manifest_knows(backend: OrtBackend, bundle: Bun
         backend.load(bundle.path(graph.path), replace(graph, outputs=forged))
 
 
+@pytest.mark.parametrize("name", [b"visual", b"batch"])
+def test_names_of_ports_that_are_no_text(backend: OrtBackend, bundle: Bundle, tmp_path: Path, name: bytes) -> None:
+    """ONNX Runtime takes any bytes for the name of a port or a dimension."""
+    graph = bundle.graph("gram")
+    data = bundle.path(graph.path).read_bytes()
+    assert name in data
+    path = tmp_path / "gram.onnx"
+    path.write_bytes(data.replace(name, b"\xde" * len(name)))
+    with pytest.raises(BackendError) as error:
+        backend.load(path, graph)
+    says(error, "gram.onnx")
+
+
 @pytest.mark.parametrize("slots", [10**13, 2**62])
 def test_a_tensor_beyond_any_memory(backend: OrtBackend, slots: int) -> None:
     with pytest.raises(ShortageError) as error:

@@ -95,6 +95,13 @@ def test_a_tokenizer_that_is_none(built: Callable[..., Bundle], tampered: Tamper
     says(error, wrong.root, "tokenizer.json")
 
 
+def test_a_template_that_is_no_text(built: Callable[..., Bundle], tampered: Tamper) -> None:
+    wrong = tampered(built(), "chat_template.jinja", lambda path: path.write_bytes(b"\xff") and None)
+    with pytest.raises(BundleError) as error:
+        check(wrong)
+    says(error, wrong.root, "chat_template.jinja", "rebuild")
+
+
 def test_a_template_without_a_picture(built: Callable[..., Bundle], tampered: Tamper) -> None:
     wrong = tampered(built(), "chat_template.jinja", lambda path: path.write_text("{{ bos_token }}") and None)
     with pytest.raises(BundleError) as error:
