@@ -21,7 +21,7 @@ from clasp_trt.policy import Policy
 from clasp_trt.runtime.backends.find import backend_for
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 from clasp_trt.runtime.decoder import Decoder, Scores
-from clasp_trt.runtime.media.image import load_image
+from clasp_trt.runtime.media.image import ImageSource, load_image
 from clasp_trt.runtime.media.processors import processor
 from clasp_trt.runtime.media.seen import Block, Seen
 from clasp_trt.runtime.result import Result
@@ -31,9 +31,6 @@ from clasp_trt.runtime.sampling import OverflowedError, Sampler, Sampling
 from clasp_trt.runtime.text.prompt import PromptReader
 from clasp_trt.runtime.timing import Timer
 from clasp_trt.shortage import memory_for
-
-ImageSource = str | PathLike[str] | bytes | Image.Image
-"""A file, an http(s) or data URL, base64, encoded bytes, or a Pillow image."""
 
 
 def load(

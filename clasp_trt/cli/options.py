@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from clasp_trt.errors import PromptError
 from clasp_trt.schedule import PRUNE_AT
 from clasp_trt.targets import PRECISIONS, PROVIDERS
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class IntegerList(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
@@ -31,6 +33,18 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if not value.strip():
         raise PromptError("the prompt is empty; ask something")
     return value
+
+
+def image_options(absent: str | None = None, *, required: bool = False) -> Callable[[_Command], _Command]:
+    """``--image`` and ``--max-pixels``; ``absent`` says what there is without a picture."""
+    default = "" if absent is None else f" [default: {absent}]"
+    image = click.option(
+        "--image", required=required, help=f"File, - for standard input, http(s) or data URL, or base64{default}."
+    )
+    most = click.option(
+        "--max-pixels", type=int, metavar="N", help="Largest picture read, width times height [default: 50000000]."
+    )
+    return lambda command: image(most(command))
 
 
 prompt_option = click.option("--prompt", required=True, callback=_not_empty, help="The question or instruction.")

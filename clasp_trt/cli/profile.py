@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.examples import examples
-from clasp_trt.cli.options import provider_option, threads_option
+from clasp_trt.cli.options import image_options, provider_option, threads_option
 from clasp_trt.cli.output import json_option, megabytes, print_json, print_table, progress_bar
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -38,7 +38,7 @@ _TOP = 10
 @click.option("--against", multiple=True, type=click.Path(), help="Bundle to compare with, in turn; may repeat.")
 @click.option("--runs", type=click.IntRange(min=1), default=20, show_default=True, help="Answers that count.")
 @click.option("--warmup", type=click.IntRange(min=0), default=3, show_default=True, help="Answers before them.")
-@click.option("--image", help="File, http(s) or data URL, or base64 [default: noise of the bundle's size].")
+@image_options("noise of the bundle's size")
 @click.option("--no-image", is_flag=True, help="Ask about text alone.")
 @click.option("--prompt", help="The question or instruction [default: words of --prompt-tokens].")
 @click.option("--prompt-tokens", type=click.IntRange(min=1), help="Length of a generated prompt [default: 32].")
@@ -60,6 +60,7 @@ def command(
     runs: int,
     warmup: int,
     image: str | None,
+    max_pixels: int | None,
     no_image: bool,
     prompt: str | None,
     prompt_tokens: int | None,
@@ -111,7 +112,7 @@ def command(
     followed = None if policy is None else Policy.load(policy)
     bundles = [Bundle.open(path) for path in (bundle, *against)]
     workload = Workload(
-        None if no_image else _picture(bundles[0], image),
+        None if no_image else _picture(bundles[0], image, max_pixels),
         _prompt(bundles[0], prompt, prompt_tokens or 32),
         category,
         max_new_tokens,
@@ -140,11 +141,11 @@ def _check_installed(plot: bool) -> None:
         require("--plot", ["matplotlib"], "profile")
 
 
-def _picture(bundle: Bundle, image: str | None) -> Image:
+def _picture(bundle: Bundle, image: str | None, max_pixels: int | None) -> Image:
     from clasp_trt.runtime.media.image import load_image
     from clasp_trt.tools.profile import workload
 
-    return workload.noise(bundle) if image is None else load_image(image)
+    return workload.noise(bundle) if image is None else load_image(image, max_pixels=max_pixels)
 
 
 def _prompt(bundle: Bundle, prompt: str | None, tokens: int) -> str:

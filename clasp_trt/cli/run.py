@@ -8,7 +8,7 @@ import click
 
 from clasp_trt.cli.examples import examples
 from clasp_trt.cli.kept import kept_json, kept_line
-from clasp_trt.cli.options import prompt_option, provider_option, threads_option
+from clasp_trt.cli.options import image_options, prompt_option, provider_option, threads_option
 from clasp_trt.cli.output import json_option, print_json
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("bundle", type=click.Path())
-@click.option("--image", help="File, http(s) or data URL, or base64; without it the prompt is text alone.")
+@image_options("the prompt is text alone")
 @prompt_option
 @click.option(
     "--max-new-tokens",
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 def command(
     bundle: str,
     image: str | None,
+    max_pixels: int | None,
     prompt: str,
     max_new_tokens: int,
     temperature: float,
@@ -81,7 +82,7 @@ def command(
     if show is not None:
         check_destination(show)
         keep_apart(show, image, bundle, policy, router)
-    picture = None if image is None else load_image(image)
+    picture = None if image is None else load_image(image, max_pixels=max_pixels)
     with load(bundle, policy=policy, router=router, threads=threads, provider=provider) as pipeline:
         stop_if_asked()
         answer = pipeline.stream(picture, prompt, max_new_tokens=max_new_tokens, sampling=sampling, category=category)

@@ -6,7 +6,7 @@ import click
 
 from clasp_trt.cli.examples import examples
 from clasp_trt.cli.kept import kept_json, kept_line
-from clasp_trt.cli.options import prompt_option, provider_option, threads_option
+from clasp_trt.cli.options import image_options, prompt_option, provider_option, threads_option
 from clasp_trt.cli.output import json_option, print_json
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -16,7 +16,7 @@ from clasp_trt.cli.signals import stop_if_asked
     epilog=examples('clasp-trt show bundle --image photo.jpg --prompt "How many?" -o kept.png'),
 )
 @click.argument("bundle", type=click.Path())
-@click.option("--image", required=True, help="File, http(s) or data URL, or base64.")
+@image_options(required=True)
 @prompt_option
 @click.option("-o", "--output", required=True, type=click.Path(), help="Picture to write: .png, .jpg or .webp.")
 @click.option("--category", help="Take this category instead of the router's.")
@@ -29,6 +29,7 @@ from clasp_trt.cli.signals import stop_if_asked
 def command(
     bundle: str,
     image: str,
+    max_pixels: int | None,
     prompt: str,
     output: str,
     category: str | None,
@@ -64,7 +65,7 @@ def command(
             f"{opened.root} keeps every visual token, so there is nothing to show; "
             "give a bundle that was built with --budget or --schedule"
         )
-    picture = load_image(image)
+    picture = load_image(image, max_pixels=max_pixels)
     with load(bundle, policy=policy, router=router, method=method, threads=threads, provider=provider) as pipeline:
         stop_if_asked()
         result = pipeline.generate(picture, prompt, max_new_tokens=1, category=category)

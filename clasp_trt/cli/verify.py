@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.examples import examples
-from clasp_trt.cli.options import provider_option
+from clasp_trt.cli.options import image_options, provider_option
 from clasp_trt.cli.output import json_option, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -25,12 +25,18 @@ _PROMPT = "Describe what is in the picture and say how sure you are of it."
 )
 @click.argument("bundle", type=click.Path())
 @click.option("--against", metavar="CHECKPOINT", help="Folder or hub id: compare every stage with it, in torch.")
-@click.option("--image", help="File, http(s) or data URL, or base64 [default: noise of the bundle's size].")
+@image_options("noise of the bundle's size")
 @click.option("--prompt", help="The question or instruction [default: one sentence about the picture].")
 @provider_option
 @json_option
 def command(
-    bundle: str, against: str | None, image: str | None, prompt: str | None, provider: str | None, as_json: bool
+    bundle: str,
+    against: str | None,
+    image: str | None,
+    max_pixels: int | None,
+    prompt: str | None,
+    provider: str | None,
+    as_json: bool,
 ) -> None:
     """Check that BUNDLE is whole: hashes, graphs, ports; with --against, that it computes what CHECKPOINT does."""
     if against is None and (image is not None or prompt is not None):
@@ -44,7 +50,7 @@ def command(
     if prompt is not None and not prompt.strip():
         raise PromptError("the prompt is empty; ask something")
     opened = Bundle.open(bundle)
-    picture = None if image is None else load_image(image)
+    picture = None if image is None else load_image(image, max_pixels=max_pixels)
     with progress_bar() as progress:
         integrity = check(opened, provider=provider, progress=progress)
     report = None

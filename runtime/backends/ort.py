@@ -96,7 +96,7 @@ class OrtBackend(Backend[ort.OrtValue]):
             options.profile_file_prefix = os.fspath(self._trace / graph.name)
         try:
             offered = [(name, _OPTIONS.get(name, {})) for name in PROVIDERS[self._provider]]
-            session = ort.InferenceSession(os.fspath(path), options, providers=offered)
+            session = ort.InferenceSession(os.fspath(path), options, providers=offered, enable_fallback=0)
         except Exception as error:  # its exceptions have no common base
             if is_shortage(error):
                 raise shortage(f"to load {path.name}", error, _size(path)) from error
@@ -187,7 +187,12 @@ def _reason(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
+_NO_ROOM = ("cannot allocate memory", "bad_alloc", "failed to allocate", "bad allocation")
+
+
 def _advice(error: Exception) -> str:
     if "opset" in str(error):
         return "build the bundle for this device (`clasp-trt build BUNDLE --target ...`), or take a newer onnxruntime"
+    if any(sign in str(error).lower() for sign in _NO_ROOM):
+        return "free some memory, allow the process more, or take fewer threads or a smaller context"
     return "check the bundle with `clasp-trt inspect BUNDLE --verify`"

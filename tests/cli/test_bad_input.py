@@ -282,6 +282,14 @@ def test_images_are_refused_before_the_weights_are_read(
 
 
 @pytest.mark.usefixtures("no_backend")
+@pytest.mark.parametrize("command", ["run", "show", "profile"])
+def test_the_largest_picture_can_be_said(refused: Refused, bundle: Path, photo: Path, command: str) -> None:
+    output = ["-o", "kept.png"] if command == "show" else []
+    line = refused(command, bundle, "--image", photo, "--max-pixels", "0", "--prompt", "hi", *output)
+    says(line, "max_pixels", 0, 178_000_000)
+
+
+@pytest.mark.usefixtures("no_backend")
 @pytest.mark.parametrize(
     ("options", "facts"),
     [

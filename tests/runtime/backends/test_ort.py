@@ -167,6 +167,18 @@ def test_a_file_that_is_no_graph(backend: OrtBackend, bundle: Bundle, tmp_path: 
     assert "\n" not in str(error.value)
 
 
+def test_too_little_memory_is_no_fault_of_the_bundle(
+    backend: OrtBackend, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("pthread_create failed, error code: 12 error msg: Cannot allocate memory")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", fail)
+    graph = bundle.graph("embed")
+    with pytest.raises(BackendError, match=r"refused embed\.onnx.*free some memory"):
+        backend.load(bundle.path(graph.path), graph)
+
+
 # --- other providers ----------------------------------------------------------------------------------------
 
 
