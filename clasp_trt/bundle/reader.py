@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from clasp_trt.bundle.errors import (
     SizeMismatch,
     UnlistedFile,
     Unreadable,
+    UnsafePath,
 )
 from clasp_trt.bundle.manifest import MANIFEST, POLICY, Graph, Manifest
+from clasp_trt.bundle.tree import COPY
 from clasp_trt.chain import names, port
 from clasp_trt.errors import PolicyError
 from clasp_trt.policy import Policy
@@ -44,6 +47,7 @@ class Bundle:
     def __init__(self, root: Path, manifest: Manifest) -> None:
         self.root = root
         self.manifest = manifest
+        self._links: frozenset[str] = frozenset()  # listed files that were links when the bundle was opened
 
     def __repr__(self) -> str:
         return f"Bundle({str(self.root)!r})"
@@ -56,9 +60,10 @@ class Bundle:
         the :class:`~clasp_trt.errors.BundleError` of the first rule that is broken.
         """
         root = Path(os.path.abspath(path))
-        manifest = codec.loads(_read_manifest(root), f"{shown(root)}: {MANIFEST}", partial(_read_settings, root))
-        bundle = cls(root, manifest)
-        bundle._check_files()
+        bundle = cls(root, read_manifest(root))
+        bundle._links = bundle._check_files()
+        for path in () if verify else sorted(bundle._links):
+            bundle._check_hash(path)
         if verify:
             bundle.verify()
         return bundle
@@ -99,7 +104,10 @@ class Bundle:
 
     def verify(self, progress: ByteProgress | None = None) -> None:
         """Hash every file and read the policy; :class:`HashMismatch` names the first file that differs."""
-        self._check_files()
+        if became := self._check_files() - self._links:
+            raise UnsafePath(
+                f"{shown(self.root)}: {min(became)}: became a symbolic link after the bundle was opened; {COPY}"
+            )
         done, total = 0, sum(entry.bytes for entry in self.manifest.files.values())
 
         def advance(count: int) -> None:
@@ -108,22 +116,29 @@ class Bundle:
             if progress is not None:
                 progress(done, total)
 
-        for path, entry in self.manifest.files.items():
-            try:
-                digest = tree.sha256(self.root / path, advance)
-            except OSError as error:
-                raise Unreadable(f"{shown(self.root)}: {path}: cannot be read ({reason(error)})") from None
-            if digest != entry.sha256:
-                raise HashMismatch(
-                    f"{shown(self.root)}: {path}: its SHA-256 is {digest[:12]}..., but {MANIFEST} says"
-                    f" {entry.sha256[:12]}...: the file was changed or damaged; copy or rebuild the bundle"
-                )
+        for path in self.manifest.files:
+            self._check_hash(path, advance)
         _ = self.policy
 
-    def _check_files(self) -> None:
-        """The folder holds exactly the listed files, in the listed sizes."""
+    def _check_hash(self, path: str, on_bytes: Callable[[int], None] = lambda count: None) -> None:
+        entry = self.manifest.files[path]
+        place = os.path.realpath(self.root / path) if path in self._links else self.root / path
+        try:
+            digest = tree.sha256(Path(place), on_bytes)
+        except OSError as error:
+            raise Unreadable(f"{shown(self.root)}: {path}: cannot be read ({reason(error)})") from None
+        if digest != entry.sha256:
+            stated = f"but {MANIFEST} says {entry.sha256[:12]}...: the file was changed or damaged"
+            told = f"SHA-256 is {digest[:12]}..., {stated}"
+            if path in self._links:
+                raise UnsafePath(f"{shown(self.root)}: {path}: is a symbolic link to a file whose {told}; {COPY}")
+            raise HashMismatch(f"{shown(self.root)}: {path}: its {told}; copy or rebuild the bundle")
+
+    def _check_files(self) -> frozenset[str]:
+        """The folder holds the listed files, in the listed sizes, and no others that could be taken for one. Returns
+        those that are links."""
         listed = self.manifest.files
-        found, folders = tree.walk(self.root)
+        found, folders, links = tree.survey(self.root, {*listed, MANIFEST})
         if unlisted := found.keys() - listed.keys() - {MANIFEST}:
             raise UnlistedFile(
                 f"{shown(self.root)}: {shown(min(unlisted))}: not listed in {MANIFEST}; move it elsewhere"
@@ -136,13 +151,21 @@ class Bundle:
             if path not in found:
                 raise MissingFile(f"{shown(self.root)}: {path}: listed in {MANIFEST}, but missing; copy or rebuild it")
             if found[path].st_size != entry.bytes:
-                raise SizeMismatch(
-                    f"{shown(self.root)}: {path}: {found[path].st_size} bytes, but {MANIFEST} says"
-                    f" {entry.bytes}: the file was changed or cut short; copy or rebuild the bundle"
+                told = (
+                    f"{found[path].st_size} bytes, but {MANIFEST} says {entry.bytes}: the file was changed or cut short"
                 )
+                if path in links:
+                    raise UnsafePath(f"{shown(self.root)}: {path}: is a symbolic link to a file of {told}; {COPY}")
+                raise SizeMismatch(f"{shown(self.root)}: {path}: {told}; copy or rebuild the bundle")
+        return links & listed.keys()
 
 
-def _read_manifest(root: Path) -> bytes:
+def read_manifest(root: Path) -> Manifest:
+    """The manifest of the bundle at the absolute path ``root``, of which no other file is looked at."""
+    return codec.loads(_read_text(root), f"{shown(root)}: {MANIFEST}", partial(_read_settings, root))
+
+
+def _read_text(root: Path) -> bytes:
     name = shown(root)
     try:
         if not os.path.lexists(root):
@@ -151,7 +174,7 @@ def _read_manifest(root: Path) -> bytes:
             raise NotABundle(f"{name}: {_absence(root)}")
         if not root.is_dir():
             raise NotABundle(f"{name}: not a folder; a bundle is a folder that holds {MANIFEST}")
-        with open(tree.open_regular(root / MANIFEST), "rb") as file:
+        with open(tree.open_own(root, MANIFEST), "rb") as file:
             data = file.read(MAX_MANIFEST_BYTES + 1)
     except FileNotFoundError:
         raise NotABundle(f"{name}: not a bundle: it holds no {MANIFEST}; make one with clasp-trt build") from None
@@ -164,9 +187,9 @@ def _read_manifest(root: Path) -> bytes:
 
 def _read_settings(root: Path) -> dict[str, Any]:
     """The settings of the image processor, which bundles of schema 1 keep in the checkpoint's own form."""
-    name, path = f"{shown(root)}: {SETTINGS}", root / SETTINGS
+    name = f"{shown(root)}: {SETTINGS}"
     try:
-        with open(tree.open_regular(path), "rb") as file:
+        with open(tree.open_own(root, SETTINGS), "rb") as file:
             data = file.read(MAX_SETTINGS_BYTES + 1)
         if len(data) > MAX_SETTINGS_BYTES:
             raise ValueError(f"larger than {MAX_SETTINGS_BYTES} bytes")

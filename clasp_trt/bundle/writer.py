@@ -17,7 +17,7 @@ from clasp_trt.brief import shown
 from clasp_trt.bundle import codec, tree
 from clasp_trt.bundle.errors import NotABundle, NotAFile, UnlistedFile, UnsafePath
 from clasp_trt.bundle.manifest import MANIFEST, FileEntry, Manifest
-from clasp_trt.bundle.reader import Bundle
+from clasp_trt.bundle.reader import Bundle, read_manifest
 from clasp_trt.errors import BundleError, OutputError
 from clasp_trt.progress import ByteProgress
 from clasp_trt.storage import folders
@@ -99,6 +99,7 @@ def _check_replaceable(destination: Path, force: bool) -> None:
         raise OutputError(f"{name}: exists and is not a folder; it is left as it is: choose another destination")
     try:
         if os.listdir(destination):
+            _check_alone(destination)
             Bundle.open(destination)
     except (NotABundle, NotAFile, UnlistedFile, UnsafePath) as error:
         raise OutputError(f"{error} (the destination exists, and nothing but a bundle is ever replaced)") from None
@@ -106,6 +107,13 @@ def _check_replaceable(destination: Path, force: bool) -> None:
         pass  # a damaged bundle is a bundle
     if not force:
         raise OutputError(f"{name}: exists; replace it with --force, or choose another destination")
+
+
+def _check_alone(destination: Path) -> None:
+    """Only what the manifest lists lies there: what a reader passes over is not ours to remove."""
+    found, _ = tree.walk(destination)
+    if others := found.keys() - read_manifest(destination).files.keys() - {MANIFEST}:
+        raise UnlistedFile(f"{shown(destination)}: {shown(min(others))}: not listed in {MANIFEST}; move it elsewhere")
 
 
 def _write_manifest(root: Path, manifest: Manifest, mode: int) -> None:

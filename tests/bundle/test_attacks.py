@@ -256,7 +256,7 @@ def test_a_missing_file(root: Path) -> None:
     refused(root, b.MissingFile, "graphs/decoder.onnx")
 
 
-@pytest.mark.parametrize("name", ["graphs/extra.data", ".DS_Store", "clasp.json.bak", "graphs/clasp.json"])
+@pytest.mark.parametrize("name", ["graphs/extra.data", "clasp.json.bak", "graphs/clasp.json"])
 def test_an_unlisted_file(root: Path, name: str) -> None:
     (root / name).touch()
     refused(root, b.UnlistedFile, name)

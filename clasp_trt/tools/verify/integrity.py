@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import posixpath
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from clasp_trt.brief import shown
+from clasp_trt.bundle.manifest import MANIFEST
 from clasp_trt.errors import BackendError, BundleError, ClaspError
 from clasp_trt.extras import remedy
 from clasp_trt.progress import Progress, silent
@@ -97,20 +99,37 @@ def _check_request(bundle: Bundle, passing: Passing) -> None:
         raise BundleError(f"{bundle.root}: a request fails: {error}") from error
 
 
+def _take_weights_out(model: onnx.ModelProto) -> set[str]:
+    """Makes inputs of the weights that lie in other files, which the checker would read, and not through links. Returns
+    where they lie."""
+    import onnx
+
+    apart = [tensor for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    for tensor in apart:
+        model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        model.graph.initializer.remove(tensor)
+    return {entry.value for tensor in apart for entry in tensor.external_data if entry.key == "location"}
+
+
 def _check_graph(bundle: Bundle, graph: Graph) -> None:
     """The graph obeys ONNX, and has the ports that the manifest states."""
     import onnx
 
     path = bundle.path(graph.path)
     try:
-        onnx.checker.check_model(os.fspath(path))  # by its name, for it reads the weights beside it
         model = onnx.load(path, load_external_data=False)
+        inputs = [*model.graph.input]
+        for location in _take_weights_out(model):
+            beside = posixpath.normpath(posixpath.join(posixpath.dirname(graph.path), location))
+            if beside not in bundle.manifest.files:
+                raise ValueError(f"its weights are in {shown(beside)}, which {MANIFEST} does not list")
+        onnx.checker.check_model(model)
     except Exception as error:  # of the checker, of protobuf, or of the file system
         lines = str(error).strip().splitlines()
         reason = lines[0] if lines else type(error).__name__
         raise BundleError(f"{bundle.root}: {graph.path}: not a valid ONNX graph ({reason}); rebuild it") from error
     for side, stated, values in (
-        ("input", graph.inputs, model.graph.input),
+        ("input", graph.inputs, inputs),
         ("output", graph.outputs, model.graph.output),
     ):
         ports = [f"{port.name}: {port.dtype}[{', '.join(map(str, port.shape))}]" for port in stated]

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import traceback
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
@@ -91,6 +92,15 @@ def test_encoded_bodies_that_are_refused(
     says(refusal(f"http://{server.host}/x"), *facts)
 
 
+def test_a_bomb_takes_no_memory(server: Server) -> None:
+    server.answers["/x"] = gives(gzip.compress(bytes(64 * LIMIT)), Content_Encoding="gzip")
+    tracemalloc.start()
+    says(refusal(f"http://{server.host}/x"), "over", 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * LIMIT
+
+
 def test_credentials_go_to_their_host_alone(server: Server) -> None:
     basic = "Basic " + base64.b64encode("us er:sécret:1".encode()).decode()
     server.answers["/x"] = gives(BODY)
@@ -146,7 +156,7 @@ def test_redirects_stay_with_http_and_end(server: Server) -> None:
 def test_bodies_that_are_too_long_or_too_short(server: Server) -> None:
     server.answers["/x"] = gives(BODY)
     server.answers["/short"] = gives(BODY, Content_Length=str(len(BODY) + 9))
-    server.answers["/endless"] = endless
+    server.answers["/endless"] = sixteen_times_too_long
     assert fetch(f"http://{server.host}/x", len(BODY), 20) == BODY
     says(refusal(f"http://{server.host}/x", limit=len(BODY) - 1), "over")
     says(refusal(f"http://{server.host}/short"), "early", 9)
@@ -154,19 +164,19 @@ def test_bodies_that_are_too_long_or_too_short(server: Server) -> None:
     says(refusal(f"http://{server.host}/none"), 404)
 
 
-def endless(handler: http.server.BaseHTTPRequestHandler) -> None:
+def sixteen_times_too_long(handler: http.server.BaseHTTPRequestHandler) -> None:
     handler.send_response(200)
     handler.end_headers()
-    while True:
+    for _ in range(256):
         handler.wfile.write(bytes(1 << 16))
 
 
 def dripping(head: bytes) -> Answer:
-    """Writes ``head`` at once, then a byte every 0.1 s."""
+    """Writes ``head`` at once, then a byte every 0.1 s for 4 s."""
 
     def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
         handler.wfile.write(head)
-        while True:
+        for _ in range(40):
             handler.wfile.write(b"x")
             time.sleep(0.1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +67,33 @@ def wider(model: onnx.ModelProto) -> None:
 def test_graph_at_fault(built: Callable[..., Bundle], tampered: Tamper, change: Change, said: str) -> None:
     with pytest.raises(BundleError, match=said):
         check(tampered(built(), "graphs/projector.onnx", edit(change)))
+
+
+def elsewhere(model: onnx.ModelProto) -> None:
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = ".weights" if entry.key == "location" else entry.value
+
+
+def test_weights_that_are_not_listed(built: Callable[..., Bundle], tampered: Tamper) -> None:
+    """A name that opening passes over must not bring weights that nobody hashed."""
+    bundle = tampered(built(), "graphs/projector.onnx", edit(elsewhere))
+    shutil.copy(bundle.path("graphs/projector.onnx.data"), bundle.root / "graphs" / ".weights")
+    with pytest.raises(BundleError) as caught:
+        check(bundle)
+    says(caught, "graphs/projector.onnx", "graphs/.weights", "clasp.json")
+
+
+def test_a_bundle_of_links(built: Callable[..., Bundle], tmp_path: Path) -> None:
+    """As a hub's cache holds it: it is verified, and answers."""
+    snapshot = tmp_path / "models--me--b" / "snapshots" / "0123"
+    for name in (*built().manifest.files, "clasp.json"):
+        blob, link = tmp_path / "models--me--b" / "blobs" / name.replace("/", "-"), snapshot / name
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(built().root / name, blob)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    assert check(Bundle.open(snapshot)).graphs == 12
 
 
 def test_without_onnx_the_backend_still_tells(
