@@ -1,59 +1,102 @@
-"""What families read of a checkpoint beside its config and weights: chat template, stop tokens, the image's token."""
+"""What families read of a checkpoint beside its config and weights: chat template, stop tokens, the image's token.
+
+Each fact has one reader here, which asks the files in the order of transformers: ``docs/checkpoint-files.md``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.export.config import CONFIG
+from clasp_trt.notice import tell
 
-_TEMPLATES = ("processor_config.json", "chat_template.json", "chat_template.jinja", "tokenizer_config.json")
+if TYPE_CHECKING:
+    from clasp_trt.export.tokenizer import Tokenizer
+
+_GENERATION = "generation_config.json"
+TEMPLATES = (
+    "processor_config.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    "additional_chat_templates/default.jinja",
+    "tokenizer_config.json",
+)
 """Where a chat template may lie; the first that has one decides, as in transformers."""
 
 
 def chat_template(checkpoint: Checkpoint) -> str:
     """The Jinja template that turns messages into a prompt. Raises :class:`CheckpointError` if there is none."""
-    for name in _TEMPLATES:
-        path = checkpoint.root / name
-        if path.is_file():
-            template = _read_template(checkpoint, path)
-            if template is not None:
-                return template
-    raise CheckpointError(
-        f"{checkpoint.root} has no chat template (looked at {', '.join(_TEMPLATES)}); download the whole "
-        "repository of the model, or write the template that it was trained with into chat_template.jinja"
-    )
+    found = {name: template for name in TEMPLATES if (template := _template_in(checkpoint, name)) is not None}
+    if not found:
+        raise CheckpointError(
+            f"{checkpoint.root} has no chat template (looked at {', '.join(TEMPLATES)}); download the whole "
+            "repository of the model, or write the template that it was trained with into chat_template.jinja"
+        )
+    (name, template), *others = found.items()
+    for other, differs in others:
+        if differs != template:
+            tell(
+                f"{checkpoint.root}: the chat template is that of {name}, as in transformers; {other} has another, "
+                "which is not read"
+            )
+    return template
 
 
-def _read_template(checkpoint: Checkpoint, path: Path) -> str | None:
-    """The template of a file, or None if it has none. Of several named ones, the ``default``."""
+def _template_in(checkpoint: Checkpoint, name: str) -> str | None:
+    """The template of a file, or None if it is missing or has none. Of several named ones, the ``default``."""
+    path = checkpoint.root / name
+    if not path.is_file():
+        return None
     if path.suffix == ".jinja":
         try:
             return path.read_text(encoding="utf-8")
         except ValueError as error:
             raise CheckpointError(f"{path} is not UTF-8 text ({error}); download the file again") from None
-    found = checkpoint.json(path.name).get("chat_template")
+    found = checkpoint.json(name).get("chat_template")
     if isinstance(found, list):
         named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
         found = named.get("default", found)
+    elif isinstance(found, dict):
+        found = found.get("default", found)
     if found is None or isinstance(found, str):
         return found
     raise CheckpointError(
-        f"chat_template of {path} is neither a template nor a list that names a 'default'; write the one to use "
+        f"chat_template of {path} is neither a template nor several with a 'default'; write the one to use "
         f"into chat_template.jinja and remove the entry from {path.name}"
     )
 
 
-def stop_tokens(checkpoint: Checkpoint, otherwise: Sequence[int]) -> tuple[int, ...]:
-    """What ends an answer: as ``generation_config.json`` says, else ``otherwise``.
+def stop_tokens(checkpoint: Checkpoint) -> tuple[int, ...]:
+    """What ends an answer: the ``eos_token_id`` of ``generation_config.json``; without that file that of
+    ``config.json``, at its top or else in its ``text_config``.
 
     There may be none: then, as in transformers, an answer ends at its greatest length.
     """
-    source = "generation_config.json"
-    there = (checkpoint.root / source).is_file()
-    stop = checkpoint.json(source).get("eos_token_id") if there else None
-    return tuple(otherwise) if stop is None else token_ids(stop, source)
+    found = dict(_stops(checkpoint))
+    if not found:
+        return ()
+    (source, ids), *others = found.items()
+    for other, differs in others:
+        if not set(differs) <= set(ids):
+            tell(
+                f"{checkpoint.root}: eos_token_id of {source} ends answers, as in transformers: {list(ids)}; "
+                f"{other} says {list(differs)}"
+            )
+    return ids
+
+
+def _stops(checkpoint: Checkpoint) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """What each file says, those that count first."""
+    config = checkpoint.config
+    if (checkpoint.root / _GENERATION).is_file():
+        yield _GENERATION, token_ids(checkpoint.json(_GENERATION).get("eos_token_id"), _GENERATION)
+    text = config.get("text_config")
+    for source, part in ((CONFIG, config), (f"{CONFIG} (text_config.)", text)):
+        if isinstance(part, dict) and part.get("eos_token_id") is not None:
+            yield source, token_ids(part["eos_token_id"], source)
 
 
 def token_ids(stop: object, source: str) -> tuple[int, ...]:
@@ -65,7 +108,7 @@ def token_ids(stop: object, source: str) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def image_token(checkpoint: Checkpoint, id: int, vocabulary: int) -> str:
+def image_token(tokenizer: Tokenizer, id: int, vocabulary: int) -> str:
     """The spelling of the added token ``id`` under each visual token. Raises :class:`CheckpointError` if the tokenizer
     has none, or the decoder's ``vocabulary`` no such id."""
     if id >= vocabulary:
@@ -73,11 +116,9 @@ def image_token(checkpoint: Checkpoint, id: int, vocabulary: int) -> str:
             f"image_token_id {id} of config.json is outside the decoder's vocabulary of {vocabulary}; "
             "take the config.json that belongs to the checkpoint"
         )
-    added = checkpoint.json("tokenizer.json").get("added_tokens")
-    for token in added if isinstance(added, list) else []:
-        if isinstance(token, dict) and token.get("id") == id and "content" in token:
-            return str(token["content"])
-    raise CheckpointError(
-        f"tokenizer.json has no added token with the image_token_id {id} of config.json; "
-        "take the tokenizer that belongs to the checkpoint"
-    )
+    if id not in tokenizer.added:
+        raise CheckpointError(
+            f"neither tokenizer.json nor tokenizer_config.json has an added token with the image_token_id {id} of "
+            "config.json; take the tokenizer that belongs to the checkpoint"
+        )
+    return tokenizer.added[id]

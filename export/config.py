@@ -10,6 +10,8 @@ from clasp_trt.errors import CheckpointError
 CONFIG = "config.json"
 UNQUANTISED = "expected float weights: give the checkpoint that it was quantised from"
 """What to do about quantised weights."""
+SAME_ACTIVATION = {"swish": "silu", "gelu_python": "gelu", "gelu_python_tanh": "gelu_pytorch_tanh"}
+"""Other names in transformers of activations, and the names that we know them by: the same function of a number."""
 
 
 class Settings:
@@ -34,6 +36,11 @@ class Settings:
     def over(self, defaults: Mapping[str, Any]) -> Settings:
         """The same object with further defaults."""
         return Settings(self.source, self.place, self._values, defaults)
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The fields that the file itself has."""
+        return self._given
 
     def has(self, *names: str) -> bool:
         """Whether the file itself has any of the fields ``names``."""
@@ -79,6 +86,15 @@ class Settings:
         if value not in allowed:
             raise self.wrong(name, " or ".join(map(str, allowed)))
         return value
+
+    def activation(self, name: str, *allowed: str) -> str:
+        """The activation, by that one of its names which is in ``allowed``. Raises :class:`CheckpointError`."""
+        value = self.get(name)
+        if isinstance(value, str):
+            value = SAME_ACTIVATION.get(value, value)
+        if value not in allowed:
+            raise self.wrong(name, " or ".join(allowed))
+        return str(value)
 
     def wrong(self, name: str, expected: str) -> CheckpointError:
         """The error for a field that does not hold what was ``expected``."""

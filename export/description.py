@@ -32,8 +32,7 @@ class ProjectorSpec:
 class Description:
     """A whole model: what `plan` estimates, what an export makes graphs of, and what a verification walks.
 
-    ``name`` is for people to read. ``image_token_id`` stands for a visual token in a prompt; ``stop_token_ids`` end an
-    answer unless the checkpoint's ``generation_config.json`` says otherwise.
+    ``name`` is for people to read. ``image_token_id`` stands for a visual token in a prompt.
     """
 
     model_type: str
@@ -42,7 +41,6 @@ class Description:
     projector: ProjectorSpec
     decoder: DecoderSpec
     image_token_id: int
-    stop_token_ids: tuple[int, ...]
 
     @property
     def parts(self) -> dict[str, int]:

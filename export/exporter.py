@@ -18,8 +18,8 @@ from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.decoder.segment import segment_graph
 from clasp_trt.export.family import Family
 from clasp_trt.export.graph import DTYPES, ports
-from clasp_trt.export.media import image_settings
 from clasp_trt.export.pruning.prune import embed_graph, gram_graph, greedy_graph, prune_graph
+from clasp_trt.notice import tell
 from clasp_trt.progress import Progress, silent
 from clasp_trt.schedule import Schedule
 from clasp_trt.tensors import FLOATS
@@ -67,6 +67,7 @@ def export(
     chain = Chain.within(schedule, memory_limit, weigh, stages_apart=stages_apart)
     # made before any is written, so that a missing tensor is found now; their weights are not read yet
     models = list(_graphs(family, layers, chain, max_context, FLOATS[precision]))
+    _tell_of_unread(checkpoint, family)
     sizes = {str(model.graph.name): sum(tensor.nbytes for tensor in _weights(model)) for model in models}
     build_memory.check_cut(sizes, memory_limit, precision)
     for model in models:
@@ -80,7 +81,7 @@ def export(
 
     (root / GRAPHS).mkdir()
     graphs = tuple(save(model, root, on_tensor) for model in models)
-    _copy_assets(checkpoint, family, root)
+    _write_assets(checkpoint, family, root)
     return Exported(graphs, segments_of(chain, max_context))
 
 
@@ -172,28 +173,22 @@ def _weigh(family: Family, max_context: int, dtype: str) -> Callable[[int, int],
     return weigh
 
 
-def _copy_assets(checkpoint: Checkpoint, family: Family, root: Path) -> None:
-    _copy(checkpoint, root, "tokenizer.json")
-    if (checkpoint.root / "generation_config.json").is_file():  # for the record: the manifest has the stop tokens
-        _copy(checkpoint, root, "generation_config.json")
-    (root / "preprocessor_config.json").write_text(json.dumps(image_settings(checkpoint), indent=2) + "\n")
+def _write_assets(checkpoint: Checkpoint, family: Family, root: Path) -> None:
+    """Tokenizer, templates and settings as they were read; configurations of the checkpoint are for the record."""
+    (root / "tokenizer.json").write_text(family.tokenizer.text, encoding="utf-8")
+    if (checkpoint.root / "generation_config.json").is_file():
+        checkpoint.json("generation_config.json")  # refuses a malformed one
+        (root / "generation_config.json").write_bytes((checkpoint.root / "generation_config.json").read_bytes())
+    (root / "preprocessor_config.json").write_text(json.dumps(dict(family.image_settings), indent=2) + "\n")
     (root / "chat_template.jinja").write_text(family.chat_template(), encoding="utf-8")
-    tokens = json.dumps(_special_tokens(checkpoint), indent=2, ensure_ascii=False)
+    tokens = json.dumps(dict(family.tokenizer.special), indent=2, ensure_ascii=False)
     (root / "special_tokens_map.json").write_text(tokens + "\n", encoding="utf-8")
 
 
-def _copy(checkpoint: Checkpoint, root: Path, name: str) -> None:
-    checkpoint.json(name)  # refuses a missing or malformed file
-    (root / name).write_bytes((checkpoint.root / name).read_bytes())
-
-
-def _special_tokens(checkpoint: Checkpoint) -> dict[str, str]:
-    """The spellings that a chat template may ask for by name, such as ``bos_token``."""
-    found: dict[str, str] = {}
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        if (checkpoint.root / name).is_file():
-            for key, value in checkpoint.json(name).items():
-                content = value.get("content") if isinstance(value, dict) else value
-                if key.endswith("_token") and isinstance(content, str):
-                    found[key] = content
-    return found
+def _tell_of_unread(checkpoint: Checkpoint, family: Family) -> None:
+    unread = family.unread()
+    if unread:
+        tell(
+            f"{checkpoint.root}: by its config.json the model has none of {len(unread)} stored tensors, which are not "
+            f"read, as in transformers: {', '.join(unread[:3])}{', ...' if len(unread) > 3 else ''}"
+        )

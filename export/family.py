@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from clasp_trt.bundle import Media, ModelInfo
     from clasp_trt.export.checkpoint import Checkpoint
     from clasp_trt.export.reference import Reference
+    from clasp_trt.export.tokenizer import Tokenizer
     from clasp_trt.export.weights.graph import Weights
 
 
@@ -42,6 +43,10 @@ class Family(Protocol):
     def media(self) -> Media:
         """How it takes pictures. Raises :class:`CheckpointError` for a processor that a runtime does not know."""
 
+    @property
+    def image_settings(self) -> Mapping[str, object]:
+        """Those of the image processor, as :attr:`media` was made of them."""
+
     def vision_graph(self, layers: Sequence[int], dtype: str) -> ir.Model:
         """``pixel_values`` to the hidden states of ``layers`` and the saliency of the patches."""
 
@@ -53,6 +58,14 @@ class Family(Protocol):
 
     def chat_template(self) -> str:
         """The Jinja template that turns messages into a prompt."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer as transformers loads it."""
+
+    def unread(self) -> tuple[str, ...]:
+        """Tensors, by their names on disk, that belong to what the graphs made so far hold, and that none of them
+        asked for."""
 
     def reference(self) -> Reference:
         """The checkpoint's own modules in torch, which a bundle is verified against."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from clasp_trt.errors import CheckpointError
@@ -16,6 +18,25 @@ def pretrained(auto: Any, checkpoint: Checkpoint, dtype: Any, *, attention: str 
     the files, ``attention`` the implementation if not the default one. Raises :class:`CheckpointError` if the folder is
     of another kind, or lacks a tensor, which would get random values.
     """
+    try:
+        with quietly():
+            module, told = auto.from_pretrained(
+                checkpoint.root, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True,
+                attn_implementation=attention,
+            )  # fmt: skip
+    except (OSError, ValueError, RuntimeError, KeyError, AssertionError) as error:
+        raise CheckpointError(f"transformers cannot load {checkpoint.root} as {auto.__name__}: {error}") from None
+    if missing := sorted(told["missing_keys"]):
+        raise CheckpointError(
+            f"{checkpoint.root} lacks the tensor {missing[0]}; give a folder that was trained for this "
+            f"({auto.__name__}), or download it whole"
+        )
+    return module.eval()
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keeps transformers' progress bars and the warnings of what it uses out of the user's terminal."""
     from transformers.utils import logging as untyped
 
     logging: Any = untyped
@@ -23,18 +44,7 @@ def pretrained(auto: Any, checkpoint: Checkpoint, dtype: Any, *, attention: str 
     logging.disable_progress_bar()
     try:
         with quiet():
-            module, told = auto.from_pretrained(
-                checkpoint.root, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True,
-                attn_implementation=attention,
-            )  # fmt: skip
-    except (OSError, ValueError, RuntimeError, KeyError, AssertionError) as error:
-        raise CheckpointError(f"transformers cannot load {checkpoint.root} as {auto.__name__}: {error}") from None
+            yield
     finally:
         if bars:
             logging.enable_progress_bar()
-    if missing := sorted(told["missing_keys"]):
-        raise CheckpointError(
-            f"{checkpoint.root} lacks the tensor {missing[0]}; give a folder that was trained for this "
-            f"({auto.__name__}), or download it whole"
-        )
-    return module.eval()

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from clasp_trt.bundle import Media, Medium, Run, Sequential, clip_settings
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.notice import tell
 
 _OWN, _SHARED = "preprocessor_config.json", "processor_config.json"
 
 
-def squares(checkpoint: Checkpoint, side: int, cell: int, token: str, id: int) -> Media:
+def squares(settings: Mapping[str, object], side: int, cell: int, token: str, id: int, root: Path) -> Media:
     """Pictures as squares of ``side`` pixels, a visual token for every ``cell`` by ``cell``, in one run.
 
-    ``token`` stands for a picture in the chat template and, with its ``id``, under each visual token. Raises
-    :class:`CheckpointError` for an image processor that does something else.
+    ``settings`` are the :func:`image_settings` of the folder ``root``. ``token`` stands for a picture in the chat
+    template and, with its ``id``, under each visual token. Raises :class:`CheckpointError` for an image processor that
+    does something else.
     """
     try:
-        processor = clip_settings.square(image_settings(checkpoint), side, cell)
+        processor = clip_settings.square(settings, side, cell)
     except clip_settings.SettingsError as error:
         reason = str(error).removeprefix(f"{_OWN}: ")
-        raise CheckpointError(
-            f"the {_OWN} of {checkpoint.root} cannot be used: {reason}; mend or replace it"
-        ) from error
+        raise CheckpointError(f"the {_OWN} of {root} cannot be used: {reason}; mend or replace it") from error
     return Media(Medium(processor, Run(token, token, id, before="", after=""), Sequential(start=0)))
 
 
 def image_settings(checkpoint: Checkpoint) -> dict[str, object]:
-    """The image processor's settings: from a file of their own or, in newer checkpoints, from the processor's."""
-    if not (checkpoint.root / _OWN).is_file() and (checkpoint.root / _SHARED).is_file():
+    """The image processor's settings: those in ``processor_config.json``, where transformers 5 saves them, or else the
+    file of their own."""
+    own, nested = checkpoint.root / _OWN, None
+    if (checkpoint.root / _SHARED).is_file():
         nested = checkpoint.json(_SHARED).get("image_processor")
-        if isinstance(nested, dict):
-            return nested
-    return checkpoint.json(_OWN)
+    if not isinstance(nested, dict):
+        return checkpoint.json(_OWN)
+    if own.is_file() and (differs := _differing(nested, checkpoint.json(_OWN))):
+        tell(
+            f"{checkpoint.root}: pictures are made as image_processor of {_SHARED} says, as in transformers; {_OWN} is "
+            f"not read, and has another {differs[0]}"
+        )
+    return nested
+
+
+def _differing(nested: dict[str, object], own: dict[str, object]) -> list[str]:
+    """Settings that both have, and not alike; which class reads them is not one."""
+    return [name for name, value in nested.items() if name in own and own[name] != value and not name.endswith("_type")]

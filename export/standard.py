@@ -5,13 +5,14 @@ What differs between such families is their config, where the weights lie, and w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from clasp_trt.bundle import Media, ModelInfo
 from clasp_trt.export import assets
-from clasp_trt.export.media import squares
+from clasp_trt.export.media import image_settings, squares
+from clasp_trt.export.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -23,12 +24,19 @@ if TYPE_CHECKING:
     from clasp_trt.export.weights.stored import Tensors
 
 
+_BUFFERS = ("rotary_emb.inv_freq", "position_ids")
+"""Constants that old files hold beside their weights, and every library computes anew."""
+_PARTS = ("weight", "bias")
+"""What linear layers and norms consist of."""
+
+
 class Standard:
     """See :class:`clasp_trt.export.family.Family`.
 
     ``layouts`` are the rules of :func:`~clasp_trt.export.weights.transforms.renamed` from names on disk to ``tower.``,
     ``projector.linear_1`` and so on, and ``decoder.``; below these stand transformers' own names. ``reference`` makes
-    what :meth:`reference` returns. Raises :class:`CheckpointError` if the tokenizer lacks the image's token.
+    what :meth:`reference` returns. Raises :class:`CheckpointError` if there is no chat template, or if the tokenizer
+    lacks the image's token.
     """
 
     def __init__(
@@ -46,15 +54,23 @@ class Standard:
             vision=description.tower.dims,
             tokens=(description.tower.tokens,) * 3,
             decoder=description.decoder.dims,
-            stop_token_ids=assets.stop_tokens(checkpoint, description.stop_token_ids),
+            stop_token_ids=assets.stop_tokens(checkpoint),
+            source=checkpoint.source,
         )
-        self._token = assets.image_token(checkpoint, description.image_token_id, description.decoder.vocab_size)
+        self._template = assets.chat_template(checkpoint)
+        self.tokenizer = Tokenizer.of(checkpoint)
+        self._token = assets.image_token(self.tokenizer, description.image_token_id, description.decoder.vocab_size)
+        self._read: set[str] = set()
 
     @cached_property
     def media(self) -> Media:
         tower = self.description.tower
-        id = self.description.image_token_id
-        return squares(self._checkpoint, tower.image_size, tower.patch_size, self._token, id)
+        id, root = self.description.image_token_id, self._checkpoint.root
+        return squares(self.image_settings, tower.image_size, tower.patch_size, self._token, id, root)
+
+    @cached_property
+    def image_settings(self) -> Mapping[str, object]:
+        return image_settings(self._checkpoint)
 
     def vision_graph(self, layers: Sequence[int], dtype: str) -> ir.Model:
         from clasp_trt.export.towers.graph import tower_graph
@@ -71,7 +87,21 @@ class Standard:
         return self._weights(dtype, "decoder.")
 
     def chat_template(self) -> str:
-        return assets.chat_template(self._checkpoint)
+        return self._template
+
+    def unread(self) -> tuple[str, ...]:
+        return tuple(
+            weight.key
+            for name, weight in self._tensors.items()
+            if name not in self._read and not name.endswith(_BUFFERS) and self._is_near(name)
+        )
+
+    def _is_near(self, name: str) -> bool:
+        """Whether a tensor belongs to what was read: of a tower its deeper blocks and its head are left out on purpose,
+        but a module that is read is read whole."""
+        module, _, kind = name.rpartition(".")
+        parts = (f"{module}.{part}" for part in _PARTS)
+        return not name.startswith("tower.") or (kind in _PARTS and not self._read.isdisjoint(parts))
 
     def reference(self) -> Reference:
         return self._reference(self._checkpoint, self.description)
@@ -80,14 +110,17 @@ class Standard:
         from clasp_trt.export.weights.graph import Weights
         from clasp_trt.export.weights.transforms import cast
 
-        return Weights(cast(self._tensors, dtype), prefix)
+        return Weights(cast(self._tensors, dtype), prefix, read=self._read, rules=self._layouts)
 
     @cached_property
     def _tensors(self) -> Tensors:
+        from clasp_trt.export.weights.names import refuse_wrapped
         from clasp_trt.export.weights.stored import stored
         from clasp_trt.export.weights.transforms import renamed, tied
 
-        tensors = renamed(stored(self._checkpoint), self._layouts)
+        found = stored(self._checkpoint)
+        refuse_wrapped(found, self._layouts, self._checkpoint.root)
+        tensors = renamed(found, self._layouts)
         if self.description.decoder.tied:
             tensors = tied(tensors, "decoder.lm_head.weight", "decoder.embed_tokens.weight")
         return tensors

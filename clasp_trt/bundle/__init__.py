@@ -35,6 +35,7 @@ from clasp_trt.bundle.manifest import (
     ModelInfo,
     Profile,
     Segment,
+    Source,
     VisionDims,
 )
 from clasp_trt.bundle.media import Media, Medium, Run, Sequential, Square
@@ -72,6 +73,7 @@ __all__ = [
     "Segment",
     "Sequential",
     "SizeMismatch",
+    "Source",
     "Square",
     "TensorSpec",
     "UnknownKind",

@@ -1,4 +1,5 @@
-"""The settings of CLIP's and SigLIP's image processors, ``preprocessor_config.json``, resolved to a :class:`Square`.
+"""The settings of CLIP's, SigLIP's and LLaVA's image processors, ``preprocessor_config.json``, resolved to a
+:class:`Square` as transformers 5 resolves them.
 
 Used where a checkpoint becomes a bundle, and for bundles of schema 1, which leave it to their reader.
 """
@@ -6,13 +7,14 @@ Used where a checkpoint becomes a bundle, and for bundles of schema 1, which lea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clasp_trt.bundle.media import MAX_SIDE, MAX_VALUE, RESAMPLINGS, Square
 from clasp_trt.errors import BundleError
+from clasp_trt.notice import tell
 
 _Channels = tuple[float, float, float]
-_BICUBIC = RESAMPLINGS.index("bicubic")
+_BICUBIC, _OTHERWISE = RESAMPLINGS.index("bicubic"), "bilinear"
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,17 @@ class _Defaults:
     center_crop: bool
     mean: _Channels
     std: _Channels
+    pads: bool = False
+    """Whether ``do_pad`` makes a square of a picture before it is resized."""
 
 
 _CLIP = _Defaults(224, None, True, mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
+_LLAVA = replace(_CLIP, pads=True)
 _SIGLIP = _Defaults(None, (224, 224), False, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 _PROCESSORS = {
     **dict.fromkeys(("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil"), _CLIP),
     "CLIPFeatureExtractor": _CLIP,
+    **dict.fromkeys(("LlavaImageProcessor", "LlavaImageProcessorFast", "LlavaImageProcessorPil"), _LLAVA),
     **dict.fromkeys(("SiglipImageProcessor", "SiglipImageProcessorFast", "SiglipImageProcessorPil"), _SIGLIP),
 }
 SUPPORTED = tuple(_PROCESSORS)
@@ -43,21 +49,21 @@ class SettingsError(BundleError):
 def square(config: Mapping[str, object], side: int, cell: int) -> Square:
     """The processor that ``config`` describes, for a tower that reads ``side`` pixels squared in patches of ``cell``.
 
-    Absent or null keys take the processor's defaults; unknown keys are ignored, for checkpoints carry many that have no
-    effect. Raises :class:`SettingsError` for another processor family, a value that makes no sense, or pictures of
-    another size.
+    Absent keys take the processor's defaults, those of LLaVA's where no processor is named; flags that are null are
+    false; unknown keys are ignored, for checkpoints carry many that have no effect. Raises :class:`SettingsError` for
+    another processor family, a value that makes no sense, or pictures of another size.
     """
-    kind = config.get("image_processor_type") or config.get("feature_extractor_type") or "CLIPImageProcessor"
+    kind = config.get("image_processor_type") or config.get("feature_extractor_type") or "LlavaImageProcessor"
     if not isinstance(kind, str) or kind not in SUPPORTED:
         raise _bad("image_processor_type", kind, f"one of {', '.join(SUPPORTED)}")
-    if _flag(config, "do_pad", False):
-        raise _bad("do_pad", True, "false: padding is not part of these processors")
     defaults = _PROCESSORS[kind]
+    if _flag(config, "do_pad", False):
+        if defaults.pads:
+            raise _bad("do_pad", True, f"false: that {kind} pads pictures to squares is not supported")
+        if config.get("pad_size") is not None:  # without it a picture alone is padded to its own size
+            raise _bad("pad_size", config["pad_size"], "none, or do_pad false: padding is not supported")
     _flag(config, "do_convert_rgb", True)  # a runtime gives RGB, so that either is the same
-    edge: int | None = None
-    size: tuple[int, int] | None = None
-    if _flag(config, "do_resize", True):
-        edge, size = _size(config.get("size"), defaults)
+    edge, longest, size = _size(config, defaults) if _flag(config, "do_resize", True) else (None, None, None)
     crop = _crop(config.get("crop_size")) if _flag(config, "do_center_crop", defaults.center_crop) else None
     made = crop or size
     if made is None:
@@ -72,6 +78,7 @@ def square(config: Mapping[str, object], side: int, cell: int) -> Square:
         side=side,
         cell=cell,
         shortest_edge=edge,
+        longest_edge=longest,
         size=size,
         resample=_resample(config.get("resample")),
         rescale=_number(config, "rescale_factor", 1 / 255) if _flag(config, "do_rescale", True) else 1.0,
@@ -85,9 +92,9 @@ def _bad(key: str, value: object, expected: str) -> SettingsError:
 
 
 def _flag(config: Mapping[str, object], key: str, default: bool) -> bool:
-    value = config.get(key)
+    value = config.get(key, default)
     if value is None:
-        return default
+        return False
     if not isinstance(value, bool):
         raise _bad(key, value, "true or false")
     return value
@@ -108,22 +115,37 @@ def _side(key: str, value: object) -> int:
     return value
 
 
-def _size(value: object, defaults: _Defaults) -> tuple[int | None, tuple[int, int] | None]:
-    """(shortest_edge, None) or (None, (height, width))."""
+def _size(config: Mapping[str, object], defaults: _Defaults) -> tuple[int | None, int | None, tuple[int, int] | None]:
+    """Shortest edge and perhaps longest edge, or else (height, width)."""
+    value = config.get("size")
+    if config.get("use_square_size"):
+        return None, None, (224, 224)
     if value is None:
-        return defaults.shortest_edge, defaults.size
+        return defaults.shortest_edge, None, defaults.size
     if isinstance(value, Mapping):
-        if set(value) == {"shortest_edge"}:
-            return _side("size.shortest_edge", value["shortest_edge"]), None
+        if set(value) in ({"shortest_edge"}, {"shortest_edge", "longest_edge"}):
+            edges = {key: _side(f"size.{key}", edge) for key, edge in value.items()}
+            return edges["shortest_edge"], edges.get("longest_edge"), None
         if set(value) == {"height", "width"}:
-            return None, (_side("size.height", value["height"]), _side("size.width", value["width"]))
-        raise _bad("size", value, "shortest_edge, or height and width")
-    return _side("size", value), None
+            return None, None, (_side("size.height", value["height"]), _side("size.width", value["width"]))
+        raise _bad("size", value, "shortest_edge, perhaps with longest_edge, or height and width")
+    if isinstance(value, list):
+        return None, None, _pair("size", value)
+    side = _side("size", value)
+    return (None, None, (side, side)) if config.get("default_to_square") else (side, None, None)
+
+
+def _pair(key: str, value: list[object]) -> tuple[int, int]:
+    if len(value) != 2:
+        raise _bad(key, value, "height and width")
+    return _side(f"{key}[0]", value[0]), _side(f"{key}[1]", value[1])
 
 
 def _crop(value: object) -> tuple[int, int]:
     if value is None:
         return 224, 224
+    if isinstance(value, list):
+        return _pair("crop_size", value)
     if isinstance(value, Mapping):
         if set(value) != {"height", "width"}:
             raise _bad("crop_size", value, "a number, or height and width")
@@ -135,6 +157,12 @@ def _crop(value: object) -> tuple[int, int]:
 def _resample(value: object) -> str:
     if value is None:
         value = _BICUBIC
+    if isinstance(value, str):
+        tell(
+            f"preprocessor_config.json: resample is the name {value[:20]!a}, which is read as {_OTHERWISE}, as by the "
+            f"Pillow backend of transformers, which knows numbers alone; for bicubic write {_BICUBIC}"
+        )
+        return _OTHERWISE
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < len(RESAMPLINGS):
         raise _bad("resample", value, f"one of Pillow's filters {list(range(len(RESAMPLINGS)))}")
     return RESAMPLINGS[value]

@@ -24,6 +24,7 @@ from clasp_trt.bundle.manifest import (
     ModelInfo,
     Profile,
     Segment,
+    Source,
     VisionDims,
 )
 from clasp_trt.errors import ScheduleError
@@ -43,6 +44,7 @@ _KEYS = (
 )
 _ENGINES = "engines"  # a key of bundles that have some, and of no others
 _PLUGINS = "plugins"  # a key of engines that have some, and of no others
+_SOURCE = "source"  # a key of models from a hub, and of no others
 _FORMAT = Format(ManifestSyntax, ManifestField, "rebuild the bundle, or copy it again")
 _SM = re.compile(r"[1-9][0-9]*\.[0-9]")
 
@@ -54,7 +56,7 @@ def dumps(manifest: Manifest) -> str:
     """The text of ``clasp.json``: a function of the manifest alone, so that equal builds are equal bytes."""
     content: dict[str, object] = {
         "schema": SCHEMA,
-        "model": asdict(manifest.model),
+        "model": _model_content(manifest.model),
         "media": media.content(manifest.media),
         "precision": manifest.precision,
         "prune_at": manifest.prune_at,
@@ -72,6 +74,13 @@ def dumps(manifest: Manifest) -> str:
     if manifest.engines is not None:
         content[_ENGINES] = _engines_content(manifest.engines)
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def _model_content(model: ModelInfo) -> dict[str, object]:
+    content = asdict(model)
+    if model.source is None:
+        del content[_SOURCE]
+    return content
 
 
 def _engines_content(engines: Engines) -> dict[str, object]:
@@ -137,7 +146,7 @@ def _check_schema(root: Field) -> None:
 
 
 def _model(item: Field) -> ModelInfo:
-    of = item.record(*(entry.name for entry in fields(ModelInfo)))
+    of = item.record(*(entry.name for entry in fields(ModelInfo) if entry.name != _SOURCE), optional=(_SOURCE,))
     return ModelInfo(
         model_type=of["model_type"].text(),
         name=of["name"].text(),
@@ -145,6 +154,17 @@ def _model(item: Field) -> ModelInfo:
         tokens=_least_usual_most(of["tokens"], least=1),
         decoder=_decoder(of["decoder"]),
         stop_token_ids=tuple(token.integer(0) for token in of["stop_token_ids"].elements()),
+        source=_source(of[_SOURCE]) if _SOURCE in of else None,
+    )
+
+
+def _source(item: Field) -> Source:
+    of = item.record(*(entry.name for entry in fields(Source)))
+    revision, commit = of["revision"], of["commit"]
+    return Source(
+        of["repository"].text(),
+        None if revision.value is None else revision.text(),
+        None if commit.value is None else commit.text(),
     )
 
 

@@ -60,8 +60,18 @@ class DecoderDims:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A repository of the Hugging Face hub; ``revision`` is what was asked for, ``commit`` what that was, if known."""
+
+    repository: str
+    revision: str | None
+    commit: str | None
+
+
+@dataclass(frozen=True)
 class ModelInfo:
-    """The checkpoint that was compiled. ``tokens`` are the least, usual and most visual tokens of a request."""
+    """The checkpoint that was compiled. ``tokens`` are the least, usual and most visual tokens of a request;
+    ``source`` is where it was fetched from, if that is known."""
 
     model_type: str
     name: str
@@ -69,6 +79,7 @@ class ModelInfo:
     tokens: tuple[int, int, int]
     decoder: DecoderDims
     stop_token_ids: tuple[int, ...]
+    source: Source | None = None
 
 
 @dataclass(frozen=True)

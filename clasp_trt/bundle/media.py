@@ -22,10 +22,11 @@ MAX_VALUE = 255.0
 class Square:
     """A processor: the picture becomes one square of ``side`` pixels, a token for each ``cell`` by ``cell`` of them.
 
-    The picture is resized, its short side to ``shortest_edge`` or all of it to ``size`` (height, width), or not at all
-    where both are None; then the centre is cut out, padded with zeros where the picture is smaller. 8-bit values are
-    resampled by the filter ``resample`` of :data:`RESAMPLINGS`, multiplied by ``rescale``, less ``mean``, over ``std``
-    (both by channel). What is left of ``side`` over whole cells, to the right and below, belongs to no token.
+    The picture is resized, its short side to ``shortest_edge``, or less where its long side would be over
+    ``longest_edge``, or all of it to ``size`` (height, width), or not at all where all are None; then the centre is cut
+    out, padded with zeros where the picture is smaller. 8-bit values are resampled by the filter ``resample`` of
+    :data:`RESAMPLINGS`, multiplied by ``rescale``, less ``mean``, over ``std`` (both by channel). What is left of
+    ``side`` over whole cells, to the right and below, belongs to no token.
     """
 
     kind: ClassVar[str] = "square"
@@ -37,6 +38,7 @@ class Square:
     rescale: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    longest_edge: int | None = None
 
     @property
     def grid(self) -> int:
@@ -107,4 +109,7 @@ def content(media: Media) -> dict[str, Any]:
 
 
 def _values(record: Square | Run | Sequential) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(record).items()}
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(record).items()}
+    if values.get("longest_edge", 0) is None:  # a key of records that have one, and of no others
+        del values["longest_edge"]
+    return values

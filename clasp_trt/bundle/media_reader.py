@@ -14,6 +14,7 @@ from clasp_trt.storage.fields import Field
 MAX_TEXT = 1000
 """Characters of a text that a layout writes."""
 MAX_ID = 2**32 - 1
+_LONGEST = "longest_edge"  # a key of squares that have one, and of no others
 
 _Record = TypeVar("_Record")
 
@@ -47,12 +48,16 @@ def _members(item: Field, record: type[object]) -> dict[str, Field]:
 
 
 def _square(item: Field) -> Square:
-    of = _members(item, Square)
+    names = [entry.name for entry in fields(Square) if entry.name != _LONGEST]
+    of = item.record("kind", *names, optional=(_LONGEST,))
     side = of["side"].integer(1, MAX_SIDE)
     edge = None if of["shortest_edge"].value is None else of["shortest_edge"].integer(1, MAX_SIDE)
     size = None if of["size"].value is None else _size(of["size"])
     if edge is not None and size is not None:
         of["size"].fail("null beside a shortest_edge")
+    longest = of[_LONGEST].integer(1, MAX_SIDE) if _LONGEST in of else None
+    if longest is not None and edge is None:
+        of[_LONGEST].fail("a shortest_edge beside a longest_edge")
     return Square(
         side=side,
         cell=of["cell"].integer(1, side),
@@ -62,6 +67,7 @@ def _square(item: Field) -> Square:
         rescale=_positive(of["rescale"]),
         mean=_three(of["mean"], _value),
         std=_three(of["std"], _positive),
+        longest_edge=longest,
     )
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import signal
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
 
 import click
 
@@ -70,7 +73,7 @@ def main(ctx: click.Context) -> None:
 
 
 def _exit_code(group: click.Group, args: Sequence[str] | None, name: str) -> int:
-    with signals_raise() as caught:
+    with signals_raise() as caught, _notices_in_one_line():
         try:
             return int(click.Group.main(group, args, name, standalone_mode=False) or 0)
         except BaseException as error:
@@ -86,6 +89,33 @@ def _exit_code(group: click.Group, args: Sequence[str] | None, name: str) -> int
             if isinstance(error, OSError) and error.errno in _REFUSALS:
                 return _fail(_refusal(error), MISTAKE)
             raise
+
+
+@contextmanager
+def _notices_in_one_line() -> Iterator[None]:
+    """Shows what is told by :mod:`clasp_trt.notice` as a line of its own, without the place in the code."""
+    with warnings.catch_warnings():
+        shown_before = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            from clasp_trt.brief import shown
+            from clasp_trt.notice import Notice
+
+            if issubclass(category, Notice):
+                bar = "\r\x1b[K" if sys.stderr.isatty() else ""
+                click.echo(f"{bar}warning: {shown(str(message))}", err=True)
+            else:
+                shown_before(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        yield
 
 
 def _fail(line: str, code: int) -> int:

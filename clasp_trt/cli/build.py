@@ -9,7 +9,7 @@ import click
 
 from clasp_trt.cli.describe import describe, summary
 from clasp_trt.cli.examples import examples
-from clasp_trt.cli.options import build_memory_option, compile_options
+from clasp_trt.cli.options import build_memory_option, compile_options, revision_option
 from clasp_trt.cli.output import json_option, print_json, progress_bar
 from clasp_trt.targets import BACKENDS, COMPILED
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("model")
+@revision_option
 @compile_options
 @click.option("--target", default="cpu", show_default=True, help="Device to build for; see `clasp-trt targets`.")
 @click.option("--backend", type=click.Choice(BACKENDS), help="What runs it there [default: the target's].")
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 @json_option
 def command(
     model: str,
+    revision: str | None,
     output: str,
     force: bool,
     options: Options,
@@ -65,8 +67,9 @@ def command(
     )
     with progress_bar() as progress:
         built = compile_bundle(
-            model, output, options, target=target, backend=backend, engines=engines, force=force, progress=progress
-        )
+            model, output, options, target=target, backend=backend, engines=engines, revision=revision, force=force,
+            progress=progress,
+        )  # fmt: skip
     bundle, reused = built.bundle, built.reused
     if reused:
         every = len(bundle.manifest.graphs)

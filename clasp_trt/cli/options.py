@@ -64,6 +64,10 @@ provider_option = click.option(
     help="Run the graphs by ONNX Runtime there [default: the bundle's engines, or else cpu].",
 )
 
+revision_option = click.option(
+    "--revision", metavar="NAME", help="Of a hub id: the branch, tag or commit [default: the main branch]."
+)
+
 _OUTPUT = (
     click.option("-o", "--output", required=True, type=click.Path(), help="Folder to write the bundle to."),
     click.option("--force", is_flag=True, help="Replace an existing bundle."),

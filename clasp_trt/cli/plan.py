@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.examples import examples
-from clasp_trt.cli.options import build_memory_option, shape_options
+from clasp_trt.cli.options import build_memory_option, revision_option, shape_options
 from clasp_trt.cli.output import json_option, print_json, print_table
 from clasp_trt.errors import CheckpointError
 
@@ -25,6 +25,7 @@ CONFIG = "config.json"
     epilog=examples("clasp-trt plan ./checkpoint --target orin-nano-8 --precision fp16 --budget 64"),
 )
 @click.argument("model")
+@revision_option
 @click.option("--target", default="cpu", show_default=True, help="Device to plan for; see `clasp-trt targets`.")
 @shape_options
 @build_memory_option
@@ -32,6 +33,7 @@ CONFIG = "config.json"
 @json_option
 def command(
     model: str,
+    revision: str | None,
     options: Options,
     target: str,
     max_build_memory: float | None,
@@ -48,7 +50,7 @@ def command(
 
     device = targets.get(target)
     engines = EngineOptions(max_build_memory=max_build_memory)
-    description = _described(model)
+    description = _described(model, revision)
     request = planning.Request(
         model=description,
         target=device,
@@ -67,17 +69,19 @@ def command(
     _tell(plan, advice)
 
 
-def _described(model: str) -> Description:
+def _described(model: str, revision: str | None) -> Description:
     from clasp_trt.bundle import MANIFEST
     from clasp_trt.export.family import read_description
     from clasp_trt.export.hub import locate
+    from clasp_trt.export.lookalikes import ADAPTER, refuse_adapter
 
-    root, name = locate(model, (CONFIG,))
-    if (root / MANIFEST).is_file():
+    place = locate(model, (CONFIG, ADAPTER), revision)
+    if (place.root / MANIFEST).is_file():
         raise CheckpointError(f"{model} is a bundle, made already; give its checkpoint, or see `clasp-trt inspect`")
-    if not (root / CONFIG).is_file():
+    refuse_adapter(place.root)
+    if not (place.root / CONFIG).is_file():
         raise CheckpointError(f"{model} has no {CONFIG}; give a Hugging Face model folder or hub id")
-    return read_description(root / CONFIG, name)
+    return read_description(place.root / CONFIG, place.name)
 
 
 def _tell(plan: Plan, advice: list[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.examples import examples
-from clasp_trt.cli.options import image_options, provider_option
+from clasp_trt.cli.options import image_options, provider_option, revision_option
 from clasp_trt.cli.output import json_option, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _PROMPT = "Describe what is in the picture and say how sure you are of it."
 @click.option("--against", metavar="CHECKPOINT", help="Folder or hub id: compare every stage with it, in torch.")
 @image_options("noise of the bundle's size")
 @click.option("--prompt", help="The question or instruction [default: one sentence about the picture].")
+@revision_option
 @provider_option
 @json_option
 def command(
@@ -35,12 +36,13 @@ def command(
     image: str | None,
     max_pixels: int | None,
     prompt: str | None,
+    revision: str | None,
     provider: str | None,
     as_json: bool,
 ) -> None:
     """Check that BUNDLE is whole: hashes, graphs, ports; with --against, that it computes what CHECKPOINT does."""
-    if against is None and (image is not None or prompt is not None):
-        raise click.UsageError("--image and --prompt are for a comparison; give --against too")
+    if against is None and any(option is not None for option in (image, prompt, revision)):
+        raise click.UsageError("--image, --prompt and --revision are for a comparison; give --against too")
     _check_installed(against is not None)
     from clasp_trt.bundle import Bundle
     from clasp_trt.errors import PromptError
@@ -60,8 +62,9 @@ def command(
 
         with progress_bar() as progress:
             report = compare(
-                opened, against, picture or noise(opened), prompt or _PROMPT, provider=provider, progress=progress
-            )
+                opened, against, picture or noise(opened), prompt or _PROMPT, revision=revision, provider=provider,
+                progress=progress,
+            )  # fmt: skip
     if as_json:
         print_json(
             {

@@ -58,7 +58,6 @@ _KINDS: Mapping[str, _Kind] = {
             "max_position_embeddings": 2048,
             "attention_bias": False,
             "mlp_bias": False,
-            "eos_token_id": 2,
         },
         qkv_bias=None,
     ),
@@ -70,7 +69,6 @@ _KINDS: Mapping[str, _Kind] = {
             "vocab_size": 32000,
             "max_position_embeddings": 131072,
             "sliding_window": 4096,
-            "eos_token_id": 2,
         },
         qkv_bias=False,
     ),
@@ -81,8 +79,8 @@ DECODERS = tuple(_KINDS)
 """The ``model_type`` of every decoder that can be compiled."""
 
 
-def decoder(text: Settings, *, tied: bool = False) -> tuple[DecoderSpec, Settings]:
-    """The decoder that ``text`` describes, and its settings with all defaults.
+def decoder(text: Settings, *, tied: bool = False) -> DecoderSpec:
+    """The decoder that ``text`` describes.
 
     ``tied``: the model around it says that embedding and output head are one; the ``text_config`` may say so too.
     Raises :class:`~clasp_trt.errors.CheckpointError` for a decoder that cannot be compiled.
@@ -90,7 +88,7 @@ def decoder(text: Settings, *, tied: bool = False) -> tuple[DecoderSpec, Setting
     text = text.over({"model_type": "llama"})
     kind = _KINDS[text.require("model_type", *DECODERS)]
     text = text.over(kind.defaults)
-    text.require("hidden_act", "silu")
+    text.activation("hidden_act", "silu")
     width, heads = text.count("hidden_size"), text.count("num_attention_heads")
     kv_heads, head_dim = text.count("num_key_value_heads", heads), text.count("head_dim", max(1, width // heads))
     if heads % kv_heads:
@@ -99,7 +97,7 @@ def decoder(text: Settings, *, tied: bool = False) -> tuple[DecoderSpec, Setting
         raise text.wrong("head_dim", f"an even number, for rotary positions, not {head_dim}")
     biased = kind.qkv_bias is None and text.flag("attention_bias")
     positions = text.count("max_position_embeddings")
-    spec = DecoderSpec(
+    return DecoderSpec(
         layers=text.count("num_hidden_layers"),
         width=width,
         heads=heads,
@@ -119,7 +117,6 @@ def decoder(text: Settings, *, tied: bool = False) -> tuple[DecoderSpec, Setting
         qk_norm=kind.qk_norm,
         tied=tied or text.flag("tie_word_embeddings"),
     )
-    return spec, text
 
 
 def _window(text: Settings, traits: Mapping[str, Any]) -> int | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clasp_trt.errors import CheckpointError
-from clasp_trt.export import assets
 from clasp_trt.export.config import Settings
 from clasp_trt.export.decoder.configs import decoder
 from clasp_trt.export.description import Description, ProjectorSpec
@@ -32,8 +31,19 @@ WHOLE_VISION = {  # of a vision_config that is missing: LLaVA-1.5's own; one tha
     "image_size": 336,
     "patch_size": 14,
 }
-_AUTHORS = ("mm_vision_tower", "mm_hidden_size", "hidden_size", "num_hidden_layers")
-"""Fields at the top of a config in the layout of LLaVA's own repositories, which has no ``text_config``."""
+_DECODERS_OWN = frozenset(
+    (
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "vocab_size",
+    )
+)
+"""What a ``text_config`` says. Where there is none, transformers has Llama's defaults, whatever the top says."""
+_AUTHORS = "mm_"
+"""How the names begin of fields in the layout of LLaVA's own repositories, such as ``mm_vision_tower``."""
 LAYOUTS = (
     (r"^(?:model\.)?vision_tower\.(?:vision_model\.)?", "tower."),
     (r"^(?:model\.)?multi_modal_projector\.", "projector."),
@@ -45,30 +55,20 @@ LAYOUTS = (
 
 def describe(config: Settings, name: str) -> Description:
     """The model that ``config`` describes. Raises :class:`CheckpointError` for variants that we do not compile."""
-    if not config.has("text_config") and config.has(*_AUTHORS):
-        size = "13b" if config.get("hidden_size") == 5120 else "7b"
-        raise CheckpointError(
-            f"{config.source} is in the layout of LLaVA's authors (sizes at the top, no text_config); expected that of "
-            f"transformers: give the converted repository, such as llava-hf/llava-1.5-{size}-hf"
-        )
+    _refuse_flat(config)
     top = config.over(DEFAULTS)
     vision = top.part("vision_config", WHOLE_VISION if top.get("vision_config") is None else {})
     vision = vision.over({"model_type": "clip_vision_model"})
-    kind, layer = (
-        vision.require("model_type", "clip_vision_model", "siglip_vision_model"),
-        top.get("vision_feature_layer"),
-    )
-    if type(layer) is not int:
-        raise top.wrong("vision_feature_layer", "one layer, such as -2")
-    tower = TOWERS[kind](vision, layer)
+    kind = vision.require("model_type", "clip_vision_model", "siglip_vision_model")
+    tower = TOWERS[kind](vision, _feature_layer(top))
     if not 0 <= tower.feature_layer <= tower.layers:
         raise top.wrong("vision_feature_layer", f"one hidden state of the tower's {tower.layers} layers, such as -2")
     # every patch is a visual token, and nothing else is
     top.require("vision_feature_select_strategy", "default" if tower.has_cls else "full")
-    spec, text = decoder(top.part("text_config", {}), tied=top.flag("tie_word_embeddings"))
+    spec = decoder(top.part("text_config", {}), tied=top.flag("tie_word_embeddings"))
     projector = ProjectorSpec(
         widths=(tower.width, spec.width, spec.width),
-        activation=top.require("projector_hidden_act", "gelu", "gelu_pytorch_tanh", "silu", "relu"),
+        activation=top.activation("projector_hidden_act", "gelu", "gelu_pytorch_tanh", "silu", "relu"),
         bias=top.flag("multimodal_projector_bias"),
     )
     return Description(
@@ -78,7 +78,34 @@ def describe(config: Settings, name: str) -> Description:
         projector=projector,
         decoder=spec,
         image_token_id=top.id("image_token_id" if top.has("image_token_id") else "image_token_index"),
-        stop_token_ids=assets.token_ids(text.get("eos_token_id"), f"{text.source} ({text.place})"),
+    )
+
+
+def _feature_layer(top: Settings) -> int:
+    """One layer, as a number or alone in a list: a projector of both kinds takes the width of one."""
+    layer = top.get("vision_feature_layer")
+    if isinstance(layer, list) and len(layer) == 1:
+        (layer,) = layer
+    if type(layer) is not int:
+        raise top.wrong("vision_feature_layer", "one layer, such as -2")
+    return layer
+
+
+def _refuse_flat(config: Settings) -> None:
+    """Sizes at the top and no ``text_config``: not transformers' layout, which would leave them unread."""
+    flat = sorted(name for name in config.given if name in _DECODERS_OWN or name.startswith(_AUTHORS))
+    if config.get("text_config") is not None or not flat:
+        return
+    if not any(name.startswith(_AUTHORS) for name in flat):
+        raise CheckpointError(
+            f"{config.source} has {flat[0]} at the top and no text_config, in which transformers looks for it; "
+            "expected the decoder's sizes in text_config: take the config.json of the converted repository"
+        )
+    size = "13b" if config.get("hidden_size") == 5120 else "7b"
+    named = next(name for name in (*("mm_vision_tower",), *flat) if name in flat and name.startswith(_AUTHORS))
+    raise CheckpointError(
+        f"{config.source} is in the layout of LLaVA's authors ({named} at the top, no text_config); expected that of "
+        f"transformers: give the converted repository, such as llava-hf/llava-1.5-{size}-hf"
     )
 
 

@@ -114,7 +114,7 @@ def _tower(
         patch_size=vision.count("patch_size"),
         heads=heads,
         mlp=mlp,
-        activation=vision.require("hidden_act", *_ACTIVATIONS),
+        activation=vision.activation("hidden_act", *_ACTIVATIONS),
         norm_epsilon=vision.positive("layer_norm_eps"),
         pre_norm=pre_norm,
         patch_bias=patch_bias,

@@ -10,14 +10,20 @@ from onnx_ir.tensor_adapters import TorchTensor
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.config import UNQUANTISED
 from clasp_trt.export.graph import DTYPES
+from clasp_trt.export.weights.names import Rules, on_disk
 from clasp_trt.export.weights.stored import FLOATS, Tensors, Weight
 
 
 class Weights:
-    """The weights under ``prefix``, in the types that the last transform gave them."""
+    """The weights under ``prefix``, in the types that the last transform gave them.
 
-    def __init__(self, tensors: Tensors, prefix: str = "") -> None:
-        self._tensors, self._prefix = tensors, prefix
+    ``rules`` are those by which they were renamed, for errors to name them as on disk. The names of those that were
+    asked for are added to ``read``.
+    """
+
+    def __init__(self, tensors: Tensors, prefix: str = "", *, read: set[str] | None = None, rules: Rules = ()) -> None:
+        self._tensors, self._prefix, self._rules = tensors, prefix, rules
+        self._read = set[str]() if read is None else read
 
     def __contains__(self, name: str) -> bool:
         return self._prefix + name in self._tensors
@@ -32,10 +38,14 @@ class Weights:
         if weight is None and self._prefix + name.removesuffix("weight") + "qweight" in self._tensors:
             raise CheckpointError(f"the tensor {self._prefix}{name} is stored packed, as qweight; {UNQUANTISED}")
         if weight is None:
+            stored = {other: found.key for other, found in self._tensors.items()}
+            expected, like = on_disk(self._prefix + name, stored, self._rules)
+            there = "" if like is None else f", though it has {like}"
             raise CheckpointError(
-                f"the checkpoint lacks the tensor {self._prefix}{name}; "
-                "it is incomplete, or not of the model_type that its config names"
+                f"the checkpoint lacks the tensor {expected}{there}; it is incomplete, or not of the model_type that "
+                "its config names"
             )
+        self._read.add(self._prefix + name)
         if weight.dtype not in FLOATS.values():
             raise CheckpointError(f"the tensor {weight.key} has type {weight.dtype}; {UNQUANTISED}")
         if shape is not None and weight.shape != shape:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.notice import tell
 
 if TYPE_CHECKING:
     import torch
@@ -37,13 +38,18 @@ Tensors = Mapping[str, Weight]
 
 def stored(checkpoint: Checkpoint) -> dict[str, Weight]:
     """All tensors under the names that they have on disk. Raises :class:`CheckpointError` for files it cannot read."""
-    found = {}
+    found: dict[str, Weight] = {}
+    places: dict[str, Path] = {}
     for path in checkpoint.shards:
         try:
             with safe_open(path, framework="pt") as file:
                 for key in file.keys():  # noqa: SIM118  not a dict
                     view = file.get_slice(key)
                     kind = view.get_dtype()
+                    if key in found:
+                        other = places[key].name
+                        tell(f"the tensor {key} is in {other} and in {path.name}: the last is read, as in transformers")
+                    places[key] = path
                     found[key] = Weight(key, tuple(view.get_shape()), FLOATS.get(kind, kind), partial(_read, path, key))
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} is not a readable safetensors file ({error}); download it again") from None

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from clasp_trt.errors import CheckpointError
+from clasp_trt.export.weights.names import Rules, canonical
 from clasp_trt.export.weights.stored import FLOATS, Tensors, Weight
+from clasp_trt.notice import tell
 
 if TYPE_CHECKING:
     import torch
 
 
-def renamed(tensors: Tensors, rules: Sequence[tuple[str, str]]) -> dict[str, Weight]:
+def renamed(tensors: Tensors, rules: Rules) -> dict[str, Weight]:
     """The same weights under canonical names, so that old and new layouts of a checkpoint look alike.
 
-    A rule is a regular expression for the start of a name and what stands in its place; the first that matches counts.
+    Of two that get the same name the one whose name on disk comes first in the alphabet counts, as in transformers, and
+    a :class:`~clasp_trt.notice.Notice` names both.
     """
-    return {_canonical(name, rules): weight for name, weight in tensors.items()}
-
-
-def _canonical(name: str, rules: Sequence[tuple[str, str]]) -> str:
-    for pattern, start in rules:
-        if found := re.match(pattern, name):
-            return start + name[found.end() :]
-    return name
+    found: dict[str, Weight] = {}
+    for name in sorted(tensors, key=lambda name: name.split(".")):
+        kept = found.setdefault(canonical(name, rules), tensors[name])
+        if kept is not tensors[name]:
+            tell(f"the same tensor is stored as {kept.key} and as {name}: the first is read, as in transformers")
+    return found
 
 
 def tied(tensors: Tensors, head: str, embedding: str) -> dict[str, Weight]:

@@ -606,6 +606,29 @@ def test_a_path_that_leaves_or_does_not_travel(root: Path, path: str) -> None:
     refused(root, b.UnsafePath, "files: ")
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("model", "source"), {"repository": "a/b", "revision": None}),
+        (("model", "source"), {"repository": "", "revision": None, "commit": None}),
+        (("model", "source"), {"repository": "a/b", "revision": 3, "commit": None}),
+        (("model", "source"), None),
+        ((*PROCESSOR, "longest_edge"), 0),
+        ((*PROCESSOR, "longest_edge"), None),
+    ],
+)
+def test_keys_that_may_be_left_out_are_read_as_strictly(root: Path, place: Place, value: object) -> None:
+    (root / "clasp.json").write_text(json.dumps(altered(place, value)))
+    refused(root, b.ManifestField, ".".join(map(str, place)))
+
+
+def test_a_longest_edge_stands_beside_a_shortest(root: Path) -> None:
+    content = altered((*PROCESSOR, "longest_edge"), 48)
+    content["media"]["image"]["processor"] |= {"shortest_edge": None}
+    (root / "clasp.json").write_text(json.dumps(content))
+    refused(root, b.ManifestField, "shortest_edge")
+
+
 # What must hold between them
 
 SEGMENT_0 = next(i for i, graph in enumerate(VALID["graphs"]) if graph["name"] == "segment_0")

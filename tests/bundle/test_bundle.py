@@ -38,6 +38,7 @@ from clasp_trt.bundle import (
     Run,
     Segment,
     Sequential,
+    Source,
     Square,
     VisionDims,
     tree,
@@ -138,6 +139,19 @@ def test_what_was_written_is_what_opens(tmp_path: Path) -> None:
     assert opened.path("graphs/segment_1.onnx").read_bytes() == WEIGHTS
     assert opened.graph("segment_2").inputs[0].shape == (1, "sequence", 8)
     assert opened.policy.layers == (1, 3)
+
+
+@pytest.mark.parametrize("source", [Source("llava-hf/llava", "main", "0" * 40), Source("me/mine", None, None)])
+def test_where_a_model_was_fetched_from_is_kept(tmp_path: Path, source: Source) -> None:
+    made = replace(manifest(), model=replace(manifest().model, source=source))
+    assert build(tmp_path / "bundle", made_of=made).manifest.model.source == source
+
+
+def test_a_square_of_two_edges_is_kept(tmp_path: Path) -> None:
+    image = manifest().media.image
+    square = replace(image.processor, longest_edge=48)
+    made = replace(manifest(), media=Media(replace(image, processor=square)))
+    assert build(tmp_path / "bundle", made_of=made).manifest.media.image.processor == square
 
 
 def test_equal_builds_are_equal_bytes_and_a_bundle_can_be_moved(tmp_path: Path) -> None:

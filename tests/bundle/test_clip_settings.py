@@ -9,6 +9,8 @@ import pytest
 from clasp_trt.bundle import clip_settings
 from clasp_trt.bundle.media import RESAMPLINGS, Square
 from clasp_trt.errors import BundleError
+from clasp_trt.notice import Notice
+from tests.mistakes import says
 
 LLAVA: dict[str, Any] = {  # llava-hf/llava-1.5-7b-hf
     "crop_size": {"height": 336, "width": 336},
@@ -34,8 +36,12 @@ def test_the_published_settings() -> None:
     assert made.tokens == 576
 
 
-def test_absent_and_null_keys_are_those_of_clip() -> None:
-    assert clip_settings.square({}, 224, 32) == clip_settings.square(dict.fromkeys(LLAVA), 224, 32)
+def test_absent_keys_are_those_of_clip_and_null_flags_are_false() -> None:
+    values = dict.fromkeys(key for key in LLAVA if not key.startswith("do_"))
+    assert clip_settings.square({}, 224, 32) == clip_settings.square(values, 224, 32)
+    flags = ("do_rescale", "do_normalize", "do_resize")
+    null, false = dict.fromkeys(flags), dict.fromkeys(flags, False)
+    assert clip_settings.square(null, 224, 32) == clip_settings.square(false, 224, 32)
     bare = clip_settings.square({"do_rescale": False, "do_normalize": False, "do_resize": False}, 224, 32)
     assert bare == Square(224, 32, None, None, "bicubic", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -65,7 +71,7 @@ def test_the_family_is_taken(kind: str) -> None:
         ("do_resize", "yes"),
         ("do_convert_rgb", 1),
         ("do_center_crop", False),
-        ("do_pad", True),
+        ("pad_size", {"height": 400, "width": 400}),
         ("size", {"longest_edge": 3}),
         ("size", {"shortest_edge": 0}),
         ("size", {"shortest_edge": True}),
@@ -74,7 +80,6 @@ def test_the_family_is_taken(kind: str) -> None:
         ("crop_size", {"height": 3}),
         ("crop_size", -1),
         ("resample", 17),
-        ("resample", "bicubic"),
         ("rescale_factor", float("nan")),
         ("rescale_factor", 0),
         ("image_mean", [0.5, 0.5]),
@@ -84,8 +89,25 @@ def test_the_family_is_taken(kind: str) -> None:
 )
 def test_a_wrong_setting_is_one_line(key: str, value: object) -> None:
     with pytest.raises(BundleError, match=key) as caught:
-        clip_settings.square({**LLAVA, key: value}, 336, 14)
+        clip_settings.square({**LLAVA, "do_pad": True, key: value}, 336, 14)
     assert "expected" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["LlavaImageProcessor", "LlavaImageProcessorFast", None])
+def test_padding_to_a_square_is_refused_by_name(kind: str | None) -> None:
+    settings = {**LLAVA, "image_processor_type": kind, "do_pad": True}
+    with pytest.raises(BundleError) as caught:
+        clip_settings.square(settings, 336, 14)
+    says(caught, "do_pad", kind or "LlavaImageProcessor")
+    assert clip_settings.square({**settings, "do_pad": False}, 336, 14) == clip_settings.square(LLAVA, 336, 14)
+
+
+def test_a_filter_by_name_is_told() -> None:
+    """transformers' Pillow backend takes any name for bilinear, so that is what the answer would be of."""
+    with pytest.warns(Notice) as told:
+        made = clip_settings.square({**LLAVA, "resample": "bicubic"}, 336, 14)
+    assert made.resample == "bilinear"
+    says(told[0].message, "resample", "bicubic", "bilinear")
 
 
 @pytest.mark.parametrize("change", [{"crop_size": 224}, {"do_center_crop": False, "size": {"height": 9, "width": 7}}])

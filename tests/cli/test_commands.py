@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from clasp_trt.targets import TARGETS
 from tests.cli.conftest import Clasp, Refused
 from tests.commands import GROUP, check_line, command_names
 from tests.house import PYPROJECT
+from tests.mistakes import says
 from tests.runtime.backends.cuda.null_driver import NullCuda
 
 # What a device lacks that only runs and completes bundles.
@@ -91,6 +93,31 @@ def test_build_tells_what_it_made(clasp: Clasp, checkpoint: Path, tmp_path: Path
     assert "(mean 8.0 visual tokens over 4 layers, solved)\n" in done.out
     assert done.out.splitlines()[-1].startswith(f"next: clasp-trt run {tmp_path}/out --image")
     assert Bundle.open(tmp_path / "out", verify=True).manifest.max_context == 64
+
+
+def test_sources_that_disagree_are_told_in_one_line(clasp: Clasp, checkpoint: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(checkpoint, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "eos_token_id": 7}))
+    done = clasp("build", model, "-o", tmp_path / "bundle", "--prune-at", "none")
+    assert done.code == 0
+    (line,) = done.err.splitlines()
+    says(line, "warning:", "generation_config.json", "config.json", "eos_token_id")
+
+
+def test_a_model_of_a_hub_s_cache_keeps_its_name_and_commit(clasp: Clasp, checkpoint: Path, tmp_path: Path) -> None:
+    commit = "0123456789abcdef" * 2 + "01234567"
+    snapshot = tmp_path / "models--llava-hf--llava-tiny" / "snapshots" / commit
+    shutil.copytree(checkpoint, snapshot)
+    done = clasp("build", snapshot, "-o", tmp_path / "bundle", "--prune-at", "none", "--json")
+    model = json.loads(done.out)["manifest"]["model"]
+    assert model["name"] == "llava-tiny"
+    assert model["source"] == {"repository": "llava-hf/llava-tiny", "revision": None, "commit": commit}
+
+
+def test_a_revision_is_for_a_hub_id(refused: Refused, checkpoint: Path, bundle: Path, tmp_path: Path) -> None:
+    for model in (checkpoint, bundle):
+        says(refused("build", model, "--revision", "v1", "-o", tmp_path / "out"), "--revision", "v1", model)
 
 
 def test_export_then_build_elsewhere(clasp: Clasp, checkpoint: Path, tmp_path: Path) -> None:

@@ -92,19 +92,21 @@ def test_this_machine_is_the_default(clasp: Clasp, checkpoint: Path) -> None:
     assert "build peak" not in done.out
 
 
-def test_of_a_hub_id_nothing_but_the_config_is_fetched(
+def test_of_a_hub_id_nothing_but_configs_is_fetched(
     clasp: Clasp, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
-    def fetch(model: str, *, allow_patterns: list[str]) -> str:
-        asked.append((model, allow_patterns))
+    def fetch(model: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((model, revision, allow_patterns))
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     done = clasp("plan", "llava-hf/llava-1.5-7b-hf", "--target", "a100", "--precision", "fp16")
     assert done.out.startswith("llava-1.5-7b-hf (llava) on a100")
-    assert asked == [("llava-hf/llava-1.5-7b-hf", ["config.json"])]
+    clasp("plan", "llava-hf/llava-1.5-7b-hf", "--revision", "v1", "--target", "a100", "--precision", "fp16")
+    files = ["config.json", "adapter_config.json"]
+    assert asked == [("llava-hf/llava-1.5-7b-hf", None, files), ("llava-hf/llava-1.5-7b-hf", "v1", files)]
 
 
 def test_torch_is_not_needed(clasp: Clasp, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +147,7 @@ def test_refused_models(
 
 
 def test_a_hub_that_cannot_be_reached(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetch(model: str, *, allow_patterns: list[str]) -> str:
+    def fetch(*_: object, **__: object) -> str:
         raise OSError("no route\nto the hub")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)

@@ -63,7 +63,8 @@ def test_damaged_file(refused: Refused, bundle: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ("--prompt hi", "--image and --prompt are for a comparison; give --against too"),
+        ("--prompt hi", "are for a comparison; give --against too"),
+        ("--revision v1", "--revision are for a comparison; give --against too"),
         ("--against absent", "absent is not a folder"),
         ("--against absent --prompt ", "the prompt is empty; ask something"),
         ("--against absent --image absent.png", "absent.png"),

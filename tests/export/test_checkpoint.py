@@ -25,6 +25,7 @@ from clasp_trt.export.weights.graph import Weights
 from clasp_trt.export.weights.stored import stored
 from clasp_trt.export.weights.transforms import cast, renamed
 from examples.random_llava import PRESETS, make
+from tests.mistakes import says
 
 HEAD = "language_model.lm_head.weight"
 
@@ -276,8 +277,10 @@ def test_a_missing_tensor_is_named(folder: Path) -> None:
     del tensors["language_model.model.layers.2.mlp.up_proj.weight"]
     save_file(tensors, folder / "model.safetensors")
     weights = family_of(Checkpoint.open(folder)).decoder_weights("float32")
-    with pytest.raises(CheckpointError, match=r"decoder\.layers\.2\.mlp\.up_proj\.weight"):
+    with pytest.raises(CheckpointError) as error:
         weights.linear("layers.2.mlp.up_proj", 48, 96)
+    layer = "language_model.model.layers.2.mlp"
+    says(_line(error), f"{layer}.up_proj.weight", f"{layer}.down_proj.weight")
 
 
 def test_a_tensor_of_another_shape_is_named(folder: Path) -> None:
@@ -292,11 +295,19 @@ def test_a_checkpoint_without_its_tokenizer(folder: Path) -> None:
         family_of(Checkpoint.open(folder))
 
 
-@pytest.mark.parametrize("added", [None, 3, [], [3, None], [{"id": 502}], [{"id": 1, "content": "<s>"}]])
-def test_a_tokenizer_without_the_image_token(folder: Path, added: object) -> None:
-    _edit(folder / "tokenizer.json", lambda tokenizer: tokenizer.update(added_tokens=added))
-    with pytest.raises(CheckpointError, match="image_token_id 502"):
+def test_a_tokenizer_without_the_image_token(folder: Path) -> None:
+    _edit(folder / "config.json", lambda config: config.update(image_token_index=505))
+    with pytest.raises(CheckpointError) as error:
         family_of(Checkpoint.open(folder))
+    says(_line(error), "image_token_id 505", "tokenizer.json")
+
+
+@pytest.mark.parametrize("added", [None, 3, [3, None], [{"id": 502}]])
+def test_a_tokenizer_that_cannot_be_loaded(folder: Path, added: object) -> None:
+    _edit(folder / "tokenizer.json", lambda tokenizer: tokenizer.update(added_tokens=added))
+    with pytest.raises(CheckpointError) as error:
+        family_of(Checkpoint.open(folder))
+    says(_line(error), "tokenizer", folder)
 
 
 # --- weights that are no plain floats -----------------------------------------------------------------------

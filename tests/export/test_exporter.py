@@ -191,8 +191,7 @@ def test_progress_counts_the_weights(made: Made) -> None:
 
 
 def test_assets(checkpoint: Path, made: Made) -> None:
-    assert (made.root / "tokenizer.json").read_bytes() == (checkpoint / "tokenizer.json").read_bytes()
-    for name in ("preprocessor_config.json",):
+    for name in ("tokenizer.json", "preprocessor_config.json"):
         assert json.loads((made.root / name).read_text()) == json.loads((checkpoint / name).read_text())
     assert (made.root / "chat_template.jinja").read_text() == (checkpoint / "chat_template.jinja").read_text()
     tokens = json.loads((made.root / "special_tokens_map.json").read_text())

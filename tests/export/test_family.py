@@ -24,7 +24,7 @@ def _whole(config: Any) -> dict[str, Any]:
 
 
 def _decoder(**config: Any) -> DecoderSpec:
-    return decoder(Settings("config.json", "text_config.", config, {}))[0]
+    return decoder(Settings("config.json", "text_config.", config, {}))
 
 
 def _tower(kind: str, **config: Any) -> TowerSpec:

@@ -97,6 +97,7 @@ def build(
     max_context: int | None = None,
     vision_layers: Sequence[int] | None = None,
     router: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
     sm: Sequence[str] = (),
     max_prompt: int | None = None,
     max_build_memory: float | None = None,
@@ -119,8 +120,9 @@ def build(
         sms=sms, max_prompt=max_prompt, max_build_memory=max_build_memory, cache=cache, plugins=plugins
     )
     return compile_bundle(
-        model, output, options, target=target, backend=backend, engines=engines, force=force, progress=progress
-    ).bundle
+        model, output, options, target=target, backend=backend, engines=engines, revision=revision, force=force,
+        progress=progress,
+    ).bundle  # fmt: skip
 
 
 def compile_bundle(
@@ -131,6 +133,7 @@ def compile_bundle(
     target: str | None,
     backend: str | None = None,
     engines: EngineOptions | None = None,
+    revision: str | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> Built:
@@ -139,8 +142,9 @@ def compile_bundle(
     A ``target`` of None makes a portable bundle; given as ``model`` later, it is completed for a target without torch
     or the checkpoint. A bundle fixes ``options`` already, so none may be given with one, not even what it has.
     ``backend`` defaults to the target's; ``engines`` is for those that compile, and its memory also for a portable
-    bundle, which fixes where the decoder is cut. ``force`` replaces an older bundle at ``output``, though never one
-    that is read here. Raises a :class:`clasp_trt.errors.ClaspError`, and then leaves everything as it was.
+    bundle, which fixes where the decoder is cut. ``revision`` is the branch, tag or commit of a hub id. ``force``
+    replaces an older bundle at ``output``, though never one that is read here. Raises a
+    :class:`clasp_trt.errors.ClaspError`, and then leaves everything as it was.
     """
     is_bundle = os.path.isfile(Path(model) / MANIFEST)
     engine, asked = None, engines or EngineOptions()
@@ -152,12 +156,16 @@ def compile_bundle(
         raise OutputError("the output has an empty name; name a folder to make")
     keep_apart(output, model, options.policy, options.router)
     if is_bundle:
+        if revision is not None:
+            raise BundleError(f"--revision {revision} is for a hub id, but {os.fspath(model)} is a bundle; drop it")
         return _complete(Path(model), output, options, engine, force, progress)
     policy = None if options.policy is None else Policy.load(options.policy)
     if options.router is not None:
         check_router(options.router, policy)
     with bundles.write(output, force=force) as writer:
-        manifest, engine = _export(os.fspath(model), writer, options, policy, asked.memory_bytes, engine, progress)
+        manifest, engine = _export(
+            os.fspath(model), revision, writer, options, policy, asked.memory_bytes, engine, progress
+        )
         return _finish(writer, manifest, engine, progress)
 
 
@@ -208,6 +216,7 @@ def _engine(
 
 def _export(
     model: str,
+    revision: str | None,
     writer: Writer,
     options: Options,
     policy: Policy | None,
@@ -215,8 +224,9 @@ def _export(
     engine: _Engine | None,
     progress: Progress,
 ) -> tuple[Manifest, _Engine | None]:
-    """Writes the portable half of a bundle from the checkpoint ``model``, cut so that building its engines takes at
-    most ``memory_limit`` bytes; ``engine`` is what will run it, if known, and comes back with its longest prompt."""
+    """Writes the portable half of a bundle from the checkpoint ``model`` at ``revision``, cut so that building its
+    engines takes at most ``memory_limit`` bytes; ``engine`` is what will run it, if known, and comes back with its
+    longest prompt."""
     from clasp_trt.runtime.routing.folder import shipped_for
 
     progress("open the checkpoint", 0, 1)
@@ -228,7 +238,7 @@ def _export(
         from clasp_trt.export.exporter import export
         from clasp_trt.export.family import family_of
 
-        checkpoint = Checkpoint.open(model)
+        checkpoint = Checkpoint.open(model, revision)
         family = family_of(checkpoint)
     if engine is not None:
         targets.check_memory(engine.device, _weights(checkpoint) * FLOAT_BYTES[options.floats], options.floats)

@@ -48,6 +48,7 @@ def compare(
     image: Image,
     prompt: str,
     *,
+    revision: str | None = None,
     provider: str | None = None,
     progress: Progress = silent,
 ) -> Report:
@@ -59,7 +60,7 @@ def compare(
     in the report.
     """
     with backend_for(bundle, provider=provider) as backend:
-        checkpoint = Checkpoint.open(model)
+        checkpoint = Checkpoint.open(model, revision)
         family = family_of(checkpoint)
         _check_same_model(bundle, family, model)
         request = Request.of(bundle, image, prompt)
@@ -79,7 +80,7 @@ def compare(
 def _check_same_model(bundle: Bundle, there: Family, model: str) -> None:
     here = {**_flat(bundle.manifest.model), **_flat(bundle.manifest.media)}
     for name, value in {**_flat(there.info), **_flat(there.media)}.items():
-        if name != "name" and here[name] != value:
+        if name != "name" and not name.startswith("source") and here[name] != value:
             raise CheckpointError(
                 f"{model} is not what {bundle.root} was built from: its {name} is {value}, and the bundle's "
                 f"{here[name]}; give the checkpoint that the bundle was built from"

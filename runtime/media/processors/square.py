@@ -60,7 +60,15 @@ class SquareProcessor:
         edge = self._record.shortest_edge
         if edge is None:
             return height, width
-        return (int(edge * height / width), edge) if width <= height else (edge, int(edge * width / height))
+        short, long = min(width, height), max(width, height)
+        most, exact = self._record.longest_edge, float(edge)
+        if most is not None and long / short * edge > most:
+            exact = most * short / long
+            edge = max(1, round(exact))
+        if edge == short:
+            return height, width
+        longer = int(exact * long / short)
+        return (longer, edge) if width <= height else (edge, longer)
 
     @property
     def _resizes(self) -> bool:

@@ -28,7 +28,7 @@ def describe(config: Settings, name: str) -> Description:
     """The model that ``config`` describes."""
     eye = config.part("eye", {"model_type": "dinov2"})
     tower = TOWERS[eye.require("model_type", "dinov2")](eye, -1)
-    spec, _ = decoder(config.part("brain", {"model_type": "qwen2"}))
+    spec = decoder(config.part("brain", {"model_type": "qwen2"}))
     return Description(
         model_type="toyvlm",
         name=name,
@@ -36,7 +36,6 @@ def describe(config: Settings, name: str) -> Description:
         projector=ProjectorSpec((tower.width, spec.width), activation="gelu", bias=True),
         decoder=spec,
         image_token_id=config.id("picture"),
-        stop_token_ids=(),
     )
 
 

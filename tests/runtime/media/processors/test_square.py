@@ -50,13 +50,25 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "image_std": [0.5] * 3,
         "rescale_factor": 1 / 127.5,
     },
+    "both edges": {"size": {"shortest_edge": 64, "longest_edge": 96}, "crop_size": 64},
+    "both edges, both binding": {"size": {"shortest_edge": 64, "longest_edge": 65}, "crop_size": 64},
+    "edges of the picture": {"size": {"shortest_edge": 60, "longest_edge": 80}, "crop_size": 64},
+    "lists": {"size": [48, 72], "crop_size": [40, 40]},
+    "a number for a square": {"size": 48, "default_to_square": True, "crop_size": 40},
+    "KOSMOS": {"size": 48, "use_square_size": True},
+    "padded to itself": {"image_processor_type": "CLIPImageProcessor", "size": 64, "crop_size": 64, "do_pad": True},
+    "null for no": {**dict.fromkeys(("do_rescale", "do_normalize", "do_resize", "do_pad")), "crop_size": 64},
+    "one mean": {"size": 64, "crop_size": 64, "image_mean": 0.5, "image_std": 0.25},
+    "LLaVA's own": {"image_processor_type": "LlavaImageProcessor", "size": 64, "crop_size": 60, "do_pad": False},
+    "a filter by name": {"size": 64, "crop_size": 64, "resample": "bicubic"},
 }
 
 
 def ours(config: dict[str, Any]) -> Processor:
     """The processor of a checkpoint with these settings."""
     made = config.get("size", 224) if config.get("do_center_crop") is False else config.get("crop_size", 224)
-    return processor(clip_settings.square(config, made["height"] if isinstance(made, dict) else made, 14))
+    side = made["height"] if isinstance(made, dict) else made[0] if isinstance(made, list) else made
+    return processor(clip_settings.square(config, side, 14))
 
 
 def pixels(made: Processor, image: Image.Image) -> np.ndarray[Any, Any]:
@@ -64,13 +76,16 @@ def pixels(made: Processor, image: Image.Image) -> np.ndarray[Any, Any]:
 
 
 def reference(config: dict[str, Any], images: list[Image.Image]) -> np.ndarray[Any, Any]:
-    made = pytest.importorskip("transformers.models.clip.image_processing_pil_clip").CLIPImageProcessorPil
+    kind = "llava" if "Llava" in config.get("image_processor_type", "") else "clip"
+    module = pytest.importorskip(f"transformers.models.{kind}.image_processing_pil_{kind}")
+    made = module.CLIPImageProcessorPil if kind == "clip" else module.LlavaImageProcessorPil
     fields = {key: value for key, value in config.items() if not key.endswith(("_type", "_class"))}
     values: np.ndarray[Any, Any] = made(**fields)(images, return_tensors="np")["pixel_values"]
     return values
 
 
 @pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.filterwarnings("ignore::clasp_trt.notice.Notice")
 def test_equals_transformers_on_every_mode(name: str, variants: dict[str, Image.Image]) -> None:
     made = ours(CONFIGS[name])
     for mode, image in variants.items():
