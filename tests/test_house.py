@@ -94,24 +94,6 @@ def test_citation_names_the_paper() -> None:
     assert 'value: "arXiv:2604.12767"' in citation
 
 
-def test_constraints_pin_what_the_project_asks_for() -> None:
-    """Each dependency has one version per Python, torch one for all: a range would admit a CUDA build."""
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
-    pins: dict[str, list[str]] = {}
-    for line in lines:
-        name, marker = re.fullmatch(r"([\w.-]+)==[\w.]+(?:; (.+))?", line).groups()
-        pins.setdefault(name.lower().replace("_", "-"), []).append(marker)
-    assert pins["torch"] == [None]
-    assert "torchvision" not in pins
-    asked = [*PYPROJECT["project"]["dependencies"]]
-    for extra, requirements in PYPROJECT["project"]["optional-dependencies"].items():
-        asked += requirements if extra != "tensorrt" else []  # the device's own, not ours to choose
-    names = {re.match(r"[\w.-]+", each).group().lower().replace("_", "-") for each in asked}
-    assert names <= set(pins)
-    split = ['python_version >= "3.11"', 'python_version < "3.11"']
-    assert all(markers in ([None], split) for markers in pins.values())
-
-
 def test_public_names_are_fetched_at_first_use() -> None:
     assert clasp_trt.__all__ == ["__version__", "build", "load"]
     assert set(clasp_trt.__all__) <= set(dir(clasp_trt))
@@ -130,7 +112,7 @@ def test_module_lists_see_through_the_links() -> None:
 
 OF_THE_REPOSITORY = {"attack", "benchmarks", "examples", "gpu", "parity"}
 """Folders of tests about what is no part of the package, or about the whole of it."""
-OF_NO_MODULE = {"contributing", "docs", "house", "imports", "mistakes", "started", "traces", "wheel"}
+OF_NO_MODULE = {"contributing", "docs", "house", "imports", "mistakes", "started", "supply", "traces", "wheel"}
 """Files at the top of tests/ about the repository and about the tests' own means."""
 
 
