@@ -208,6 +208,31 @@ def test_a_prompt_without_room_for_an_answer(pruned: Setup) -> None:
             pruned.prefill(prompt, _visual())
 
 
+@pytest.mark.parametrize("rows", [4, 7, CONTEXT])
+@pytest.mark.parametrize("name", ["pruned", "whole", "early"])
+def test_a_prompt_in_chunks_is_the_prompt_at_once(
+    name: str, rows: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks take every row once, none more than ``rows``; the answer that follows reads what all of them cached."""
+    setup: Setup = request.getfixturevalue(name)
+    saliency = np.random.default_rng(2).random((1, TOKENS)).astype(np.float32)
+    prompt, cut = _with_image(after=9), list[tuple[int, int]]()
+    monkeypatch.setattr(setup.backend, "prefill_rows", None)
+    expected = setup.answer(prompt, _visual(), [7, 8, 9], saliency)
+
+    def rows_of(tensor: Any, start: int, stop: int) -> Any:
+        cut.append((start, stop))
+        return OrtBackend.rows(setup.backend, tensor, start, stop)
+
+    monkeypatch.setattr(setup.backend, "rows", rows_of)
+    monkeypatch.setattr(setup.backend, "prefill_rows", rows)
+    _close(setup.answer(prompt, _visual(), [7, 8, 9], saliency), expected)
+    left = len(prompt.input_ids) - TOKENS + min([TOKENS, *setup.schedule.keeps])
+    taken = sorted({*cut}) or [(0, left)]
+    assert [row for start, stop in taken for row in range(start, stop)] == list(range(left))
+    assert max(stop - start for start, stop in taken) <= rows
+
+
 def test_caches_beyond_any_memory(built: Callable[..., Bundle]) -> None:
     """All of them together are named, and not the one that failed."""
     bundle = built()

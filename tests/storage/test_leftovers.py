@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clasp_trt.storage.leftovers import discard
+from clasp_trt.storage.leftovers import BUILDING, REPLACED, discard, restore, sibling, sweep
 
 DEEP = 3000
 """Folders in one another: beyond what Python's stack holds, and beyond the longest path of Linux."""
@@ -68,3 +68,24 @@ def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_removed_already(tmp_path: Path) -> None:
     discard(tmp_path / "folder")
+
+
+def test_an_older_folder_is_put_back_where_its_place_is_empty(tmp_path: Path) -> None:
+    """As a replacement leaves it that was killed between its two renames."""
+    place = tmp_path / "out"
+    aside = sibling(place, REPLACED)
+    aside.mkdir()
+    (aside / "file").touch()
+    restore(place)
+    assert os.listdir(tmp_path) == ["out"]
+    assert os.listdir(place) == ["file"]
+
+
+def test_what_is_left_beside_a_whole_folder_is_swept(tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    for folder in (place, sibling(place, REPLACED), sibling(place, BUILDING)):
+        folder.mkdir()
+        (folder / "file").write_text(folder.name)
+    sweep(place)
+    assert os.listdir(tmp_path) == ["out"]
+    assert (place / "file").read_text() == "out"

@@ -1,4 +1,4 @@
-"""The traced CLIP tower and the fused projector against the library's own modules."""
+"""The traced CLIP tower against the library's own modules."""
 
 from __future__ import annotations
 
@@ -85,23 +85,3 @@ def test_layers_that_nobody_reads_are_not_exported(family: Family) -> None:
 
 def _weights(model: ir.Model) -> set[str]:
     return {name for name in model.graph.initializers if name.startswith("tower.")}
-
-
-@pytest.mark.parametrize("alpha", [[[0.0, 0.0, 1.0]], [[0.2, 0.5, 0.3], [1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3]]])
-@torch.inference_mode()
-def test_projector_fuses_layers_and_projects(
-    checkpoint: Path, family: Family, dtype: str, alpha: list[list[float]]
-) -> None:
-    rng = np.random.default_rng(0)
-    features = rng.standard_normal((len(alpha), 3, 16, 32)).astype(dtype)
-    weights = np.array(alpha, dtype=np.float32)
-    found = Runnable(family.projector_graph(3, dtype))(features=features, alpha=weights)["visual"]
-    fused = np.einsum("blnd,bl->bnd", features.astype(np.float64), weights.astype(np.float64))
-
-    def projected(kind: str) -> Array:
-        projector = _library(checkpoint, kind).multi_modal_projector
-        output: Array = projector(torch.from_numpy(fused).to(getattr(torch, kind))).double().numpy()
-        return output
-
-    assert found.dtype == dtype
-    _close(found, projected("float64"), projected(dtype))

@@ -1,0 +1,103 @@
+"""``python -m tests.mutations``: makes each fault of the table in a copy of the tree; does its room notice?
+
+The default tests of the room are run, each for a minute at most; what they let pass survived, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.house import ROOT
+from tests.mutations.table import MUTATIONS, Mutation
+from tests.started import own_environment
+
+SECONDS = 60.0
+FAILED = 1
+"""Exit code of pytest where tests ran and one failed; any other is a mutation that tells nothing."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of a mutation: ``noticed``, ``survived`` or ``broken``, which is to say that no test ran."""
+
+    what: str
+    seconds: float
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs the command; 1 if a mutation survived or told nothing."""
+    options = parsed(words)
+    wanted = [each for each in MUTATIONS if options.only in f"{each.name} {each.file}"]
+    worst = 0
+    print("| mutation | file | noticed by | result | seconds |", "|---|---|---|---|---:|", sep="\n", flush=True)
+    with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
+        tree = copied(Path(folder) / "tree")
+        for each in wanted:
+            found = tried(each, tree, options.seconds)
+            worst |= found.what != "noticed"
+            row = (each.name, each.file, " ".join(each.tests), found.what, f"{found.seconds:.0f}")
+            print(f"| {' | '.join(row)} |", flush=True)
+    return int(worst)
+
+
+def parsed(words: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__)
+    parser.add_argument("--only", default="", help="those whose name or file has this in it")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="that a room has to notice")
+    return parser.parse_args(words)
+
+
+def copied(tree: Path) -> Path:
+    """The files of this tree, and the traces that earlier tests made of it."""
+    ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.egg-info", "build", "dist", "clasp-demo")
+    shutil.copytree(ROOT, tree, symlinks=True, ignore=ignored)
+    return tree
+
+
+def mutated(mutation: Mutation, text: str) -> str:
+    """``text`` with the fault; ``ValueError`` where it has moved on."""
+    if text.count(mutation.old) != 1:
+        raise ValueError(f"{mutation.file} has {text.count(mutation.old)} times: {mutation.old}")
+    return text.replace(mutation.old, mutation.new)
+
+
+def tried(mutation: Mutation, tree: Path, seconds: float) -> Found:
+    """Makes the fault in ``tree``, runs the tests, and takes it back."""
+    path = tree / mutation.file
+    text = path.read_text(encoding="utf-8")
+    path.write_text(mutated(mutation, text), encoding="utf-8")
+    began = time.monotonic()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", *mutation.tests],
+            cwd=tree,
+            env=own_environment(PYTHONPATH=str(tree), OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        what = {0: "survived", FAILED: "noticed"}.get(done.returncode, "broken")
+        if what == "broken":
+            print(done.stdout[-2000:], file=sys.stderr)
+    except subprocess.TimeoutExpired:
+        what = "survived"
+    finally:
+        path.write_text(text, encoding="utf-8")
+        os.utime(path)
+    return Found(what, time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
