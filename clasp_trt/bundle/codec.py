@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 
 from clasp_trt.bundle import consistency, media, media_reader, schema1
 from clasp_trt.bundle.errors import ManifestField, ManifestSyntax, SchemaVersion, UnsafePath
+from clasp_trt.bundle.generation_reader import generation
 from clasp_trt.bundle.manifest import (
     PLUGINS,
     PORTABLE,
@@ -43,6 +44,7 @@ _KEYS = (
     *("graphs", "segments", "backend", "target", "versions", "files"),
 )
 _ENGINES = "engines"  # a key of bundles that have some, and of no others
+_GENERATION = "generation"  # a key that older bundles lack
 _PLUGINS = "plugins"  # a key of engines that have some, and of no others
 _SOURCE = "source"  # a key of models from a hub, and of no others
 _FORMAT = Format(ManifestSyntax, ManifestField, "rebuild the bundle, or copy it again")
@@ -69,6 +71,7 @@ def dumps(manifest: Manifest) -> str:
         "backend": manifest.backend,
         "target": manifest.target,
         "versions": dict(sorted(manifest.versions.items())),
+        **({} if manifest.generation is None else {_GENERATION: manifest.generation.stated()}),
         "files": {path: asdict(entry) for path, entry in sorted(manifest.files.items())},
     }
     if manifest.engines is not None:
@@ -108,7 +111,7 @@ def loads(data: bytes, source: str, settings: Callable[[], Mapping[str, object]]
 
 
 def _read(root: Field) -> Manifest:
-    top = root.record(*_KEYS, optional=(_ENGINES,))
+    top = root.record(*_KEYS, optional=(_GENERATION, _ENGINES))
     return Manifest(
         model=_model(top["model"]),
         media=media_reader.media(top["media"]),
@@ -125,6 +128,7 @@ def _read(root: Field) -> Manifest:
         versions=_versions(top["versions"]),
         files=_files(top["files"]),
         engines=_engines(top[_ENGINES]) if _ENGINES in top else None,
+        generation=generation(top[_GENERATION]) if _GENERATION in top else None,
     )
 
 

@@ -16,7 +16,7 @@ from clasp_trt.tensors import FLOATS, TensorSpec
 
 def check(manifest: Manifest, source: str) -> None:
     """Raise :class:`InconsistentManifest`, naming the place in ``source``, for the first contradiction."""
-    for rule in (_names, _dims, _media, _pruning, _segments, _chain, _ports, _backend, _engines):
+    for rule in (_names, _dims, _generation, _media, _pruning, _segments, _chain, _ports, _backend, _engines):
         for problem in rule(manifest):
             raise InconsistentManifest(f"{source}: {problem}; rebuild the bundle")
 
@@ -56,6 +56,13 @@ def _dims(manifest: Manifest) -> Iterator[str]:
         yield f"schedule.tokens: {schedule.tokens}, but model.tokens is {list(manifest.model.tokens)}"
     if schedule.layers != decoder.layers:
         yield f"schedule.layers: {schedule.layers}, but model.decoder.layers is {decoder.layers}"
+
+
+def _generation(manifest: Manifest) -> Iterator[str]:
+    """What is asked for or forbidden is in the vocabulary."""
+    if manifest.generation is not None:
+        for problem in manifest.generation.beyond(manifest.model.decoder.vocab_size):
+            yield f"generation.{problem}"
 
 
 def _media(manifest: Manifest) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from clasp_trt.bundle.media import Media
+from clasp_trt.generation import Generation
 from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.schedule import Schedule
 from clasp_trt.tensors import TensorSpec
@@ -134,7 +135,10 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that ``clasp.json`` says. ``files`` lists every file of the bundle except ``clasp.json`` itself."""
+    """All that ``clasp.json`` says. ``files`` lists every file of the bundle except ``clasp.json`` itself.
+
+    ``generation`` is None where the manifest does not say: :attr:`Bundle.generation` knows then.
+    """
 
     model: ModelInfo
     media: Media
@@ -151,6 +155,7 @@ class Manifest:
     versions: Mapping[str, str]
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     engines: Engines | None = None  # of a backend that compiles; others run the graphs themselves
+    generation: Generation | None = None
 
     @property
     def text_context(self) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clasp_trt.brief import brief, reason, shown
-from clasp_trt.bundle import codec, tree
+from clasp_trt.bundle import codec, generation_config, tree
 from clasp_trt.bundle.errors import (
     HashMismatch,
     InconsistentManifest,
@@ -28,9 +28,11 @@ from clasp_trt.bundle.manifest import MANIFEST, POLICY, Graph, Manifest
 from clasp_trt.bundle.tree import COPY
 from clasp_trt.chain import names, port
 from clasp_trt.errors import PolicyError
+from clasp_trt.generation import Generation
 from clasp_trt.policy import Policy
 from clasp_trt.progress import ByteProgress
 from clasp_trt.storage import leftovers
+from clasp_trt.storage.fields import Format
 
 MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_SETTINGS_BYTES = 2**20
@@ -64,6 +66,7 @@ class Bundle:
         bundle._links = bundle._check_files()
         for path in () if verify else sorted(bundle._links):
             bundle._check_hash(path)
+        _ = bundle.generation
         if verify:
             bundle.verify()
         return bundle
@@ -87,6 +90,25 @@ class Bundle:
                 " bundle with it"
             )
         return policy
+
+    @cached_property
+    def generation(self) -> Generation:
+        """How tokens are chosen unless a request says otherwise.
+
+        A manifest that does not say leaves it to the checkpoint's ``generation_config.json``, if that is among the
+        files. Raises :class:`Unreadable` or :class:`InconsistentManifest` if that file is no JSON object, or asks for
+        what is not supported.
+        """
+        name = generation_config.NAME
+        if self.manifest.generation is not None:
+            return self.manifest.generation
+        if name not in self.manifest.files:
+            return Generation()
+        source, format = f"{shown(self.root)}: {name}", Format(Unreadable, InconsistentManifest, "rebuild the bundle")
+        found = generation_config.settings(_read_settings(self.root, name), source, format)
+        for problem in found.beyond(self.manifest.model.decoder.vocab_size):
+            raise InconsistentManifest(f"{source}: {problem}; rebuild the bundle")
+        return found
 
     def path(self, relative: str) -> Path:
         """Where the listed file ``relative`` lies; :class:`MissingFile` for any other name."""
@@ -162,7 +184,7 @@ class Bundle:
 
 def read_manifest(root: Path) -> Manifest:
     """The manifest of the bundle at the absolute path ``root``, of which no other file is looked at."""
-    return codec.loads(_read_text(root), f"{shown(root)}: {MANIFEST}", partial(_read_settings, root))
+    return codec.loads(_read_text(root), f"{shown(root)}: {MANIFEST}", partial(_read_settings, root, SETTINGS))
 
 
 def _read_text(root: Path) -> bytes:
@@ -185,17 +207,17 @@ def _read_text(root: Path) -> bytes:
     return data
 
 
-def _read_settings(root: Path) -> dict[str, Any]:
-    """The settings of the image processor, which bundles of schema 1 keep in the checkpoint's own form."""
-    name = f"{shown(root)}: {SETTINGS}"
+def _read_settings(root: Path, file: str) -> dict[str, Any]:
+    """Settings that older bundles keep in the checkpoint's own form."""
+    name = f"{shown(root)}: {file}"
     try:
-        with open(tree.open_own(root, SETTINGS), "rb") as file:
-            data = file.read(MAX_SETTINGS_BYTES + 1)
+        with open(tree.open_own(root, file), "rb") as opened:
+            data = opened.read(MAX_SETTINGS_BYTES + 1)
         if len(data) > MAX_SETTINGS_BYTES:
             raise ValueError(f"larger than {MAX_SETTINGS_BYTES} bytes")
         value = json.loads(data)
     except FileNotFoundError:
-        raise MissingFile(f"{name}: missing, but a bundle of schema 1 needs it; copy or rebuild it") from None
+        raise MissingFile(f"{name}: missing, but an older bundle needs it; copy or rebuild it") from None
     except RecursionError:
         raise Unreadable(f"{name}: cannot be read as JSON (nested too deeply); rebuild the bundle") from None
     except (OSError, ValueError) as error:

@@ -237,9 +237,11 @@ def _export(
         from clasp_trt.export.checkpoint import Checkpoint
         from clasp_trt.export.exporter import export
         from clasp_trt.export.family import family_of
+        from clasp_trt.export.generation import generation
 
         checkpoint = Checkpoint.open(model, revision)
         family = family_of(checkpoint)
+        chosen = generation(checkpoint, family.info.decoder.vocab_size)
     if engine is not None:
         targets.check_memory(engine.device, _weights(checkpoint) * FLOAT_BYTES[options.floats], options.floats)
     pruning, (_, _, tokens) = options.pruning, family.info.tokens
@@ -281,6 +283,7 @@ def _export(
             "python": platform.python_version(),
             **_versions("torch", "transformers", "onnx", "onnx-ir"),
         },
+        generation=chosen,
     )
     return manifest, engine
 

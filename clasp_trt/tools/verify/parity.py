@@ -20,6 +20,8 @@ from clasp_trt.chain import names, port
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.family import Family, family_of
+from clasp_trt.export.generation import generation
+from clasp_trt.generation import Generation
 from clasp_trt.ops import GRAM_STEPS, token_gram
 from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.backends.find import backend_for
@@ -62,7 +64,7 @@ def compare(
     with backend_for(bundle, provider=provider) as backend:
         checkpoint = Checkpoint.open(model, revision)
         family = family_of(checkpoint)
-        _check_same_model(bundle, family, model)
+        _check_same_model(bundle, family, generation(checkpoint, family.info.decoder.vocab_size), model)
         request = Request.of(bundle, image, prompt)
         comparison = _Comparison(bundle, backend, family, progress)
         comparison.answer(request)
@@ -77,9 +79,9 @@ def compare(
     )
 
 
-def _check_same_model(bundle: Bundle, there: Family, model: str) -> None:
-    here = {**_flat(bundle.manifest.model), **_flat(bundle.manifest.media)}
-    for name, value in {**_flat(there.info), **_flat(there.media)}.items():
+def _check_same_model(bundle: Bundle, there: Family, chosen: Generation, model: str) -> None:
+    here = {**_flat(bundle.manifest.model), **_flat(bundle.manifest.media), **_flat(bundle.generation)}
+    for name, value in {**_flat(there.info), **_flat(there.media), **_flat(chosen)}.items():
         if name != "name" and not name.startswith("source") and here[name] != value:
             raise CheckpointError(
                 f"{model} is not what {bundle.root} was built from: its {name} is {value}, and the bundle's "
