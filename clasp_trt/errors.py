@@ -54,6 +54,10 @@ class PromptError(ClaspError):
     """A prompt that the model cannot take."""
 
 
+class RequestError(ClaspError):
+    """A request that another one ended, or that was interrupted."""
+
+
 class RouterError(ClaspError):
     """A router that cannot be opened or made, or that is not for the policy."""
 

@@ -178,6 +178,12 @@ class Decoder:
             for cache in segment.values():
                 self._backend.clear(cache)
 
+    def release(self) -> None:
+        """Lets the caches go."""
+        self._cached = None
+        for segment in self._caches:
+            segment.clear()
+
     def _lengths(self, sequence: Sequence) -> tuple[int, ...]:
         """Slots that each segment reads in the next step: those that are filled by then, and as many more in each as
         make the step equal to others. The mask hides them."""

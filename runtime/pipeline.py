@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from types import TracebackType
 from typing import Any
@@ -15,21 +15,28 @@ from PIL import Image
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.chain import names, port
-from clasp_trt.errors import ImageError, MethodError, PolicyError, PromptError, RouterError
+from clasp_trt.errors import ImageError, PromptError, RouterError
 from clasp_trt.methods import DEFAULT, Method, get
 from clasp_trt.policy import Policy
+from clasp_trt.runtime.answer import Answer
+from clasp_trt.runtime.asked import Asked, resolved
 from clasp_trt.runtime.backends.find import backend_for
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 from clasp_trt.runtime.decoder import Decoder, Scores
+from clasp_trt.runtime.fitting import check_method, columns, routing
+from clasp_trt.runtime.logits.constraint import Constraints
+from clasp_trt.runtime.logits.processors import Request, processors
 from clasp_trt.runtime.media.image import ImageSource, load_image
 from clasp_trt.runtime.media.processors import processor
 from clasp_trt.runtime.media.seen import Block, Seen
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.routing.folder import router_for
-from clasp_trt.runtime.routing.router import Route, Router, forced
+from clasp_trt.runtime.routing.router import OwnRouter, Route, Router, forced
 from clasp_trt.runtime.sampling import OverflowedError, Sampler, Sampling
 from clasp_trt.runtime.text.prompt import PromptReader
+from clasp_trt.runtime.text.wording import Wording
 from clasp_trt.runtime.timing import Timer
+from clasp_trt.runtime.turns import Turns
 from clasp_trt.shortage import memory_for
 
 
@@ -80,36 +87,12 @@ class Encoded:
     vision: Runner[Tensor]
 
 
-class Answer(Iterator[str]):
-    """A running request: iterate for pieces of text; afterwards :attr:`result` has the whole."""
-
-    def __init__(self, steps: Generator[str, None, Result]) -> None:
-        self._steps = steps
-        self._result: Result | None = None
-
-    def __next__(self) -> str:
-        try:
-            with memory_for("to answer"):
-                return next(self._steps)
-        except StopIteration as stop:
-            if stop.value is not None:
-                self._result = stop.value
-            raise StopIteration from None
-
-    @property
-    def result(self) -> Result:
-        """The finished answer; whatever was not iterated yet is generated first."""
-        for _ in self:
-            pass
-        if self._result is None:
-            raise RuntimeError("the request was interrupted and has no result")
-        return self._result
-
-
 class Pipeline:
     """A loaded bundle, which answers by its :attr:`policy` and with its :attr:`method`.
 
-    It answers one request at a time; use one pipeline for each thread.
+    It answers one request at a time. Several threads may ask: each waits for its turn (:mod:`clasp_trt.runtime.turns`),
+    so that one pipeline for each thread is faster where memory allows. The image may be encoded between two pieces of a
+    streamed answer.
     """
 
     def __init__(
@@ -122,8 +105,11 @@ class Pipeline:
         router: str | PathLike[str] | Router | None = None,
     ) -> None:
         self.bundle = bundle
+        self._router: Router
         self._given_router = router
         self._routed: Policy | None = None
+        self._opened: list[OwnRouter] = []  # of variants too
+        self._turns = Turns()
         self._adopt(policy or bundle.policy, method or DEFAULT)
         self._backend: Backend[Tensor] = backend
         self._model = bundle.manifest.model
@@ -132,6 +118,8 @@ class Pipeline:
         self._vision = backend.load(bundle.path(bundle.graph(names.VISION).path), bundle.graph(names.VISION))
         self._projector = backend.load(bundle.path(bundle.graph(names.PROJECTOR).path), bundle.graph(names.PROJECTOR))
         self._decoder = Decoder(bundle, backend)
+        stops, vocabulary = self._model.stop_token_ids, self._model.decoder.vocab_size
+        self._constraints = Constraints(self._prompts.tokenizer, stops, vocabulary)
 
     def __enter__(self) -> Pipeline:
         return self
@@ -142,8 +130,9 @@ class Pipeline:
         self.close()
 
     def close(self) -> None:
-        """Gives back what the backend holds; neither this pipeline nor a variant of it can answer afterwards."""
-        self._backend.close()
+        """Gives back what backend and router hold, after the step that another thread may be computing; neither this
+        pipeline nor a variant of it can answer afterwards, and answers under way end in a :class:`BackendError`."""
+        self._turns.close(self._release)
 
     def variant(self, *, policy: Policy | None = None, method: Method | None = None) -> Pipeline:
         """This pipeline with another policy or pruning method; what is None stays as it is.
@@ -162,7 +151,7 @@ class Pipeline:
         The result serves this pipeline and its variants. Raises :class:`clasp_trt.errors.ImageError`.
         """
         timer = Timer()
-        with memory_for("to encode the picture"):
+        with self._turns.between(), memory_for("to encode the picture"):
             return self._run_vision(self._see(image, timer), timer)
 
     def generate(
@@ -170,15 +159,20 @@ class Pipeline:
         image: ImageSource | Encoded | None,
         prompt: str,
         *,
-        max_new_tokens: int = 256,
+        max_new_tokens: int | None = None,
         sampling: Sampling | None = None,
+        stop: Sequence[str] | None = None,
+        choices: Sequence[str] | None = None,
+        regex: str | None = None,
+        json_schema: Mapping[str, Any] | None = None,
         category: str | None = None,
         ignore_stop: bool = False,
     ) -> Result:
         """Answers ``prompt`` about ``image``, which may be encoded (None: about text alone). See :meth:`stream`."""
         return self.stream(
             image, prompt,
-            max_new_tokens=max_new_tokens, sampling=sampling, category=category, ignore_stop=ignore_stop,
+            max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, choices=choices, regex=regex,
+            json_schema=json_schema, category=category, ignore_stop=ignore_stop,
         ).result  # fmt: skip
 
     def stream(
@@ -186,27 +180,39 @@ class Pipeline:
         image: ImageSource | Encoded | None,
         prompt: str,
         *,
-        max_new_tokens: int = 256,
+        max_new_tokens: int | None = None,
         sampling: Sampling | None = None,
+        stop: Sequence[str] | None = None,
+        choices: Sequence[str] | None = None,
+        regex: str | None = None,
+        json_schema: Mapping[str, Any] | None = None,
         category: str | None = None,
         ignore_stop: bool = False,
     ) -> Answer:
         """Like :meth:`generate`, but the answer comes in pieces as it is made.
 
-        ``sampling`` defaults to greedy decoding, ``category`` overrides the router; with ``ignore_stop`` an answer goes
-        on after a stop token, so that its length is known beforehand. Nothing is computed before the first piece is
+        What is None is as the bundle says (``docs/generation.md``): ``max_new_tokens`` (else 256), how tokens are
+        chosen (``sampling``), and the strings that ``stop`` an answer. ``choices``, ``regex`` or ``json_schema`` say
+        what the whole answer may be. ``category`` overrides the router; with ``ignore_stop`` an answer goes on after a
+        stop token or string, so that its length is known beforehand. Nothing is computed before the first piece is
         asked for. The timings of an encoded image leave out what :meth:`encode` did. Raises
         :class:`clasp_trt.errors.ImageError` or :class:`~clasp_trt.errors.PromptError`.
         """
-        if type(max_new_tokens) is not int or max_new_tokens < 1:
-            raise PromptError(f"max_new_tokens is {max_new_tokens!r}, expected a whole number of at least 1")
         if not isinstance(prompt, str):
             raise PromptError(f"the prompt is {type(prompt).__name__}, expected a string")
-        stops = () if ignore_stop else self._model.stop_token_ids
-        return Answer(self._answer(image, prompt, max_new_tokens, sampling or Sampling(), category, stops))
+        generation = resolved(self.bundle.generation, sampling, max_new_tokens, stop)
+        constraint = self._constraints.of(choices, regex, json_schema)
+        if constraint is not None:
+            if ignore_stop:
+                raise PromptError("ignore_stop is for answers of any kind, but this one is held to what it may be")
+            generation = replace(generation, forced_eos_token_ids=())  # the constraint says how answers end
+        seed = None if sampling is None else sampling.seed
+        asked = Asked(prompt, generation, seed, constraint, category, ignore_stop)
+        return Answer(self._answer(image, asked), self._turns)
 
     def route(self, prompt: str) -> Route:
         """The category of a prompt, as a request would see it."""
+        self._turns.check()
         return self._router.route(prompt)
 
     def see(self, image: Image.Image) -> Seen:
@@ -216,20 +222,22 @@ class Pipeline:
     def _adopt(self, policy: Policy, method: Method) -> None:
         """Takes on a policy and a method, with all that follows from them."""
         names = tuple(category.name for category in policy.categories)
-        columns = _columns(policy.layers, self.bundle.policy.layers)
-        _check_method(method, self.bundle)
+        places = columns(policy.layers, self.bundle.policy.layers)
+        check_method(method, self.bundle)
         self.policy, self.method = policy, method
-        self._names, self._columns = names, columns
+        self._names, self._columns = names, places
         self._adopt_router(policy)
 
     def _adopt_router(self, policy: Policy) -> None:
         """A router knows names and threshold, which most policies share: a folder is read again for others alone."""
         before, self._routed = self._routed, policy
-        if before is not None and _routing(before) == _routing(policy):
+        if before is not None and routing(before) == routing(policy):
             return
         given = self._given_router
         if given is None or isinstance(given, (str, PathLike)):
-            self._router = router_for(policy, self.bundle, given)
+            own = router_for(policy, self.bundle, given)
+            self._opened.append(own)
+            self._router = own
             return
         if given.names != self._names:
             raise RouterError(
@@ -238,52 +246,50 @@ class Pipeline:
             )
         self._router = given
 
-    def _answer(
-        self,
-        image: ImageSource | Encoded | None,
-        prompt: str,
-        max_new_tokens: int,
-        sampling: Sampling,
-        category: str | None,
-        stops: Sequence[int],
-    ) -> Generator[str, None, Result]:
-        timer = Timer()
+    def _answer(self, image: ImageSource | Encoded | None, asked: Asked) -> Generator[str, None, Result]:
+        timer, generation = Timer(), asked.generation
         with timer.step("route"):
-            route = self._router.route(prompt) if category is None else self._forced(category)
+            route = self._router.route(asked.prompt) if asked.category is None else self._forced(asked.category)
         seen = None if image is None or isinstance(image, Encoded) else self._see(image, timer)
         blocks = image.blocks if isinstance(image, Encoded) else () if seen is None else seen.blocks
         with timer.step("tokenize"):
-            tokens = self._prompts.read(prompt, blocks)
+            tokens = self._prompts.read(asked.prompt, blocks)
             room = self._decoder.room(tokens, self.method)
             self._backend.check_prompt(len(tokens.input_ids) - len(tokens.visual_index))
+        stops = self._model.stop_token_ids
+        request = Request(tokens.input_ids, stops, asked.limit(len(tokens.input_ids)))
+        sampler = Sampler(
+            generation, seed=asked.seed, prompt=tokens.input_ids, processors=processors(generation, request),
+            constraint=asked.constraint,
+        )  # fmt: skip
+        strings = () if asked.ignore_stop else generation.stop_strings
+        wording = Wording(self._prompts.tokenizer, strings, tokens.input_ids.tolist())
         visual = saliency = None
         encoded = image if isinstance(image, Encoded) else None if seen is None else self._run_vision(seen, timer)
         if encoded is not None:
             visual, saliency = self._project(encoded, route.category, timer), encoded.outputs[port.CLS_SALIENCY]
         counts = self.policy.pivot_counts(route.category, self.bundle.manifest.schedule.keeps)
         sequence, scores, kept = self._decoder.prefill(tokens, visual, saliency, counts, timer, self.method)
-        sampler, decoder = Sampler(sampling), self._prompts.tokenizer.stream()
         token = self._next(sampler, scores)
         timer.milliseconds["ttft"] = timer.elapsed_ms()
-        ids, decoding, reason = [token], Timer(), "length"
-        while True:
-            if token in stops:
-                reason = "stop"
-                break
-            if piece := decoder.push(token):
+        ids, decoding, reason = [token], Timer(), "stop"
+        while asked.ignore_stop or token not in stops:
+            piece = wording.push(token)
+            if piece:
                 yield piece
-            if len(ids) == max_new_tokens:
+            if wording.stopped or sampler.complete:
                 break
-            if len(ids) > room:
-                reason = "context"
+            if len(ids) == request.limit or len(ids) > room:
+                reason = "length" if len(ids) == request.limit else "context"
                 break
+            self._turns.check()
             with decoding.step("decode"):
                 token = self._next(sampler, self._decoder.step(sequence, token))
             ids.append(token)
-        if piece := decoder.finish():
+        if piece := wording.finish():
             yield piece
         return Result(
-            text=self._prompts.tokenizer.decode(ids[:-1] if reason == "stop" else ids),
+            text=wording.text,
             token_ids=tuple(ids),
             finish_reason=reason,
             route=route,
@@ -293,7 +299,16 @@ class Pipeline:
             timings_ms=timer.milliseconds,
             tpot_ms=tuple(span.milliseconds for span in decoding.spans),
             spans=(*timer.spans, *decoding.spans),
+            generation=generation,
         )
+
+    def _release(self) -> None:
+        try:
+            self._decoder.release()
+            self._backend.close()
+        finally:
+            for router in self._opened:
+                router.close()
 
     def _forced(self, category: str) -> Route:
         if category not in self._names:
@@ -335,7 +350,7 @@ class Pipeline:
     def _next(self, sampler: Sampler, scores: Scores) -> int:
         """The next token: found where the logits are if possible, else from the logits."""
         try:
-            if sampler.greedy and scores.choice is not None:
+            if sampler.argmax and scores.choice is not None:
                 token = int(self._backend.download(scores.choice).item())
                 if token < 0:
                     raise OverflowedError("logits that are not finite")
@@ -345,38 +360,3 @@ class Pipeline:
         except OverflowedError:
             self._decoder.forget()
             raise
-
-
-def _check_method(method: Method, bundle: Bundle) -> None:
-    stages, layer = bundle.manifest.schedule.stages, bundle.manifest.model.vision.feature_layer
-    if not stages and method.needs_stages:
-        raise MethodError(
-            f"method {method.name} prunes, but the bundle has no stages; build it with --prune-at decoder or encoder"
-        )
-    if method.raters is not None and any(stage.after_layer < 0 for stage in stages):
-        raise MethodError(f"method {method.name} rates by the prompt's attention; build with --prune-at decoder")
-    if not method.fused and layer not in bundle.policy.layers:
-        raise MethodError(
-            f"method {method.name} reads vision layer {layer}, which the bundle does not hold "
-            f"(it has {_numbers(bundle.policy.layers)}); build it with a policy that names layer {layer}"
-        )
-
-
-def _columns(wanted: Sequence[int], exported: Sequence[int]) -> list[int]:
-    """Where the layers of a policy are among those that the bundle's vision graph gives."""
-    missing = [layer for layer in wanted if layer not in exported]
-    if missing:
-        raise PolicyError(
-            f"the policy reads vision layers {_numbers(missing)}, but the bundle holds {_numbers(exported)}; "
-            "build the bundle with this policy"
-        )
-    return [list(exported).index(layer) for layer in wanted]
-
-
-def _routing(policy: Policy) -> tuple[float, tuple[str, ...]]:
-    """What a router takes from a policy."""
-    return policy.threshold, tuple(category.name for category in policy.categories)
-
-
-def _numbers(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from clasp_trt.generation import Generation
 from clasp_trt.runtime.routing.router import Route
 from clasp_trt.runtime.timing import Span
 
@@ -30,9 +31,10 @@ class Result:
     """An answer and how it came about.
 
     ``timings_ms`` holds milliseconds per step of the chain until the first token, and their span ``ttft``; ``tpot_ms``
-    those of each later token. ``finish_reason`` is ``stop`` (a stop token), ``length`` (``max_new_tokens``) or
-    ``context`` (the bundle's ``max_context`` is full). ``spans`` say when each step ran: those until the first token,
-    then one ``decode`` for each later token.
+    those of each later token. ``finish_reason`` is ``stop`` (a stop token or string, or a constraint that
+    is fulfilled), ``length`` (``max_new_tokens`` or ``max_length``) or ``context`` (the bundle's ``max_context`` is
+    full). ``text`` ends before what stopped it; ``token_ids`` hold that too. ``spans`` say when each step ran: those
+    until the first token, then one ``decode`` for each later token. ``generation`` are the settings that held.
     """
 
     text: str
@@ -45,6 +47,7 @@ class Result:
     timings_ms: dict[str, float]
     tpot_ms: tuple[float, ...] = field(repr=False)
     spans: tuple[Span, ...] = field(default=(), repr=False)
+    generation: Generation = field(default=Generation(), repr=False)
 
     @property
     def category(self) -> str:

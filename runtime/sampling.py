@@ -1,14 +1,19 @@
-"""The next token from a row of logits: greedy, or a seeded draw."""
+"""The next token from a row of logits: the likeliest, or a seeded draw."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clasp_trt.errors import BackendError, PromptError
+from clasp_trt.generation import WARPERS, Generation
+from clasp_trt.runtime.logits.processors import Process
+from clasp_trt.runtime.logits.warpers import softmax, warpers
 
 
 class OverflowedError(BackendError):
@@ -21,15 +26,41 @@ class OverflowedError(BackendError):
         )
 
 
+def _is_real(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _within(low: float, high: float, *, above: bool = False) -> Callable[[object], bool]:
+    return lambda value: _is_real(value) and (low < value if above else low <= value) and value <= high  # type: ignore[operator]
+
+
+_RULES: dict[str, tuple[Callable[[object], bool], str]] = {
+    "temperature": (_within(0, 100), "0 (greedy) to 100"),
+    "top_p": (_within(0, 1, above=True), "above 0 and at most 1 (off)"),
+    "min_p": (_within(0, 1), "0 (off) to 1"),
+    "typical_p": (_within(0, 1, above=True), "above 0 and at most 1 (off)"),
+    "repetition_penalty": (_within(0, math.inf, above=True), "a number above 0; 1 is off"),
+}
+
+
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen. The defaults are greedy decoding.
+    """How a request wants its tokens chosen. What is None is as the bundle says: see :class:`Generation`.
 
     Attributes:
-        temperature: divides the logits; 0 is greedy, whatever the other fields say.
-        top_p: keep the fewest most likely tokens whose probabilities, after temperature and `top_k`, sum to
-            at least this.
-        top_k: keep this many most likely tokens (and their equals at the edge); 0 keeps all.
+        temperature: divides the logits, and makes an answer one of draws; 0 takes the likeliest token, whatever else
+            is said.
+        top_p: above 0 to 1 (off).
+        top_k: 0 is off.
+        min_p: 0 (off) to 1.
+        typical_p: above 0 to 1 (off).
+        repetition_penalty: above 0; 1 is off.
+        no_repeat_ngram_size: 0 is off.
+        min_new_tokens: 0 is off.
         seed: of the generator (PCG64); None draws one from the operating system.
 
     Raises:
@@ -37,33 +68,87 @@ class Sampling:
             author.
     """
 
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    repetition_penalty: float | None = None
+    no_repeat_ngram_size: int | None = None
+    min_new_tokens: int | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if not _is_real(self.temperature) or not 0 <= self.temperature <= 100:
-            raise PromptError(f"temperature is {self.temperature!r}; expected 0 (greedy) to 100")
-        if not _is_real(self.top_p) or not 0 < self.top_p <= 1:
-            raise PromptError(f"top_p is {self.top_p!r}; expected above 0 and at most 1 (off)")
-        if not _is_whole(self.top_k):
-            raise PromptError(f"top_k is {self.top_k!r}; expected a whole number, 0 for off")
-        if self.seed is not None and not _is_whole(self.seed):
-            raise PromptError(f"seed is {self.seed!r}; expected a whole number, 0 or more")
+        for name, value in vars(self).items():
+            legal, expected = _RULES.get(name, (_is_whole, "a whole number, 0 or more"))
+            if value is not None and not legal(value):
+                raise PromptError(f"{name} is {value!r}; expected {expected}")
+
+    def over(self, generation: Generation) -> Generation:
+        """The settings of a bundle with those of this request in their place.
+
+        Raises :class:`PromptError` for a setting of sampling alone where the likeliest token is taken.
+        """
+        given = {name: value for name, value in vars(self).items() if value is not None and name != "seed"}
+        if self.temperature is not None:
+            given["do_sample"] = self.temperature > 0
+            if self.temperature == 0:
+                del given["temperature"]
+        elif not generation.do_sample and (idle := [name for name in given if name in WARPERS]):
+            raise PromptError(
+                f"{idle[0]} is for sampling, but the answer is greedy; give a temperature above 0, or leave it out"
+            )
+        return replace(generation, **given)
+
+
+GREEDY = Sampling(temperature=0)
+"""The likeliest token, whatever the bundle says; its other settings hold."""
+
+
+class Constraint(Protocol):
+    """What an answer may be, asked token by token."""
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Which tokens may come next, bool ``[vocabulary]``; stop tokens where the answer may end."""
+
+    def accept(self, token: int) -> None:
+        """Hears of the token that was chosen."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer is whole and nothing can follow."""
 
 
 class Sampler:
-    """Draws token after token; equal settings, an equal seed and equal logits give equal tokens."""
+    """Chooses token after token; equal settings, an equal seed and equal logits give equal tokens.
 
-    def __init__(self, sampling: Sampling | None = None) -> None:
-        self.sampling = Sampling() if sampling is None else sampling
-        self._generator = np.random.Generator(np.random.PCG64(self.sampling.seed))
+    ``processors`` see the ids of ``prompt``, int64 ``[ids]``, and of the answer; a ``constraint`` has the last word.
+    """
+
+    def __init__(
+        self,
+        generation: Generation | None = None,
+        *,
+        seed: int | None = None,
+        prompt: NDArray[np.int64] | None = None,
+        processors: Sequence[Process] = (),
+        constraint: Constraint | None = None,
+    ) -> None:
+        self.generation = Generation() if generation is None else generation
+        self._processors, self._constraint = processors, constraint
+        self._ids: list[int] = [] if prompt is None else prompt.tolist()
+        self._warpers = warpers(self.generation)
+        self._generator = np.random.Generator(np.random.PCG64(seed))
 
     @property
-    def greedy(self) -> bool:
-        """Whether the most likely token is always taken."""
-        return self.sampling.temperature == 0
+    def argmax(self) -> bool:
+        """Whether the token is always the likeliest of the logits as they are."""
+        return not (self.generation.do_sample or self._processors or self._constraint)
+
+    @property
+    def complete(self) -> bool:
+        """Whether a constraint says that the answer is whole."""
+        return self._constraint is not None and self._constraint.complete
 
     def next(self, logits: NDArray[np.float32]) -> int:
         """Choose from `logits`, float32 ``[vocab]``; minus infinity forbids a token. Equal logits: the lowest
@@ -71,21 +156,23 @@ class Sampler:
 
         Raises:
             BackendError: `logits` is not one row, holds NaN or plus infinity, or forbids every token.
+            PromptError: what the settings and the constraint forbid is every token.
         """
         if logits.ndim != 1 or logits.size == 0:
             raise BackendError(f"the decoder returned logits of shape {logits.shape}; expected [vocab]")
         best = int(np.argmax(logits))  # NaN wins an argmax, and so does plus infinity: one look finds any
         if not math.isfinite(logits[best]):
             raise OverflowedError(f"{logits[best]} as its largest logit")
-        if self.greedy:
+        if self.argmax:
             return best
-        tokens, probabilities = self.distribution(logits)
-        edges = np.cumsum(probabilities)
-        at = int(np.searchsorted(edges, self._generator.random() * edges[-1], side="right"))
-        return int(tokens[min(at, tokens.size - 1)])  # the product may round up to the last edge itself
+        token = self._choose(self._processed(logits))
+        self._ids.append(token)
+        if self._constraint is not None:
+            self._constraint.accept(token)
+        return token
 
     def distribution(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """What :meth:`next` draws from at a temperature above 0, for valid `logits`.
+        """What a draw is from, for valid `logits`.
 
         Returns:
             The tokens kept, int64 ``[kept]``, most likely first, and their probabilities, float64 ``[kept]``,
@@ -93,22 +180,33 @@ class Sampler:
         """
         order = np.argsort(-logits, kind="stable")
         ranked = logits[order].astype(np.float64)
-        keep = int(np.count_nonzero(ranked > -np.inf))
-        if 0 < self.sampling.top_k < keep:
-            keep = int(np.count_nonzero(ranked >= ranked[self.sampling.top_k - 1]))
+        possible = ranked > -np.inf
+        tokens, ranked = order[possible], ranked[possible]
         with np.errstate(over="ignore"):  # a tiny temperature sends the others to minus infinity, which is right
-            weights = np.exp((ranked[:keep] - ranked[0]) / self.sampling.temperature)
-        probabilities = weights / weights.sum()
-        if self.sampling.top_p < 1:
-            below = np.cumsum(probabilities) - probabilities  # the mass before each token: the first always stays
-            keep = int(np.count_nonzero(below < self.sampling.top_p))
-            probabilities = probabilities[:keep] / probabilities[:keep].sum()
-        return order[:keep].astype(np.int64), probabilities
+            ranked = (ranked - ranked[0]) / self.generation.temperature
+        for warp in self._warpers:
+            keep = warp(ranked)
+            tokens, ranked = tokens[keep], ranked[keep]
+        return tokens.astype(np.int64), softmax(ranked)
 
+    def _processed(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits, ids = np.array(logits, np.float32), np.array(self._ids, np.int64)
+        for process in self._processors:
+            logits = process(ids, logits)
+        if self._constraint is not None:
+            logits[~self._constraint.allowed()] = -np.inf
+        if not logits.max() > -np.inf:
+            settings = ", ".join(self.generation.effective())
+            also = " with what the answer may be" if self._constraint is not None else ""
+            raise PromptError(
+                f"no token is left to choose: the settings ({settings}){also} forbid all of them; give others"
+            )
+        return logits
 
-def _is_real(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    def _choose(self, logits: NDArray[np.float32]) -> int:
+        if not self.generation.do_sample:
+            return int(np.argmax(logits))
+        tokens, probabilities = self.distribution(logits)
+        edges = np.cumsum(probabilities)
+        at = int(np.searchsorted(edges, self._generator.random() * edges[-1], side="right"))
+        return int(tokens[min(at, tokens.size - 1)])  # the product may round up to the last edge itself

@@ -16,7 +16,7 @@ from tests.started import own_environment
 
 # Third-party packages that a runtime module may import at its top, and one that only its own module may.
 RUNTIME_MAY_IMPORT = frozenset({"PIL", "clasp_trt", "jinja2", "numpy", "tokenizers"})
-ONNXRUNTIME_HOME = "clasp_trt.runtime.backends.ort"
+HOMES = {"clasp_trt.runtime.backends.ort": {"onnxruntime"}, "clasp_trt.runtime.logits.grammar": {"llguidance"}}
 
 # Runs in a fresh interpreter: executes each labelled step and notes which watched packages it has loaded.
 PROBE = """
@@ -139,5 +139,5 @@ def top_level_imports(name: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", modules(below="clasp_trt.runtime"))
 def test_runtime_imports_are_on_the_list(name: str) -> None:
-    allowed = RUNTIME_MAY_IMPORT | ({"onnxruntime"} if name == ONNXRUNTIME_HOME else set())
+    allowed = RUNTIME_MAY_IMPORT | HOMES.get(name, set())
     assert set(top_level_imports(name)) - sys.stdlib_module_names <= allowed

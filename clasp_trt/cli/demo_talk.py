@@ -15,7 +15,7 @@ import click
 from clasp_trt.cli.output import print_table
 
 if TYPE_CHECKING:
-    from clasp_trt.runtime.pipeline import Answer
+    from clasp_trt.runtime.answer import Answer
     from clasp_trt.runtime.result import Result
     from clasp_trt.schedule import Schedule
     from clasp_trt.tools.demo.asking import Score

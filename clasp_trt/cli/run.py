@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from clasp_trt.cli.answering import answering, answering_options
 from clasp_trt.cli.examples import examples
 from clasp_trt.cli.kept import kept_json, kept_line
 from clasp_trt.cli.options import image_options, prompt_option, provider_option, threads_option
@@ -13,7 +14,7 @@ from clasp_trt.cli.output import json_option, print_json
 from clasp_trt.cli.signals import stop_if_asked
 
 if TYPE_CHECKING:
-    from clasp_trt.runtime.pipeline import Answer
+    from clasp_trt.runtime.answer import Answer
     from clasp_trt.runtime.result import Result
 
 
@@ -27,22 +28,7 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=click.Path())
 @image_options("the prompt is text alone")
 @prompt_option
-@click.option(
-    "--max-new-tokens",
-    type=click.IntRange(min=1),
-    default=256,
-    show_default=True,
-    help="Where the answer stops at the latest.",
-)
-@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 decodes greedily.")
-@click.option(
-    "--top-p",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Sample among the likeliest tokens that together have this probability.",
-)
-@click.option("--seed", type=int, help="Seed of the sampling [default: a fresh one].")
+@answering_options
 @click.option("--category", help="Take this category instead of the router's.")
 @click.option("--policy", type=click.Path(), help="Policy file [default: the bundle's own].")
 @click.option("--router", type=click.Path(), help="Router folder [default: the bundle's own, or the rules].")
@@ -55,10 +41,6 @@ def command(
     image: str | None,
     max_pixels: int | None,
     prompt: str,
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    seed: int | None,
     category: str | None,
     policy: str | None,
     router: str | None,
@@ -66,17 +48,17 @@ def command(
     provider: str | None,
     show: str | None,
     as_json: bool,
+    **chosen: Any,
 ) -> None:
     """Answer a prompt about an image with BUNDLE; the answer streams, one line of facts follows."""
     from clasp_trt.errors import PromptError
     from clasp_trt.runtime.media.image import load_image
     from clasp_trt.runtime.overlay import check_destination, save_overlay
     from clasp_trt.runtime.pipeline import load
-    from clasp_trt.runtime.sampling import Sampling
     from clasp_trt.storage.apart import keep_apart
 
     # all that can be refused at once comes before the weights are read
-    sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed)
+    wanted = answering(**chosen)
     if show is not None and image is None:
         raise PromptError("--show draws on the image; give one with --image")
     if show is not None:
@@ -85,7 +67,7 @@ def command(
     picture = None if image is None else load_image(image, max_pixels=max_pixels)
     with load(bundle, policy=policy, router=router, threads=threads, provider=provider) as pipeline:
         stop_if_asked()
-        answer = pipeline.stream(picture, prompt, max_new_tokens=max_new_tokens, sampling=sampling, category=category)
+        answer = wanted.ask(pipeline, picture, prompt, category)
         result = answer.result if as_json else _print_answer(answer)
         if as_json:
             print_json(_as_json(result))
@@ -111,7 +93,24 @@ def _print_answer(answer: Answer) -> Result:
 def _facts(result: Result) -> str:
     count = len(result.token_ids)
     made = "1 token" if count == 1 else f"{count} tokens, {result.tokens_per_second:.1f} tokens/s"
-    return f"{kept_line(result)} | TTFT {result.timings_ms['ttft']:.0f} ms | {made}"
+    chosen = _chosen(result)
+    return " | ".join(
+        (kept_line(result), f"TTFT {result.timings_ms['ttft']:.0f} ms", made, *([chosen] if chosen else []))
+    )
+
+
+def _chosen(result: Result) -> str:
+    """How the tokens were chosen, in words; nothing if plainly greedy."""
+    settings = result.generation.effective()
+    kind = "sampled" if settings.pop("do_sample", False) else "greedy"
+    for name in ("max_new_tokens", "max_length"):  # these say where an answer ends, not how it is chosen
+        settings.pop(name, None)
+    words = [f"{name} {_value(value)}" for name, value in settings.items()]
+    return f"{kind}: {', '.join(words)}" if words else kind if kind == "sampled" else ""
+
+
+def _value(value: object) -> str:
+    return f"of {len(value)}" if isinstance(value, list) else str(value)
 
 
 def _as_json(result: Result) -> dict[str, object]:
@@ -120,6 +119,7 @@ def _as_json(result: Result) -> dict[str, object]:
         "category": result.category,
         "confidence": result.route.confidence,
         "finish_reason": result.finish_reason,
+        "generation": result.generation.effective(),
         "prompt_tokens": result.prompt_tokens,
         "visual_tokens": result.visual_tokens,
         "generated_tokens": len(result.token_ids),

@@ -78,6 +78,7 @@ class ClassifierRouter:
         threshold: float,
         framing: Framing,
         logits: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+        close: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
@@ -86,17 +87,22 @@ class ClassifierRouter:
             threshold: least probability of a category other than Default, 0..1.
             framing: makes ids of a prompt.
             logits: maps ids ``[1, tokens]`` to float32 ``[1, labels]``.
+            close: gives back what ``logits`` needs.
         """
         self._names = tuple(names)
         self._labels = np.asarray(labels)
         self._threshold = threshold
         self._framing = framing
-        self._logits = logits
+        self._logits, self._close = logits, close
 
     @property
     def names(self) -> tuple[str, ...]:
         """See :class:`~clasp_trt.runtime.routing.router.Router`."""
         return self._names
+
+    def close(self) -> None:
+        """See :class:`~clasp_trt.runtime.routing.router.OwnRouter`."""
+        self._close()
 
     def route(self, prompt: str) -> Route:
         """Decide; see :class:`~clasp_trt.runtime.routing.router.Router`. The network gives no reasons: no ``why``."""
@@ -117,8 +123,8 @@ def load(spec: RouterSpec, threshold: float) -> ClassifierRouter:
         framing = Framing(tokenizer, max_tokens)
     except (BundleError, RouterError) as error:
         raise RouterError(f"{spec.folder}: {error}; make the router again") from None
-    logits = _session(spec.folder / GRAPH, len(labels))
-    router = ClassifierRouter(spec.categories, labels, threshold, framing, logits)
+    backend, logits = _session(spec.folder / GRAPH, len(labels))
+    router = ClassifierRouter(spec.categories, labels, threshold, framing, logits, backend.close)
     router.route(_PROBE)  # a graph that does not fit must not wait for the first request
     return router
 
@@ -131,7 +137,7 @@ def _fields(spec: RouterSpec) -> tuple[list[int], int]:
     return [spec.categories.index(label) for label in labels], of["max_tokens"].integer(1, MAX_TOKENS)
 
 
-def _session(path: Path, labels: int) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
+def _session(path: Path, labels: int) -> tuple[Backend[Any], Callable[[NDArray[np.int64]], NDArray[np.float32]]]:
     """The graph on one thread: a prompt is short, and the model's own threads are waiting for it."""
     if not path.is_file():
         raise RouterError(f"{path}: missing; make the router again")
@@ -144,4 +150,4 @@ def _session(path: Path, labels: int) -> Callable[[NDArray[np.int64]], NDArray[n
             raise BackendError(f"{path.name} gives {list(found.shape)} logits, expected [1, {labels}]; make it again")
         return found
 
-    return logits
+    return backend, logits

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import clasp_trt
 from clasp_trt.errors import RouterError
 from clasp_trt.policy import DEFAULT_NAME, Policy
-from clasp_trt.runtime.routing.router import Router, RuleRouter, unreached
+from clasp_trt.runtime.routing.router import OwnRouter, RuleRouter, unreached
 from clasp_trt.storage.fields import Field, Format, load
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ COMMON = ("schema", "kind", "categories")
 SHIPPED = Path(clasp_trt.__file__).resolve().parent / "assets" / "router"
 """The router that comes with the package, for the paper's nine categories; builds put it into bundles."""
 
-# Each kind's module has `load(spec: RouterSpec, threshold: float) -> Router`, a router for the categories in the order
-# of the spec, and is imported when a router of its kind is opened.
+# Each kind's module has `load(spec: RouterSpec, threshold: float) -> OwnRouter`, a router for the categories in the
+# order of the spec, and is imported when a router of its kind is opened.
 KINDS: Mapping[str, str] = {
     "classifier": "clasp_trt.runtime.routing.classifier",
     "ngram": "clasp_trt.runtime.routing.learned",
@@ -111,18 +111,18 @@ class RouterSpec:
         return tuple(sorted(path for path in self.folder.iterdir() if self.owns(path.name) and path.is_file()))
 
 
-def load_router(folder: str | os.PathLike[str], names: Sequence[str], threshold: float) -> Router:
+def load_router(folder: str | os.PathLike[str], names: Sequence[str], threshold: float) -> OwnRouter:
     """The router in ``folder``, for a policy's category names and threshold.
 
     Raises :class:`RouterError` if there is none, if it is damaged, or if its categories are not ``names``.
     """
     spec = RouterSpec.read(folder)
     spec.check(names)
-    router: Router = import_module(KINDS[spec.kind]).load(spec, threshold)
+    router: OwnRouter = import_module(KINDS[spec.kind]).load(spec, threshold)
     return router
 
 
-def router_for(policy: Policy, bundle: Bundle | None = None, folder: str | os.PathLike[str] | None = None) -> Router:
+def router_for(policy: Policy, bundle: Bundle | None = None, folder: str | os.PathLike[str] | None = None) -> OwnRouter:
     """The router of ``folder`` if one is given, which must be for the policy's categories; else the one that ``bundle``
     brings, or without a bundle the shipped one, if it is for them; else the rules."""
     names = [category.name for category in policy.categories]

@@ -46,7 +46,7 @@ class LearnedRouter:
             raise RouterError(f"the router's threshold is {threshold!r}; expected 0 to 1")
         self.model = model
         self.threshold = model.threshold if threshold is None else threshold
-        self._session = session
+        self._session: InferenceSession | None = session
         self._overrides = [(f" {' '.join(words_of(phrase))} ", name) for phrase, name in model.overrides.items()]
         _check(model, session)
 
@@ -65,6 +65,10 @@ class LearnedRouter:
         """See :class:`~clasp_trt.runtime.routing.router.Router`."""
         return self.model.categories
 
+    def close(self) -> None:
+        """See :class:`~clasp_trt.runtime.routing.router.OwnRouter`."""
+        self._session = None
+
     def route(self, prompt: str) -> Route:
         """Decide; see :class:`~clasp_trt.runtime.routing.router.Router`."""
         override = self._override(prompt)
@@ -81,8 +85,10 @@ class LearnedRouter:
 
     def _evaluate(self, prompt: str) -> tuple[NDArray[np.float64], NDArray[np.float32], tuple[str, ...]]:
         """Probabilities ``[categories]``, evidence ``[n, categories]``, and the ``n`` features' labels."""
-        found = features(prompt, self.model.buckets)
-        probabilities, evidence = self._session.run(
+        found, session = features(prompt, self.model.buckets), self._session
+        if session is None:
+            raise BackendError("the router was closed; load it again")
+        probabilities, evidence = session.run(
             ["probabilities", "evidence"], {"ids": found.ids, "weights": found.weights}
         )
         shares: NDArray[np.float64] = probabilities.astype(np.float64)

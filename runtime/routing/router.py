@@ -57,6 +57,13 @@ class Router(Protocol):
         ...
 
 
+class OwnRouter(Router, Protocol):
+    """A router that we opened, and close."""
+
+    def close(self) -> None:
+        """Gives back what it holds; then :meth:`route` may raise :class:`clasp_trt.errors.BackendError`."""
+
+
 def forced(names: Sequence[str], category: int) -> Route:
     """The decision of somebody who knows."""
     certain = tuple(float(index == category) for index in range(len(names)))
@@ -115,6 +122,9 @@ class RuleRouter:
     def names(self) -> tuple[str, ...]:
         """See :class:`Router`."""
         return self._names
+
+    def close(self) -> None:
+        """See :class:`OwnRouter`; rules hold nothing."""
 
     def route(self, prompt: str) -> Route:
         """Decide; see :class:`Router`."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import tokenizers
 
 from clasp_trt.errors import BundleError, PromptError
+from clasp_trt.runtime.text.spelling import Spelling
 
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 _UNFINISHED = "\ufffd"
@@ -65,6 +67,23 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, special tokens and ids outside the vocabulary left out."""
         return self._inner.decode([id for id in ids if self._has_text(id)], skip_special_tokens=True)
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """The bytes of each token in the midst of a text."""
+        return Spelling(self._inner)
+
+    @cached_property
+    def strips(self) -> bool:
+        """Whether decoding takes the space away from a first token that begins with one."""
+        size = self._inner.get_vocab_size()
+        spaced = (id for id in range(size) if self._has_text(id) and self.spelling(id)[:1] == b" " != self.spelling(id))
+        first = next(spaced, None)
+        return first is not None and not self.decode([first]).startswith(" ")
+
+    def is_special(self, id: int) -> bool:
+        """Whether a token is a special one, which no text spells."""
+        return id in self._special
 
     def stream(self) -> StreamDecoder:
         """A decoder for one answer, token by token."""

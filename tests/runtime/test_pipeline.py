@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.errors import BackendError, BundleError, ClaspError, ImageError, PromptError
+from clasp_trt.errors import BackendError, BundleError, ClaspError, ImageError, PromptError, RequestError
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.sampling import Sampling
 from tests.schema1 import downgraded
@@ -84,7 +84,7 @@ def test_a_stream_computes_nothing_before_it_is_asked(pipe: Pipeline) -> None:
     answer = pipe.stream("/nowhere.png", QUESTION)
     with pytest.raises(ImageError):
         next(answer)
-    with pytest.raises(RuntimeError, match="interrupted"):
+    with pytest.raises(RequestError, match="interrupted"):
         _ = answer.result
 
 
@@ -100,7 +100,7 @@ def test_two_streams_at_once_are_refused(pipe: Pipeline, cup: Path) -> None:
     first = pipe.stream(cup, QUESTION, max_new_tokens=20)
     next(first)
     expected = pipe.generate(cup, "Hello", max_new_tokens=5)
-    with pytest.raises(RuntimeError, match="another request"):
+    with pytest.raises(RequestError, match="another request"):
         list(first)
     assert pipe.generate(cup, "Hello", max_new_tokens=5).token_ids == expected.token_ids
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from clasp_trt.errors import DataError, ImageError, PromptError
 from clasp_trt.policy import Policy
+from clasp_trt.runtime.sampling import GREEDY
 from clasp_trt.tools.evaluate.dataset import Row
 from clasp_trt.tools.evaluate.scoring import matches
 
@@ -42,6 +43,7 @@ class Answers:
                 self._encoded(row.image),
                 row.prompt,
                 max_new_tokens=self._max_new_tokens,
+                sampling=GREEDY,
                 category=policy.categories[category].name,
             )
         except (ImageError, PromptError) as error:

@@ -12,8 +12,9 @@ from clasp_trt.tools.evaluate.scoring import matches
 if TYPE_CHECKING:
     from PIL import Image
 
+    from clasp_trt.runtime.answer import Answer
     from clasp_trt.runtime.media.seen import Seen
-    from clasp_trt.runtime.pipeline import Answer, Pipeline
+    from clasp_trt.runtime.pipeline import Pipeline
     from clasp_trt.runtime.result import Result
     from clasp_trt.tools.evaluate.dataset import Row
 

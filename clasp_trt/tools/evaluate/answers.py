@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from clasp_trt.errors import DataError, ImageError, PromptError
 from clasp_trt.progress import Progress, silent
+from clasp_trt.runtime.sampling import GREEDY
 from clasp_trt.tools.evaluate.pictures import decoded
 from clasp_trt.tools.evaluate.questions import Question, Questions
 from clasp_trt.tools.evaluate.scoring import matches
@@ -125,7 +126,9 @@ def _ask(
 ) -> Answer:
     row = question.row
     try:
-        result = run.pipeline.generate(encoded, row.prompt, max_new_tokens=max_new_tokens, category=question.requested)
+        result = run.pipeline.generate(
+            encoded, row.prompt, max_new_tokens=max_new_tokens, sampling=GREEDY, category=question.requested
+        )
     except PromptError as error:
         raise DataError(f"{questions.place(row)}: {error}") from error
     ttft_ms = spent_ms + result.timings_ms["ttft"]

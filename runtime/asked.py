@@ -1,0 +1,62 @@
+"""What a request asks for besides its picture, checked and resolved against what the bundle says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from clasp_trt.errors import PromptError
+from clasp_trt.generation import Generation
+from clasp_trt.runtime.sampling import Constraint, Sampling
+
+DEFAULT_MAX_NEW_TOKENS = 256
+"""Where an answer ends if neither the request nor the bundle says."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A request. ``generation`` is how its tokens are chosen, with ``seed`` for draws; a ``constraint`` says what its
+    answer may be. ``category`` is None where the router decides."""
+
+    prompt: str
+    generation: Generation
+    seed: int | None
+    constraint: Constraint | None
+    category: str | None
+    ignore_stop: bool
+
+    def limit(self, prompt: int) -> int:
+        """How many tokens the answer to a prompt of so many may have. Raises :class:`PromptError` if that is none."""
+        most, whole = self.generation.max_new_tokens, self.generation.max_length
+        if most is not None or whole is None:
+            return most or DEFAULT_MAX_NEW_TOKENS
+        if whole <= prompt:
+            raise PromptError(
+                f"the prompt has {prompt} tokens, but the bundle's max_length is {whole}; shorten it, or say how long "
+                "the answer may be (max_new_tokens)"
+            )
+        return whole - prompt
+
+
+def resolved(
+    generation: Generation, sampling: Sampling | None, max_new_tokens: int | None, stop: Sequence[str] | None
+) -> Generation:
+    """The settings ``generation`` of a bundle with a request's own in their place. Raises :class:`PromptError`."""
+    chosen = (sampling or Sampling()).over(generation)
+    if max_new_tokens is not None:
+        if type(max_new_tokens) is not int or max_new_tokens < 1:
+            raise PromptError(f"max_new_tokens is {max_new_tokens!r}, expected a whole number of at least 1")
+        chosen = replace(chosen, max_new_tokens=max_new_tokens)
+    if stop is not None:
+        chosen = replace(chosen, stop_strings=_strings(stop))
+    return chosen
+
+
+def _strings(stop: object) -> tuple[str, ...]:
+    strings = tuple(stop) if isinstance(stop, Sequence) and not isinstance(stop, (str, bytes)) else ("",)
+    try:
+        if all(isinstance(each, str) and each.encode() for each in strings):
+            return strings
+    except UnicodeEncodeError:  # half of a surrogate pair, which no token spells
+        pass
+    raise PromptError(f"stop is {stop!r}; expected a list of strings that are not empty")

@@ -1,0 +1,47 @@
+"""Whether a policy and a method fit a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from clasp_trt.bundle import Bundle
+from clasp_trt.errors import MethodError, PolicyError
+from clasp_trt.methods import Method
+from clasp_trt.policy import Policy
+
+
+def check_method(method: Method, bundle: Bundle) -> None:
+    """Raises :class:`MethodError` for a method that the bundle cannot follow."""
+    stages, layer = bundle.manifest.schedule.stages, bundle.manifest.model.vision.feature_layer
+    if not stages and method.needs_stages:
+        raise MethodError(
+            f"method {method.name} prunes, but the bundle has no stages; build it with --prune-at decoder or encoder"
+        )
+    if method.raters is not None and any(stage.after_layer < 0 for stage in stages):
+        raise MethodError(f"method {method.name} rates by the prompt's attention; build with --prune-at decoder")
+    if not method.fused and layer not in bundle.policy.layers:
+        raise MethodError(
+            f"method {method.name} reads vision layer {layer}, which the bundle does not hold "
+            f"(it has {_numbers(bundle.policy.layers)}); build it with a policy that names layer {layer}"
+        )
+
+
+def columns(wanted: Sequence[int], exported: Sequence[int]) -> list[int]:
+    """Where the layers of a policy are among those that the bundle's vision graph gives. Raises
+    :class:`PolicyError` if one is not."""
+    missing = [layer for layer in wanted if layer not in exported]
+    if missing:
+        raise PolicyError(
+            f"the policy reads vision layers {_numbers(missing)}, but the bundle holds {_numbers(exported)}; "
+            "build the bundle with this policy"
+        )
+    return [list(exported).index(layer) for layer in wanted]
+
+
+def routing(policy: Policy) -> tuple[float, tuple[str, ...]]:
+    """What a router takes from a policy."""
+    return policy.threshold, tuple(category.name for category in policy.categories)
+
+
+def _numbers(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))
