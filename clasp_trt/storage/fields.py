@@ -89,6 +89,16 @@ class Field:
             self.fail("a string without lone surrogates")
         return self.value
 
+    def said(self) -> str:
+        """A text as :meth:`prose`, or a number or boolean in the words of JSON; of a file that was read exactly, with
+        the digits that were written."""
+        if isinstance(self.value, bool):
+            return "true" if self.value else "false"
+        if type(self.value) in (int, float) or isinstance(self.value, Decimal):
+            self.number()
+            return f"{self.value:f}" if isinstance(self.value, Decimal) else str(self.value)
+        return self.prose()
+
     def one_of(self, choices: Collection[str]) -> str:
         if type(self.value) is not str or self.value not in choices:
             self.fail("one of " + ", ".join(choices))

@@ -1,6 +1,7 @@
 """Questions with known answers: a JSON-lines file with a row ``{"image", "prompt", "answer", "category"?}`` a line.
 
-Image paths are relative to the file's own folder; absolute ones are taken as they are.
+Other keys mean nothing here. An answer may be a number or a boolean, which stands for its text. Image paths are relative
+to the file's own folder; absolute ones are taken as they are.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ def read(path: str | os.PathLike[str]) -> tuple[Row, ...]:
 
     Raises:
         DataError: begins with ``file:line`` where the fault is in one. The file cannot be read or is empty; a line is
-            not a JSON object in UTF-8 with exactly the known keys and non-empty strings as values, is longer than 8
-            MiB or blank; or its image is not a file.
+            not a JSON object in UTF-8 with the known keys and non-empty strings as their values, is longer than 8 MiB
+            or blank before others that are not; or its image is not a file.
     """
     rows: list[Row] = []
     found: set[Path] = set()
-    for number, item in json_lines(path, _FORMAT):
+    for number, item in json_lines(path, _FORMAT, exact=True):
         row = _row(item, Path(path).parent, number)
         if row.image not in found:
             if not row.image.is_file():
@@ -53,6 +54,6 @@ def read(path: str | os.PathLike[str]) -> tuple[Row, ...]:
 
 
 def _row(item: Field, folder: Path, number: int) -> Row:
-    of = item.record(*_REQUIRED, optional=("category",))
+    of = item.open_record(*_REQUIRED)
     category = of["category"].prose() if "category" in of else None
-    return Row(folder / of["image"].prose(), of["prompt"].prose(), of["answer"].prose(), category, number)
+    return Row(folder / of["image"].prose(), of["prompt"].prose(), of["answer"].said(), category, number)

@@ -74,9 +74,12 @@ def test_images_below_beside_and_elsewhere(data: Callable[..., Path], tmp_path: 
         (b"null", "expected an object"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"image": "a.png", "image": "a.png"}', "occurs twice"),
-        ({**GOOD, "imge": "a.png"}, "unknown key 'imge'"),
+        ({"imge": "a.png", "prompt": "?", "answer": "a"}, "missing key 'image'"),
         ({"image": "a.png", "prompt": "?"}, "missing key 'answer'"),
-        ({**GOOD, "answer": 3}, "answer: expected a string"),
+        ({**GOOD, "answer": None}, "answer: expected a string"),
+        ({**GOOD, "answer": ["a"]}, "answer: expected a string"),
+        ({**GOOD, "answer": 10**400}, "answer: expected a finite number"),
+        ({**GOOD, "prompt": 3}, "prompt: expected a string"),
         ({**GOOD, "prompt": " "}, "prompt: expected a string"),
         ({**GOOD, "category": None}, "category: expected a string"),
         ({**GOOD, "prompt": "\ud800"}, "lone surrogate"),
@@ -89,6 +92,28 @@ def test_faults_name_their_line(data: Callable[..., Path], line: object, says: s
     reason = fault(data(GOOD, line, GOOD))
     assert reason.startswith("D.jsonl:2: ")
     assert says in reason
+
+
+def test_files_from_everywhere(data: Callable[..., Path], tmp_path: Path) -> None:
+    """A byte-order mark, line ends of Windows, blank lines at the end, other keys."""
+    data()
+    line = json.dumps({"id": 7, **GOOD, "answers": [1, None, {"x": []}]}).encode()
+    for content in (
+        b"\xef\xbb\xbf" + line + b"\r\n" + line + b"\r\n",
+        line + b"\n" + line + b"\n\n \t\r\n\n",
+        line + b"\r\n" + line + b"\r\n\r\n\x0c",
+    ):
+        (tmp_path / "D.jsonl").write_bytes(content)
+        assert [(row.answer, row.line) for row in read(tmp_path / "D.jsonl")] == [("a star", 1), ("a star", 2)]
+
+
+@pytest.mark.parametrize(
+    ("written", "answer"),
+    [("2", "2"), ("-2.50", "-2.50"), ("1e3", "1000"), ("true", "true"), ("false", "false"), ("0", "0")],
+)
+def test_answers_that_are_no_texts(data: Callable[..., Path], written: str, answer: str) -> None:
+    line = json.dumps({**GOOD, "answer": "?"}).replace('"?"', written).encode()
+    assert read(data(line))[0].answer == answer
 
 
 def test_a_line_without_end_is_not_read_whole(data: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,13 @@ def test_lines(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["p.jsonl", "p.txt"])
+def test_files_from_windows(tmp_path: Path, name: str) -> None:
+    line = '{"prompt": "a", "id": 7}' if name == "p.jsonl" else "a"
+    (tmp_path / name).write_bytes(f"\ufeff{line}\r\n{line}\r\n\r\n \r\n".encode())
+    assert read_prompts(tmp_path / name) == (Prompt("a", None, 1), Prompt("a", None, 2))
+
+
 def test_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": " a\\nb "}\n{"prompt": "c", "category": "counting", "image": "x", "confidence": 0.5}\n')
@@ -30,7 +37,8 @@ def test_json_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("p.jsonl", b'{"prompt": "a"}\n\n', "p.jsonl:2: not JSON (it is blank)"),
+        ("p.jsonl", b'{"prompt": "a"}\n\n{"prompt": "a"}\n\n', "p.jsonl:2: not JSON (it is blank)"),
+        ("p.jsonl", b"\xef\xbb\xbf\r\n\r\n", "p.jsonl is empty; expected a prompt a line"),
         ("p.jsonl", b'{"prompt": "a"}\n{"text": "a"}', "p.jsonl:2: missing key 'prompt'"),
         ("p.jsonl", b'{"prompt": 3}', "p.jsonl:1: prompt: expected a string"),
         ("p.jsonl", b'{"prompt": "a", "category": ["x"]}', "p.jsonl:1: category: expected a string"),
