@@ -1,17 +1,16 @@
 """Jinja for chat templates from strangers: the environment of ``transformers``, with the work it may do
 bounded.
 
-The sandbox keeps a template from reaching Python. The bounds keep honest mistakes and simple bombs from
-hanging the process: iterations and macro calls are counted against a limit and a deadline, operators that
-multiply are checked before they run, and filters and methods whose only use is padding are absent. They are
-no prison: a bundle's template is to be trusted as much as its graphs are.
+The sandbox keeps a template from reaching Python. The bounds keep it from hanging the process or taking its memory:
+iterations, calls and filters are counted, with what they make, against a limit and a deadline; values are measured
+where they are made, operators before they run; and methods and filters of which one call can take long are absent.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -20,22 +19,32 @@ from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-MAX_STEPS = 200_000
-MAX_SECONDS = 2.0
-MAX_CHARACTERS = 4_000_000
-"""Longest string or list that an operator may make, and longest rendered prompt."""
+from clasp_trt.runtime.text.work import MAX_BITS, MAX_CHARACTERS, MAX_SECONDS, BoundExceeded, Work, weight
 
-_PADDING_FILTERS = (
-    *("batch", "center", "filesizeformat", "format", "indent", "pprint"),
-    *("random", "round", "slice", "urlize", "wordwrap", "xmlattr"),
+__all__ = ["MAX_CHARACTERS", "MAX_SECONDS", "BoundExceeded", "ChatEnvironment"]
+
+_ABSENT_FILTERS = (
+    *("batch", "center", "filesizeformat", "format", "pprint", "random", "round", "slice", "striptags"),
+    *("urlencode", "urlize", "wordwrap", "xmlattr"),
 )
-_PADDING_METHODS = frozenset({"center", "expandtabs", "format", "format_map", "ljust", "rjust", "translate", "zfill"})
-
-
-class BoundExceeded(jinja2.TemplateRuntimeError):
-    """The template did more than a chat template has any reason to."""
+_OF_STRINGS = frozenset((
+    *("capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isascii", "isdecimal"),
+    *("isdigit", "islower", "isnumeric", "isprintable", "isspace", "istitle", "isupper", "join", "lower", "lstrip"),
+    *("partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition", "rsplit", "rstrip"),
+    *("split", "splitlines", "startswith", "strip", "swapcase", "title", "upper"),
+))  # fmt: skip
+_METHODS: tuple[tuple[type | tuple[type, ...], frozenset[str]], ...] = (
+    (str, _OF_STRINGS),
+    (Mapping, frozenset(("get", "items", "keys", "values"))),
+    ((list, tuple), frozenset(("count", "index"))),
+    ((int, float, complex, bytes), frozenset()),
+)
+"""What may be called of a value of each type."""
+_SLOW_WITH_LONG_TEXTS = frozenset(("lstrip", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "strip"))
+_LONGEST_SOUGHT = 100
 
 
 class ChatEnvironment(ImmutableSandboxedEnvironment):
@@ -44,72 +53,152 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"*", "**", "%", "+"})
 
     def __init__(self) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
-        self._steps = 0
-        self._deadline = 0.0
-        for name in _PADDING_FILTERS:
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=[_Generation, loopcontrols],
+            optimized=False,  # what is computed while it compiles is not counted
+            finalize=self._printed,
+        )
+        self._work = Work()
+        for name in _ABSENT_FILTERS:
             del self.filters[name]
-        self.filters.update(tojson=_tojson, join=_join, replace=_replace, indent=_indent)
+        self.filters.update(tojson=self._tojson, join=self._join, replace=self._replace)
+        self.filters.update(indent=_indent, sum=_sum, trim=_trim)
+        self.filters = {name: self._counted(each) for name, each in self.filters.items()}
+        self.tests = {name: self._counted(each) for name, each in self.tests.items()}
         self.globals.pop("lipsum")
         self.globals.update(
+            namespace=_Namespace,
             raise_exception=_raise_exception,
             strftime_now=lambda format: datetime.now().strftime(str(format)[:200]),
             _clasp_step=self._step,
-            _clasp_join=_concatenate,
+            _clasp_join=self._joined,
+            _clasp_made=self._made,
         )
 
     def template(self, source: str) -> jinja2.Template:
         """Compile `source` to count its iterations and macro calls; raises what jinja2 and Python raise."""
+        self._work = Work()
         tree = _Bounding().visit(self.parse(source))
         return self.template_class.from_code(self, self.compile(tree), self.make_globals(None))
 
     def render(self, template: jinja2.Template, values: Mapping[str, object]) -> str:
         """Render; raises :class:`BoundExceeded` and whatever the template stumbles over."""
-        self._steps, self._deadline = 0, time.monotonic() + MAX_SECONDS
+        self._work = Work()
         pieces: list[str] = []
         length = 0
         for piece in template.generate(**values):
-            self._step()
+            self._work.step()
             pieces.append(piece)
             length += len(piece)
             if length > MAX_CHARACTERS:
                 raise BoundExceeded(f"over {MAX_CHARACTERS} characters of output")
         return "".join(pieces)
 
-    def _step(self) -> str:
-        self._steps += 1
-        if self._steps > MAX_STEPS:
-            raise BoundExceeded(f"over {MAX_STEPS} loop iterations")
-        if time.monotonic() > self._deadline:
-            raise BoundExceeded(f"over {MAX_SECONDS:.0f} s of rendering")
-        return ""
+    def _step(self, characters: int = 0) -> str:
+        return self._work.step(characters)
+
+    def _joined(self, *values: object) -> str:
+        return self._join(values)
+
+    def _made(self, value: object) -> object:
+        return self._work.measured(value)
+
+    @jinja2.pass_context  # so that nothing is printed while it compiles
+    def _printed(self, context: jinja2.runtime.Context, value: object) -> object:
+        return self._work.measured(value)
+
+    def _counted(self, function: Any) -> Callable[..., Any]:
+        """A filter or test as a step, whose values are measured; an environment or context before them is not."""
+        first = int(hasattr(function, "jinja_pass_arg"))
+
+        @functools.wraps(function)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self._work.step()
+            _check(args[first:], kwargs)
+            made = function(*args, **kwargs)
+            return self._work.measured(made) if isinstance(made, (str, int, list, tuple, Mapping)) else made
+
+        return counted
 
     def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
         """Operators that make long things of short ones, checked before they run."""
-        if operator == "+":
-            _check(_length(left) + _length(right))
+        if isinstance(left, int) and isinstance(right, int):
+            bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
+            if bits > MAX_BITS:
+                raise BoundExceeded(f"an integer of over {MAX_BITS} bits")
+        elif operator == "+":
+            self._work.make(weight(left) + weight(right))
         elif operator == "*":
-            _check(_length(left) * _count(right), _count(left) * _length(right))
-            if isinstance(left, int) and isinstance(right, int):
-                _check(left.bit_length() + right.bit_length())
-        elif operator == "**":
-            _check(_count(right) * max(1, left.bit_length() if isinstance(left, int) else 1))
-        elif isinstance(left, str):  # "%9999999999d" % 1
+            self._work.make(max(weight(left) * _count(right), _count(left) * weight(right)))
+        elif operator == "%" and isinstance(left, (str, bytes)):  # "%9999999999d" % 1
             raise BoundExceeded("the % operator on text is not supported; use ~ or +")
         return super().call_binop(context, operator, left, right)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """As the sandbox, and no padding methods of strings."""
-        return super().is_safe_attribute(obj, attr, value) and not (isinstance(obj, str) and attr in _PADDING_METHODS)
+        """As the sandbox; of plain values, only what takes little."""
+        for kind, names in _METHODS:
+            if isinstance(obj, kind):
+                return attr in names and super().is_safe_attribute(obj, attr, value)
+        return super().is_safe_attribute(obj, attr, value)
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        """As the sandbox; ``join`` and ``replace`` of strings are measured first."""
+        """As the sandbox, as a step whose values are measured; ``join`` and ``replace`` of strings before they run."""
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
-        if isinstance(owner, str) and name == "join" and args:
-            return _join(args[0], owner)
-        if isinstance(owner, str) and name == "replace" and len(args) >= 2:
-            return _replace(owner, *args)
-        return super().call(__context, __obj, *args, **kwargs)
+        if owner is __self and __obj in (__self._step, __self._joined, __self._made):
+            return __obj(*args)
+        __self._work.step()
+        _check(args, kwargs)
+        if isinstance(owner, str):
+            if name == "join" and args:
+                return __self._join(args[0], owner)
+            if name == "replace" and len(args) >= 2:
+                return __self._replace(owner, *args)
+            if name in _SLOW_WITH_LONG_TEXTS:
+                _check_sought(*args)
+        made = super().call(__context, __obj, *args, **kwargs)
+        return __self._work.measured(made) if isinstance(made, (str, int, list, tuple, Mapping)) else made
+
+    def _join(self, values: Iterable[Any], separator: object = "", attribute: str | None = None) -> str:
+        if attribute is not None:
+            raise BoundExceeded("join with an attribute is not supported; use map(attribute=...) before it")
+        between, texts = str(separator), list[str]()
+        for value in values:
+            self._work.look_at_the_clock()
+            self._work.make(weight(value) + len(between))
+            texts.append(str(value))
+        return between.join(texts)
+
+    def _replace(self, text: object, old: object, new: object, count: int = -1) -> str:
+        text, old, new = str(text), str(old), str(new)
+        self._work.make(len(text) + text.count(old) * len(new))
+        return text.replace(old, new, count)
+
+    def _tojson(
+        self,
+        value: object,
+        ensure_ascii: bool = False,
+        indent: int | None = None,
+        separators: tuple[str, str] | None = None,
+        sort_keys: bool = False,
+    ) -> str:
+        """``transformers``' own: plain JSON, where jinja2's would escape it for HTML."""
+        indent = None if indent is None else min(int(indent), 16)
+        encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+        pieces = []
+        for piece in encoder.iterencode(value):  # its indentation grows with depth, which no measure of the value tells
+            self._work.look_at_the_clock()
+            self._work.make(len(piece))
+            pieces.append(piece)
+        return "".join(pieces)
+
+
+class _Namespace(Namespace):
+    """One that does not print what it holds: namespaces in one another would print for ever."""
+
+    def __repr__(self) -> str:
+        return "<Namespace>"
 
 
 class _Generation(Extension):
@@ -123,13 +212,14 @@ class _Generation(Extension):
 
 
 class _Bounding(NodeTransformer):
-    """Puts a step at the head of each loop body and macro, and measures ``~``."""
+    """Puts a step at the head of each loop body and macro, counts the template's own text where it is written, and
+    measures ``~`` and every list, tuple and dictionary where it is made."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:
         self.generic_visit(node)
         node.body.insert(0, _call_step())
         if node.test is not None:  # a filtered loop may pass over everything without entering its body
-            node.test = nodes.And(nodes.Not(_step_expression()), node.test)
+            node.test = nodes.And(nodes.Not(_call("_clasp_step")), node.test)
         return node
 
     def visit_Macro(self, node: nodes.Macro) -> nodes.Macro:
@@ -142,72 +232,75 @@ class _Bounding(NodeTransformer):
         node.body.insert(0, _call_step())
         return node
 
+    def visit_Output(self, node: nodes.Output) -> nodes.Output:
+        self.generic_visit(node)
+        own = sum(len(child.data) for child in node.nodes if isinstance(child, nodes.TemplateData))
+        if own:
+            node.nodes.append(_call("_clasp_step", nodes.Const(own)))
+        return node
+
     def visit_Concat(self, node: nodes.Concat) -> nodes.Call:
         self.generic_visit(node)
-        return nodes.Call(nodes.Name("_clasp_join", "load"), node.nodes, [], None, None)
+        return _call("_clasp_join", *node.nodes)
+
+    def visit_List(self, node: nodes.List) -> nodes.Call:
+        self.generic_visit(node)
+        return _call("_clasp_made", node)
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Call:
+        self.generic_visit(node)
+        return _call("_clasp_made", node)
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Expr:
+        self.generic_visit(node)
+        return _call("_clasp_made", node) if node.ctx == "load" else node
 
 
-def _step_expression() -> nodes.Call:
-    return nodes.Call(nodes.Name("_clasp_step", "load"), [], [], None, None)
+def _call(name: str, *values: nodes.Expr) -> nodes.Call:
+    return nodes.Call(nodes.Name(name, "load"), [*values], [], None, None)
 
 
 def _call_step() -> nodes.ExprStmt:
-    return nodes.ExprStmt(_step_expression())
-
-
-def _length(value: object) -> int:
-    return len(value) if isinstance(value, (str, list, tuple)) else 0
+    return nodes.ExprStmt(_call("_clasp_step"))
 
 
 def _count(value: object) -> int:
     return max(0, value) if isinstance(value, int) else 0
 
 
-def _check(*sizes: int) -> None:
-    if max(sizes) > MAX_CHARACTERS:
+def _check(*values: object) -> None:
+    """What a call is given, several times or together, can be written out and compared."""
+    if weight(values) > MAX_CHARACTERS:
         raise BoundExceeded(f"a value of over {MAX_CHARACTERS} characters")
 
 
-def _concatenate(*values: object) -> str:
-    texts = [str(value) for value in values]
-    _check(sum(map(len, texts)))
-    return "".join(texts)
+def _check_sought(*texts: object) -> None:
+    if any(isinstance(text, str) and len(text) > _LONGEST_SOUGHT for text in texts):
+        raise BoundExceeded(f"a text of over {_LONGEST_SOUGHT} characters to strip or to search for from the end")
 
 
-def _join(values: Any, separator: object = "", attribute: str | None = None) -> str:
+def _trim(text: object, chars: str | None = None) -> str:
+    _check_sought(chars)
+    return str(text).strip(chars)
+
+
+def _sum(values: Iterable[Any], attribute: str | None = None, start: Any = 0) -> Any:
     if attribute is not None:
-        raise BoundExceeded("join with an attribute is not supported; use map(attribute=...) before it")
-    texts = [str(value) for value in values]
-    _check(sum(map(len, texts)) + len(texts) * len(str(separator)))
-    return str(separator).join(texts)
-
-
-def _replace(text: object, old: object, new: object, count: int = -1) -> str:
-    text, old, new = str(text), str(old), str(new)
-    _check(len(text) + text.count(old) * len(new))
-    return text.replace(old, new, count)
+        raise BoundExceeded("sum of an attribute is not supported; use map(attribute=...) before it")
+    numbers = [start, *values]
+    if not all(isinstance(number, (int, float)) for number in numbers):
+        raise BoundExceeded("sum of what are no numbers")  # lists would be copied for each of them
+    return sum(numbers)
 
 
 def _indent(text: object, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
     margin = " " * min(width, 64) if isinstance(width, int) else width[:64]
     lines = str(text).split("\n")
-    _check(sum(map(len, lines)) + len(lines) * (len(margin) + 1))
+    if sum(map(len, lines)) + len(lines) * (len(margin) + 1) > MAX_CHARACTERS:
+        raise BoundExceeded(f"a value of over {MAX_CHARACTERS} characters")
     return "\n".join(
         margin + line if (i or first) and (line or blank or not i) else line for i, line in enumerate(lines)
     )
-
-
-def _tojson(
-    value: object,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """``transformers``' own: plain JSON, where jinja2's would escape it for HTML."""
-    if indent is not None:
-        indent = min(int(indent), 16)
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _raise_exception(message: object) -> None:

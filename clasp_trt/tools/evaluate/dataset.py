@@ -1,7 +1,7 @@
 """Questions with known answers: a JSON-lines file with a row ``{"image", "prompt", "answer", "category"?}`` a line.
 
-Other keys mean nothing here. An answer may be a number or a boolean, which stands for its text. Image paths are relative
-to the file's own folder; absolute ones are taken as they are.
+Other keys mean nothing here. An answer may be a number or a boolean, which stands for its text. Image paths are
+relative to the file's own folder; absolute ones are taken as they are.
 """
 
 from __future__ import annotations
