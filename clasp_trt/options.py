@@ -64,8 +64,16 @@ class Pruning:
             return None
         return max(1, tokens // 3) if self.budget is None else budgets.mean(self.budget, tokens)
 
-    def schedule(self, tokens: int, layers: int) -> Schedule:
-        """The stages for a decoder of ``layers`` layers. Raises :class:`ScheduleError` if it cannot have them."""
+    def schedule(self, tokens: int, layers: int, *, varies: bool = False) -> Schedule:
+        """The stages for ``tokens`` visual tokens, or up to as many, and a decoder of ``layers`` layers.
+
+        Where the number ``varies``, stages keep shares of it, unless they or their mean were asked for as counts: then
+        a request with fewer tokens loses fewer. Raises :class:`ScheduleError` if the decoder cannot have them.
+        """
+        made = self._schedule(tokens, layers)
+        return made.shared() if varies and self.keeps is None and not isinstance(self.budget, int) else made
+
+    def _schedule(self, tokens: int, layers: int) -> Schedule:
         mean = self.mean(tokens)
         if self.keeps is not None:
             return schedules.given(tokens, layers, self.keeps, self.prune_layers)

@@ -8,11 +8,10 @@ and lists what it achieves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
-from typing import NoReturn
 
 from clasp_trt.brief import brief
 from clasp_trt.errors import ScheduleError
@@ -23,32 +22,37 @@ from clasp_trt.published import (
     PUBLISHED_TOKENS,
     scaled_keeps,
 )
+from clasp_trt.solver import check_reachable, lengths_of, rounded, solve_keeps, total
 from clasp_trt.storage.fields import Field, Format
 
 PRUNE_AT = ("decoder", "encoder", "none")
 """Where tokens may be dropped: between layers of the decoder, before it, or nowhere."""
 SOURCES = ("published", "published-shares", "solved", "given", "encoder", "none")
 
-_TICKS = 1 << 40  # bisection steps between nominal ratio 0 and 1: far finer than one token of any image
 _MAX_COUNT = 2**31 - 1
 _FORMAT = Format(ScheduleError, ScheduleError, "give the whole schedule")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Keep ``keep`` visual tokens of the output of decoder layer ``after_layer`` (-1: before the decoder)."""
+    """Keep ``keep`` visual tokens of the output of decoder layer ``after_layer`` (-1: before the decoder).
+
+    Where a request may have fewer tokens than the schedule, ``share`` says which part of them stays: it makes ``keep``
+    of all of the schedule's. Without one, ``keep`` stay, or all of fewer.
+    """
 
     after_layer: int
     keep: int
+    share: Fraction | None = None
 
 
 @dataclass(frozen=True)
 class Schedule:
     """The stages of one decoder, valid by construction.
 
-    ``tokens`` visual tokens enter, the decoder has ``layers`` layers, and ``source`` says where the numbers
+    ``tokens`` visual tokens enter at most, the decoder has ``layers`` layers, and ``source`` says where the numbers
     come from: one of :data:`SOURCES`. Raises :class:`ScheduleError` when the stages are not strictly
-    descending, not in the decoder, or contradict ``source``.
+    descending, not in the decoder, or contradict ``source`` or their shares.
     """
 
     tokens: int
@@ -67,6 +71,7 @@ class Schedule:
         elif self.stages:
             _check_prune_layers(self.layers, self.prune_layers)
             _check_keeps(self.tokens, self.keeps)
+        _check_shares(self)
 
     @property
     def keeps(self) -> tuple[int, ...]:
@@ -81,18 +86,35 @@ class Schedule:
     @property
     def mean_tokens(self) -> float:
         """Mean number of visual tokens over the decoder's layers: what a budget asks for."""
-        return _total(self.tokens, self.keeps, _lengths(self.layers, self.prune_layers)) / self.layers
+        return total(self.tokens, self.keeps, lengths_of(self.layers, self.prune_layers)) / self.layers
+
+    def keeps_of(self, tokens: int) -> tuple[int, ...]:
+        """What the stages keep of ``tokens`` visual tokens, at most those of the schedule.
+
+        Shares are rounded, halves up; then each stage, the last one first, keeps at least one more than the next and
+        leaves at least one to each before it. Of no more tokens than there are stages, every stage keeps all.
+        """
+        shares = [stage.share for stage in self.stages if stage.share is not None]
+        if not shares:
+            return tuple(min(stage.keep, tokens) for stage in self.stages)
+        return rounded(tokens, shares) if tokens > len(shares) else (tokens,) * len(shares)
+
+    def shared(self) -> Schedule:
+        """The same, with the part of all tokens that each stage keeps as its share."""
+        parts = _published_parts(self) or [Fraction(keep, self.tokens) for keep in self.keeps]
+        stages = (replace(stage, share=share) for stage, share in zip(self.stages, parts, strict=True))
+        return replace(self, stages=tuple(stages))
 
     def reaching(self, layer: int, tokens: int | None = None, keep: Callable[[int, int], int] = min) -> int:
-        """How many visual tokens reach decoder layer ``layer``, of the ``tokens`` (default: all) of an image.
+        """How many visual tokens reach decoder layer ``layer``, of the ``tokens`` (default: all) of a request.
 
         ``keep(arriving, asked)`` are those that a stage keeps of those that arrive where the schedule asks for
         ``asked``: a method may keep more.
         """
         left = self.tokens if tokens is None else tokens
-        for stage in self.stages:
+        for stage, asked in zip(self.stages, self.keeps_of(left), strict=True):
             if stage.after_layer < layer:
-                left = keep(left, stage.keep)
+                left = keep(left, asked)
         return left
 
     def segments(self) -> tuple[tuple[int, int], ...]:
@@ -122,7 +144,7 @@ class Schedule:
 
     def to_json(self) -> dict[str, object]:
         """The JSON object that :meth:`from_json` reads back to an equal schedule."""
-        stages = [{"after_layer": stage.after_layer, "keep": stage.keep} for stage in self.stages]
+        stages = [_stage_content(stage) for stage in self.stages]
         return {"tokens": self.tokens, "layers": self.layers, "source": self.source, "stages": stages}
 
     @classmethod
@@ -135,11 +157,11 @@ class Schedule:
         """The schedule that a field of some file holds. Raises that file's error for a field that breaks a rule by
         itself, and :class:`ScheduleError` for one that breaks a rule with others."""
         top = item.record("tokens", "layers", "source", "stages")
-        rows = [row.record("after_layer", "keep") for row in top["stages"].elements()]
+        rows = top["stages"].elements()
         return cls(
             top["tokens"].integer(1, _MAX_COUNT),
             top["layers"].integer(1, _MAX_COUNT),
-            tuple(Stage(of["after_layer"].integer(-1), of["keep"].integer(1)) for of in rows),
+            tuple(_stage(row) for row in rows),
             top["source"].one_of(SOURCES),
         )
 
@@ -177,9 +199,9 @@ def solve(tokens: int, layers: int, budget: int, prune_layers: Sequence[int] | N
     where = (tokens, layers, chosen)
     if where == (PUBLISHED_TOKENS, PUBLISHED_LAYERS, PUBLISHED_PRUNE_LAYERS) and budget in PUBLISHED_KEEPS:
         return _schedule(tokens, layers, PUBLISHED_KEEPS[budget], chosen, "published")
-    lengths = _lengths(layers, chosen)
-    _check_reachable(tokens, budget, chosen, lengths)
-    return _schedule(tokens, layers, _solve_keeps(tokens, budget * layers, chosen, lengths), chosen, "solved")
+    lengths = lengths_of(layers, chosen)
+    check_reachable(tokens, budget, chosen, lengths)
+    return _schedule(tokens, layers, solve_keeps(tokens, budget * layers, chosen, lengths), chosen, "solved")
 
 
 def given(tokens: int, layers: int, keeps: Sequence[int], prune_layers: Sequence[int] | None = None) -> Schedule:
@@ -224,89 +246,34 @@ def _schedule(tokens: int, layers: int, keeps: Sequence[int], after: Sequence[in
     return Schedule(tokens, layers, stages, source)
 
 
-def _lengths(layers: int, prune_layers: Sequence[int]) -> tuple[int, ...]:
-    """Layers that run all tokens, then the layers that run what each stage kept."""
-    edges = [0, *(layer + 1 for layer in prune_layers), layers]
-    return tuple(end - start for start, end in pairwise(edges))
+def _published_parts(schedule: Schedule) -> list[Fraction] | None:
+    """The exact fractions of a published schedule, which its counts only round."""
+    if schedule.source not in ("published", "published-shares"):
+        return None
+    of = next(
+        keeps for budget, keeps in PUBLISHED_KEEPS.items() if scaled_keeps(budget, schedule.tokens) == schedule.keeps
+    )
+    return [Fraction(keep, PUBLISHED_TOKENS) for keep in of]
 
 
-def _total(tokens: int, keeps: Sequence[int], lengths: Sequence[int]) -> int:
-    """Visual tokens summed over layers."""
-    return sum(count * length for count, length in zip((tokens, *keeps), lengths, strict=True))
+def _stage_content(stage: Stage) -> dict[str, object]:
+    content: dict[str, object] = {"after_layer": stage.after_layer, "keep": stage.keep}
+    if stage.share is not None:
+        content["share"] = [stage.share.numerator, stage.share.denominator]
+    return content
 
 
-def _fraction_table() -> tuple[tuple[Fraction, tuple[Fraction, ...]], ...]:
-    """Rows (nominal ratio, fraction of the tokens kept at each of :func:`_depths`); no column descends.
-
-    The three inner columns are the published fractions; 300 after 303 at the largest budget becomes 303,
-    because a larger budget must never keep fewer. The outer ones, for prune layers beyond the published ones,
-    are ours: before the decoder, half way from the first stage to all tokens; at its end, half of what the
-    last stage keeps.
-    """
-    rows: list[tuple[Fraction, tuple[Fraction, ...]]] = [(Fraction(0), (Fraction(0),) * 5)]
-    for budget in sorted(PUBLISHED_KEEPS):
-        first, second, third = (Fraction(keep, PUBLISHED_TOKENS) for keep in PUBLISHED_KEEPS[budget])
-        row = ((1 + first) / 2, first, second, third, third / 2)
-        below = rows[-1][1]
-        rows.append((Fraction(budget, PUBLISHED_TOKENS), tuple(map(max, row, below))))
-    return (*rows, (Fraction(1), (Fraction(1),) * 5))
+def _stage(row: Field) -> Stage:
+    of = row.record("after_layer", "keep", optional=("share",))
+    share = None if "share" not in of else _share(of["share"])
+    return Stage(of["after_layer"].integer(-1), of["keep"].integer(1), share)
 
 
-def _depths() -> tuple[Fraction, ...]:
-    """Relative depths (share of the decoder already run) of the columns of :func:`_fraction_table`."""
-    inner = (Fraction(layer + 1, PUBLISHED_LAYERS) for layer in PUBLISHED_PRUNE_LAYERS)
-    return (Fraction(0), *inner, Fraction(1))
-
-
-_TABLE = _fraction_table()
-_DEPTHS = _depths()
-
-
-def _between(at: Fraction, x: Sequence[Fraction], y: Sequence[Fraction]) -> Fraction:
-    """The piecewise-linear function through the points ``(x, y)``, ``x`` ascending, within their range."""
-    i = next(i for i in range(1, len(x)) if at <= x[i])
-    return y[i - 1] + (y[i] - y[i - 1]) * (at - x[i - 1]) / (x[i] - x[i - 1])
-
-
-def _curves(layers: int, prune_layers: Sequence[int]) -> Callable[[Fraction], list[Fraction]]:
-    """The function from nominal ratio to the fraction of the tokens that each stage keeps."""
-    ratios = [ratio for ratio, _ in _TABLE]
-    depths = [Fraction(layer + 1, layers) for layer in prune_layers]
-    columns = [[_between(depth, _DEPTHS, row) for _, row in _TABLE] for depth in depths]
-    return lambda ratio: [_between(ratio, ratios, column) for column in columns]
-
-
-def _round(tokens: int, fractions: Sequence[Fraction]) -> tuple[int, ...]:
-    """Fractions as integers ``tokens > R1 > R2 > ... >= 1``, none of which falls when a fraction rises."""
-    keeps: list[int] = []
-    below = 0
-    for place in range(len(fractions), 0, -1):  # the last stage first: each one keeps more than its successor
-        nearest = int(tokens * fractions[place - 1] + Fraction(1, 2))
-        below = min(max(nearest, below + 1), tokens - place)
-        keeps.append(below)
-    return tuple(reversed(keeps))
-
-
-def _solve_keeps(tokens: int, target: int, prune_layers: Sequence[int], lengths: Sequence[int]) -> tuple[int, ...]:
-    """The token counts on the path of rounded fractions whose sum over layers is nearest to ``target``.
-
-    As the nominal ratio rises from 0 to 1, the rounded counts rise one by one from ``(n, ..., 2, 1)`` to
-    ``(tokens - 1, ..., tokens - n)``. Staying on that path is what makes the result monotone in the budget.
-    """
-    fractions = _curves(sum(lengths), prune_layers)
-    low, high = 0, _TICKS
-    while high - low > 1:
-        middle = (low + high) // 2
-        reached = _total(tokens, _round(tokens, fractions(Fraction(middle, _TICKS))), lengths)
-        low, high = (middle, high) if reached <= target else (low, middle)
-    path = _steps(*(_round(tokens, fractions(Fraction(tick, _TICKS))) for tick in (low, high)))
-    return min(path, key=lambda keeps: abs(_total(tokens, keeps, lengths) - target))
-
-
-def _steps(low: tuple[int, ...], high: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """From ``low`` to ``high`` stage by stage, the first one first, so that the counts stay descending."""
-    for raised in range(len(low) + 1):
-        yield high[:raised] + low[raised:]
+def _share(item: Field) -> Fraction:
+    parts = [part.integer(1, _MAX_COUNT) for part in item.elements()]
+    if len(parts) != 2 or parts[0] >= parts[1]:
+        item.fail("numerator and denominator of a fraction below 1")
+    return Fraction(parts[0], parts[1])
 
 
 def _check_count(name: str, value: object) -> None:
@@ -362,6 +329,17 @@ def _check_source(schedule: Schedule) -> None:
         raise ScheduleError(f"stages: source {source!r}, but these are not the fractions that were published")
 
 
+def _check_shares(schedule: Schedule) -> None:
+    shares = {stage.share is not None for stage in schedule.stages}
+    if len(shares) == 2:
+        raise ScheduleError("stages: some have a share and others have none; give all or none")
+    if shares == {True} and schedule.keeps_of(schedule.tokens) != schedule.keeps:
+        made = _join(schedule.keeps_of(schedule.tokens))
+        raise ScheduleError(
+            f"stages: their shares make {made} of {schedule.tokens} tokens, not {_join(schedule.keeps)}"
+        )
+
+
 def _check_budget(tokens: int, budget: object) -> None:
     if type(budget) is not int or budget < 1:
         raise ScheduleError(
@@ -372,34 +350,6 @@ def _check_budget(tokens: int, budget: object) -> None:
         raise ScheduleError(f"budget: {budget} is more than the {tokens} visual tokens; ask for at most {tokens - 1}")
     if budget == tokens:
         raise ScheduleError(f"budget: {budget} keeps every visual token; use --prune-at none")
-
-
-def _check_reachable(tokens: int, budget: int, prune_layers: Sequence[int], lengths: Sequence[int]) -> None:
-    """The budget lies between the means of the smallest and the largest strictly descending schedule."""
-    layers, stages = sum(lengths), len(prune_layers)
-    if stages >= tokens:
-        raise ScheduleError(f"{stages} pruning stages need at least {stages + 1} visual tokens, got {tokens}")
-    least = _total(tokens, range(stages, 0, -1), lengths)
-    most = _total(tokens, range(tokens - 1, tokens - 1 - stages, -1), lengths)
-    if budget * layers < least:
-        _refuse_low(tokens, budget, prune_layers[0], -(-least // layers), most // layers)
-    if budget * layers > most:
-        raise ScheduleError(
-            f"budget: {budget} of {tokens} visual tokens is more than {stages} stages can keep on average;"
-            f" ask for at most {most // layers}, or use --prune-at none"
-        )
-
-
-def _refuse_low(tokens: int, budget: int, first: int, minimum: int, maximum: int) -> NoReturn:
-    unpruned = "layer 0 runs" if first == 0 else f"layers 0-{first} run"
-    cures = ["use --prune-at encoder"]
-    if first > 0:
-        cures.insert(0, "prune earlier with --prune-layers")
-    if minimum <= maximum:
-        cures.insert(0, f"ask for at least {minimum}")
-    raise ScheduleError(
-        f"budget: {budget} is out of reach while {unpruned} all {tokens} visual tokens; {', or '.join(cures)}"
-    )
 
 
 def _join(numbers: Sequence[int]) -> str:

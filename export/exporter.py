@@ -64,7 +64,7 @@ def export(
     """
     _check(family, layers, schedule, max_context)
     weigh = _weigh(family, max_context, FLOATS[precision])
-    chain = Chain.within(schedule, memory_limit, weigh, stages_apart=stages_apart)
+    chain = Chain.within(schedule, memory_limit, weigh, stages_apart=stages_apart, varies=family.info.varies)
     # made before any is written, so that a missing tensor is found now; their weights are not read yet
     models = list(_graphs(family, layers, chain, max_context, FLOATS[precision]))
     _tell_of_unread(checkpoint, family)
@@ -140,7 +140,7 @@ def _graphs(family: Family, layers: tuple[int, ...], chain: Chain, max_context: 
     yield _named(family.projector_graph(len(layers), dtype), names.PROJECTOR)
     yield embed_graph(weights.tensor("embed_tokens.weight", (dims.vocab_size, dims.width)), dims.width, dtype)
     if chain.prunes:
-        yield gram_graph(chain.schedule.tokens, dims.width, dtype)
+        yield gram_graph(None if chain.varies else chain.schedule.tokens, dims.width, dtype)
     for stage in chain.prunes:
         yield prune_graph(stage, dims.width, dtype)
     for cut in chain.cuts:

@@ -54,7 +54,7 @@ class Decoder:
         manifest = bundle.manifest
         self._backend: Backend[Tensor] = backend
         self._schedule, self._segments = manifest.schedule, manifest.segments
-        self._stages = self._schedule.stages
+        self._stages, self._varies = self._schedule.stages, manifest.model.varies
         self._embed = _load(bundle, backend, names.EMBED)
         self._gram = _load(bundle, backend, names.GRAM) if self._stages else None
         self._prunes = [_load(bundle, backend, names.prune(number)) for number in range(len(self._stages))]
@@ -132,10 +132,11 @@ class Decoder:
             with timer.step("raters"):
                 state[port.REFERENCE_INDEX] = self._rating(method.raters, prompt, state[port.HIDDEN])
         prunes = self._prunes if method.compiled else self._host_prunes(method, prompt, cls_saliency)
+        keeps = self._schedule.keeps_of(len(prompt.visual_index))
         sequence, stages = Sequence(prompt.next_position), list[_Stage]()
         if visual is not None and -1 in self._stage_after:
             state[port.SALIENCY] = cls_saliency
-            stages.append(self._prune(-1, prunes, state, pivot_counts, timer))
+            stages.append(self._prune(-1, prunes, state, keeps, pivot_counts, timer))
         sequence.filled = self._rows(len(prompt.input_ids), len(prompt.visual_index), method)
         for number, segment in enumerate(self._segments[: self._tail]):
             with timer.step(segment.graph):
@@ -143,7 +144,7 @@ class Decoder:
             state[port.HIDDEN] = outputs[port.HIDDEN_OUT]
             if visual is not None and segment.last_layer in self._stage_after:
                 state[port.SALIENCY] = outputs[port.SALIENCY]
-                stages.append(self._prune(segment.last_layer, prunes, state, pivot_counts, timer))
+                stages.append(self._prune(segment.last_layer, prunes, state, keeps, pivot_counts, timer))
         logits = self._prefill_tail(state, sequence.filled[-1], timer)
         self._cached = sequence
         scores = self._scores(logits)
@@ -231,8 +232,8 @@ class Decoder:
 
     def _host_prunes(self, method: Method, prompt: Prompt, cls_saliency: Tensor | None) -> list[Runner[Tensor]]:
         saliency = None if cls_saliency is None else self._backend.download(cls_saliency)
-        keeps = [stage.keep for stage in self._stages]
-        return HostPrune(method, self._backend, keeps, boxes_of(prompt.blocks), saliency).runners
+        keeps, boxes = self._schedule.keeps_of(len(prompt.visual_index)), boxes_of(prompt.blocks)
+        return HostPrune(method, self._backend, keeps, boxes, saliency).runners
 
     def _embed_rows(self, ids: np.ndarray, visual: Tensor | None, index: Tensor) -> Tensor:
         inputs = {
@@ -290,6 +291,7 @@ class Decoder:
         after_layer: int,
         prunes: list[Runner[Tensor]],
         state: dict[str, Tensor],
+        keeps: tuple[int, ...],
         pivot_counts: tuple[int, ...],
         timer: Timer,
     ) -> _Stage:
@@ -298,6 +300,8 @@ class Decoder:
         with timer.step(names.prune(number)):
             inputs = {name: state[name] for name in (*port.NARROWED, port.SALIENCY)}
             inputs[port.PIVOT_COUNT] = self._backend.upload(np.array([pivot_counts[number]]))
+            if self._varies:
+                inputs[port.RANKS] = self._backend.upload(np.arange(keeps[number]))
             outputs = prunes[number](inputs, {})
         state.update({name: outputs[port.out(name)] for name in port.NARROWED if port.out(name) in outputs})
         return _Stage(after_layer, outputs[port.KEPT], outputs[port.IS_PIVOT])

@@ -268,7 +268,8 @@ class Pipeline:
         encoded = image if isinstance(image, Encoded) else None if seen is None else self._run_vision(seen, timer)
         if encoded is not None:
             visual, saliency = self._project(encoded, route.category, timer), encoded.outputs[port.CLS_SALIENCY]
-        counts = self.policy.pivot_counts(route.category, self.bundle.manifest.schedule.keeps)
+        keeps = () if visual is None else self.bundle.manifest.schedule.keeps_of(len(tokens.visual_index))
+        counts = self.policy.pivot_counts(route.category, keeps)
         sequence, scores, kept = self._decoder.prefill(tokens, visual, saliency, counts, timer, self.method)
         token = self._next(sampler, scores)
         timer.milliseconds["ttft"] = timer.elapsed_ms()

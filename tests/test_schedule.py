@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -292,3 +293,78 @@ def test_the_papers_budgets() -> None:
         schedule.published(576, 32, 64, (3, 6))
     with pytest.raises(ScheduleError, match="published-shares"):
         Schedule.from_json({**next_.to_json(), "tokens": 2881, "stages": [{"after_layer": 2, "keep": 331}]})
+
+
+# --- requests that differ in their number of tokens ---------------------------------------------------------
+
+
+@given(budget=st.sampled_from([192, 128, 64]), tokens=st.integers(1, 2928))
+def test_shares_of_any_number_of_tokens(budget: int, tokens: int) -> None:
+    """Within a token of the fraction, unless the stages would not descend or leave too little to each other."""
+    shared = schedule.published(2928, 32, budget).shared()
+    found = shared.keeps_of(tokens)
+    if tokens <= 3:
+        assert found == (tokens,) * 3
+        return
+    assert tokens > found[0] > found[1] > found[2] >= 1
+    for number, (stage, keep) in enumerate(zip(shared.stages, found, strict=True)):
+        assert stage.share is not None
+        exact = stage.share * tokens
+        assert abs(keep - exact) <= 0.5 or keep in (3 - number, tokens - number - 1) or exact < 3
+
+
+@given(less=st.integers(1, 2927), budget=st.sampled_from([192, 128, 64]))
+def test_more_tokens_never_lose_a_stage_any(less: int, budget: int) -> None:
+    shared = schedule.published(2928, 32, budget).shared()
+    assert all(few <= many for few, many in zip(shared.keeps_of(less), shared.keeps_of(less + 1), strict=True))
+
+
+@given(tokens=st.integers(0, 576))
+def test_counts_are_kept_of_any_number_of_tokens(tokens: int) -> None:
+    fixed = schedule.solve(576, 32, 192)
+    assert fixed.keeps_of(tokens) == tuple(min(keep, tokens) for keep in fixed.keeps)
+    assert fixed.keeps_of(576) == fixed.keeps
+
+
+def test_published_shares_are_the_exact_fractions() -> None:
+    stages = schedule.published(2928, 32, 64).shared().stages
+    assert [stage.share for stage in stages] == [Fraction(11, 96), Fraction(5, 96), Fraction(17, 576)]
+    assert schedule.encoder(2928, 32, 325).shared().stages[0].share == Fraction(325, 2928)
+
+
+@given(made=solvable())
+def test_shared_schedules_survive_json(made: tuple[int, int, tuple[int, ...] | None, int, int]) -> None:
+    tokens, layers, chosen, low, _ = made
+    shared = schedule.solve(tokens, layers, low, chosen).shared()
+    assert Schedule.from_json(shared.to_json()) == shared
+    assert shared.keeps_of(tokens) == shared.keeps
+
+
+SHARED = {
+    **GOOD,
+    "stages": [{"after_layer": 2, "keep": 300, "share": [25, 48]}, {"after_layer": 6, "keep": 200, "share": [25, 72]}],
+}
+
+
+@pytest.mark.parametrize(
+    ("share", "line"),
+    [
+        ([25], "fraction below 1"),
+        ([25, 48, 2], "fraction below 1"),
+        ([48, 48], "fraction below 1"),
+        ([0, 48], r"share\[0\]"),
+        ("25/48", "share"),
+        ([24, 48], "make 288, 200 of 576 tokens, not 300, 200"),
+    ],
+)
+def test_shares_that_are_refused(share: object, line: str) -> None:
+    assert Schedule.from_json(SHARED).keeps == (300, 200)
+    stages = [{**SHARED["stages"][0], "share": share}, SHARED["stages"][1]]
+    with pytest.raises(ScheduleError, match=line):
+        Schedule.from_json({**SHARED, "stages": stages})
+
+
+def test_all_stages_have_a_share_or_none() -> None:
+    stages = [SHARED["stages"][0], GOOD["stages"][1]]
+    with pytest.raises(ScheduleError, match="all or none"):
+        Schedule.from_json({**SHARED, "stages": stages})

@@ -52,7 +52,7 @@ def _dims(manifest: Manifest) -> Iterator[str]:
     for i, token in enumerate(manifest.model.stop_token_ids):
         if token >= decoder.vocab_size:
             yield f"model.stop_token_ids[{i}]: {token} is outside the vocabulary of {decoder.vocab_size}"
-    if {schedule.tokens} != {*manifest.model.tokens}:
+    if schedule.tokens != max(manifest.model.tokens):
         yield f"schedule.tokens: {schedule.tokens}, but model.tokens is {list(manifest.model.tokens)}"
     if schedule.layers != decoder.layers:
         yield f"schedule.layers: {schedule.layers}, but model.decoder.layers is {decoder.layers}"
@@ -68,11 +68,9 @@ def _generation(manifest: Manifest) -> Iterator[str]:
 def _media(manifest: Manifest) -> Iterator[str]:
     """What is said of pictures agrees with itself, with the model's numbers, and with the ports that take it."""
     model, image = manifest.model, manifest.media.image
-    if {*model.tokens} != {image.processor.tokens}:
-        yield (
-            f"model.tokens: {list(model.tokens)}, but media.image.processor makes {image.processor.tokens} of every"
-            " picture"
-        )
+    if model.tokens != image.processor.token_range:
+        made = list(image.processor.token_range)
+        yield f"model.tokens: {list(model.tokens)}, but media.image.processor makes {made} of pictures"
     if manifest.schedule.stages and max(model.tokens) > MAX_TOKENS:
         yield f"model.tokens: {max(model.tokens)}, but one selection handles {MAX_TOKENS}"
     if model.decoder.axes != image.positions.axes:
@@ -195,7 +193,8 @@ def _differing(place: str, found: Iterable[TensorSpec], expected: Iterable[Port 
 
 
 def _chain_of(manifest: Manifest) -> Chain:
-    return Chain.of(manifest.schedule, [(each.first_layer, each.last_layer) for each in manifest.segments])
+    runs = [(each.first_layer, each.last_layer) for each in manifest.segments]
+    return Chain.of(manifest.schedule, runs, varies=manifest.model.varies)
 
 
 def _backend(manifest: Manifest) -> Iterator[str]:

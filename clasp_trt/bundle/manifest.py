@@ -82,6 +82,11 @@ class ModelInfo:
     stop_token_ids: tuple[int, ...]
     source: Source | None = None
 
+    @property
+    def varies(self) -> bool:
+        """Whether requests may differ in the number of their visual tokens."""
+        return self.tokens[0] != self.tokens[-1]
+
 
 @dataclass(frozen=True)
 class Segment:

@@ -51,6 +51,11 @@ class Square:
         return self.grid**2
 
     @property
+    def token_range(self) -> tuple[int, int, int]:
+        """The least, usual and most visual tokens of a picture."""
+        return (self.tokens,) * 3
+
+    @property
     def usual_size(self) -> tuple[int, int]:
         """Height and width in pixels of a picture that is taken as it is, and becomes the usual number of tokens."""
         return self.side, self.side

@@ -40,31 +40,40 @@ class Cut:
 
 @dataclass(frozen=True)
 class Prune:
-    """A stage of the schedule as the graph ``name``: ``keep`` of ``arriving`` visual tokens stay. The ``last`` owes the
-    Gram matrix to no other."""
+    """A stage of the schedule as the graph ``name``: ``keep`` of ``arriving`` visual tokens stay, or up to as many if
+    the numbers are the request's: then it ``varies``. The ``last`` owes the Gram matrix to no other."""
 
     name: str
     after_layer: int
     arriving: int
     keep: int
     last: bool
+    varies: bool = False
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The graphs of ``schedule``, whose decoder is cut into ``runs``: those of the schedule, or finer ones."""
+    """The graphs of ``schedule``, whose decoder is cut into ``runs``: those of the schedule, or finer ones. Where the
+    number of visual tokens ``varies``, what prunes takes any number of them up to the schedule's."""
 
     schedule: Schedule
     runs: tuple[Run, ...]
+    varies: bool = False
 
     @classmethod
-    def of(cls, schedule: Schedule, runs: Sequence[Run] | None = None) -> Chain:
+    def of(cls, schedule: Schedule, runs: Sequence[Run] | None = None, *, varies: bool = False) -> Chain:
         """The chain that ``schedule`` asks for, with ``runs`` of layers of its own or those given."""
-        return cls(schedule, schedule.segments() if runs is None else tuple(runs))
+        return cls(schedule, schedule.segments() if runs is None else tuple(runs), varies)
 
     @classmethod
     def within(
-        cls, schedule: Schedule, limit: int | None, weigh: Callable[[int, int], int], *, stages_apart: bool = False
+        cls,
+        schedule: Schedule,
+        limit: int | None,
+        weigh: Callable[[int, int], int],
+        *,
+        stages_apart: bool = False,
+        varies: bool = False,
     ) -> Chain:
         """The chain with the fewest graphs that each build within ``limit`` bytes, or are a single layer.
 
@@ -72,7 +81,7 @@ class Chain:
         its own of the layer before each prune. See :func:`clasp_trt.build_memory.cut`.
         """
         runs = schedule.stages_apart() if stages_apart else schedule.segments()
-        return cls(schedule, build_memory.cut(runs, limit, weigh))
+        return cls(schedule, build_memory.cut(runs, limit, weigh), varies)
 
     @property
     def cuts(self) -> tuple[Cut, ...]:
@@ -89,8 +98,8 @@ class Chain:
         stages = self.schedule.stages
         arriving = (self.schedule.tokens, *self.schedule.keeps)
         return tuple(
-            Prune(names.prune(number), stage.after_layer, arriving[number], stage.keep, number == len(stages) - 1)
-            for number, stage in enumerate(stages)
+            Prune(names.prune(number), stage.after_layer, before, stage.keep, stage is stages[-1], self.varies)
+            for number, (stage, before) in enumerate(zip(stages, arriving, strict=False))
         )
 
     def names(self) -> Iterator[str]:

@@ -94,7 +94,7 @@ def embed(width: int, dtype: str) -> Ports:
     )
 
 
-def gram(tokens: int, width: int, dtype: str) -> Ports:
+def gram(tokens: int | str, width: int, dtype: str) -> Ports:
     """Visual tokens to their similarities."""
     square = (port.BATCH, tokens, tokens)
     return Ports(
@@ -104,8 +104,13 @@ def gram(tokens: int, width: int, dtype: str) -> Ports:
 
 
 def prune(stage: Prune, width: int, dtype: str) -> Ports:
-    """All rows to those that stay; a stage that another follows also narrows what that one needs."""
-    tokens, keep = stage.arriving, stage.keep
+    """All rows to those that stay; a stage that another follows also narrows what that one needs.
+
+    Where the number of tokens varies, how many stay is how many ``ranks`` there are.
+    """
+    tokens: int | str = port.VISUAL_TOKENS if stage.varies else stage.arriving
+    keep: int | str = port.KEEP if stage.varies else stage.keep
+    ranks = (Port(port.RANKS, "int64", (keep,), "0, 1, 2 and so on, one for each token that shall stay"),)
     narrowed = (
         Port(port.out(port.GRAM), "float32", (1, keep, keep), "similarities of the kept"),
         Port(port.out(port.VISUAL_INDEX), "int64", (keep,), "their new rows"),
@@ -118,6 +123,7 @@ def prune(stage: Prune, width: int, dtype: str) -> Ports:
             Port(port.SALIENCY, "float32", (1, tokens), "attention that each visual token receives"),
             Port(port.GRAM, "float32", (1, tokens, tokens), "similarities of these visual tokens"),
             Port(port.PIVOT_COUNT, "int64", (1,), "how many of the kept are pivots"),
+            *(ranks if stage.varies else ()),
             Port(port.VISUAL_INDEX, "int64", (tokens,), "rows of the visual tokens, ascending"),
             Port(port.REFERENCE_INDEX, "int64", (port.REFERENCE,), "rows of the text after the image"),
         ),
@@ -181,7 +187,7 @@ def decoder(chain: Chain, sizes: DecoderSizes, context: int, dtype: str) -> Iter
     tokens = chain.schedule.tokens
     yield names.EMBED, embed(sizes.width, dtype)
     if chain.schedule.stages:
-        yield names.GRAM, gram(tokens, sizes.width, dtype)
+        yield names.GRAM, gram(port.VISUAL_TOKENS if chain.varies else tokens, sizes.width, dtype)
     for stage in chain.prunes:
         yield stage.name, prune(stage, sizes.width, dtype)
     for cut in chain.cuts:

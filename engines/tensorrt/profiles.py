@@ -42,29 +42,41 @@ def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile
     ``max_prompt`` is the longest text of a prompt. Sizes are least, tuned for and greatest of each symbolic dimension
     of the graph's inputs, and of the value of ``kv_length``, which is a shape to the builder.
     """
-    text, tokens = min(TYPICAL_TEXT, max_prompt), manifest.schedule.tokens
+    text, (least, usual, most) = min(TYPICAL_TEXT, max_prompt), manifest.model.tokens
     segment = next((each for each in manifest.segments if each.graph == graph.name), None)
     if segment is not None:
         return _segment(manifest, graph, segment, text, max_prompt)
     if graph.name == names.EMBED:
-        prefill = {port.SEQUENCE: (1, tokens + text, tokens + max_prompt), port.VISUAL_TOKENS: (0, tokens, tokens)}
+        prefill = {port.SEQUENCE: (1, usual + text, most + max_prompt), port.VISUAL_TOKENS: (0, usual, most)}
         decode = {port.SEQUENCE: (1, 1, 1), port.VISUAL_TOKENS: (0, 0, 0)}
         return _profile("prefill", graph, prefill), _profile("decode", graph, decode)
-    sizes = {port.BATCH: (1, 1, 1), port.REFERENCE: (0, text, max_prompt)}
-    stage = next((each for each in Chain.of(manifest.schedule).prunes if each.name == graph.name), None)
-    if stage is not None:
-        arriving = stage.arriving
-        sizes[port.SEQUENCE] = (arriving + 1, arriving + text, arriving + max_prompt)
+    sizes = {port.BATCH: (1, 1, 1), port.REFERENCE: (0, text, max_prompt), port.VISUAL_TOKENS: (least, usual, most)}
+    prunes = [each.name for each in Chain.of(manifest.schedule).prunes]
+    if graph.name in prunes:
+        sizes.update(_stage(manifest, prunes.index(graph.name), text, max_prompt))
     return (_profile("request", graph, sizes),)
 
 
+def _stage(manifest: Manifest, number: int, text: int, max_prompt: int) -> Sizes:
+    """What arrives at a stage of the least, a usual and the most visual tokens, and what it keeps of them."""
+    arriving = [(tokens, *manifest.schedule.keeps_of(tokens)) for tokens in manifest.model.tokens]
+    least, usual, most = (row[number] for row in arriving)
+    few, some, many = (row[number + 1] for row in arriving)
+    return {
+        port.SEQUENCE: (least + 1, usual + text, most + max_prompt),
+        port.VISUAL_TOKENS: (least, usual, most),
+        port.KEEP: (few, some, many),
+    }
+
+
 def _segment(manifest: Manifest, graph: Graph, segment: Segment, text: int, max_prompt: int) -> tuple[Profile, ...]:
-    arriving, slots = manifest.schedule.reaching(segment.first_layer), segment.capacity
-    usual = min(slots, arriving + text)
+    slots, (_, *tokens) = segment.capacity, manifest.model.tokens
+    some, most = (manifest.schedule.reaching(segment.first_layer, count) for count in tokens)
+    usual = min(slots, some + text)
     prefill = {
-        port.SEQUENCE: (1, usual, min(slots, arriving + max_prompt)),
+        port.SEQUENCE: (1, usual, min(slots, most + max_prompt)),
         port.KV_LENGTH: (1, usual, slots),
-        port.VISUAL_TOKENS: (0, arriving, arriving),
+        port.VISUAL_TOKENS: (0, some, most),
         port.REFERENCE: (0, text, max_prompt),
     }
     decode = {

@@ -5,12 +5,14 @@ All sequences are those of one request, so their batch dimension is 1.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+
 import onnx_ir as ir
 
-from clasp_trt.chain import Prune, names, ports
+from clasp_trt.chain import Prune, names, port, ports
 from clasp_trt.export.graph import GraphBuilder
 from clasp_trt.export.pruning.selection import pivot_select, spherical_kmeans, token_gram
+from clasp_trt.export.pruning.sizes import Fixed, Sizes, Varying
 from clasp_trt.operators import DOMAIN, PIVOT_SELECT, PLUGIN_NAMESPACE, SPHERICAL_KMEANS
 from clasp_trt.ops import ITERATIONS
 
@@ -34,10 +36,13 @@ def embed_graph(weight: ir.TensorProtocol, width: int, dtype: str) -> ir.Model:
     return g.model()
 
 
-def gram_graph(tokens: int, width: int, dtype: str) -> ir.Model:
-    """Cosine similarities of the visual tokens of an image, computed once and narrowed by every stage."""
+def gram_graph(tokens: int | None, width: int, dtype: str) -> ir.Model:
+    """Cosine similarities of the visual tokens of a request, computed once and narrowed by every stage.
+
+    ``tokens`` of None takes any number of them.
+    """
     g = GraphBuilder(names.GRAM, "Cosine Gram matrix of the visual tokens.")
-    taken, given = ports.gram(tokens, width, dtype)
+    taken, given = ports.gram(port.VISUAL_TOKENS if tokens is None else tokens, width, dtype)
     (visual,) = g.take(taken)
     g.give(given, token_gram(g, visual, tokens))
     return g.model()
@@ -46,34 +51,30 @@ def gram_graph(tokens: int, width: int, dtype: str) -> ir.Model:
 def prune_graph(stage: Prune, width: int, dtype: str) -> ir.Model:
     """One stage: keeps ``stage.keep`` of the visual tokens that arrive and all text, in their original order.
 
-    A stage that another follows also narrows the Gram matrix for it.
+    A stage that another follows also narrows the Gram matrix for it. Where their number varies, the graph keeps as many
+    of however many arrive as there are ``ranks``.
     """
-    tokens, keep = stage.arriving, stage.keep
-    g = GraphBuilder(stage.name, f"Keeps {keep} of {tokens} visual tokens and all text.")
+    if stage.varies:
+        g = GraphBuilder(stage.name, "Keeps as many visual tokens as there are ranks, and all text.")
+    else:
+        g = GraphBuilder(stage.name, f"Keeps {stage.keep} of {stage.arriving} visual tokens and all text.")
     taken, given = ports.prune(stage, width, dtype)
-    hidden, positions, saliency, gram, count, visual, reference = g.take(taken)
+    hidden, positions, saliency, gram, count, *ranks, visual, reference = g.take(taken)
+    sizes: Sizes = Varying(saliency, *ranks) if ranks else Fixed(stage.arriving, stage.keep)
 
-    # attributes and namespace speak to TensorRT's plugins; the bodies are made for these very values
-    pivots = g.op(
-        PIVOT_SELECT.name, saliency, count, domain=DOMAIN, keep=keep, plugin_namespace=PLUGIN_NAMESPACE,
-        plugin_version=str(PIVOT_SELECT.version),
-    )  # fmt: skip
-    kept, is_pivot = g.ops(
-        SPHERICAL_KMEANS.name, gram, pivots, outputs=2, domain=DOMAIN, keep=keep, iterations=ITERATIONS,
-        plugin_namespace=PLUGIN_NAMESPACE, plugin_version=str(SPHERICAL_KMEANS.version),
-    )  # fmt: skip
+    kept, is_pivot = _select(g, sizes, saliency, count, gram)
     chosen = g.op("Squeeze", kept, g.const([0]))
 
     # rows to keep: all but the visual tokens that were not chosen
     ones = g.op("Expand", g.const([1]), g.op("Shape", positions, start=1))
-    text_only = g.op("ScatterElements", ones, visual, g.const(np.zeros(tokens)))
+    text_only = g.op("ScatterElements", ones, visual, sizes.zeros(g))
     kept_rows = g.op("Gather", visual, chosen)
-    stays = g.op("ScatterElements", text_only, kept_rows, g.const(np.ones(keep)))
+    stays = g.op("ScatterElements", text_only, kept_rows, sizes.ones(g))
     new_row = g.op("Sub", g.op("CumSum", stays, g.const(0)), g.const(1))
     # where each new row comes from: dropped rows all write to one place past the end, which is cut off; there is room
     # for as many rows as there were, since TensorRT refuses to scatter more than there are places
     old_length = g.op("Shape", positions, start=1)
-    new_length = g.op("Sub", old_length, g.const([tokens - keep]))
+    new_length = g.op("Sub", old_length, sizes.dropped(g))
     place = g.op("Where", g.op("Greater", stays, g.const(0)), new_row, new_length)
     sources = g.op("Range", g.const(0), g.op("Squeeze", old_length), g.const(1))
     room = g.op("Expand", g.const([0]), old_length)
@@ -84,7 +85,24 @@ def prune_graph(stage: Prune, width: int, dtype: str) -> ir.Model:
         narrowed = g.op("Gather", g.op("Gather", gram, chosen, axis=1), chosen, axis=2)
         stay += [narrowed, g.op("Gather", new_row, kept_rows), g.op("Gather", new_row, reference)]
     g.give(given, *stay)
-    return g.model([pivot_select(tokens, keep), spherical_kmeans(tokens, keep)])
+    size = (None, None) if stage.varies else (stage.arriving, stage.keep)
+    return g.model([pivot_select(*size), spherical_kmeans(*size)])
+
+
+def _select(g: GraphBuilder, sizes: Sizes, saliency: ir.Value, count: ir.Value, gram: ir.Value) -> Sequence[ir.Value]:
+    """Calls of the two operators: kept int64 ``[1, keep]``, and which of them are pivots.
+
+    Attributes and namespace speak to TensorRT's plugins, which know fixed sizes alone; the bodies are made for these
+    very values.
+    """
+    pivots = g.op(
+        PIVOT_SELECT.name, saliency, count, *sizes.operands, domain=DOMAIN, **sizes.attributes,
+        plugin_namespace=PLUGIN_NAMESPACE, plugin_version=str(PIVOT_SELECT.version),
+    )  # fmt: skip
+    return g.ops(
+        SPHERICAL_KMEANS.name, gram, pivots, *sizes.operands, outputs=2, domain=DOMAIN, **sizes.attributes,
+        iterations=ITERATIONS, plugin_namespace=PLUGIN_NAMESPACE, plugin_version=str(SPHERICAL_KMEANS.version),
+    )  # fmt: skip
 
 
 def greedy_graph(vocabulary: int) -> ir.Model:

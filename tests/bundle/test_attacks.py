@@ -644,8 +644,11 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "model.decoder.heads: 3": altered(("model", "decoder"), {**VALID["model"]["decoder"], "heads": 3, "kv_heads": 2}),
     "model.stop_token_ids[0]: 32 is outside": altered(("model", "stop_token_ids", 0), 32),
     "schedule.tokens: 17": altered(("schedule", "tokens"), 17),
-    "schedule.tokens: 16, but model.tokens is [4, 16, 16]": altered(("model", "tokens"), [4, 16, 16]),
-    "model.tokens: [16, 16, 16], but media.image.processor makes 4 of every picture": altered((*PROCESSOR, "cell"), 12),
+    "model.tokens: [4, 16, 16], but media.image.processor makes [16, 16, 16]": altered(
+        ("model", "tokens"), [4, 16, 16]
+    ),
+    "schedule.tokens: 16, but model.tokens is [16, 16, 17]": altered(("model", "tokens"), [16, 16, 17]),
+    "model.tokens: [16, 16, 16], but media.image.processor makes [4, 4, 4]": altered((*PROCESSOR, "cell"), 12),
     "model.decoder.axes: 3, but media.image.positions of kind 'sequential' have 1": altered(
         ("model", "decoder", "axes"), 3
     ),

@@ -245,7 +245,7 @@ def _export(
     if engine is not None:
         targets.check_memory(engine.device, _weights(checkpoint) * FLOAT_BYTES[options.floats], options.floats)
     pruning, (_, _, tokens) = options.pruning, family.info.tokens
-    schedule = pruning.schedule(tokens, family.info.decoder.layers)
+    schedule = pruning.schedule(tokens, family.info.decoder.layers, varies=family.info.varies)
     if engine is not None:
         targets.check_selection(engine.backend, schedule)
         _check_plugins(engine, schedule)

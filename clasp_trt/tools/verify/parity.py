@@ -129,15 +129,16 @@ class _Comparison:
         stages = self._manifest.schedule.stages
         if stages:
             state[port.GRAM] = self._gram(visual)
-        counts = bundle.policy.pivot_counts(request.route.category, self._manifest.schedule.keeps)
+        keeps = self._manifest.schedule.keeps_of(len(prompt.visual_index))
+        counts = bundle.policy.pivot_counts(request.route.category, keeps)
         after = {stage.after_layer: number for number, stage in enumerate(stages)}
         if -1 in after:
-            self._prune(0, state, counts[0])
+            self._prune(0, state, keeps[0], counts[0])
         for segment in self._manifest.segments:
             self._segment(segment, state)
             if segment.last_layer in after:
                 number = after[segment.last_layer]
-                self._prune(number, state, counts[number])
+                self._prune(number, state, keeps[number], counts[number])
         if any(graph.name == names.GREEDY for graph in self._manifest.graphs):
             self._choice(state[port.LOGITS])
 
@@ -242,14 +243,14 @@ class _Comparison:
             found: Arrays = runner.infer(step, check_inputs=False)
             return found
 
-    def _prune(self, number: int, state: dict[str, NDArray[Any]], pivot_count: int) -> None:
+    def _prune(self, number: int, state: dict[str, NDArray[Any]], keep: int, pivot_count: int) -> None:
         """Compares what a stage keeps, index for index, and narrows ``state`` to it."""
         graph, stages = self._bundle.graph(names.prune(number)), self._manifest.schedule.stages
-        given = {**state, port.PIVOT_COUNT: np.array([pivot_count])}
+        given = {**state, port.PIVOT_COUNT: np.array([pivot_count]), port.RANKS: np.arange(keep)}
         feed = {each.name: given[each.name] for each in graph.inputs}
 
         def prune(feed: Arrays) -> Arrays:
-            return selection.prune(feed, stages[number].keep, last=number == len(stages) - 1)
+            return selection.prune(feed, keep, last=number == len(stages) - 1)
 
         on_graph = GraphRunner(self._backend, self._bundle.path(graph.path), graph)
         self._progress(graph.name, len(self.checks), self._total())

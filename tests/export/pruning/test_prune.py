@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -51,11 +52,12 @@ def test_text_alone(rows: int) -> None:
 # --- Gram matrix --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("tokens", [9, None], ids=["nine", "any"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_gram(dtype: str) -> None:
+def test_gram(dtype: str, tokens: int | None) -> None:
     x = np.random.default_rng(2).standard_normal((2, 9, WIDTH)).astype(dtype)
     x[0, 3], x[1, 4, 0] = 0, np.inf
-    gram = Runnable(gram_graph(9, WIDTH, dtype))(visual=x)["gram"]
+    gram = Runnable(gram_graph(tokens, WIDTH, dtype))(visual=x)["gram"]
     assert np.abs(gram - token_gram(x)).max() <= 1 / GRAM_STEPS
     assert np.diagonal(gram[0]).tolist() == [1, 1, 1, 0, 1, 1, 1, 1, 1]
 
@@ -69,10 +71,14 @@ def test_gram(dtype: str) -> None:
     before=st.integers(0, 4),
     after=st.integers(1, 5),
     last=st.booleans(),
+    varies=st.booleans(),
     dtype=st.sampled_from(["float32", "float16"]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_a_stage(tokens_keep: tuple[int, int], before: int, after: int, last: bool, dtype: str, seed: int) -> None:
+def test_a_stage(
+    tokens_keep: tuple[int, int], before: int, after: int, last: bool, varies: bool, dtype: str, seed: int
+) -> None:
+    """One graph for each size, or one for all of them, which takes as many ranks as shall stay."""
     tokens, keep = tokens_keep
     rng = np.random.default_rng(seed)
     rows = before + tokens + after
@@ -85,7 +91,9 @@ def test_a_stage(tokens_keep: tuple[int, int], before: int, after: int, last: bo
     gram = token_gram(x)
     visual_index, reference_index = np.arange(before, before + tokens), np.arange(before + tokens, rows)
 
-    found = _prune(tokens, keep, dtype, last)(
+    stage = _prune_any(dtype, last) if varies else _prune(tokens, keep, dtype, last)
+    found = stage(
+        **({"ranks": np.arange(keep)} if varies else {}),
         hidden=hidden,
         position_ids=positions,
         saliency=saliency,
@@ -117,6 +125,11 @@ def _prune(tokens: int, keep: int, dtype: str, last: bool) -> Runnable:
     if key not in _made:
         _made[key] = Runnable(prune_graph(Prune("prune_0", 0, tokens, keep, last), WIDTH, dtype))
     return _made[key]
+
+
+@functools.cache
+def _prune_any(dtype: str, last: bool) -> Runnable:
+    return Runnable(prune_graph(Prune("prune_0", 0, 100, 50, last, varies=True), WIDTH, dtype))
 
 
 def test_visual_tokens_need_not_lie_together() -> None:
