@@ -98,6 +98,8 @@ def _tell(report: Report) -> None:
     click.echo(f"prompt     {report.prompt_tokens} tokens; [{report.category}]")
     head = ("stage", "output", "    error", " relative", "precision", "  allowed", "")
     print_table([head, *(_row(check) for check in report.checks)])
+    for line in report.skipped:
+        click.echo(f"skipped    {line}")
     if report.first_drift is None:
         click.echo(f"agrees     {len(report.checks)} outputs")
 

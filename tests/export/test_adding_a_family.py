@@ -112,6 +112,7 @@ def test_it_is_built_and_verified(toy: Path, picture: Image.Image, tmp_path: Pat
     report = compare(bundle, str(toy), picture, QUESTION)
     report.require()
     assert {check.stage for check in report.checks} == {graph.name for graph in bundle.manifest.graphs}
+    assert "processor" in report.skipped[0], "transformers has none for it"
 
 
 def test_it_answers_as_its_modules_do(toy: Path, picture: Image.Image, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from clasp_trt.runtime.backends.find import backend_for
 from clasp_trt.runtime.backends.interface import Backend
 from clasp_trt.tools.profile.runner import GraphRunner
 from clasp_trt.tools.verify import selection
+from clasp_trt.tools.verify.inputs import inputs_against_stock, other_inputs
 from clasp_trt.tools.verify.report import FACTOR, Check, Report
 from clasp_trt.tools.verify.request import Request
 from clasp_trt.tools.verify.runners import FunctionRunner, largest_difference, run
@@ -55,7 +56,7 @@ def compare(
     progress: Progress = silent,
 ) -> Report:
     """Compares every graph of ``bundle`` with the checkpoint ``model`` on one request: what the bundle is built for, or
-    its graphs by ONNX Runtime with ``provider``.
+    its graphs by ONNX Runtime with ``provider``. Before that, what the request becomes, with transformers' processor.
 
     Raises :class:`CheckpointError` if it is no checkpoint of this architecture, :class:`PolicyError` if the policy does
     not fit the graphs, and :class:`~clasp_trt.errors.BackendError` for a bundle that cannot run here. What drifts is
@@ -67,6 +68,7 @@ def compare(
         _check_same_model(bundle, family, generation(checkpoint, family.info.decoder.vocab_size), model)
         request = Request.of(bundle, image, prompt)
         comparison = _Comparison(bundle, backend, family, progress)
+        inputs, skipped = inputs_against_stock(bundle, checkpoint, request, image, prompt)
         comparison.answer(request)
     return Report(
         bundle=str(bundle.root),
@@ -74,8 +76,9 @@ def compare(
         precision=bundle.manifest.precision,
         category=request.route.name,
         prompt_tokens=len(request.prompt.input_ids),
-        checks=tuple(comparison.checks),
-        cause=comparison.cause(model),
+        checks=(*inputs, *comparison.checks),
+        cause=comparison.cause(model) if all(check.passed for check in inputs) else other_inputs(model),
+        skipped=skipped,
     )
 
 

@@ -57,7 +57,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """All checks in the order in which an answer computes them; ``cause`` says what else explains a drift."""
+    """All checks in the order in which an answer computes them; ``cause`` says what else explains a drift, and
+    ``skipped`` what could not be compared."""
 
     bundle: str
     checkpoint: str
@@ -66,6 +67,7 @@ class Report:
     prompt_tokens: int
     checks: tuple[Check, ...]
     cause: str | None = None
+    skipped: tuple[str, ...] = ()
 
     @property
     def first_drift(self) -> Check | None:
@@ -94,4 +96,5 @@ class Report:
             "checks": [check.to_json() for check in self.checks],
             "first_drift": None if drift is None else drift.to_json(),
             "cause": self.cause,
+            "skipped": list(self.skipped),
         }

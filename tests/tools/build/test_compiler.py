@@ -313,7 +313,7 @@ def _rewrite(path: Path, change: Callable[[Any], object]) -> None:
         (
             "tokenizer.json",
             lambda config: config["model"].update(type="Clay"),
-            r"the tokenizer.json of .* cannot be used: cannot read the tokenizer",
+            r"the tokenizer of .* cannot be loaded",
         ),
     ],
 )

@@ -40,7 +40,8 @@ def test_faithful_bundle_agrees(built: Callable[..., Bundle], checkpoint: Path, 
     report = compared(bundle, checkpoint)
     assert drifting(report) == set()
     report.require()
-    assert {check.stage for check in report.checks} == {graph.name for graph in bundle.manifest.graphs}
+    assert {check.stage for check in report.checks} == {"request", *(graph.name for graph in bundle.manifest.graphs)}
+    assert report.skipped == ()
 
 
 def flip(path: Path) -> None:

@@ -1,0 +1,91 @@
+"""What transformers' own loaders make of a checkpoint's folder and a request: nothing here reads a file of it.
+
+A verification compares a bundle with this, and not with what the rest of this room read of the same files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clasp_trt.errors import CheckpointError
+from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.export.loading import quietly
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True, eq=False)
+class Stock:
+    """``pixel_values`` float32 ``[1, 3, height, width]`` by the Pillow backend, ``input_ids`` int64 ``[rows]`` with one
+    id for each visual token, and the ids that end an answer."""
+
+    pixel_values: NDArray[np.float32]
+    input_ids: NDArray[np.int64]
+    stop_token_ids: tuple[int, ...]
+
+
+def stock(checkpoint: Checkpoint, image: Image, prompt: str) -> Stock:
+    """One user turn about ``image``, by the processor and the generation config of ``checkpoint``.
+
+    The picture goes where ``prompt`` has the image's token, or else where the chat template puts it. Raises
+    :class:`CheckpointError` if transformers has no processor for it, or that cannot take the request.
+    """
+    root = str(checkpoint.root)
+    try:
+        with quietly():
+            processor = _processor(root)
+            made = _apply(processor, image, prompt)
+            stop = _generation(root).eos_token_id
+    except Exception as error:  # a processor may stumble over whatever its files lack
+        lines = str(error).strip().splitlines()
+        reason = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+        raise CheckpointError(f"the processor of transformers cannot take a request to {root} ({reason})") from error
+    return Stock(
+        np.asarray(made["pixel_values"], np.float32),
+        np.asarray(made["input_ids"], np.int64)[0],
+        tuple(stop) if isinstance(stop, list) else () if stop is None else (stop,),
+    )
+
+
+def _processor(root: str) -> Any:
+    """The whole processor, pictures by Pillow: torchvision, where it is installed, rounds otherwise."""
+    from transformers import AutoImageProcessor, AutoProcessor
+
+    untyped: Any = AutoProcessor
+    processor, pictures = untyped.from_pretrained(root, local_files_only=True), AutoImageProcessor
+    processor.image_processor = pictures.from_pretrained(root, local_files_only=True, backend="pil")  # type: ignore[no-untyped-call]
+    return processor
+
+
+def _apply(processor: Any, image: Image, prompt: str) -> Any:
+    placed = str(getattr(processor, "image_token", "")) in prompt
+    content: list[dict[str, object]] = [{"type": "text", "text": prompt}]
+    if not placed:
+        content.insert(0, {"type": "image", "image": image})
+    return processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        # a processor without a template of its own is silent about that of its tokenizer
+        chat_template=processor.chat_template or processor.tokenizer.chat_template,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="np",
+        processor_kwargs={"images": [image]} if placed else {},
+    )
+
+
+def _generation(root: str) -> Any:
+    """As ``from_pretrained`` of a model: its own file, or else what ``config.json`` says."""
+    from transformers import GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(root, local_files_only=True)
+    except OSError:
+        return GenerationConfig.from_pretrained(
+            root, config_file_name="config.json", local_files_only=True, _from_model_config=True
+        )
