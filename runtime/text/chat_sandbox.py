@@ -3,7 +3,7 @@ bounded.
 
 The sandbox keeps a template from reaching Python. The bounds keep it from hanging the process or taking its memory:
 iterations, calls and filters are counted, with what they make, against a limit and a deadline; values are measured
-where they are made, operators before they run; and methods and filters of which one call can take long are absent.
+where they are made; operators, methods and filters that make long things of short ones before they run.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from typing import Any
 import jinja2
 from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
+from jinja2.filters import make_attrgetter
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
+from clasp_trt.runtime.text import chat_sizes as sizes
 from clasp_trt.runtime.text.work import MAX_BITS, MAX_CHARACTERS, MAX_SECONDS, BoundExceeded, Work, weight
 
 __all__ = ["MAX_CHARACTERS", "MAX_SECONDS", "BoundExceeded", "ChatEnvironment"]
 
-_ABSENT_FILTERS = (
-    *("batch", "center", "filesizeformat", "format", "pprint", "random", "round", "slice", "striptags"),
-    *("urlencode", "urlize", "wordwrap", "xmlattr"),
-)
 _OF_STRINGS = frozenset((
     *("capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isascii", "isdecimal"),
     *("isdigit", "islower", "isnumeric", "isprintable", "isspace", "istitle", "isupper", "join", "lower", "lstrip"),
     *("partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition", "rsplit", "rstrip"),
     *("split", "splitlines", "startswith", "strip", "swapcase", "title", "upper"),
+    *("format", "format_map", "isidentifier", *sizes.METHODS),
 ))  # fmt: skip
 _METHODS: tuple[tuple[type | tuple[type, ...], frozenset[str]], ...] = (
     (str, _OF_STRINGS),
-    (Mapping, frozenset(("get", "items", "keys", "values"))),
-    ((list, tuple), frozenset(("count", "index"))),
-    ((int, float, complex, bytes), frozenset()),
+    (Mapping, frozenset(("copy", "get", "items", "keys", "values"))),
+    ((list, tuple), frozenset(("copy", "count", "index"))),
+    ((int, float, complex, bytes), frozenset(("bit_length", "is_integer"))),
 )
 """What may be called of a value of each type."""
 _SLOW_WITH_LONG_TEXTS = frozenset(("lstrip", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "strip"))
 _LONGEST_SOUGHT = 100
+_WIDEST = 1000  # of an indentation that grows with depth
 
 
 class ChatEnvironment(ImmutableSandboxedEnvironment):
@@ -61,14 +61,13 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
             finalize=self._printed,
         )
         self._work = Work()
-        for name in _ABSENT_FILTERS:
-            del self.filters[name]
-        self.filters.update(tojson=self._tojson, join=self._join, replace=self._replace)
-        self.filters.update(indent=_indent, sum=_sum, trim=_trim)
+        self.filters.update(tojson=self._tojson, join=self._join, replace=self._replace, sum=self._sum, trim=_trim)
+        for name, size in sizes.FILTERS.items():
+            self.filters[name] = self._sized(size, self.filters[name])
         self.filters = {name: self._counted(each) for name, each in self.filters.items()}
         self.tests = {name: self._counted(each) for name, each in self.tests.items()}
-        self.globals.pop("lipsum")
         self.globals.update(
+            lipsum=self._sized(sizes.lipsum, self.globals["lipsum"]),
             namespace=_Namespace,
             raise_exception=_raise_exception,
             strftime_now=lambda format: datetime.now().strftime(str(format)[:200]),
@@ -109,6 +108,17 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
     def _printed(self, context: jinja2.runtime.Context, value: object) -> object:
         return self._work.measured(value)
 
+    def _sized(self, size: Callable[..., int], function: Any) -> Callable[..., Any]:
+        """``function``, told off before it runs if ``size`` of its arguments is too much."""
+        first = int(hasattr(function, "jinja_pass_arg"))
+
+        @functools.wraps(function)
+        def sized(*args: Any, **kwargs: Any) -> Any:
+            self._work.make(size(*args[first:], **kwargs))
+            return function(*args, **kwargs)
+
+        return sized
+
     def _counted(self, function: Any) -> Callable[..., Any]:
         """A filter or test as a step, whose values are measured; an environment or context before them is not."""
         first = int(hasattr(function, "jinja_pass_arg"))
@@ -131,9 +141,9 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         elif operator == "+":
             self._work.make(weight(left) + weight(right))
         elif operator == "*":
-            self._work.make(max(weight(left) * _count(right), _count(left) * weight(right)))
-        elif operator == "%" and isinstance(left, (str, bytes)):  # "%9999999999d" % 1
-            raise BoundExceeded("the % operator on text is not supported; use ~ or +")
+            self._work.make(max(weight(left) * sizes.count(right), sizes.count(left) * weight(right)))
+        elif operator == "%" and isinstance(left, (str, bytes)):
+            self._work.make(sizes.percent(left, right))
         return super().call_binop(context, operator, left, right)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -157,34 +167,52 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
                 return __self._replace(owner, *args)
             if name in _SLOW_WITH_LONG_TEXTS:
                 _check_sought(*args)
+            if name in sizes.METHODS:
+                __self._work.make(sizes.METHODS[name](owner, *args, **kwargs))
         made = super().call(__context, __obj, *args, **kwargs)
         return __self._work.measured(made) if isinstance(made, (str, int, list, tuple, Mapping)) else made
 
-    def _join(self, values: Iterable[Any], separator: object = "", attribute: str | None = None) -> str:
-        if attribute is not None:
-            raise BoundExceeded("join with an attribute is not supported; use map(attribute=...) before it")
-        between, texts = str(separator), list[str]()
-        for value in values:
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """As the sandbox, which formats by itself, and the result is measured first."""
+        wrapped: Callable[..., str] | None = super().wrap_str_format(value)
+        if wrapped is None:
+            return None
+        text = str(value.__self__)
+        return self._sized(lambda *args, **kwargs: sizes.braces(text, (*args, *kwargs.values())), wrapped)
+
+    def _attributes(self, values: Iterable[Any], attribute: str | int | None) -> Iterable[Any]:
+        return values if attribute is None else map(make_attrgetter(self, attribute), values)
+
+    def _join(self, values: Iterable[Any], d: object = "", attribute: str | int | None = None) -> str:
+        between, texts = str(d), list[str]()
+        for value in self._attributes(values, attribute):
             self._work.look_at_the_clock()
             self._work.make(weight(value) + len(between))
             texts.append(str(value))
         return between.join(texts)
 
-    def _replace(self, text: object, old: object, new: object, count: int = -1) -> str:
+    def _sum(self, values: Iterable[Any], attribute: str | int | None = None, start: Any = 0) -> Any:
+        numbers = [start, *self._attributes(values, attribute)]
+        if not all(isinstance(number, (int, float)) for number in numbers):
+            raise BoundExceeded("sum of what are no numbers")  # lists would be copied for each of them
+        return sum(numbers)
+
+    def _replace(self, text: object, old: object, new: object, count: int | None = None) -> str:
         text, old, new = str(text), str(old), str(new)
         self._work.make(len(text) + text.count(old) * len(new))
-        return text.replace(old, new, count)
+        return text.replace(old, new, -1 if count is None else count)
 
     def _tojson(
         self,
         value: object,
         ensure_ascii: bool = False,
-        indent: int | None = None,
+        indent: int | str | None = None,
         separators: tuple[str, str] | None = None,
         sort_keys: bool = False,
     ) -> str:
         """``transformers``' own: plain JSON, where jinja2's would escape it for HTML."""
-        indent = None if indent is None else min(int(indent), 16)
+        if sizes.count(indent) > _WIDEST:
+            raise BoundExceeded(f"an indentation of over {_WIDEST} characters")
         encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
         pieces = []
         for piece in encoder.iterencode(value):  # its indentation grows with depth, which no measure of the value tells
@@ -264,10 +292,6 @@ def _call_step() -> nodes.ExprStmt:
     return nodes.ExprStmt(_call("_clasp_step"))
 
 
-def _count(value: object) -> int:
-    return max(0, value) if isinstance(value, int) else 0
-
-
 def _check(*values: object) -> None:
     """What a call is given, several times or together, can be written out and compared."""
     if weight(values) > MAX_CHARACTERS:
@@ -282,25 +306,6 @@ def _check_sought(*texts: object) -> None:
 def _trim(text: object, chars: str | None = None) -> str:
     _check_sought(chars)
     return str(text).strip(chars)
-
-
-def _sum(values: Iterable[Any], attribute: str | None = None, start: Any = 0) -> Any:
-    if attribute is not None:
-        raise BoundExceeded("sum of an attribute is not supported; use map(attribute=...) before it")
-    numbers = [start, *values]
-    if not all(isinstance(number, (int, float)) for number in numbers):
-        raise BoundExceeded("sum of what are no numbers")  # lists would be copied for each of them
-    return sum(numbers)
-
-
-def _indent(text: object, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
-    margin = " " * min(width, 64) if isinstance(width, int) else width[:64]
-    lines = str(text).split("\n")
-    if sum(map(len, lines)) + len(lines) * (len(margin) + 1) > MAX_CHARACTERS:
-        raise BoundExceeded(f"a value of over {MAX_CHARACTERS} characters")
-    return "\n".join(
-        margin + line if (i or first) and (line or blank or not i) else line for i, line in enumerate(lines)
-    )
 
 
 def _raise_exception(message: object) -> None:

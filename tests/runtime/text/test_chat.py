@@ -73,6 +73,52 @@ def test_renders_as_transformers(template: str, with_image: bool, reference: Any
         assert ours.render(prompt, with_image=with_image) == theirs
 
 
+IDIOMS = [
+    "{{ '%s: %5.2f|%-6d|%05d' % ('a', 1.5, 42, 7) }}{{ '%(role)s' % messages[0] }}{{ '%%' % () }}{{ 7 % 4 }}",
+    "{{ '%*d|%.*f' % (6, 3, 2, 1.239) }}{{ '%s' % 'x' }}{{ '%r' % 'x' }}{{ '%c%x' % (65, 255) }}",
+    "{{ '{0:>8}|{x:^6}|{0!r}'.format('a', x=2) }}{{ '{} {:5.1f}'.format('a', 2) }}",
+    "{{ '{:{w}d}'.format(5, w=8) }}{{ '{a[b]}'.format(a={'b': 3}) }}{{ '{x}'.format_map({'x': 1}) }}",
+    "{{ '%s=%d' | format('n', 3) }}{{ '%(a)s' | format(a=1) }}",
+    "{{ 'ab'.ljust(6, '.') }}{{ 'ab'.rjust(6) }}{{ 'ab'.center(7, '*') }}{{ '7'.zfill(3) }}{{ 'a\tb'.expandtabs(4) }}",
+    "{{ 'abc'.translate({97: 'xyz', 98: none}) }}{{ 'abc' | center(9) }}{{ 'ab' | center }}",
+    "{{ 'a\nb\n\nc' | indent }}{{ 'a\nb' | indent(80) }}{{ 'a\r\nb' | indent('> ', true, true) }}{{ '' | indent }}",
+    "{{ [1, 2, 3] | batch(2, 'x') | list }}{{ [1, 2, 3, 4] | slice(3, '-') | list }}{{ [1, 2, 3] | batch(2) | list }}",
+    "{{ 2.567 | round(1) }}{{ 2.5 | round }}{{ 2.1 | round(0, 'ceil') }}{{ 1234 | round(-2, 'floor') }}",
+    "{{ 'one two three four' | wordwrap(9) }}{{ 'onetwo' | wordwrap(4, false) }}{{ 'a b' | wordwrap(1, true, '/') }}",
+    "{{ messages | join('-', attribute='role') }}{{ [1, 'a'] | join }}{{ 'abc' | join('.') }}{{ ''.join(['a', 'b']) }}",
+    "{{ 'a,b' | replace(',', ';', 1) }}{{ 'aaa'.replace('a', 'b', 2) }}{{ 'aXb' | replace('X', 1) }}",
+    "{{ {'a': [1, {'b': none}]} | tojson(indent=2) }}{{ 'ü<&' | tojson }}{{ {'b': 1, 'a': 2} | tojson(sort_keys=1) }}",
+    "{{ {'a': 1} | tojson(indent=20) }}{{ 'ü' | tojson(ensure_ascii=true) }}{{ [1] | tojson(separators=(',', ':')) }}",
+    "{{ 1536 | filesizeformat }}{{ {'a': 1} | pprint }}{{ {'class': 'b'} | xmlattr }}{{ 'http://x.y' | urlize }}",
+    "{{ dict(a=1) }}{{ dict.fromkeys(['a'], 2) }}{% set n = namespace(x=1) %}{% set n.x = n.x + 1 %}{{ n.x }}",
+    "{{ strftime_now('%Y-%m-%d') }}{{ strftime_now('%d %b %Y') }}",
+    "{{ 'A b'.upper() }}{{ 'A b'.title() }}{{ 'a-b'.split('-') }}{{ 'x.y'.partition('.') }}{{ '  a '.strip() }}",
+    "{{ 'abc'[::-1] }}{{ 'abc'[-1] }}{{ 'a' in 'abc' }}{{ 'a' ~ 1 ~ none }}{{ 'ab' | last }}{{ 3 // 2 }}{{ 2 ** 5 }}",
+    "{{ messages | selectattr('role', 'in', ['user']) | map(attribute='role') | unique | sort | list }}",
+    "{% for m in messages %}{{ loop.cycle('a', 'b') }}{{ loop.last }}{% break %}{% endfor %}{{ bos_token | length }}",
+    "{{ messages[0].copy().role }}{{ b is defined }}{{ x | default('d') }}{{ 'a' if tools else 'b' }}",
+]
+
+
+@pytest.mark.parametrize("template", IDIOMS)
+def test_idioms_render_as_transformers(template: str, reference: Any) -> None:
+    content = [{"type": "text", "text": "hi"}]
+    theirs = reference.apply_chat_template(
+        [{"role": "user", "content": content}], chat_template=template, add_generation_prompt=True, tokenize=False
+    )
+    assert ChatTemplate(template, "<image>", {"bos_token": "<s>"}).render("hi", with_image=False) == theirs
+
+
+def test_every_filter_test_and_global_of_transformers_is_there() -> None:
+    from transformers.utils import chat_template_utils
+
+    theirs = chat_template_utils._compile_jinja_template("x").environment
+    ours = chat_sandbox.ChatEnvironment()
+    assert theirs.filters.keys() <= ours.filters.keys()
+    assert theirs.tests.keys() <= ours.tests.keys()
+    assert theirs.globals.keys() <= ours.globals.keys()
+
+
 def test_the_default_is_vicunas() -> None:
     chat = ChatTemplate(CHAT_TEMPLATE, "<image>")
     assert chat.render("What is this?", with_image=True) == "USER: <image>\nWhat is this? ASSISTANT:"
@@ -179,6 +225,31 @@ def test_nothing_escapes_the_sandbox(template: str) -> None:
         "{{ '%9999999999d' | format(1) }}",
         "{{ 'x' | center(10**10) }}",
         "{{ 'x'.ljust(10**10) }}",
+        "{{ 'x'.rjust(10**10) }}",
+        "{{ 'x' | attr('zfill') }}{{ ('x' | attr('zfill'))(10**10) }}",
+        "{{ ('\t' * 1000).expandtabs(10**9) }}",
+        "{{ ('\t' * 1000).expandtabs(tabsize=10**9) }}",
+        "{{ ('x' * 10**6).translate({120: 'x' * 10**6}) }}",
+        "{{ '{:9999999999}'.format(1) }}",
+        "{{ '{:.9999999999f}'.format(1.5) }}",
+        "{{ '{:{w}}'.format(1, w=10**10) }}",
+        "{{ '{0[x]:{0[w]}}'.format({'w': 10**10, 'x': 1}) }}",
+        "{{ ('{0}' * 10**5).format('x' * 10**6) }}",
+        "{{ '{x:9999999999}'.format_map({'x': 1}) }}",
+        "{{ '%*d' % (10**10, 1) }}",
+        "{{ '%.9999999999f' % 1.5 }}",
+        "{{ '%(a)9999999999d' % {'a': 1} }}",
+        "{{ ('%(a)s' * 10**5) % {'a': 'x' * 10**6} }}",
+        "{{ 'x'.encode().ljust(10**10) }}",
+        "{{ 'x'.encode() * 10**10 }}",
+        "{{ '%9999999999d'.encode() % 1 }}",
+        "{{ (1).to_bytes(10**10, 'big') }}",
+        "{{ 'a\nb' | indent(10**10) }}",
+        "{{ [[[[1]]]] | tojson(indent=10**9) }}",
+        "{{ [1] | slice(10**10, 0) | list }}",
+        "{{ ('a ' * 10**5) | wordwrap(1, true, 'x' * 10**6) }}",
+        "{{ 1.5 | round(10**10, 'floor') }}",
+        "{{ messages | map('center', 10**10) | list }}",
         "{{ ('x' * 10**6).replace('x', 'x' * 10**6) }}",
         "{{ 'x' * 10**6 | replace('x', 'x' * 10**6) }}",
         "{{ ('x' * 10**6) | replace('x', 'x' * 10**6) }}",
