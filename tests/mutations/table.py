@@ -28,6 +28,16 @@ FILL = "outputs = self._fill(number, part, start, stop)"
 
 IN_PROJECTOR, IN_CHAIN, IN_SEGMENT = ("tests/export/test_projector.py",), ("tests/chain",), ("tests/export/decoder",)
 IN_DECODER, IN_BUILD = ("tests/runtime/test_decoder.py",), ("tests/tools/build",)
+WARPERS, SAMPLING, PROCESSORS = (
+    "runtime/logits/warpers.py",
+    "runtime/sampling.py",
+    "runtime/logits/processors.py",
+)
+TOP_K, TOP_P = "ranked >= ranked[min(count, ranked.size) - 1]", "np.cumsum(shares) - shares < mass"
+LIKELY, TYPICAL = "shares >= min(least, shares[0])", "np.cumsum(shares[order]) < mass"
+NEAREST = "distance <= distance[order[min(edge, ranked.size - 1)]]"
+IN_LOGITS = ("tests/runtime/logits/test_edges.py",)
+IN_SAMPLING = ("tests/runtime/test_sampling.py",)
 IN_BUNDLE, IN_STORAGE = ("tests/bundle/test_bundle.py",), ("tests/storage",)
 
 MUTATIONS = (
@@ -127,5 +137,40 @@ MUTATIONS = (
     ),
     Mutation(
         "an output may be its input", "clasp_trt/storage/apart.py", "if _same(place, source):", "if False:", IN_STORAGE
+    ),
+    Mutation("top_k without the equals at its edge", WARPERS, TOP_K, TOP_K.replace(">=", ">"), IN_LOGITS),
+    Mutation("top_k of one more", WARPERS, TOP_K, TOP_K.replace(" - 1", ""), IN_LOGITS),
+    Mutation("top_p of one more at its edge", WARPERS, TOP_P, TOP_P.replace("<", "<="), IN_LOGITS),
+    Mutation("top_p with the token's own mass", WARPERS, TOP_P, TOP_P.replace(" - shares", ""), IN_LOGITS),
+    Mutation("min_p without its edge", WARPERS, "shares >= share * shares[0]", "shares > share * shares[0]", IN_LOGITS),
+    Mutation("min_p of all", WARPERS, "shares >= share * shares[0]", "shares >= share", IN_LOGITS),
+    Mutation("typical_p of one more at its edge", WARPERS, TYPICAL, TYPICAL.replace("<", "<="), IN_LOGITS),
+    Mutation("typical_p without the last", WARPERS, NEAREST, NEAREST.replace("<=", "<"), IN_LOGITS),
+    Mutation(
+        "typical_p by probability", WARPERS, "np.abs(surprise - _information(shares).sum())", "surprise", IN_LOGITS
+    ),
+    Mutation("epsilon without its edge", WARPERS, LIKELY, "(shares > least) | (shares == shares[0])", IN_LOGITS),
+    Mutation("epsilon without the likeliest", WARPERS, LIKELY, "shares >= least", IN_LOGITS),
+    Mutation("eta is the greater", WARPERS, "min(least, np.sqrt", "max(least, np.sqrt", IN_LOGITS),
+    Mutation("top_h without its edge", WARPERS, "sums <= share * sums[-1]", "sums < share * sums[-1]", IN_LOGITS),
+    Mutation("no temperature", SAMPLING, " / self.generation.temperature", "", IN_SAMPLING),
+    Mutation("the last token is never drawn", SAMPLING, "tokens.size - 1)", "tokens.size - 2)", IN_SAMPLING),
+    Mutation(
+        "a penalty that rewards",
+        PROCESSORS,
+        "np.where(scores < 0, scores * penalty, scores / penalty)",
+        "np.where(scores > 0, scores * penalty, scores / penalty)",
+        IN_LOGITS,
+    ),
+    Mutation("a stop token too early", PROCESSORS, "if len(ids) < least", "if len(ids) < least - 1", IN_LOGITS),
+    Mutation("a stop token too late", PROCESSORS, "if len(ids) < least", "if len(ids) <= least", IN_LOGITS),
+    Mutation("a token forced too late", PROCESSORS, "if len(ids) == at:", "if len(ids) == at + 1:", IN_LOGITS),
+    Mutation("a length penalised too late", PROCESSORS, "len(ids) > start:", "len(ids) > start + 1:", IN_LOGITS),
+    Mutation(
+        "n-grams one too long",
+        PROCESSORS,
+        "sliding_window_view(text, size)",
+        "sliding_window_view(text, size + 1)",
+        IN_LOGITS,
     ),
 )
