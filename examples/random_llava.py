@@ -451,25 +451,32 @@ def _vision_config(shape: Shape) -> dict[str, object]:
 
 def _processing_files(shape: Shape) -> dict[str, dict[str, object]]:
     square = {"height": shape.image_size, "width": shape.image_size}
-    if shape.tower == "clip":
-        size, mean, std = {"shortest_edge": shape.image_size}, CLIP_MEAN, CLIP_STD
-    else:  # SigLIP's makes pictures of any shape square
-        size, mean, std = square, [0.5] * 3, [0.5] * 3
+    own: dict[Tower, dict[str, object]] = {
+        "clip": {
+            "image_processor_type": "CLIPImageProcessor",
+            "crop_size": square,
+            "do_center_crop": True,
+            "image_mean": CLIP_MEAN,
+            "image_std": CLIP_STD,
+            "size": {"shortest_edge": shape.image_size},
+        },
+        "siglip": {  # makes pictures of any shape square
+            "image_processor_type": "SiglipImageProcessor",
+            "image_mean": [0.5] * 3,
+            "image_std": [0.5] * 3,
+            "size": square,
+        },
+    }
     return {
         "preprocessor_config.json": {
-            "image_processor_type": "CLIPImageProcessor",
             "processor_class": "LlavaProcessor",
-            "crop_size": square,
-            "do_center_crop": shape.tower == "clip",
             "do_convert_rgb": True,
             "do_normalize": True,
             "do_rescale": True,
             "do_resize": True,
-            "image_mean": mean,
-            "image_std": std,
             "resample": 3,
             "rescale_factor": 1 / 255,
-            "size": size,
+            **own[shape.tower],
         },
         "processor_config.json": {
             "processor_class": "LlavaProcessor",

@@ -43,6 +43,11 @@ class ChatTemplate:
         except Exception as error:  # jinja2's errors, and those of Python's compiler for a tree too deep
             raise PromptError(f"the chat template is broken: {_reason(error)}") from error
 
+    @property
+    def bos(self) -> str | None:
+        """The spelling of the special token that begins a text, if there is one."""
+        return self._special_tokens.get("bos_token")
+
     def render(self, prompt: str, *, with_image: bool) -> str:
         """One user turn and the cue for the assistant to answer.
 

@@ -57,7 +57,7 @@ class PromptReader:
             counts = [part for part in parts if isinstance(part, int)]
             spelled = "".join(layout.token if isinstance(part, int) else part for part in parts)
             rendered = rendered.replace(layout.placeholder, spelled)
-        ids = np.array(self.tokenizer.encode_chat(rendered), dtype=np.int64)
+        ids = np.array(self.tokenizer.encode_chat(rendered, self._chat.bos), dtype=np.int64)
         places = np.flatnonzero(ids == layout.id)
         if len(places) != len(counts):
             raise PromptError(

@@ -27,8 +27,6 @@ class Tokenizer:
         inner.no_padding()
         self._inner = inner
         self._special = frozenset(id for id, token in inner.get_added_tokens_decoder().items() if token.special)
-        prefix = inner.encode("").ids
-        self._prefix = inner.id_to_token(prefix[0]) if prefix else None
 
     @classmethod
     def from_file(cls, path: str | Path) -> Tokenizer:
@@ -54,14 +52,14 @@ class Tokenizer:
         except (TypeError, UnicodeError) as error:  # lone surrogates cannot be UTF-8
             raise PromptError("the prompt is not valid Unicode: it holds half of a surrogate pair") from error
 
-    def encode_chat(self, rendered: str) -> list[int]:
-        """Ids of a rendered chat template. Some templates write the leading special token themselves: it is
-        then not added again, as in ``transformers``' ``processor.apply_chat_template``.
+    def encode_chat(self, rendered: str, bos: str | None) -> list[int]:
+        """Ids of a rendered chat template. Some templates write the checkpoint's `bos` token themselves: special
+        tokens are then not added again, as in ``transformers``' ``processor.apply_chat_template``.
 
         Raises:
             PromptError: `rendered` is not valid Unicode.
         """
-        written = self._prefix is not None and rendered.startswith(self._prefix)
+        written = bos is not None and rendered.startswith(bos)
         return self.encode(rendered, add_special_tokens=not written)
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -69,6 +69,18 @@ def test_prompt_and_picture_become_inputs(tmp_path: Path) -> None:
     assert torch.isfinite(logits).all()
 
 
+@pytest.mark.parametrize(
+    ("preset", "kind"), [("tiny", "CLIPImageProcessor"), ("tiny-siglip-qwen2", "SiglipImageProcessor")]
+)
+def test_pictures_are_made_by_the_tower_s_own_processor(tmp_path: Path, preset: str, kind: str) -> None:
+    shape = random_llava.PRESETS[preset]
+    processor: Any = AutoProcessor.from_pretrained(make(tmp_path / "model", shape))  # type: ignore[no-untyped-call]
+    assert type(processor.image_processor).__name__.removesuffix("Pil") == kind
+    inputs = processor(images=Image.new("RGB", (90, 70), "red"), text="<image>", return_tensors="pt")
+    assert inputs["pixel_values"].shape == (1, 3, shape.image_size, shape.image_size)
+    assert inputs["input_ids"][0].tolist().count(processor.image_token_id) == shape.tokens
+
+
 def test_the_tokenizer_file_alone_encodes_as_the_library_does(tmp_path: Path) -> None:
     folder = make(tmp_path / "model", TINY)
     library, alone = AutoTokenizer.from_pretrained(folder), Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -57,7 +57,7 @@ def check_assets(root: Path, layout: Run, checkpoint: str) -> None:
         rendered = {with_image: chat.render("x", with_image=with_image) for with_image in (False, True)}
     with _asset("tokenizer.json", checkpoint):
         for with_image, text in rendered.items():
-            found = tokenizer.encode_chat(text).count(layout.id)
+            found = tokenizer.encode_chat(text, chat.bos).count(layout.id)
             if found != with_image:
                 raise BundleError(
                     f"a prompt with {int(with_image)} images has {found} tokens {layout.token} (id {layout.id})"

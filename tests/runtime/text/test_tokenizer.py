@@ -155,10 +155,18 @@ def test_a_template_that_writes_the_first_token_gets_no_second() -> None:
     ours = Tokenizer(llama(legacy=False))
     start = ours._inner.token_to_id("<s>")
     assert ours.encode("<s>USER: hi")[:2] == [start, start]
-    assert ours.encode_chat("<s>USER: hi").count(start) == 1  # type: ignore[arg-type]
-    assert ours.encode_chat("USER: hi") == ours.encode("USER: hi")
+    assert ours.encode_chat("<s>USER: hi", "<s>").count(start) == 1  # type: ignore[arg-type]
+    assert ours.encode_chat("USER: hi", "<s>") == ours.encode("USER: hi")
     plain = Tokenizer(byte_level())
-    assert plain.encode_chat("<s>hi") == plain.encode("<s>hi")
+    assert plain.encode_chat("<s>hi", None) == plain.encode("<s>hi")
+
+
+def test_only_the_checkpoint_s_own_first_token_counts_as_written() -> None:
+    """As in transformers: a tokenizer that puts one first, of a checkpoint that names none, puts it there once more."""
+    ours = Tokenizer(llama(legacy=False))
+    start = ours._inner.token_to_id("<s>")
+    assert ours.encode_chat("<s>hi", None)[:2] == [start, start]
+    assert ours.encode_chat("</s>hi", "</s>") == ours.encode("</s>hi", add_special_tokens=False)
 
 
 def pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:

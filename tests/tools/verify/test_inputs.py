@@ -16,9 +16,11 @@ from PIL import Image
 
 from clasp_trt.bundle import MANIFEST, Bundle
 from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.tools.build.compiler import build
 from clasp_trt.tools.verify.inputs import inputs_against_stock
 from clasp_trt.tools.verify.report import Check
 from clasp_trt.tools.verify.request import Request
+from examples.random_llava import CHAT_TEMPLATE
 from tests.mistakes import says
 from tests.tools.verify.conftest import Tamper
 
@@ -95,6 +97,19 @@ def test_a_folder_that_has_changed_since(
     model = shutil.copytree(checkpoint, tmp_path / "model")
     _changed(model, name, **values)
     assert wrong(built(), model) == {output}
+
+
+@pytest.mark.parametrize("bos", ["<s>", None, "USER"])
+@pytest.mark.parametrize("begins", ["<s>", ""])
+def test_the_first_token_is_written_as_often_as_by_transformers(
+    checkpoint: Path, tmp_path: Path, bos: str | None, begins: str
+) -> None:
+    model = shutil.copytree(checkpoint, tmp_path / "model")
+    _changed(model, "tokenizer_config.json", bos_token=bos)
+    (model / "special_tokens_map.json").unlink()
+    (model / "chat_template.jinja").write_text(begins + CHAT_TEMPLATE)
+    bundle = build(model, tmp_path / "bundle", prune_at="none")
+    assert compared(bundle, model)["input_ids"].passed
 
 
 def test_what_transformers_cannot_take_is_not_compared(
