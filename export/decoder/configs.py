@@ -41,12 +41,14 @@ _QWEN: Mapping[str, Any] = {
 class _Kind:
     """What a ``model_type`` adds to the common decoder: defaults, and which of its traits are the config's to say.
 
-    ``qkv_bias`` None: as ``attention_bias`` says, and so the output's bias.
+    ``qkv_bias`` None: as ``attention_bias`` says, and so the output's bias. ``splits_width``: the heads must divide the
+    width, whatever ``head_dim`` says.
     """
 
     defaults: Mapping[str, Any]
     qkv_bias: bool | None
     qk_norm: bool = False
+    splits_width: bool = False
 
 
 _KINDS: Mapping[str, _Kind] = {
@@ -60,6 +62,7 @@ _KINDS: Mapping[str, _Kind] = {
             "mlp_bias": False,
         },
         qkv_bias=None,
+        splits_width=True,
     ),
     "mistral": _Kind(
         {
@@ -91,6 +94,8 @@ def decoder(text: Settings, *, tied: bool = False) -> DecoderSpec:
     text.activation("hidden_act", "silu")
     width, heads = text.count("hidden_size"), text.count("num_attention_heads")
     kv_heads, head_dim = text.count("num_key_value_heads", heads), text.count("head_dim", max(1, width // heads))
+    if kind.splits_width and width % heads:
+        raise text.wrong("num_attention_heads", f"a divisor of the width {width}")
     if heads % kv_heads:
         raise text.wrong("num_key_value_heads", f"a divisor of the {heads} attention heads")
     if head_dim % 2:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clasp_trt.errors import CheckpointError
-from clasp_trt.export.config import Settings
+from clasp_trt.export.config import SAME_ACTIVATION, Settings
 from clasp_trt.export.decoder.configs import DECODERS, decoder
 from clasp_trt.export.decoder.spec import DecoderSpec
 from clasp_trt.export.family import describe, read_description
 from clasp_trt.export.towers.configs import TOWERS
 from clasp_trt.export.towers.spec import TowerSpec
+from examples.random_llava import PRESETS, make
+from tests.mistakes import says
 
 
 def _whole(config: Any) -> dict[str, Any]:
@@ -104,6 +108,117 @@ def test_a_whole_config_s_defaults_are_those_of_transformers() -> None:
         whole = _whole(LlavaConfig(**json.loads(json.dumps(given))))
         found = describe({"model_type": "llava", **given}, "config.json", "x")
         assert found == describe({"model_type": "llava", **whole}, "config.json", "x")
+
+
+CONFIGS = {
+    "clip, llama": PRESETS["tiny"],
+    "clip, mistral": PRESETS["tiny-mistral"],
+    "siglip, qwen2": PRESETS["tiny-siglip-qwen2"],
+    "clip, qwen3": replace(PRESETS["tiny"], decoder="qwen3", head_dim=10),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_whatever_field_is_left_out_is_filled_in_or_refused_as_in_transformers(tmp_path: Path, name: str) -> None:
+    """Every field of a config that says all, gone or null: the same model, or a refusal where transformers refuses."""
+    config = json.loads((make(tmp_path / "model", CONFIGS[name]) / "config.json").read_text())
+    places = [("", key) for key in config if key != "model_type"]
+    places += [(part, key) for part in ("text_config", "vision_config") for key in config[part]]
+    read = set()
+    for part, key in places:
+        for null in (True, False):
+            changed = copy.deepcopy(config)
+            inner = changed[part] if part else changed
+            del inner[key]
+            if null:
+                inner[key] = None
+            try:
+                found: object = describe(changed, "config.json", "x")
+            except CheckpointError:
+                found = None
+            theirs = _filled(changed)
+            if theirs is None:
+                assert found is None or (null and key in TAKES_NULL), (part, key, null)
+            elif found is not None:
+                assert found == describe(theirs, "config.json", "x"), (part, key, null)
+                read.add(key)
+    assert len(read) > 20
+
+
+TAKES_NULL = ("image_seq_length", "num_key_value_heads", "head_dim")
+"""What transformers has no null for in some models, though it means the default in others, or nothing is read of it."""
+
+
+def _filled(config: dict[str, Any]) -> dict[str, Any] | None:
+    """The config with all defaults of transformers; None if it refuses it."""
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import LlavaConfig
+
+    try:
+        return {"model_type": "llava", **_whole(LlavaConfig(**copy.deepcopy(config)))}
+    except (StrictDataclassError, ValueError, TypeError, AttributeError, KeyError):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("place", "facts"),
+    [
+        ("vision_config", ["clip_vision_model", "siglip_vision_model"]),
+        ("text_config", ["llama", "mistral", "qwen2", "qwen3"]),
+    ],
+)
+def test_a_part_of_an_unknown_kind_is_refused(place: str, facts: list[str]) -> None:
+    with pytest.raises(CheckpointError) as refused:
+        describe({"model_type": "llava", place: {"model_type": "novelty"}}, "config.json", "x")
+    says(refused, f"{place}.model_type", "novelty", *facts)
+
+
+@pytest.mark.parametrize(
+    "key", ["hidden_size", "num_hidden_layers", "vocab_size", "intermediate_size", "mm_hidden_size"]
+)
+@pytest.mark.parametrize("text", [{}, {"text_config": None}])
+def test_sizes_where_transformers_does_not_look_are_refused(key: str, text: dict[str, None]) -> None:
+    with pytest.raises(CheckpointError) as refused:
+        describe({"model_type": "llava", key: 5, **text}, "config.json", "x")
+    says(refused, key, "text_config")
+
+
+def test_heads_of_llama_divide_its_width() -> None:
+    with pytest.raises(CheckpointError) as refused:
+        _decoder(hidden_size=50, num_attention_heads=4, head_dim=12)
+    says(refused, "num_attention_heads", 50)
+    given = {"hidden_size": 50, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12}
+    assert _decoder(model_type="mistral", **given).head_dim == 12
+
+
+@pytest.mark.parametrize(("name", "known"), SAME_ACTIVATION.items())
+def test_other_names_of_activations_are_the_same_functions(name: str, known: str) -> None:
+    import torch
+    from transformers.activations import ACT2FN
+
+    numbers = torch.linspace(-9, 9, 5001, dtype=torch.float64)
+    torch.testing.assert_close(ACT2FN[name](numbers), ACT2FN[known](numbers), rtol=0, atol=1e-12)
+    given = {"hidden_size": 96, "num_attention_heads": 6}
+    assert _tower("clip_vision_model", **given, hidden_act=name) == _tower(
+        "clip_vision_model", **given, hidden_act=known
+    )
+    both = [describe({"model_type": "llava", "projector_hidden_act": act}, "c", "x") for act in (name, known)]
+    assert both[0] == both[1]
+    assert _decoder(hidden_act="swish") == _decoder(hidden_act="silu")
+
+
+@pytest.mark.parametrize("layer", [-2, [-2], [-1]])
+def test_one_layer_may_stand_in_a_list(layer: object) -> None:
+    alone = layer[0] if isinstance(layer, list) else layer
+    given = {"model_type": "llava", "vision_feature_layer": layer}
+    assert describe(given, "c", "x") == describe({**given, "vision_feature_layer": alone}, "c", "x")
+
+
+@pytest.mark.parametrize("layer", [[], [-2, -3], ["-2"], [[-2]], True, None])
+def test_layers_that_are_not_one(layer: object) -> None:
+    with pytest.raises(CheckpointError) as refused:
+        describe({"model_type": "llava", "vision_feature_layer": layer}, "c", "x")
+    says(refused, "vision_feature_layer")
 
 
 def test_the_rows_of_a_sliding_window_bound_the_context() -> None:
