@@ -156,7 +156,8 @@ class Sampler:
 
         Raises:
             BackendError: `logits` is not one row, holds NaN or plus infinity, or forbids every token.
-            PromptError: what the settings and the constraint forbid is every token.
+            PromptError: what the settings and the constraint forbid is every token, or a setting is so great that a
+                logit overflows.
         """
         if logits.ndim != 1 or logits.size == 0:
             raise BackendError(f"the decoder returned logits of shape {logits.shape}; expected [vocab]")
@@ -191,16 +192,19 @@ class Sampler:
 
     def _processed(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         logits, ids = np.array(logits, np.float32), np.array(self._ids, np.int64)
-        for process in self._processors:
-            logits = process(ids, logits)
+        with np.errstate(all="ignore"):  # what overflows is told below
+            for process in self._processors:
+                logits = process(ids, logits)
         if self._constraint is not None:
             logits[~self._constraint.allowed()] = -np.inf
-        if not logits.max() > -np.inf:
-            settings = ", ".join(self.generation.effective())
+        best, settings = float(logits.max()), ", ".join(self.generation.effective())
+        if best == -np.inf:
             also = " with what the answer may be" if self._constraint is not None else ""
             raise PromptError(
                 f"no token is left to choose: the settings ({settings}){also} forbid all of them; give others"
             )
+        if not math.isfinite(best):
+            raise PromptError(f"the settings ({settings}) make a logit {best}; give values nearer to 1")
         return logits
 
     def _choose(self, logits: NDArray[np.float32]) -> int:

@@ -7,6 +7,7 @@ transformers would not look at, or what makes it faster alone, is left out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
@@ -16,6 +17,7 @@ from clasp_trt.generation import WARPERS, Generation
 from clasp_trt.storage.fields import Field, Format
 
 NAME = "generation_config.json"
+_FAR = 10**6
 _TOP_K = 50
 """What transformers takes for a ``top_k`` that is absent, where it samples."""
 
@@ -104,4 +106,6 @@ def _legal(key: str, value: object, format: Format) -> bool:
 
 def _number(value: object) -> float:
     """NaN for anything else, which the reader then refuses."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else float("nan")
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return math.nan
+    return float(max(-_FAR, min(value, _FAR)))  # JSON has integers beyond any float

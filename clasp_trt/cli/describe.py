@@ -11,6 +11,7 @@ from clasp_trt.cli.output import megabytes, print_json
 
 if TYPE_CHECKING:
     from clasp_trt.bundle import Bundle, Engine, Engines, Manifest
+    from clasp_trt.generation import Generation
     from clasp_trt.policy import Policy
 
 _KINDS = {"prior": "uncalibrated prior", "calibrated": "calibrated", "user": "written by a user, uncalibrated"}
@@ -64,6 +65,8 @@ def summary(bundle: Bundle) -> str:
         missing = f"reaches no {', '.join(map(repr, unreached))}; name it with run --category" if unreached else ""
         kind = "" if brought is None else f"{brought['kind']}, {megabytes(int(str(brought['bytes'])))}"
         lines.insert(3, f"router     {'; '.join(part for part in (kind, missing) if part)}")
+    if bundle.generation.effective():
+        lines.append(f"tokens     {chosen(bundle.generation)}")
     for segment in manifest.segments:
         lines.append(
             f"{segment.graph:<10} layers {segment.first_layer}-{segment.last_layer}, {segment.capacity} KV slots"
@@ -71,6 +74,14 @@ def summary(bundle: Bundle) -> str:
     if manifest.engines is not None:
         lines.append(_engines(manifest, manifest.engines))
     return "\n".join(lines)
+
+
+def chosen(generation: Generation) -> str:
+    """How tokens are chosen: greedy or sampled, and the settings that matter; of ids how many."""
+    settings = generation.effective()
+    kind = "sampled" if settings.pop("do_sample", False) else "greedy"
+    words = [f"{name} {len(value) if isinstance(value, list) else value}" for name, value in settings.items()]
+    return f"{kind}{': ' if words else ''}{', '.join(words)}"
 
 
 def _pixels(manifest: Manifest) -> str:

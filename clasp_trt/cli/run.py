@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from clasp_trt.cli.answering import answering, answering_options
+from clasp_trt.cli.describe import chosen
 from clasp_trt.cli.examples import examples
 from clasp_trt.cli.kept import kept_json, kept_line
 from clasp_trt.cli.options import image_options, prompt_option, provider_option, threads_option
@@ -93,24 +95,9 @@ def _print_answer(answer: Answer) -> Result:
 def _facts(result: Result) -> str:
     count = len(result.token_ids)
     made = "1 token" if count == 1 else f"{count} tokens, {result.tokens_per_second:.1f} tokens/s"
-    chosen = _chosen(result)
-    return " | ".join(
-        (kept_line(result), f"TTFT {result.timings_ms['ttft']:.0f} ms", made, *([chosen] if chosen else []))
-    )
-
-
-def _chosen(result: Result) -> str:
-    """How the tokens were chosen, in words; nothing if plainly greedy."""
-    settings = result.generation.effective()
-    kind = "sampled" if settings.pop("do_sample", False) else "greedy"
-    for name in ("max_new_tokens", "max_length"):  # these say where an answer ends, not how it is chosen
-        settings.pop(name, None)
-    words = [f"{name} {_value(value)}" for name, value in settings.items()]
-    return f"{kind}: {', '.join(words)}" if words else kind if kind == "sampled" else ""
-
-
-def _value(value: object) -> str:
-    return f"of {len(value)}" if isinstance(value, list) else str(value)
+    facts = [kept_line(result), f"TTFT {result.timings_ms['ttft']:.0f} ms", made]
+    how = replace(result.generation, max_new_tokens=None, max_length=None)  # not where it ends
+    return " | ".join([*facts, chosen(how)] if how.effective() else facts)
 
 
 def _as_json(result: Result) -> dict[str, object]:

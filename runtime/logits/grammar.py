@@ -10,6 +10,7 @@ import llguidance
 import numpy as np
 from numpy.typing import NDArray
 
+from clasp_trt.brief import shown
 from clasp_trt.errors import PromptError
 from clasp_trt.runtime.text.tokenizer import Tokenizer
 
@@ -30,9 +31,9 @@ class Grammars:
         """Answers that ``pattern`` describes as a whole, in the syntax of Rust's ``regex``. Raises
         :class:`PromptError` for one that it does not take."""
         given: object = pattern
-        if not isinstance(given, str) or not given:
+        if not isinstance(given, str) or not _is_text(given) or not _unanchored(given):
             raise PromptError(f"regex is {given!r}; expected a pattern that is not empty")
-        match = llguidance.LLMatcher
+        match, pattern = llguidance.LLMatcher, _unanchored(given)
         self._check("regex", match.grammar_from_regex(pattern))
         return self._made("regex", match.grammar_from_regex(f"{self._lead}(?:{pattern})" if self._lead else pattern))
 
@@ -43,6 +44,8 @@ class Grammars:
             text = json.dumps({"x-guidance": {"whitespace_flexible": False}, **schema}, allow_nan=False)
         except (TypeError, ValueError):
             raise PromptError("json_schema is no JSON object; expected a schema as a dict") from None
+        except RecursionError:
+            raise PromptError("json_schema is nested too deeply; give a simpler one") from None
         lark = f"start: lead body\nlead: /{self._lead}/\nbody: %json {text}" if self._lead else f"start: %json {text}"
         return self._made("json_schema", llguidance.LLMatcher.grammar_from_lark(lark))
 
@@ -110,5 +113,20 @@ class _Tokens:
         return found
 
 
+def _is_text(pattern: str) -> bool:
+    try:
+        return bool(pattern.encode())
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+
+
+def _unanchored(pattern: str) -> str:
+    """Without anchors at its ends: a pattern is for the whole answer, and says nothing more with them."""
+    body = pattern.removeprefix("^")
+    before = body.removesuffix("$")
+    escaped = (len(before) - len(before.rstrip("\\"))) % 2 == 1  # then the last is a dollar
+    return body if escaped else before
+
+
 def _brief(reason: str) -> str:
-    return " ".join(reason.partition("<state>")[0].split())[:_REASON]
+    return shown(" ".join(reason.partition("<state>")[0].split())[:_REASON])

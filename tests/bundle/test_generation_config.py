@@ -59,6 +59,7 @@ def test_a_file_that_samples_has_transformers_top_k(top_k: int | None, expected:
         ({"forced_eos_token_id": [2, 3]}, {"forced_eos_token_ids": [2, 3]}),
         ({"suppress_tokens": [-1, 4]}, {"suppress_tokens": [4]}),
         ({"min_new_tokens": 0}, {"min_new_tokens": 0}),
+        ({"top_p": 10**400, "epsilon_cutoff": float("nan")}, {}),
         (
             {"epsilon_cutoff": 1.0, "eta_cutoff": 0, "typical_p": 1.5, "do_sample": True, "top_k": 0},
             {"do_sample": True},
@@ -152,6 +153,9 @@ def test_every_setting_of_transformers_is_known() -> None:
         {"do_sample": True, "top_h": 0},
         {"do_sample": True, "typical_p": 0},
         {"do_sample": True, "top_k": -3},
+        {"do_sample": True, "temperature": 10**400},
+        {"do_sample": True, "top_p": -(10**400)},
+        {"repetition_penalty": float("nan")},
     ],
 )
 def test_values_that_make_no_sense_are_refused_by_name(config: dict[str, Any]) -> None:

@@ -55,6 +55,13 @@ def test_the_facts_say_how_tokens_were_chosen(clasp: Clasp, penalised: Path, bun
     assert clasp("run", bundle, *QUESTION).err.endswith("tokens/s\n"), "plain greedy decoding is no news"
 
 
+def test_inspect_tells(clasp: Clasp, penalised: Path, bundle: Path) -> None:
+    assert "tokens     sampled: temperature 2.0, top_k 50, repetition_penalty 1.5\n" in clasp("inspect", penalised).out
+    assert "tokens     " not in clasp("inspect", bundle).out
+    told = json.loads(clasp("inspect", penalised, "--json").out)["manifest"]["generation"]
+    assert told["repetition_penalty"] == 1.5
+
+
 def test_answers_of_a_given_form(clasp: Clasp, bundle: Path, tmp_path: Path) -> None:
     found = told(clasp, bundle, *QUESTION, "--choices", "yes, no")
     assert found["text"] in ("yes", "no")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from clasp_trt.errors import BackendError, PromptError
 from clasp_trt.generation import Generation
+from clasp_trt.runtime.logits import processors
 from clasp_trt.runtime.sampling import GREEDY, Sampler, Sampling
 from tests.mistakes import says
 
@@ -83,6 +84,19 @@ def test_a_mass_of_exactly_top_p_is_enough(equals: int, top_p: float, kept: int)
     tokens, probabilities = drawing(top_p=top_p).distribution(np.zeros(equals, np.float32))
     assert tokens.tolist() == list(range(kept))
     assert probabilities.tolist() == [1 / kept] * kept
+
+
+@pytest.mark.parametrize("draws", [False, True])
+@pytest.mark.parametrize(
+    "process", [processors.repetition_penalty(1e-300), processors.sequence_bias({(0,): 1e300})], ids=["penalty", "bias"]
+)
+def test_a_setting_that_overflows_is_the_settings_mistake(process: processors.Process, draws: bool) -> None:
+    sampler = Sampler(
+        Generation(do_sample=draws, repetition_penalty=1e-300), prompt=np.array([0]), processors=[process]
+    )
+    with pytest.raises(PromptError) as error:
+        sampler.next(LOGITS)
+    says(error, "repetition_penalty", "inf")
 
 
 def test_a_seed_fixes_the_draws() -> None:

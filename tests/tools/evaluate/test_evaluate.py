@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from clasp_trt.errors import DataError, MethodError
+from clasp_trt.generation import Generation
 from clasp_trt.runtime.pipeline import Pipeline
 from clasp_trt.tools.evaluate import Answer, Questions, check_categories, evaluate, paired
 from clasp_trt.tools.evaluate.questions import Question
@@ -59,6 +60,26 @@ def test_an_answer_is_what_the_pipeline_says(pipeline: Pipeline, said: list[tupl
         row = question.row
         alone = variant.generate(row.image, row.prompt, max_new_tokens=16, category=row.category)
         assert answer.said == alone.text
+
+
+def test_answers_are_greedy_with_the_bundles_other_settings(
+    pipeline: Pipeline, questions: Questions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    generate = Pipeline.generate
+
+    def watched(self: Pipeline, *given: Any, **options: Any) -> Any:
+        result = generate(self, *given, **options)
+        asked.append(result.generation)
+        return result
+
+    monkeypatch.setattr(Pipeline, "generate", watched)
+    own = Generation(do_sample=True, temperature=9.0, repetition_penalty=1.5, no_repeat_ngram_size=3)
+    monkeypatch.setitem(vars(pipeline.bundle), "generation", own)
+    evaluate(pipeline, dataclasses.replace(questions, rows=questions.rows[:1]), max_new_tokens=2)
+    assert [each.effective() for each in asked] == [
+        {"repetition_penalty": 1.5, "no_repeat_ngram_size": 3, "max_new_tokens": 2}
+    ]
 
 
 def test_each_picture_is_encoded_once(

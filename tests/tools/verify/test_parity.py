@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from clasp_trt.errors import CheckpointError
 from clasp_trt.tools.profile.workload import noise
 from clasp_trt.tools.verify import Drift, Report, compare
 from examples.random_llava import PRESETS, make
+from tests.mistakes import says
 from tests.tools.verify.conftest import Tamper
 
 QUESTION = "What is behind the cat?"
@@ -98,6 +101,15 @@ def test_other_architecture(built: Callable[..., Bundle], tmp_path: Path) -> Non
     other = make(tmp_path / "other", replace(PRESETS["tiny"], layers=5))
     with pytest.raises(CheckpointError, match=r"layers.*5.*4"):
         compared(built(), other)
+
+
+def test_other_settings_of_generation(built: Callable[..., Bundle], checkpoint: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(checkpoint, tmp_path / "other"))
+    config = json.loads((other / "generation_config.json").read_text())
+    (other / "generation_config.json").write_text(json.dumps({**config, "repetition_penalty": 1.5}))
+    with pytest.raises(CheckpointError) as error:
+        compared(built(), other)
+    says(error, "repetition_penalty", 1.5, 1.0)
 
 
 def test_policy_of_other_layers(built: Callable[..., Bundle], checkpoint: Path, tampered: Tamper) -> None:

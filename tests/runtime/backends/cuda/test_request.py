@@ -112,6 +112,13 @@ def test_an_answer_to_the_last_slot(rig: Rigs, cpu: Pipeline, cup: Path) -> None
         _same(here.generate(image, QUESTION, max_new_tokens=96, ignore_stop=True), expected)
 
 
+def test_a_greedy_answer_with_a_penalty_sees_the_logits(rig: Rigs, cpu: Pipeline, cup: Path) -> None:
+    here, sampling = rig().pipeline, Sampling(repetition_penalty=1.6)
+    expected = cpu.generate(cup, QUESTION, max_new_tokens=12, sampling=sampling)
+    assert expected.token_ids != cpu.generate(cup, QUESTION, max_new_tokens=12).token_ids
+    _same(here.generate(cup, QUESTION, max_new_tokens=12, sampling=sampling), expected)
+
+
 def test_sampling_sees_the_logits(rig: Rigs, cpu: Pipeline, cup: Path) -> None:
     here = rig().pipeline
     for seed in range(3):
