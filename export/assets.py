@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from clasp_trt.brief import brief
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
-from clasp_trt.export.config import CONFIG
+from clasp_trt.export.config import CONFIG, MOST
 from clasp_trt.notice import tell
 
 if TYPE_CHECKING:
@@ -103,8 +104,9 @@ def token_ids(stop: object, source: str) -> tuple[int, ...]:
     """The ids that the ``eos_token_id`` of ``source`` gives as one number, several, or null. Raises
     :class:`CheckpointError` for anything else."""
     ids = stop if isinstance(stop, list) else [] if stop is None else [stop]
-    if not all(type(id) is int for id in ids):
-        raise CheckpointError(f"eos_token_id {stop!r} of {source} is not supported; expected token ids")
+    for id in ids:
+        if type(id) is not int or not 0 <= id <= MOST:
+            raise CheckpointError(f"eos_token_id {brief(id)} of {source} is not supported; expected token ids")
     return tuple(ids)
 
 

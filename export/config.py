@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ UNQUANTISED = "expected float weights: give the checkpoint that it was quantised
 """What to do about quantised weights."""
 SAME_ACTIVATION = {"swish": "silu", "gelu_python": "gelu", "gelu_python_tanh": "gelu_pytorch_tanh"}
 """Other names in transformers of activations, and the names that we know them by: the same function of a number."""
+
+MOST = 2**31 - 1
+"""The greatest size and id: beyond it neither tensors nor tokens are numbered."""
 
 
 class Settings:
@@ -55,22 +59,22 @@ class Settings:
         value = self.get(name)
         if value is None and otherwise is not None:
             return otherwise
-        if type(value) is not int or value < 1:  # type(), because a bool is an int
-            raise self.wrong(name, "a whole number above 0")
+        if type(value) is not int or not 1 <= value <= MOST:  # type(), because a bool is an int
+            raise self.wrong(name, f"a whole number from 1 to {MOST}")
         return value
 
     def id(self, name: str) -> int:
         """The number of a token: whole, 0 or more. Raises :class:`CheckpointError`."""
         value = self.get(name)
-        if type(value) is not int or value < 0:
+        if type(value) is not int or not 0 <= value <= MOST:
             raise self.wrong(name, "the id of a token")
         return value
 
     def positive(self, name: str) -> float:
-        """A number above 0. Raises :class:`CheckpointError`."""
+        """A finite number above 0. Raises :class:`CheckpointError`."""
         value = self.get(name)
-        if type(value) not in (int, float) or not value > 0:
-            raise self.wrong(name, "a number above 0")
+        if type(value) not in (int, float) or not 0 < value <= sys.float_info.max:
+            raise self.wrong(name, "a finite number above 0")
         return float(value)
 
     def flag(self, name: str) -> bool:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from clasp_trt.bundle import Media, ModelInfo
+from clasp_trt.errors import CheckpointError
 from clasp_trt.export import assets
 from clasp_trt.export.media import image_settings, squares
 from clasp_trt.export.tokenizer import Tokenizer
@@ -57,9 +58,15 @@ class Standard:
             stop_token_ids=assets.stop_tokens(checkpoint),
             source=checkpoint.source,
         )
+        vocabulary = description.decoder.vocab_size
+        if beyond := [id for id in self.info.stop_token_ids if id >= vocabulary]:
+            raise CheckpointError(
+                f"{checkpoint.root}: eos_token_id {beyond[0]} is outside the decoder's vocabulary of {vocabulary}; "
+                "take the files that belong to the checkpoint"
+            )
         self._template = assets.chat_template(checkpoint)
         self.tokenizer = Tokenizer.of(checkpoint)
-        self._token = assets.image_token(self.tokenizer, description.image_token_id, description.decoder.vocab_size)
+        self._token = assets.image_token(self.tokenizer, description.image_token_id, vocabulary)
         self._read: set[str] = set()
 
     @cached_property

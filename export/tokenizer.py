@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clasp_trt.charsmap import check_charsmaps
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.panics import held_reports, panics_raise
 
 _FILE = "tokenizer.json"
 
@@ -39,7 +41,9 @@ class Tokenizer:
         elif not {"tokenizer.model", "vocab.json", "vocab.txt", "tekken.json"}.intersection(files):
             raise CheckpointError(f"{checkpoint.root} has no {_FILE}; download the whole repository of the model")
         try:
-            with quietly():
+            with quietly(), panics_raise(ValueError, "the tokenizers library cannot run it"), held_reports():
+                if _FILE in files:
+                    check_charsmaps((checkpoint.root / _FILE).read_text(encoding="utf-8"))
                 found: Any = AutoTokenizer.from_pretrained(str(checkpoint.root), local_files_only=True)
         except Exception as error:  # the Rust side raises bare Exception for a malformed file
             raise CheckpointError(

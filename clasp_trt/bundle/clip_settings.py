@@ -14,6 +14,7 @@ from clasp_trt.errors import BundleError
 from clasp_trt.notice import tell
 
 _Channels = tuple[float, float, float]
+_MOST = 100  # characters of a value that an error shows
 _BICUBIC, _OTHERWISE = RESAMPLINGS.index("bicubic"), "bilinear"
 
 
@@ -88,7 +89,7 @@ def square(config: Mapping[str, object], side: int, cell: int) -> Square:
 
 
 def _bad(key: str, value: object, expected: str) -> SettingsError:
-    return SettingsError(f"preprocessor_config.json: {key} is {value!r}; expected {expected}")
+    return SettingsError(f"preprocessor_config.json: {key} is {repr(value)[:_MOST]}; expected {expected}")
 
 
 def _flag(config: Mapping[str, object], key: str, default: bool) -> bool:

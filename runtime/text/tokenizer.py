@@ -9,11 +9,14 @@ from pathlib import Path
 
 import tokenizers
 
+from clasp_trt.charsmap import check_charsmaps
 from clasp_trt.errors import BundleError, PromptError
+from clasp_trt.panics import held_reports, panics_raise
 from clasp_trt.runtime.text.spelling import Spelling
 
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 _UNFINISHED = "\ufffd"
+_PROBE = "USER: What is in it? 3 cafés, 2 猫 and a 😀."
 
 
 class Tokenizer:
@@ -27,6 +30,7 @@ class Tokenizer:
         inner.no_padding()
         self._inner = inner
         self._special = frozenset(id for id, token in inner.get_added_tokens_decoder().items() if token.special)
+        inner.decode(inner.encode("").ids + inner.encode(_PROBE).ids)  # a panic should not wait for a request
 
     @classmethod
     def from_file(cls, path: str | Path) -> Tokenizer:
@@ -35,20 +39,25 @@ class Tokenizer:
         Raises:
             BundleError: the file is missing or is no tokenizer.
         """
+        told = f"{Path(path).name}: cannot read the tokenizer"
         try:
-            return cls(tokenizers.Tokenizer.from_str(Path(path).read_text("utf-8")))
+            with panics_raise(ValueError, "the tokenizers library cannot run it"), held_reports():
+                text = Path(path).read_text("utf-8")
+                check_charsmaps(text)
+                return cls(tokenizers.Tokenizer.from_str(text))
         except Exception as error:  # the Rust side raises bare Exception for a malformed file
-            raise BundleError(f"{Path(path).name}: cannot read the tokenizer: {error}") from error
+            raise BundleError(f"{told}: {error}") from error
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Ids of `text`, by default with the special tokens that the checkpoint puts around one (``<s>`` for
         LLaVA).
 
         Raises:
-            PromptError: `text` is not valid Unicode.
+            PromptError: `text` is not valid Unicode, or the tokenizer fails on it.
         """
         try:
-            return self._inner.encode(text, add_special_tokens=add_special_tokens).ids
+            with panics_raise(PromptError, "the tokenizer fails on this prompt"):
+                return self._inner.encode(text, add_special_tokens=add_special_tokens).ids
         except (TypeError, UnicodeError) as error:  # lone surrogates cannot be UTF-8
             raise PromptError("the prompt is not valid Unicode: it holds half of a surrogate pair") from error
 
@@ -64,7 +73,13 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, special tokens and ids outside the vocabulary left out."""
-        return self._inner.decode([id for id in ids if self._has_text(id)], skip_special_tokens=True)
+        with panics_raise(BundleError, "tokenizer.json: the tokenizer fails to decode"):
+            return self._inner.decode([id for id in ids if self._has_text(id)], skip_special_tokens=True)
+
+    @property
+    def size(self) -> int:
+        """One more than the greatest id of its vocabulary."""
+        return max(self._inner.get_vocab().values(), default=0) + 1
 
     @cached_property
     def spelling(self) -> Spelling:

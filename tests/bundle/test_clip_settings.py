@@ -85,12 +85,16 @@ def test_the_family_is_taken(kind: str) -> None:
         ("image_mean", [0.5, 0.5]),
         ("image_mean", [0.5, 0.5, "x"]),
         ("image_std", [0.5, 0.5, 0]),
+        *((key, 10**400) for key in ("image_processor_type", "size", "crop_size", "resample", "rescale_factor")),
+        *((key, [10**400] * 3) for key in ("image_mean", "image_std")),
     ],
+    ids=lambda each: str(each)[:40],
 )
 def test_a_wrong_setting_is_one_line(key: str, value: object) -> None:
     with pytest.raises(BundleError, match=key) as caught:
         clip_settings.square({**LLAVA, "do_pad": True, key: value}, 336, 14)
     assert "expected" in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("kind", ["LlavaImageProcessor", "LlavaImageProcessorFast", None])

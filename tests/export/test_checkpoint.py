@@ -256,6 +256,10 @@ def test_a_bad_config(folder: Path, content: str) -> None:
         ),
         (lambda c: c["vision_config"].update(num_channels=1), "num_channels is 1.* expected 3"),
         (lambda c: c["vision_config"].update(image_size=[56, 28]), "image_size is"),
+        (lambda c: c["vision_config"].update(layer_norm_eps=10**400), "layer_norm_eps is 1000.*expected a finite"),
+        (lambda c: c["text_config"].update(rms_norm_eps=float("inf")), "rms_norm_eps is inf.*expected a finite"),
+        (lambda c: c["text_config"].update(vocab_size=10**400), "vocab_size is 1000.*expected"),
+        (lambda c: c.update(image_token_index=10**400), "expected the id"),
     ],
 )
 def test_a_configuration_that_we_do_not_compile(

@@ -84,3 +84,19 @@ def test_a_special_token_that_may_not_be_written_is_refused(folder: Path) -> Non
     with pytest.raises(CheckpointError) as error:
         Tokenizer.of(Checkpoint.open(folder))
     says(error, "split_special_tokens", folder)
+
+
+MALFORMED: dict[str, dict[str, Any]] = {
+    "a table without end": {"type": "Precompiled", "precompiled_charsmap": "/////wAAAAA="},
+    "a table of nothing": {"type": "Precompiled", "precompiled_charsmap": ""},
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_what_the_library_cannot_run_is_one_line(folder: Path, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither a panic, nor its report, nor the end of the process."""
+    _edit(folder / "tokenizer.json", normalizer=MALFORMED[kind])
+    with pytest.raises(CheckpointError) as caught:
+        Tokenizer.of(Checkpoint.open(folder))
+    says(caught, folder, "tokenizer.json")
+    assert capfd.readouterr().err == ""

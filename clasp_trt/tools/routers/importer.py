@@ -99,12 +99,12 @@ def _categories_of(labels: Sequence[str], categories: Sequence[str], mapping: Ma
 
 def _compare(classifier: Classifier, folder: Path, labels: int, max_tokens: int) -> None:
     """Runs the graph beside torch on texts of several lengths, as the tracer may have taken a length for a constant."""
-    import tokenizers
     import torch
 
     from clasp_trt.runtime.backends.ort import OrtBackend
+    from clasp_trt.runtime.text.tokenizer import Tokenizer
 
-    known = max(tokenizers.Tokenizer.from_file(str(folder / TOKENIZER)).get_vocab().values(), default=0) + 1
+    known = Tokenizer.from_file(folder / TOKENIZER).size
     if known > classifier.vocabulary:
         raise RouterError(
             f"the tokenizer knows {known} tokens, but the model {classifier.vocabulary}; they do not belong together"

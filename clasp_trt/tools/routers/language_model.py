@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 
-from clasp_trt.errors import CheckpointError
+from clasp_trt.errors import BundleError, CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.loading import pretrained
 from clasp_trt.runtime.routing.router import ends
+from clasp_trt.runtime.text.tokenizer import Tokenizer
 
 _TASK = """Sort a prompt about a picture into one category, by what it asks of the picture.
 
@@ -98,9 +99,10 @@ class LanguageModel:
         checkpoint.json("tokenizer.json")
         module = pretrained(AutoModelForCausalLM, checkpoint, "auto")
         try:
+            Tokenizer.from_file(checkpoint.root / "tokenizer.json")  # transformers' own panics, or ends the process
             tokenizer = AutoTokenizer.from_pretrained(checkpoint.root, local_files_only=True)
             module = module.to(device)
-        except (OSError, ValueError, RuntimeError, AssertionError) as error:
+        except (BundleError, OSError, ValueError, RuntimeError, AssertionError) as error:
             raise CheckpointError(f"{model} cannot be used on {device}: {error}") from None
         return cls(checkpoint, module, tokenizer, categories, definitions)
 

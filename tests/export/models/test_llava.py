@@ -138,11 +138,12 @@ def test_a_stop_token_that_is_not_read_is_told(folder: Path) -> None:
         assert assets.stop_tokens(Checkpoint.open(folder)) == (2, 7), "it knows all that the other does, and more"
 
 
-@pytest.mark.parametrize("stop", ["</s>", [2, "</s>"], 2.5, True])
+@pytest.mark.parametrize("stop", ["</s>", [2, "</s>"], 2.5, True, -1, 10**400, [2, 5000]])
 def test_stop_tokens_that_are_no_ids(folder: Path, stop: object) -> None:
     _edit(folder / "generation_config.json", lambda config: config.update(eos_token_id=stop))
-    with pytest.raises(CheckpointError, match=r"eos_token_id.*of generation_config\.json"):
+    with pytest.raises(CheckpointError, match="eos_token_id") as error:
         family_of(Checkpoint.open(folder))
+    assert len(_line(error)) < 400
 
 
 def test_stop_tokens_of_the_configuration_that_are_no_ids(folder: Path) -> None:
