@@ -85,12 +85,14 @@ class Chain:
 
     @property
     def cuts(self) -> tuple[Cut, ...]:
-        """The segments, in order."""
-        watched = self.schedule.prune_layers
-        return tuple(
-            Cut(names.segment(number), first, last, self.schedule.reaching(first), last in watched)
-            for number, (first, last) in enumerate(self.runs)
-        )
+        """The segments, in order; a stranger's manifest may have thousands, so each stage is looked at once."""
+        stages, watched = self.schedule.stages, {*self.schedule.prune_layers}
+        found, visual, passed = list[Cut](), self.schedule.tokens, 0
+        for number, (first, last) in enumerate(self.runs):
+            while passed < len(stages) and stages[passed].after_layer < first:
+                visual, passed = min(visual, stages[passed].keep), passed + 1
+            found.append(Cut(names.segment(number), first, last, visual, last in watched))
+        return tuple(found)
 
     @property
     def prunes(self) -> tuple[Prune, ...]:

@@ -96,3 +96,12 @@ def test_the_least_and_the_greatest_context_are_legal() -> None:
     schedule = schedules.encoder(TOKENS, 4, 8)
     cuts.check(schedule, TOKENS + cuts.MIN_TEXT, 100)
     cuts.check(schedule, 100, 100)
+
+
+def test_thousands_of_stages_are_walked_once() -> None:
+    """As a stranger's manifest may have them: looking at every stage for every cut would take minutes."""
+    count = 16_000
+    schedule = schedules.given(MAX_TOKENS, count + 1, range(count, 0, -1), range(count))
+    chain = Chain.of(schedule)
+    assert [cut.visual for cut in chain.cuts] == [MAX_TOKENS, *schedule.keeps]
+    assert all(cut.watched for cut in chain.cuts[:-1])

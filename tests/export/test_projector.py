@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from transformers import LlavaForConditionalGeneration
 
+from clasp_trt.export import projector
 from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.export.description import ProjectorSpec
 from clasp_trt.export.family import Family, family_of
 from tests.export.running import Runnable
 
@@ -27,10 +29,32 @@ def family(checkpoint: Path) -> Family:
 
 def _library(folder: Path, dtype: str, fused: Array) -> Array:
     """What the checkpoint's own projector makes of ``fused`` ``[batch, tokens, width]``."""
+    from transformers import LlavaForConditionalGeneration  # which takes longer to load than the formulas to check
+
     kind = getattr(torch, dtype)
     model: Any = LlavaForConditionalGeneration.from_pretrained(folder, dtype=kind)
     output: Array = model.model.multi_modal_projector(torch.from_numpy(fused).to(kind)).double().numpy()
     return output
+
+
+@torch.inference_mode()
+def test_formulas() -> None:
+    """Eqs. 8 to 10 in float64, before anything is traced: seconds, whatever else waits."""
+    rng = np.random.default_rng(2)
+    widths, tokens = (5, 7, 6), 4
+    module = projector._FusedProjector(ProjectorSpec(widths, "gelu", bias=True)).eval()
+    features = rng.standard_normal((2, LAYERS, tokens, widths[0])).astype(np.float32)
+    alpha = np.array([[0.2, 0.5, 0.3], [0.0, 1.0, 0.0]], np.float32)
+    fused = np.einsum("blnd,bl->bnd", features.astype(np.float64), alpha.astype(np.float64))
+    first, second = (
+        [each.double().numpy() for each in (linear.weight, linear.bias)]
+        for linear in (module.projector.linear_1, module.projector.linear_2)
+    )
+    hidden = fused @ first[0].T + first[1]
+    expected = (hidden * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2))) / 2) @ second[0].T + second[1]
+    found = module(torch.from_numpy(features), torch.from_numpy(alpha)).numpy()
+    # sums of 5 and 7 numbers in float32
+    assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float16", marks=pytest.mark.full)])

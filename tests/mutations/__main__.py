@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from tests.house import ROOT
 from tests.mutations.table import MUTATIONS, Mutation
 from tests.started import own_environment
 
+OUTPUTS = {".git", ".venv", ".mypy_cache", ".ruff_cache", "build", "dist", "clasp-demo"}
+"""What lies at the root and no test of a room reads."""
 SECONDS = 60.0
 FAILED = 1
 """Exit code of pytest where tests ran and one failed; any other is a mutation that tells nothing."""
@@ -27,10 +30,12 @@ FAILED = 1
 
 @dataclass(frozen=True)
 class Found:
-    """What became of a mutation: ``noticed``, ``survived`` or ``broken``, which is to say that no test ran."""
+    """What became of a mutation: ``noticed``, ``survived`` or ``broken``, which is to say that no test ran.
+    ``cpu_seconds`` are those of the tests, whatever else the machine does."""
 
     what: str
     seconds: float
+    cpu_seconds: float
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -38,13 +43,25 @@ def main(words: Sequence[str] | None = None) -> int:
     options = parsed(words)
     wanted = [each for each in MUTATIONS if options.only in f"{each.name} {each.file}"]
     worst = 0
-    print("| mutation | file | noticed by | result | seconds |", "|---|---|---|---|---:|", sep="\n", flush=True)
+    print(
+        "| mutation | file | noticed by | result | seconds | of CPU |",
+        "|---|---|---|---|---:|---:|",
+        sep="\n",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
         tree = copied(Path(folder) / "tree")
         for each in wanted:
             found = tried(each, tree, options.seconds)
             worst |= found.what != "noticed"
-            row = (each.name, each.file, " ".join(each.tests), found.what, f"{found.seconds:.0f}")
+            row = (
+                each.name,
+                each.file,
+                " ".join(each.tests),
+                found.what,
+                f"{found.seconds:.0f}",
+                f"{found.cpu_seconds:.0f}",
+            )
             print(f"| {' | '.join(row)} |", flush=True)
     return int(worst)
 
@@ -59,7 +76,10 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
 
 def copied(tree: Path) -> Path:
     """The files of this tree, and the traces that earlier tests made of it."""
-    ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.egg-info", "build", "dist", "clasp-demo")
+
+    def ignored(folder: str, names: list[str]) -> set[str]:
+        return {name for name in names if name == "__pycache__" or (Path(folder) == ROOT and name in OUTPUTS)}
+
     shutil.copytree(ROOT, tree, symlinks=True, ignore=ignored)
     return tree
 
@@ -76,7 +96,7 @@ def tried(mutation: Mutation, tree: Path, seconds: float) -> Found:
     path = tree / mutation.file
     text = path.read_text(encoding="utf-8")
     path.write_text(mutated(mutation, text), encoding="utf-8")
-    began = time.monotonic()
+    began, used = time.monotonic(), _cpu_seconds()
     try:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-x", "-q", *mutation.tests],
@@ -96,7 +116,13 @@ def tried(mutation: Mutation, tree: Path, seconds: float) -> Found:
     finally:
         path.write_text(text, encoding="utf-8")
         os.utime(path)
-    return Found(what, time.monotonic() - began)
+    return Found(what, time.monotonic() - began, _cpu_seconds() - used)
+
+
+def _cpu_seconds() -> float:
+    """Of all processes that were started from here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ ROWS = 'rows = g.op("Add", g.op("Range", g.const(0), sequence, g.const(1)), self
 ENDS = "ends = [rows * chunk // chunks for chunk in range(chunks + 1)]"
 FILL = "outputs = self._fill(number, part, start, stop)"
 
-IN_PROJECTOR, IN_CHAIN, IN_SEGMENT = ("tests/export/test_projector.py",), ("tests/chain",), ("tests/export/decoder",)
+IN_PROJECTOR, IN_CHAIN = ("tests/export/test_projector.py",), ("tests/chain",)
+IN_SEGMENT = ("tests/export/decoder/test_visible.py", "tests/export/decoder/test_segment.py")
 IN_DECODER, IN_BUILD = ("tests/runtime/test_decoder.py",), ("tests/tools/build",)
 WARPERS, SAMPLING, PROCESSORS = (
     "runtime/logits/warpers.py",

@@ -36,6 +36,14 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_copy_has_every_file_of_the_table(tmp_path: Path) -> None:
+    tree = command.copied(tmp_path / "tree")
+    for each in MUTATIONS:
+        assert (tree / each.file).read_text() == (ROOT / each.file).read_text()
+        assert all((tree / tests).exists() for tests in each.tests)
+    assert (tree / "clasp_trt" / "runtime").is_symlink()
+
+
 FAULT = Mutation("wrong", "doubling.py", "x + x", "x + x + 1", ("test_code.py",))
 
 
