@@ -107,7 +107,7 @@ class Backend(ABC, Generic[T]):
         """See :meth:`Memory.zeros`. Raises :class:`~clasp_trt.errors.ShortageError` if they are not to be had."""
         memory, needed = self.memory, prod(shape) * BYTES[dtype]
         with memory_for(f"for a tensor {dtype}{list(shape)}", needed):
-            if needed > sys.maxsize:  # numpy calls that another kind of error
+            if prod(size or 1 for size in shape) * BYTES[dtype] > sys.maxsize:  # numpy calls that another error
                 raise MemoryError
             return memory.zeros(shape, dtype)
 

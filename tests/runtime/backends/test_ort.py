@@ -134,6 +134,12 @@ def test_a_tensor_beyond_any_memory(backend: OrtBackend, slots: int) -> None:
     says(error, f"float32[1, 2, {slots}, 64]", f"{slots * 512 / 1e9:,.0f} GB")
 
 
+def test_no_rows_of_a_width_beyond_any_memory(backend: OrtBackend) -> None:
+    """Which takes no memory, and which numpy refuses all the same."""
+    with pytest.raises(ShortageError):
+        backend.zeros((1, 0, 2**62), "float32")
+
+
 @pytest.mark.parametrize("message", ["std::bad_alloc", "Failed to allocate memory for requested buffer of size 7000"])
 def test_memory_that_ends_while_a_graph_loads_or_runs(
     backend: OrtBackend, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, message: str
