@@ -37,9 +37,7 @@ class Checkpoint:
         place = hub.locate(model, _FILES, revision)
         lookalikes.refuse_adapter(place.root)
         if not (place.root / CONFIG).is_file():
-            raise CheckpointError(
-                f"{model} is not a checkpoint: it has no config.json; give a Hugging Face model folder or hub id"
-            )
+            raise lookalikes.no_config(place.root)
         checkpoint = cls(place.root, place.name, place.source)
         refuse_quantised(checkpoint.config, str(place.root))
         checkpoint.shards  # noqa: B018  refuses wrong weight formats now, not after minutes of work

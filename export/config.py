@@ -18,6 +18,10 @@ MOST = 2**31 - 1
 """The greatest size and id: beyond it neither tensors nor tokens are numbered."""
 
 
+AUTHORS = "mm_"
+"""How names begin that only configs in the layout of LLaVA's own repositories have, such as ``mm_vision_tower``."""
+
+
 class Settings:
     """The fields of one object of a config, with the defaults that transformers has for those left out.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export import models
-from clasp_trt.export.config import Settings, refuse_quantised
+from clasp_trt.export.config import AUTHORS, Settings, refuse_quantised
 from clasp_trt.export.description import Description
 from clasp_trt.storage.foreign import read_object
 
@@ -96,8 +96,11 @@ def describe(config: object, source: str, name: str) -> Description:
     top = Settings(source, "", config, {})
     kind = top.get("model_type")
     if kind not in supported():
+        flat = next((name for name in sorted(top.given) if name.startswith(AUTHORS)), None)
+        layout = f": with {flat} at its top it is in the layout of LLaVA's authors, so give the converted repository"
         raise CheckpointError(
-            f"model_type {ascii(kind)[:60]} of {source} is not supported; supported: {', '.join(supported())}"
+            f"model_type {ascii(kind)[:60]} of {source} is not supported{'' if flat is None else layout}; supported: "
+            f"{', '.join(supported())}"
         )
     refuse_quantised(config, source)  # type: ignore[arg-type]  # Settings takes nothing but an object
     description: Description = _module(kind).describe(top, name)

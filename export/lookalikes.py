@@ -100,12 +100,46 @@ def weights_elsewhere(root: Path) -> CheckpointError:
     )
 
 
+def no_config(root: Path) -> CheckpointError:
+    """The error for a folder without ``config.json``, by what else it holds."""
+    names = sorted(path.name for path in root.iterdir())
+    advice = "give a Hugging Face model folder or hub id"
+    inside = sorted((name for name in names if (root / name / "config.json").is_file()), key=lambda n: (len(n), n))
+    if (snapshots := root / "snapshots").is_dir():
+        found = sorted(path.name for path in snapshots.iterdir())
+        return CheckpointError(
+            f"{root} is a repository in the hub's cache, with checkpoints of {len(found)} commits; expected one: give "
+            f"the hub id, or {snapshots / found[-1] if found else 'a folder of its snapshots'}"
+        )
+    if "model_index.json" in names:
+        return CheckpointError(f"{root} is a pipeline of diffusers (model_index.json), not one model; {advice}")
+    if inside:
+        return CheckpointError(f"{root} has no config.json, but {inside[-1]} in it has: give {root / inside[-1]}")
+    for name, what in (("params.json", "weights in Meta's or Mistral's layout"), ("mm_projector.bin", "a projector")):
+        if name in names:
+            return CheckpointError(
+                f"{root} holds {what} ({name}) but no config.json; expected a whole model in transformers' layout: "
+                "give the converted repository"
+            )
+    if any(name.endswith(".gguf") for name in names):
+        return weights_elsewhere(root)
+    return CheckpointError(f"{root} is not a checkpoint: it has no config.json; {advice}")
+
+
 def tell_of_leftovers(root: Path, read: str) -> None:
     """Warns of weights beside those of the file ``read`` that are not read: an index, shards, or a whole file."""
     other = next((name for name in (SINGLE, INDEX) if name != read and (root / name).is_file()), None)
+    if other == INDEX and _lists_alone(root / INDEX, read):
+        return
     if other is None and read == SINGLE:
         other = next(
             (path.name for path in sorted(root.glob("model-*.safetensors")) if _SHARD.fullmatch(path.name)), None
         )
     if other is not None:
         tell(f"{root}: the weights are those of {read}, as in transformers; {other} beside it is not read")
+
+
+def _lists_alone(index: Path, file: str) -> bool:
+    """Whether an index says of every tensor that it is in ``file``."""
+    found = read_object(index, CheckpointError, "download the file again").get("weight_map")
+    return isinstance(found, dict) and set(found.values()) == {file}

@@ -73,14 +73,14 @@ def _described(model: str, revision: str | None) -> Description:
     from clasp_trt.bundle import MANIFEST
     from clasp_trt.export.family import read_description
     from clasp_trt.export.hub import locate
-    from clasp_trt.export.lookalikes import ADAPTER, refuse_adapter
+    from clasp_trt.export.lookalikes import ADAPTER, no_config, refuse_adapter
 
     place = locate(model, (CONFIG, ADAPTER), revision)
     if (place.root / MANIFEST).is_file():
         raise CheckpointError(f"{model} is a bundle, made already; give its checkpoint, or see `clasp-trt inspect`")
     refuse_adapter(place.root)
     if not (place.root / CONFIG).is_file():
-        raise CheckpointError(f"{model} has no {CONFIG}; give a Hugging Face model folder or hub id")
+        raise no_config(place.root)
     return read_description(place.root / CONFIG, place.name)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clasp_trt.errors import CheckpointError
-from clasp_trt.export.config import Settings
+from clasp_trt.export.config import AUTHORS, Settings
 from clasp_trt.export.decoder.configs import decoder
 from clasp_trt.export.description import Description, ProjectorSpec
 from clasp_trt.export.standard import Standard
@@ -42,8 +42,6 @@ _DECODERS_OWN = frozenset(
     )
 )
 """What a ``text_config`` says. Where there is none, transformers has Llama's defaults, whatever the top says."""
-_AUTHORS = "mm_"
-"""How the names begin of fields in the layout of LLaVA's own repositories, such as ``mm_vision_tower``."""
 LAYOUTS = (
     (r"^(?:model\.)?vision_tower\.(?:vision_model\.)?", "tower."),
     (r"^(?:model\.)?multi_modal_projector\.", "projector."),
@@ -93,16 +91,16 @@ def _feature_layer(top: Settings) -> int:
 
 def _refuse_flat(config: Settings) -> None:
     """Sizes at the top and no ``text_config``: not transformers' layout, which would leave them unread."""
-    flat = sorted(name for name in config.given if name in _DECODERS_OWN or name.startswith(_AUTHORS))
+    flat = sorted(name for name in config.given if name in _DECODERS_OWN or name.startswith(AUTHORS))
     if config.get("text_config") is not None or not flat:
         return
-    if not any(name.startswith(_AUTHORS) for name in flat):
+    if not any(name.startswith(AUTHORS) for name in flat):
         raise CheckpointError(
             f"{config.source} has {flat[0]} at the top and no text_config, in which transformers looks for it; "
             "expected the decoder's sizes in text_config: take the config.json of the converted repository"
         )
     size = "13b" if config.get("hidden_size") == 5120 else "7b"
-    named = next(name for name in (*("mm_vision_tower",), *flat) if name in flat and name.startswith(_AUTHORS))
+    named = next(name for name in (*("mm_vision_tower",), *flat) if name in flat and name.startswith(AUTHORS))
     raise CheckpointError(
         f"{config.source} is in the layout of LLaVA's authors ({named} at the top, no text_config); expected that of "
         f"transformers: give the converted repository, such as llava-hf/llava-1.5-{size}-hf"

@@ -41,6 +41,7 @@ class PromptReader:
 
     def __init__(self, bundle: Bundle) -> None:
         self._medium = bundle.manifest.media.image
+        self._vocabulary = bundle.manifest.model.decoder.vocab_size
         self._asks = any(stage.after_layer >= 0 for stage in bundle.manifest.schedule.stages)
         self.tokenizer = Tokenizer.from_file(bundle.path("tokenizer.json"))
         template = foreign.read_text(bundle.path("chat_template.jinja"), BundleError, "rebuild the bundle")
@@ -58,6 +59,11 @@ class PromptReader:
             spelled = "".join(layout.token if isinstance(part, int) else part for part in parts)
             rendered = rendered.replace(layout.placeholder, spelled)
         ids = np.array(self.tokenizer.encode_chat(rendered, self._chat.bos), dtype=np.int64)
+        if len(ids) and ids.max() >= self._vocabulary:
+            raise PromptError(
+                f"the prompt holds {self.tokenizer.written(int(ids.max()))!a}, a token beyond the {self._vocabulary} "
+                "of the model; leave it out"
+            )
         places = np.flatnonzero(ids == layout.id)
         if len(places) != len(counts):
             raise PromptError(

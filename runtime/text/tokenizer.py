@@ -98,6 +98,10 @@ class Tokenizer:
         """Whether a token is a special one, which no text spells."""
         return id in self._special
 
+    def written(self, id: int) -> str | None:
+        """How the vocabulary writes the token `id`; None if it has none."""
+        return self._inner.id_to_token(id)
+
     def stream(self) -> StreamDecoder:
         """A decoder for one answer, token by token."""
         return StreamDecoder(self)

@@ -137,7 +137,7 @@ def test_refused_models(
 ) -> None:
     assert "is a bundle, made already; give its checkpoint" in refused("plan", bundle)
     (tmp_path / "empty").mkdir()
-    assert "has no config.json; give a Hugging Face model folder or hub id" in refused("plan", tmp_path / "empty")
+    assert "it has no config.json; give a Hugging Face model folder or hub id" in refused("plan", tmp_path / "empty")
     assert "is not a folder; give a Hugging Face model folder or a hub id" in refused("plan", tmp_path / "missing")
     (folder / "config.json").write_text(json.dumps({**LLAVA_7B, "model_type": "blip"}))
     line = refused("plan", folder)

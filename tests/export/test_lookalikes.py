@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.export.family import family_of
 from clasp_trt.notice import Notice
 from examples.random_llava import PRESETS, make
 from tests.mistakes import says
@@ -106,6 +107,38 @@ def test_a_pointer_in_place_of_a_shard_is_named(sharded: Path) -> None:
     says(_refused(sharded), "model-00002-of-00003.safetensors", "git lfs pull")
 
 
+# --- no config ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "facts"),
+    [
+        ([], ["config.json"]),
+        (["model_index.json"], ["diffusers", "model_index.json"]),
+        (["checkpoint-50/config.json", "checkpoint-90/config.json"], ["checkpoint-90"]),
+        (["params.json", "consolidated.00.pth"], ["params.json", "converted"]),
+        (["mm_projector.bin"], ["mm_projector.bin", "converted"]),
+        (["llava-q4.gguf"], ["llava-q4.gguf", "GGUF"]),
+        (["refs/main", "snapshots/abc/config.json"], ["cache", "snapshots/abc"]),
+    ],
+)
+def test_folders_without_a_config(tmp_path: Path, files: list[str], facts: list[str]) -> None:
+    for name in files:
+        path = tmp_path / "model" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "model").mkdir(exist_ok=True)
+    says(_refused(tmp_path / "model"), *facts)
+
+
+@pytest.mark.parametrize("kind", ["llava_llama", "llava_mistral", "llava_qwen"])
+def test_other_layouts_of_llava_s_authors(folder: Path, kind: str) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": kind, "mm_vision_tower": "openai/clip"}))
+    with pytest.raises(CheckpointError) as error:
+        family_of(Checkpoint.open(folder))
+    says(error, kind, "mm_vision_tower", "converted")
+
+
 # --- two that say where the weights are ---------------------------------------------------------------------
 
 
@@ -139,6 +172,8 @@ def test_a_file_that_the_config_names_wrongly(folder: Path, name: object) -> Non
 
 
 def test_a_plain_folder_is_opened_without_a_word(folder: Path, sharded: Path) -> None:
+    weight_map = dict.fromkeys(load_file(folder / SINGLE), SINGLE)
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))  # says nothing else
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Checkpoint.open(folder)
@@ -149,8 +184,6 @@ def test_the_weights_that_are_read_are_those_of_the_stock_model(sharded: Path, t
     """A model tuned and saved as one file into the folder of its sharded original."""
     import torch
     from transformers import LlavaForConditionalGeneration
-
-    from clasp_trt.export.family import family_of
 
     tuned = make(tmp_path / "tuned", PRESETS["tiny"], seed=7)
     shutil.copyfile(tuned / SINGLE, sharded / SINGLE)
