@@ -50,7 +50,8 @@ class Shape:
     """Dimensions of a checkpoint: a vision tower, a two-layer projector and a decoder, of LLaVA-1.5's kinds or others.
 
     ``head_dim`` None means ``width // heads``. ``vision_feature_layer`` counts hidden states as Hugging Face
-    does (-2: the output of the last but one block). Raises ValueError on dimensions that do not fit together.
+    does (-2: the output of the last but one block). ``pinpoints``, heights and widths of canvases, make a LLaVA-NeXT.
+    Raises ValueError on dimensions that do not fit together.
     """
 
     vision_layers: int
@@ -71,6 +72,7 @@ class Shape:
     vision_feature_layer: int = -2
     tower: Tower = "clip"
     decoder: Decoder = "llama"
+    pinpoints: tuple[tuple[int, int], ...] | None = None
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
@@ -115,6 +117,11 @@ PRESETS: Mapping[str, Shape] = {
     "tiny-mistral": Shape(
         vision_layers=4, vision_width=32, vision_heads=4, vision_mlp=64, image_size=56, patch_size=14,
         layers=4, width=48, heads=6, kv_heads=2, mlp=96, vocab=512, head_dim=10, decoder="mistral",
+    ),
+    "tiny-next": Shape(
+        vision_layers=4, vision_width=32, vision_heads=4, vision_mlp=64, image_size=56, patch_size=14,
+        layers=4, width=48, heads=6, kv_heads=2, mlp=96, vocab=512,
+        pinpoints=((56, 112), (112, 56), (112, 112), (168, 56), (56, 168)),
     ),
     "small": Shape(
         vision_layers=6, vision_width=64, vision_heads=4, vision_mlp=128, image_size=112, patch_size=14,
@@ -248,6 +255,8 @@ def tensors(shape: Shape, unspoken: Sequence[int] = ()) -> Iterator[TensorSpec]:
     yield from _vision_tensors(shape)
     yield from _linear("multi_modal_projector.linear_1", shape.width, shape.vision_width, 1.5, bias=True)
     yield from _linear("multi_modal_projector.linear_2", shape.width, shape.width, 1.5, bias=True)
+    if shape.pinpoints is not None:
+        yield TensorSpec("image_newline", (shape.width,), 1.0)
     yield from _decoder_tensors(shape, tuple(unspoken))
 
 
@@ -382,9 +391,12 @@ CHAT_TEMPLATE = (
 
 
 def _config(shape: Shape, dtype: DType, image_token_id: int, pad_token_id: int) -> dict[str, object]:
+    kind: dict[str, object] = {"architectures": ["LlavaForConditionalGeneration"], "model_type": "llava"}
+    if shape.pinpoints is not None:
+        kind = {"architectures": ["LlavaNextForConditionalGeneration"], "model_type": "llava_next"}
+        kind["image_grid_pinpoints"] = [list(each) for each in shape.pinpoints]
     return {
-        "architectures": ["LlavaForConditionalGeneration"],
-        "model_type": "llava",
+        **kind,
         "dtype": dtype,
         "image_seq_length": shape.tokens,
         "image_token_index": image_token_id,
@@ -467,9 +479,13 @@ def _processing_files(shape: Shape) -> dict[str, dict[str, object]]:
             "size": square,
         },
     }
+    processor, tiling = "LlavaProcessor", dict[str, object]()
+    if shape.pinpoints is not None:
+        processor, pinpoints = "LlavaNextProcessor", [list(each) for each in shape.pinpoints]
+        tiling = {"image_processor_type": "LlavaNextImageProcessor", "image_grid_pinpoints": pinpoints, "do_pad": True}
     return {
         "preprocessor_config.json": {
-            "processor_class": "LlavaProcessor",
+            "processor_class": processor,
             "do_convert_rgb": True,
             "do_normalize": True,
             "do_rescale": True,
@@ -477,9 +493,10 @@ def _processing_files(shape: Shape) -> dict[str, dict[str, object]]:
             "resample": 3,
             "rescale_factor": 1 / 255,
             **own[shape.tower],
+            **tiling,
         },
         "processor_config.json": {
-            "processor_class": "LlavaProcessor",
+            "processor_class": processor,
             "image_token": IMAGE_TOKEN,
             "num_additional_image_tokens": int(shape.has_cls),  # the "default" strategy takes [CLS] away again
             "patch_size": shape.patch_size,
@@ -487,7 +504,7 @@ def _processing_files(shape: Shape) -> dict[str, dict[str, object]]:
         },
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "processor_class": "LlavaProcessor",
+            "processor_class": processor,
             "bos_token": "<s>",
             "eos_token": "</s>",
             "unk_token": "<unk>",

@@ -8,6 +8,7 @@ from itertools import pairwise
 from clasp_trt.chain import names
 from clasp_trt.export.decoder.spec import DecoderSpec
 from clasp_trt.export.towers.spec import TowerSpec
+from clasp_trt.tiling import Tiling
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class ProjectorSpec:
 class Description:
     """A whole model: what `plan` estimates, what an export makes graphs of, and what a verification walks.
 
-    ``name`` is for people to read. ``image_token_id`` stands for a visual token in a prompt.
+    ``name`` is for people to read. ``image_token_id`` stands for a visual token in a prompt. ``tiling`` is how pictures
+    become several of what the tower takes; without one, each becomes one.
     """
 
     model_type: str
@@ -41,6 +43,17 @@ class Description:
     projector: ProjectorSpec
     decoder: DecoderSpec
     image_token_id: int
+    tiling: Tiling | None = None
+
+    @property
+    def tokens(self) -> tuple[int, int, int]:
+        """The least, usual and most visual tokens of a picture."""
+        return (self.tower.tokens,) * 3 if self.tiling is None else self.tiling.token_range
+
+    @property
+    def tiles(self) -> int:
+        """How many squares the tower takes of a picture, at most."""
+        return 1 if self.tiling is None else max(self.tiling.tile_range)
 
     @property
     def parts(self) -> dict[str, int]:
@@ -48,7 +61,7 @@ class Description:
         decoder = self.decoder
         return {
             "vision tower": self.tower.parameters,
-            names.PROJECTOR: self.projector.parameters,
+            names.PROJECTOR: self.projector.parameters + (0 if self.tiling is None else decoder.width),
             "embedding": decoder.embedding_parameters,
             "decoder layers": decoder.layers * decoder.layer_parameters,
             "final norm and head": decoder.width + (0 if decoder.tied else decoder.embedding_parameters),

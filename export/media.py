@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from clasp_trt.bundle import Media, Medium, Run, Sequential, clip_settings
+from clasp_trt.brief import brief
+from clasp_trt.bundle import Anyres, Media, Medium, Run, Sequential, clip_settings
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.notice import tell
+from clasp_trt.tiling import Tiling
 
 _OWN, _SHARED = "preprocessor_config.json", "processor_config.json"
+_TILING_TYPES = ("LlavaNextImageProcessor", "LlavaNextImageProcessorFast", "LlavaNextImageProcessorPil")
 
 
 def squares(settings: Mapping[str, object], side: int, cell: int, token: str, id: int, root: Path) -> Media:
@@ -26,6 +30,27 @@ def squares(settings: Mapping[str, object], side: int, cell: int, token: str, id
         reason = str(error).removeprefix(f"{_OWN}: ")
         raise CheckpointError(f"the {_OWN} of {root} cannot be used: {reason}; mend or replace it") from error
     return Media(Medium(processor, Run(token, token, id, before="", after=""), Sequential(start=0)))
+
+
+def tiles(settings: Mapping[str, object], tiling: Tiling, token: str, id: int, root: Path) -> Media:
+    """The same of pictures that ``tiling`` cuts into tiles, each resized and normalised as CLIP's processor does."""
+    kind = settings.get("image_processor_type", _TILING_TYPES[0])
+    if kind not in _TILING_TYPES:
+        raise CheckpointError(
+            f"the {_OWN} of {root} cannot be used: image_processor_type is {brief(kind)}; expected one of "
+            f"{', '.join(_TILING_TYPES)}; mend or replace it"
+        )
+    pinpoints = settings.get("image_grid_pinpoints", [list(each) for each in tiling.pinpoints])
+    if pinpoints != [list(each) for each in tiling.pinpoints]:
+        raise CheckpointError(
+            f"the {_OWN} of {root} cannot be used: its image_grid_pinpoints are not those of config.json, which the "
+            "model counts tokens by; mend or replace it"
+        )
+    others = {name: value for name, value in settings.items() if name not in ("do_pad", "image_grid_pinpoints")}
+    made = squares({**others, "image_processor_type": "CLIPImageProcessor"}, tiling.tile, tiling.cell, token, id, root)
+    tile = made.image.processor
+    processor = Anyres(tiling.tile, tiling.cell, tiling.pinpoints, tile.resample, tile.rescale, tile.mean, tile.std)
+    return Media(replace(made.image, processor=processor))
 
 
 def image_settings(checkpoint: Checkpoint) -> dict[str, object]:

@@ -44,6 +44,36 @@ class _FusedProjector(torch.nn.Module):
         return projected
 
 
+class _PackingProjector(_FusedProjector):
+    """The same of each tile; then an index makes tokens of the rows of all tiles and the ``newline`` after them."""
+
+    def __init__(self, spec: ProjectorSpec) -> None:
+        super().__init__(spec)
+        self.newline = torch.nn.Parameter(torch.empty(spec.widths[-1]))
+
+    def forward(  # type: ignore[override]  # of more inputs
+        self, features: torch.Tensor, alpha: torch.Tensor, cls_saliency: torch.Tensor, row_index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = torch.cat([super().forward(features, alpha).flatten(0, 1), self.newline[None]])
+        saliency = torch.cat([cls_saliency.flatten(), cls_saliency.new_zeros(1)])
+        return rows[row_index][None], saliency[row_index][None]
+
+
+def packing_projector_graph(spec: ProjectorSpec, layers: int, rows: int, weights: Weights, dtype: str) -> ir.Model:
+    """The graph from ``features`` ``[tiles, layers, rows, widths[0]]``, ``alpha`` float32 ``[1, layers]``, what the
+    tower says of each row, ``cls_saliency`` float32 ``[tiles, rows]``, and ``row_index`` int64 ``[visual_tokens]`` to
+    ``visual`` ``[1, visual_tokens, widths[-1]]`` and ``token_saliency`` float32 ``[1, visual_tokens]``.
+
+    ``weights`` are named ``projector.linear_1`` and so on, and ``newline``.
+    """
+    return trace(
+        on_meta(_PackingProjector, spec, dtype=dtype),
+        ports.packing_projector(layers, rows, spec.widths[0], spec.widths[-1], dtype),
+        weights=weights,
+        purpose="Fuses support layers by the category's weights, projects to decoder width, and packs tiles to tokens.",
+    )
+
+
 def projector_graph(spec: ProjectorSpec, layers: int, tokens: int, weights: Weights, dtype: str) -> ir.Model:
     """The graph from ``features`` ``[batch, layers, tokens, widths[0]]`` and ``alpha`` float32 ``[batch, layers]`` to
     ``visual`` ``[batch, tokens, widths[-1]]``.

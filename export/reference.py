@@ -24,15 +24,19 @@ Arrays = Mapping[str, NDArray[Any]]
 
 class Reference:
     """A checkpoint's modules in float32 with eager attention: ``tower`` of the kind that ``spec`` says, ``projector``
-    from fused features to visual tokens, the language model ``decoder`` without its head, and ``head``."""
+    from fused features to visual tokens, the language model ``decoder`` without its head, and ``head``. Where tiles
+    are packed, ``newline`` ``[width]`` ends each row."""
 
-    def __init__(self, spec: TowerSpec, tower: Any, projector: Any, decoder: Any, head: Any) -> None:
+    def __init__(
+        self, spec: TowerSpec, tower: Any, projector: Any, decoder: Any, head: Any, newline: Any = None
+    ) -> None:
         self._spec, self._tower, self._projector, self._decoder, self._head = spec, tower, projector, decoder, head
+        self._newline = newline
 
     @torch.inference_mode()
     def vision(self, feed: Arrays, layers: Sequence[int], block: int, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
-        """``features`` ``[1, layers, tokens, width]``, and ``cls_saliency`` ``[1, tokens]`` of ``block``, counted from
-        1."""
+        """``features`` ``[tiles, layers, tokens, width]``, and ``cls_saliency`` ``[tiles, tokens]`` of ``block``,
+        counted from 1."""
         parts, tower, has_cls = anatomy(self._spec.kind), _cast(self._tower, dtype), self._spec.has_cls
         hidden = parts.embed(tower, torch.from_numpy(feed[port.PIXEL_VALUES]).to(dtype))
         states, saliency = [hidden], hidden
@@ -46,11 +50,17 @@ class Reference:
 
     @torch.inference_mode()
     def projector(self, feed: Arrays, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
-        """``visual`` ``[1, tokens, width]``: Eqs. 9 and 10."""
+        """``visual`` ``[1, tokens, width]``: Eqs. 9 and 10. Tiles are packed, and what the tower says of them too."""
         features, alpha = torch.from_numpy(feed[port.FEATURES]), torch.from_numpy(feed[port.ALPHA])
         wide = _wide(dtype)
-        fused = torch.einsum("bltw,bl->btw", features.to(wide), alpha.to(wide))
-        return {port.VISUAL: _array(_cast(self._projector, dtype)(fused.to(dtype)))}
+        fused = torch.einsum("bltw,l->btw", features.to(wide), alpha[0].to(wide))
+        visual = _cast(self._projector, dtype)(fused.to(dtype))
+        if self._newline is None:
+            return {port.VISUAL: _array(visual)}
+        index, saliency = torch.from_numpy(feed[port.ROW_INDEX]), torch.from_numpy(feed[port.CLS_SALIENCY])
+        rows = torch.cat([*visual, self._newline.detach().to(dtype)[None]])
+        ranked = torch.cat([*saliency, saliency.new_zeros(1)])
+        return {port.VISUAL: _array(rows[index][None]), port.TOKEN_SALIENCY: _array(ranked[index][None])}
 
     @torch.inference_mode()
     def embed(self, feed: Arrays, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
@@ -81,13 +91,13 @@ class Reference:
 
 
 def _tower_saliency(attention: Attention, has_cls: bool) -> torch.Tensor:
-    """Attention ``[1, tokens]`` to the patches of [CLS], or of all patches, mean over heads and rows (Eq. 4)."""
-    split = (attention.states.shape[1], attention.heads, -1)
+    """Attention ``[tiles, tokens]`` to the patches of [CLS], or of all patches, mean over heads and rows (Eq. 4)."""
+    split = (*attention.states.shape[:2], attention.heads, -1)
     wide = _wide(attention.states.dtype)
     query = attention.query(attention.states).view(split).to(wide)
     keys = attention.key(attention.states).view(split).to(wide)
-    scores = torch.einsum("qhd,khd->hqk", query[:1] if has_cls else query, keys) * attention.scale
-    return scores.softmax(dim=-1)[:, :, int(has_cls) :].mean(dim=(0, 1))[None]
+    scores = torch.einsum("bqhd,bkhd->bhqk", query[:, :1] if has_cls else query, keys) * attention.scale
+    return scores.softmax(dim=-1)[..., int(has_cls) :].mean(dim=(1, 2))
 
 
 def _text_saliency(

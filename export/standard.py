@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from clasp_trt.bundle import Media, ModelInfo
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export import assets
-from clasp_trt.export.media import image_settings, squares
+from clasp_trt.export.media import image_settings, squares, tiles
 from clasp_trt.export.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Standard:
             model_type=description.model_type,
             name=description.name,
             vision=description.tower.dims,
-            tokens=(description.tower.tokens,) * 3,
+            tokens=description.tokens,
             decoder=description.decoder.dims,
             stop_token_ids=assets.stop_tokens(checkpoint),
             source=checkpoint.source,
@@ -71,8 +71,10 @@ class Standard:
 
     @cached_property
     def media(self) -> Media:
-        tower = self.description.tower
+        tower, tiling = self.description.tower, self.description.tiling
         id, root = self.description.image_token_id, self._checkpoint.root
+        if tiling is not None:
+            return tiles(self.image_settings, tiling, self._token, id, root)
         return squares(self.image_settings, tower.image_size, tower.patch_size, self._token, id, root)
 
     @cached_property
@@ -85,10 +87,11 @@ class Standard:
         return tower_graph(self.description.tower, layers, self._weights(dtype), dtype)
 
     def projector_graph(self, layers: int, dtype: str) -> ir.Model:
-        from clasp_trt.export.projector import projector_graph
+        from clasp_trt.export.projector import packing_projector_graph, projector_graph
 
-        spec, tokens = self.description.projector, self.description.tower.tokens
-        return projector_graph(spec, layers, tokens, self._weights(dtype), dtype)
+        make = projector_graph if self.description.tiling is None else packing_projector_graph
+        spec, rows = self.description.projector, self.description.tower.tokens
+        return make(spec, layers, rows, self._weights(dtype), dtype)
 
     def decoder_weights(self, dtype: str) -> Weights:
         return self._weights(dtype, "decoder.")

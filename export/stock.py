@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Stock:
-    """``pixel_values`` float32 ``[1, 3, height, width]`` by the Pillow backend, ``input_ids`` int64 ``[rows]`` with one
+    """``pixel_values`` float32 ``[tiles, 3, height, width]`` by the Pillow backend, ``input_ids`` int64 ``[rows]`` with one
     id for each visual token, and the ids that end an answer."""
 
     pixel_values: NDArray[np.float32]
@@ -45,8 +45,9 @@ def stock(checkpoint: Checkpoint, image: Image, prompt: str) -> Stock:
         lines = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
         raise CheckpointError(f"the processor of transformers cannot take a request to {root} ({reason})") from error
+    pixels = np.asarray(made["pixel_values"], np.float32)
     return Stock(
-        np.asarray(made["pixel_values"], np.float32),
+        pixels.reshape(-1, *pixels.shape[-3:]),  # of one picture, without the dimension that some have for pictures
         np.asarray(made["input_ids"], np.int64)[0],
         tuple(stop) if isinstance(stop, list) else () if stop is None else (stop,),
     )

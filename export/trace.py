@@ -28,7 +28,7 @@ _EXAMPLES = 2
 
 
 def trace(module: torch.nn.Module, ports: Ports, weights: Weights, purpose: str) -> ir.Model:
-    """Traces ``module`` (on the meta device) with a dynamic first dimension ``batch``.
+    """Traces ``module`` (on the meta device), whose symbolic dimensions are those of ``ports``.
 
     The arguments of ``module`` bear the names of the inputs of ``ports``. A parameter ``a.b.weight`` of the
     module becomes the weight of that name in ``weights``; buffers keep their values.
@@ -45,7 +45,7 @@ def capture(module: torch.nn.Module, ports: Ports) -> ir.Model:
 
     It depends on the module with its config and on the ports alone, never on a weight.
     """
-    batch = torch.export.Dim("batch")
+    dims = {name: torch.export.Dim(name) for each in ports.inputs for name in each.shape if isinstance(name, str)}
     with quiet():
         program = torch.onnx.export(
             module.eval(),
@@ -54,7 +54,10 @@ def capture(module: torch.nn.Module, ports: Ports) -> ir.Model:
             opset_version=PORTABLE_OPSET,
             input_names=[each.name for each in ports.inputs],
             output_names=[each.name for each in ports.outputs],
-            dynamic_shapes={each.name: {0: batch} for each in ports.inputs},
+            dynamic_shapes={
+                each.name: {axis: dims[size] for axis, size in enumerate(each.shape) if isinstance(size, str)}
+                for each in ports.inputs
+            },
             optimize=False,
             verbose=False,
         )

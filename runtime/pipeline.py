@@ -267,7 +267,7 @@ class Pipeline:
         visual = saliency = None
         encoded = image if isinstance(image, Encoded) else None if seen is None else self._run_vision(seen, timer)
         if encoded is not None:
-            visual, saliency = self._project(encoded, route.category, timer), encoded.outputs[port.CLS_SALIENCY]
+            visual, saliency = self._project(encoded, route.category, timer)
         keeps = () if visual is None else self.bundle.manifest.schedule.keeps_of(len(tokens.visual_index))
         counts = self.policy.pivot_counts(route.category, keeps)
         sequence, scores, kept = self._decoder.prefill(tokens, visual, saliency, counts, timer, self.method)
@@ -329,8 +329,9 @@ class Pipeline:
             pack = {name: upload(array) for name, array in seen.pack.items()}
         return Encoded(outputs, pack, seen.blocks, self._vision)
 
-    def _project(self, image: Encoded, category: int, timer: Timer) -> Tensor:
-        """Visual tokens ``[1, tokens, width]``, fused for ``category`` if the method fuses."""
+    def _project(self, image: Encoded, category: int, timer: Timer) -> tuple[Tensor, Tensor]:
+        """Visual tokens ``[1, tokens, width]``, fused for ``category`` if the method fuses, and what the tower says of
+        each, ``[1, tokens]``."""
         if image.vision is not self._vision:
             raise ImageError("the image was encoded by another loaded bundle; encode it with this pipeline")
         with timer.step("project"):
@@ -343,10 +344,12 @@ class Pipeline:
             inputs = {
                 port.FEATURES: image.outputs[port.FEATURES],
                 port.ALPHA: self._backend.upload(alpha),
-                **image.pack,
             }
+            seen: Tensor = image.outputs[port.CLS_SALIENCY]
+            if image.pack:  # the tower saw tiles, and an index says which of their patches are tokens
+                inputs.update(image.pack, **{port.CLS_SALIENCY: seen})
             projected = self._projector(inputs, {})
-        return projected[port.VISUAL]
+        return projected[port.VISUAL], projected.get(port.TOKEN_SALIENCY, seen)
 
     def _next(self, sampler: Sampler, scores: Scores) -> int:
         """The next token: found where the logits are if possible, else from the logits."""

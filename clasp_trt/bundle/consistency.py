@@ -170,12 +170,13 @@ def _seen(manifest: Manifest, i: int, vision: Graph, j: int, projector: Graph, d
     if not isinstance(read, int):
         yield f"graphs[{i}].outputs: expected {port.FEATURES} of a fixed number of layers"
         return
-    tokens = manifest.schedule.tokens
+    rows, packs = manifest.media.image.processor.rows, manifest.media.image.processor.packs
     given = (
-        TensorSpec(port.FEATURES, dtype, (port.BATCH, read, tokens, model.vision.width)),
-        TensorSpec(port.CLS_SALIENCY, "float32", (port.BATCH, tokens)),
+        TensorSpec(port.FEATURES, dtype, (port.BATCH, read, rows, model.vision.width)),
+        TensorSpec(port.CLS_SALIENCY, "float32", (port.BATCH, rows)),
     )
-    expected = ports.projector(read, tokens, model.vision.width, model.decoder.width, dtype)
+    project = ports.packing_projector if packs else ports.projector
+    expected = project(read, rows, model.vision.width, model.decoder.width, dtype)
     yield from _differing(f"graphs[{i}].outputs", vision.outputs, given)
     yield from _differing(f"graphs[{j}].inputs", projector.inputs, expected.inputs)
     yield from _differing(f"graphs[{j}].outputs", projector.outputs, expected.outputs)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from clasp_trt.chain import port
+from clasp_trt.tiling import Tiling
 
 RESAMPLINGS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """Pillow's filters, each at the index that is its number there."""
@@ -30,6 +31,8 @@ class Square:
     """
 
     kind: ClassVar[str] = "square"
+    packs: ClassVar[bool] = False
+    """Whether the rows of what the tower saw become tokens by an index that goes with each picture."""
     side: int
     cell: int
     shortest_edge: int | None
@@ -51,9 +54,19 @@ class Square:
         return self.grid**2
 
     @property
+    def rows(self) -> int:
+        """Rows of features that the tower gives for each of what it sees."""
+        return self.tokens
+
+    @property
     def token_range(self) -> tuple[int, int, int]:
         """The least, usual and most visual tokens of a picture."""
         return (self.tokens,) * 3
+
+    @property
+    def seen_range(self) -> tuple[int, int, int]:
+        """How many squares the vision graph takes of a picture: the least, the usual and the most."""
+        return 1, 1, 1
 
     @property
     def usual_size(self) -> tuple[int, int]:
@@ -64,6 +77,54 @@ class Square:
     def inputs(self) -> dict[str, tuple[int, ...]]:
         """What it gives the vision graph: by port, the dimensions after the first."""
         return {port.PIXEL_VALUES: (3, self.side, self.side)}
+
+
+@dataclass(frozen=True)
+class Anyres:
+    """A processor: the picture becomes ``tile`` by ``tile`` squares by the rules of :class:`~clasp_trt.tiling.Tiling`.
+
+    Pixels are resampled, scaled and normalised as in :class:`Square`; padding is black before that.
+    """
+
+    kind: ClassVar[str] = "anyres"
+    packs: ClassVar[bool] = True
+    tile: int
+    cell: int
+    pinpoints: tuple[tuple[int, int], ...]
+    resample: str
+    rescale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @property
+    def tiling(self) -> Tiling:
+        """Its geometry."""
+        return Tiling(self.tile, self.cell, self.pinpoints)
+
+    @property
+    def rows(self) -> int:
+        """Rows of features that the tower gives for each of what it sees."""
+        return self.tiling.rows
+
+    @property
+    def token_range(self) -> tuple[int, int, int]:
+        """The least, usual and most visual tokens of a picture."""
+        return self.tiling.token_range
+
+    @property
+    def seen_range(self) -> tuple[int, int, int]:
+        """How many squares the vision graph takes of a picture: the least, the usual and the most."""
+        return self.tiling.tile_range
+
+    @property
+    def usual_size(self) -> tuple[int, int]:
+        """Height and width in pixels of a picture that becomes the usual number of tokens."""
+        return self.tiling.usual_size
+
+    @property
+    def inputs(self) -> dict[str, tuple[int, ...]]:
+        """What it gives the vision graph: by port, the dimensions after the first."""
+        return {port.PIXEL_VALUES: (3, self.tile, self.tile)}
 
 
 @dataclass(frozen=True)
@@ -96,7 +157,7 @@ class Medium:
     """One kind of thing to look at: how it becomes tensors, where its tokens stand in the prompt, and at what
     positions."""
 
-    processor: Square
+    processor: Square | Anyres
     layout: Run
     positions: Sequential
 
@@ -113,8 +174,12 @@ def content(media: Media) -> dict[str, Any]:
     return {"image": {name: {"kind": record.kind, **_values(record)} for name, record in vars(media.image).items()}}
 
 
-def _values(record: Square | Run | Sequential) -> dict[str, Any]:
-    values = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(record).items()}
+def _values(record: Square | Anyres | Run | Sequential) -> dict[str, Any]:
+    values = {name: _listed(value) for name, value in vars(record).items()}
     if values.get("longest_edge", 0) is None:  # a key of records that have one, and of no others
         del values["longest_edge"]
     return values
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(each) for each in value] if isinstance(value, tuple) else value

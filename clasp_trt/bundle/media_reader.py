@@ -8,12 +8,14 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from clasp_trt.bundle.errors import UnknownKind
-from clasp_trt.bundle.media import MAX_SIDE, MAX_VALUE, RESAMPLINGS, Media, Medium, Run, Sequential, Square
+from clasp_trt.bundle.media import MAX_SIDE, MAX_VALUE, RESAMPLINGS, Anyres, Media, Medium, Run, Sequential, Square
 from clasp_trt.storage.fields import Field
 
 MAX_TEXT = 1000
 """Characters of a text that a layout writes."""
 MAX_ID = 2**32 - 1
+MAX_PINPOINTS = 100
+"""Canvases that a picture may be fitted into."""
 _LONGEST = "longest_edge"  # a key of squares that have one, and of no others
 
 _Record = TypeVar("_Record")
@@ -71,6 +73,30 @@ def _square(item: Field) -> Square:
     )
 
 
+def _anyres(item: Field) -> Anyres:
+    of = _members(item, Anyres)
+    tile = of["tile"].integer(1, MAX_SIDE)
+    pinpoints = tuple(_canvas(each, tile) for each in of["pinpoints"].elements())
+    if not 1 <= len(pinpoints) <= MAX_PINPOINTS:
+        of["pinpoints"].fail(f"1 to {MAX_PINPOINTS} heights and widths")
+    return Anyres(
+        tile=tile,
+        cell=of["cell"].integer(1, tile),
+        pinpoints=pinpoints,
+        resample=of["resample"].one_of(RESAMPLINGS),
+        rescale=_positive(of["rescale"]),
+        mean=_three(of["mean"], _value),
+        std=_three(of["std"], _positive),
+    )
+
+
+def _canvas(item: Field, tile: int) -> tuple[int, int]:
+    height, width = _size(item)
+    if height % tile or width % tile:
+        item.fail(f"multiples of the tile's {tile} pixels")
+    return height, width
+
+
 def _size(item: Field) -> tuple[int, int]:
     sides = [side.integer(1, MAX_SIDE) for side in item.elements()]
     if len(sides) != 2:
@@ -121,6 +147,8 @@ def _sequential(item: Field) -> Sequential:
     return Sequential(_members(item, Sequential)["start"].integer(0, 1))
 
 
-PROCESSORS: Mapping[str, Callable[[Field], Square]] = MappingProxyType({Square.kind: _square})
+PROCESSORS: Mapping[str, Callable[[Field], Square | Anyres]] = MappingProxyType(
+    {Square.kind: _square, Anyres.kind: _anyres}
+)
 LAYOUTS: Mapping[str, Callable[[Field], Run]] = MappingProxyType({Run.kind: _run})
 POSITIONS: Mapping[str, Callable[[Field], Sequential]] = MappingProxyType({Sequential.kind: _sequential})

@@ -10,6 +10,8 @@ FEATURES = "features"
 CLS_SALIENCY = "cls_saliency"
 ALPHA = "alpha"
 VISUAL = "visual"
+ROW_INDEX = "row_index"
+TOKEN_SALIENCY = "token_saliency"
 
 # embed, segments and prunes
 INPUT_IDS = "input_ids"

@@ -81,6 +81,24 @@ def projector(layers: int, tokens: int, vision_width: int, width: int, dtype: st
     )
 
 
+def packing_projector(layers: int, rows: int, vision_width: int, width: int, dtype: str) -> Ports:
+    """The same of tiles of ``rows`` each: an index makes tokens of the rows of all of them and, after these, a newline,
+    and takes the saliency along."""
+    taken = (port.BATCH, layers, rows, vision_width)
+    return Ports(
+        (
+            Port(port.FEATURES, dtype, taken, "patch states of the support layers"),
+            Port(port.ALPHA, "float32", (1, layers), "convex weights of the layers"),
+            Port(port.CLS_SALIENCY, "float32", (port.BATCH, rows), "saliency of the patches"),
+            Port(port.ROW_INDEX, "int64", (port.VISUAL_TOKENS,), "which row of the tiles, or the newline, a token is"),
+        ),
+        (
+            Port(port.VISUAL, dtype, (1, port.VISUAL_TOKENS, width), "visual tokens in decoder space"),
+            Port(port.TOKEN_SALIENCY, "float32", (1, port.VISUAL_TOKENS), "their saliency, 0 for a newline"),
+        ),
+    )
+
+
 def embed(width: int, dtype: str) -> Ports:
     """Token ids and visual tokens to the decoder's input."""
     visual = (1, port.VISUAL_TOKENS, width)

@@ -54,7 +54,7 @@ def command(
     request = planning.Request(
         model=description,
         target=device,
-        schedule=options.pruning.schedule(description.tower.tokens, description.decoder.layers),
+        schedule=options.pruning.schedule(max(description.tokens), description.decoder.layers),
         precision=options.floats,
         context=options.context(description.decoder.max_positions),
         text_tokens=planning.TEXT_TOKENS if prompt_tokens is None else prompt_tokens,

@@ -51,6 +51,8 @@ def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile
         decode = {port.SEQUENCE: (1, 1, 1), port.VISUAL_TOKENS: (0, 0, 0)}
         return _profile("prefill", graph, prefill), _profile("decode", graph, decode)
     sizes = {port.BATCH: (1, 1, 1), port.REFERENCE: (0, text, max_prompt), port.VISUAL_TOKENS: (least, usual, most)}
+    if graph.name in (names.VISION, names.PROJECTOR):
+        sizes[port.BATCH] = manifest.media.image.processor.seen_range
     prunes = [each.name for each in Chain.of(manifest.schedule).prunes]
     if graph.name in prunes:
         sizes.update(_stage(manifest, prunes.index(graph.name), text, max_prompt))

@@ -629,6 +629,46 @@ def test_a_longest_edge_stands_beside_a_shortest(root: Path) -> None:
     refused(root, b.ManifestField, "shortest_edge")
 
 
+ANYRES = {
+    **{"kind": "anyres", "tile": 24, "cell": 6, "pinpoints": [[24, 48], [48, 24]], "resample": "bicubic"},
+    **{"rescale": 0.00392156862745098, "mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28]},
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("tile", value) for value in (0, -24, 4097, "24", None, 24.0)),
+        *(("cell", value) for value in (0, 25, True)),
+        *(("pinpoints", value) for value in ([], [24, 48], [[24]], [[24, 48, 24]], [[24, 36]], [[24, 0]], {}, None)),
+        *(("pinpoints", value) for value in ([[24, 4104]], [[24, 48]] * 101, [["24", 48]])),
+        *(("resample", value) for value in ("cubic", 3)),
+        ("mean", [0.5]),
+        ("std", [0.5, 0.5, 0]),
+        ("rescale", 0),
+        ("side", 24),
+    ],
+)
+def test_tiles_are_read_as_strictly(root: Path, key: str, value: object) -> None:
+    content = altered(PROCESSOR, {**ANYRES, key: value})
+    (root / "clasp.json").write_text(json.dumps(content))
+    refused(root, b.ManifestField, "media.image.processor")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        ([16, 16, 16], "media.image.processor makes [16, 52, 56]"),
+        ([16, 52, 56], "schedule.tokens: 16"),
+    ],
+)
+def test_tiles_of_other_sizes_than_the_graphs(root: Path, tokens: list[int], said: str) -> None:
+    content = altered(PROCESSOR, ANYRES)
+    content["model"]["tokens"] = tokens
+    (root / "clasp.json").write_text(json.dumps(content))
+    refused(root, b.InconsistentManifest, said)
+
+
 # What must hold between them
 
 SEGMENT_0 = next(i for i, graph in enumerate(VALID["graphs"]) if graph["name"] == "segment_0")

@@ -248,7 +248,7 @@ def _export(
     schedule = pruning.schedule(tokens, family.info.decoder.layers, varies=family.info.varies)
     if engine is not None:
         targets.check_selection(engine.backend, schedule)
-        _check_plugins(engine, schedule)
+        _check_plugins(engine, schedule, family.info.varies)
     policy = _prior(family, options) if policy is None else _fitting(policy, family, options)
     context = options.context(family.description.decoder.max_positions)
     if engine is not None:
@@ -320,7 +320,7 @@ def _complete(
 
         place.check_precision(engine.recipe.sms, manifest.precision)
         engine = _for_context(engine, manifest.max_context, manifest.schedule.tokens)
-    _check_plugins(engine, manifest.schedule)
+    _check_plugins(engine, manifest.schedule, manifest.model.varies)
     # besides the weights these files are small
     targets.check_memory(engine.device, sum(file.bytes for file in manifest.files.values()), manifest.precision)
     for graph in manifest.graphs:
@@ -411,13 +411,18 @@ def _for_context(engine: _Engine, max_context: int, tokens: int) -> _Engine:
     return replace(engine, max_prompt=longest_prompt(engine.options.max_prompt, max_context, tokens))
 
 
-def _check_plugins(engine: _Engine, schedule: Schedule) -> None:
+def _check_plugins(engine: _Engine, schedule: Schedule, varies: bool) -> None:
     if not engine.options.plugins:
         return
     from clasp_trt.plugins.launch import MAX_TOKENS
 
     if not schedule.stages:
         raise BackendError("--plugins is for what selects tokens, and nothing is pruned; drop it, or prune")
+    if varies:
+        raise BackendError(
+            "--plugins: the kernels choose from a fixed number of tokens, and of this model every picture may have "
+            "another; drop it"
+        )
     if schedule.tokens > MAX_TOKENS:
         raise BackendError(
             f"--plugins: the kernels choose from at most {MAX_TOKENS} tokens, an image has {schedule.tokens}; drop it"

@@ -48,7 +48,7 @@ def _precisions(request: Request) -> Iterator[str]:
 
 def _contexts(request: Request) -> Iterator[str]:
     """The longest context that fits, by bisection: what a bundle takes grows with it."""
-    low = request.model.tower.tokens + max(MIN_TEXT, request.text_tokens + 1)
+    low = max(request.model.tokens) + max(MIN_TEXT, request.text_tokens + 1)
     if request.context <= low or not _fits(replace(request, context=low)):
         return
     high = request.context
@@ -63,15 +63,15 @@ def _budgets(request: Request) -> Iterator[str]:
     model, stages = request.model, request.schedule.stages
     before_decoder = request.schedule.source == "encoder"
     for published in PUBLISHED_KEEPS:
-        budget = model.tower.tokens * published // PUBLISHED_TOKENS
+        budget = max(model.tokens) * published // PUBLISHED_TOKENS
         if budget >= request.schedule.mean_tokens:
             continue
         try:
             if before_decoder:
-                solved = schedules.encoder(model.tower.tokens, model.decoder.layers, budget)
+                solved = schedules.encoder(max(model.tokens), model.decoder.layers, budget)
             else:
                 solved = schedules.solve(
-                    model.tower.tokens, model.decoder.layers, budget, request.schedule.prune_layers if stages else None
+                    max(model.tokens), model.decoder.layers, budget, request.schedule.prune_layers if stages else None
                 )
         except ScheduleError:
             continue

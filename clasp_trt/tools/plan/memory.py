@@ -78,7 +78,7 @@ def estimate(
 
     ``context`` is the longest sequence of prompt, visual tokens and answer, ``text_tokens`` the prompt's text.
     """
-    decoder, tokens, item = model.decoder, model.tower.tokens, ITEM_BYTES[precision]
+    decoder, tokens, item = model.decoder, max(model.tokens), ITEM_BYTES[precision]
     held = 4 if assumptions.is_cpu(target) else item  # bytes of a weight or activation in memory
     parameters = graph_parameters(model, cuts, context)
     weights = {name: count * held for name, count in parameters.items()}
@@ -89,7 +89,7 @@ def estimate(
         weights=weights,
         caches=caches,
         activations=max(
-            tower_activations(model.tower, held, scores=assumptions.is_cpu(target)),
+            model.tiles * tower_activations(model.tower, held, scores=assumptions.is_cpu(target)),
             *(decoder_activations(decoder, text_tokens + cut.visual, held, assumptions.is_cpu(target)) for cut in cuts),
         ),
         runtime=assumptions.runtime_bytes(target),

@@ -107,7 +107,7 @@ def make(request: Request) -> Plan:
 
 
 def _check(request: Request) -> None:
-    model, context, tokens = request.model, request.context, request.model.tower.tokens
+    model, context, tokens = request.model, request.context, request.schedule.tokens
     chains.check(request.schedule, context, model.decoder.max_positions)
     if not 1 <= request.text_tokens < context - tokens:
         raise PromptError(
@@ -149,9 +149,15 @@ def _timing(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Timing 
     item = 4 if assumptions.is_cpu(request.target) else cache_item
     tokens, decoder = schedule.tokens, model.decoder
     stages = [
-        roofline.stage(names.VISION, tokens, roofline.tower_work(model.tower, item), rates.products, rates.bandwidth),
         roofline.stage(
-            "project", tokens, roofline.projector_work(model.projector, tokens, item), rates.products, rates.bandwidth
+            names.VISION, tokens, roofline.tower_work(model.tower, model.tiles, item), rates.products, rates.bandwidth
+        ),
+        roofline.stage(
+            "project",
+            tokens,
+            roofline.projector_work(model.projector, model.tiles * model.tower.tokens, item),
+            rates.products,
+            rates.bandwidth,
         ),
     ]
     prunes = _prunes(request, rates) if pruned else {}

@@ -80,12 +80,12 @@ def stage(name: str, rows: int, work: Work, flops: float, bandwidth: float) -> S
     return Stage(name, rows, max(compute, traffic), "compute" if compute >= traffic else "bandwidth")
 
 
-def tower_work(tower: TowerSpec, item: float) -> Work:
-    """One image through the exported blocks; ``item`` is the bytes of a weight."""
+def tower_work(tower: TowerSpec, tiles: int, item: float) -> Work:
+    """``tiles`` squares through the exported blocks; ``item`` is the bytes of a weight."""
     rows = tower.rows
     block = 2 * rows * tower.block_matrices + 4 * rows * rows * tower.width
     flops = 2 * tower.tokens * tower.patch_matrix + tower.built_blocks * block
-    return Work(flops, tower.built_parameters * item)
+    return Work(tiles * flops, tower.built_parameters * item)
 
 
 def projector_work(projector: ProjectorSpec, tokens: int, item: float) -> Work:

@@ -118,16 +118,17 @@ class _Comparison:
         bundle, prompt, reference = self._bundle, request.prompt, self._reference
         vision = self._vision(request.vision)
         alpha = bundle.policy.alpha(request.route.category)[None]
-        visual = self._modules(
-            names.PROJECTOR, {port.FEATURES: vision[port.FEATURES], port.ALPHA: alpha}, reference.projector
-        )[port.VISUAL]
+        given = {**vision, port.ALPHA: alpha, **request.pack}
+        taken = {each.name: given[each.name] for each in bundle.graph(names.PROJECTOR).inputs}
+        projected = self._modules(names.PROJECTOR, taken, reference.projector)
+        visual = projected[port.VISUAL]
         feed = {port.INPUT_IDS: prompt.input_ids[None], port.VISUAL: visual, port.VISUAL_INDEX: prompt.visual_index}
         state: dict[str, NDArray[Any]] = {
             port.HIDDEN: self._modules(names.EMBED, feed, reference.embed)[port.HIDDEN],
             port.POSITION_IDS: prompt.positions,
             port.VISUAL_INDEX: prompt.visual_index,
             port.REFERENCE_INDEX: prompt.reference_index,
-            port.SALIENCY: vision[port.CLS_SALIENCY],
+            port.SALIENCY: projected.get(port.TOKEN_SALIENCY, vision[port.CLS_SALIENCY]),
         }
         stages = self._manifest.schedule.stages
         if stages:

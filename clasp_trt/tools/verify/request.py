@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """The inputs of the ``vision`` graph by port name, a tokenised prompt and the category that it is routed to."""
+    """The inputs of the ``vision`` graph by port name, those that the projector takes besides, a tokenised prompt and
+    the category that it is routed to."""
 
     vision: Mapping[str, NDArray[Any]]
+    pack: Mapping[str, NDArray[Any]]
     prompt: Prompt
     route: Route
 
@@ -41,6 +43,7 @@ class Request:
             )
         return cls(
             seen.vision,
+            seen.pack,
             prompt,
             router_for(bundle.policy, bundle).route(text),
         )

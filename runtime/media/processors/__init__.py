@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from clasp_trt.bundle.media import Square
+from clasp_trt.bundle.media import Anyres, Square
+from clasp_trt.runtime.media.processors.anyres import AnyresProcessor
 from clasp_trt.runtime.media.processors.square import SquareProcessor
 from clasp_trt.runtime.media.seen import Seen
 
@@ -23,10 +24,12 @@ class Processor(Protocol):
         """Raises :class:`clasp_trt.errors.ImageError` for a picture that cannot be taken."""
 
 
-KINDS: Mapping[str, Callable[[Any], Processor]] = MappingProxyType({Square.kind: SquareProcessor})
+KINDS: Mapping[str, Callable[[Any], Processor]] = MappingProxyType(
+    {Square.kind: SquareProcessor, Anyres.kind: AnyresProcessor}
+)
 """By the kind of the record in :mod:`clasp_trt.bundle.media` that one is made of."""
 
 
-def processor(record: Square) -> Processor:
+def processor(record: Square | Anyres) -> Processor:
     """The processor of a manifest's record."""
     return KINDS[record.kind](record)

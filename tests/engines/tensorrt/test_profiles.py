@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from clasp_trt.bundle import Bundle, Graph, Manifest
 from clasp_trt.engines.tensorrt.profiles import DEFAULT_PROMPT, longest_prompt, profiles
 from clasp_trt.errors import ScheduleError
+from clasp_trt.tools.build.compiler import build
+from examples.random_llava import PRESETS, make
 
 PROMPT = 40
 
@@ -87,3 +89,28 @@ def test_the_longest_prompt_leaves_room_for_image_and_answer(context: int, token
     for beyond in (0, room + 1):
         with pytest.raises(ScheduleError, match=rf"^--max-prompt {beyond}.*leaves 1 to {room} for"):
             longest_prompt(beyond, context, tokens)
+
+
+# --- requests that differ in their number of tokens ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def varying(tmp_path_factory: pytest.TempPathFactory, tracer: object) -> Manifest:
+    """16 to 88 visual tokens, usually 70, of 3 to 5 tiles."""
+    root = tmp_path_factory.mktemp("varying")
+    folder = make(root / "checkpoint", PRESETS["tiny-next"])
+    return build(folder, root / "bundle", target=None, budget="paper:192", max_context=256).manifest
+
+
+def test_ranges_are_those_of_the_tokens_that_arrive(varying: Manifest) -> None:
+    made = {graph.name: _sizes(varying, graph) for graph in varying.graphs}
+    for graph in varying.graphs:
+        assert all(sizes.keys() - {"kv_length"} == _dims(graph) for sizes in made[graph.name].values())
+    assert made["vision"]["request"] == {"batch": (3, 5, 5)}
+    assert made["projector"]["request"] == {"batch": (3, 5, 5), "visual_tokens": (16, 70, 88)}
+    assert made["gram"]["request"]["visual_tokens"] == (16, 70, 88)
+    keeps = [varying.schedule.keeps_of(tokens) for tokens in (16, 70, 88)]
+    assert made["prune_0"]["request"]["keep"] == tuple(each[0] for each in keeps)
+    assert made["prune_1"]["request"]["visual_tokens"] == tuple(each[0] for each in keeps)
+    assert made["segment_1"]["prefill"]["visual_tokens"] == (0, keeps[1][0], keeps[2][0])
+    assert made["embed"]["prefill"]["sequence"] == (1, 70 + PROMPT, 88 + PROMPT)

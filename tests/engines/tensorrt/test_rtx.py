@@ -29,6 +29,7 @@ from clasp_trt.tools.build.compiler import build
 from clasp_trt.tools.profile.loaders import EngineBytes
 from examples.random_llava import PRESETS, make
 from tests.house import ROOT
+from tests.mistakes import says
 from tests.started import own_environment
 
 pytestmark = pytest.mark.trt
@@ -274,3 +275,14 @@ def test_ctrl_c_ends_the_build_of_a_large_segment(tmp_path: Path) -> None:
     print(f"ended {taken_s:.2f} s after SIGINT")
     assert taken_s < 20
     assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_graphs_of_any_number_of_tokens(tmp_path: Path) -> None:
+    """Tiles, shares of however many tokens, and their indices: every graph of a LLaVA-NeXT becomes an engine."""
+    model = make(tmp_path / "model", PRESETS["tiny-next"])
+    options: dict[str, Any] = {"precision": "fp16", "budget": "paper:192", "max_context": 256, "cache": False}
+    made = build(model, tmp_path / "out", target="rtx4090", **options)
+    assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
+    with pytest.raises(BackendError) as error:
+        build(model, tmp_path / "plugins", target="rtx4090", plugins=True, **options)
+    says(error, "--plugins", "fixed number")

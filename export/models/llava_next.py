@@ -1,0 +1,67 @@
+"""LLaVA-NeXT (LLaVA-1.6): LLaVA whose pictures are cut into tiles, packed with a token at the end of each row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from clasp_trt.bundle.media import MAX_SIDE
+from clasp_trt.export.config import Settings
+from clasp_trt.export.description import Description
+from clasp_trt.export.models import llava
+from clasp_trt.export.standard import Standard
+from clasp_trt.tiling import Tiling
+
+if TYPE_CHECKING:
+    from clasp_trt.export.checkpoint import Checkpoint
+    from clasp_trt.export.reference import Reference
+
+PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
+"""Heights and widths of the canvases of a config that names none."""
+LAYOUTS = (*llava.LAYOUTS, (r"^(?:model\.)?image_newline$", "newline"))
+
+
+def describe(config: Settings, name: str) -> Description:
+    """The model that ``config`` describes. Raises :class:`CheckpointError` for variants that we do not compile."""
+    found = llava.describe(config, name)
+    tile, cell = found.tower.image_size, found.tower.patch_size
+    return replace(found, model_type="llava_next", tiling=Tiling(tile, cell, _pinpoints(config, tile)))
+
+
+def _pinpoints(config: Settings, tile: int) -> tuple[tuple[int, int], ...]:
+    given = config.get("image_grid_pinpoints") if config.has("image_grid_pinpoints") else None
+    if given is None:
+        given = [list(each) for each in PINPOINTS]
+    if not isinstance(given, list) or not given or not all(_is_canvas(each, tile) for each in given):
+        raise config.wrong(
+            "image_grid_pinpoints", f"heights and widths that are multiples of the tower's {tile} pixels"
+        )
+    return tuple((height, width) for height, width in given)
+
+
+def _is_canvas(each: object, tile: int) -> bool:
+    return (
+        isinstance(each, list)
+        and len(each) == 2
+        and all(type(side) is int and 0 < side <= MAX_SIDE and side % tile == 0 for side in each)
+    )
+
+
+def family(checkpoint: Checkpoint, description: Description) -> Standard:
+    """The family of a checkpoint that :func:`describe` has described."""
+    return Standard(checkpoint, description, LAYOUTS, _reference)
+
+
+def _reference(checkpoint: Checkpoint, description: Description) -> Reference:
+    import torch
+    from transformers import LlavaNextForConditionalGeneration
+
+    from clasp_trt.export.loading import pretrained
+    from clasp_trt.export.reference import Reference
+
+    model = pretrained(LlavaNextForConditionalGeneration, checkpoint, torch.float32, attention="eager")
+    inner = model.model
+    return Reference(
+        description.tower, inner.vision_tower, inner.multi_modal_projector, inner.language_model, model.lm_head,
+        newline=inner.image_newline,
+    )  # fmt: skip
