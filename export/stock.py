@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Stock:
-    """``pixel_values`` float32 ``[tiles, 3, height, width]`` by the Pillow backend, ``input_ids`` int64 ``[rows]`` with an
-    id for each visual token, and the ids that end an answer."""
+    """``pixel_values`` float32 ``[tiles, 3, height, width]`` by the Pillow backend, ``input_ids`` int64 ``[rows]`` with
+    one id for each visual token, and the ids that end an answer."""
 
     pixel_values: NDArray[np.float32]
     input_ids: NDArray[np.int64]
