@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clasp_trt.errors import BackendError, PromptError
 from clasp_trt.generation import WARPERS, Generation
 from clasp_trt.runtime.logits.processors import Process
-from clasp_trt.runtime.logits.warpers import softmax, warpers
+from clasp_trt.runtime.logits.warpers import most, softmax, warpers
 
 
 class OverflowedError(BackendError):
@@ -176,15 +176,17 @@ class Sampler:
         """What a draw is from, for valid `logits`.
 
         Returns:
-            The tokens kept, int64 ``[kept]``, most likely first, and their probabilities, float64 ``[kept]``,
-            sum 1.
+            The tokens kept, int64 ``[kept]``, and their probabilities, float64 ``[kept]``, sum 1: most likely first,
+            or if nothing is cut in the order of the tokens.
         """
-        order = np.argsort(-logits, kind="stable")
-        ranked = logits[order].astype(np.float64)
-        possible = ranked > -np.inf
-        tokens, ranked = order[possible], ranked[possible]
+        least, count = -np.inf, most(self.generation)
+        if count is not None and count < logits.size:  # for a vocabulary is long to sort
+            least = np.partition(logits, -count)[-count]
+        possible = np.flatnonzero((logits >= least) & (logits > -np.inf))
+        tokens = possible[np.argsort(-logits[possible], kind="stable")] if self._warpers else possible
+        ranked = logits[tokens].astype(np.float64)
         with np.errstate(over="ignore"):  # a tiny temperature sends the others to minus infinity, which is right
-            ranked = (ranked - ranked[0]) / self.generation.temperature
+            ranked = (ranked - ranked.max()) / self.generation.temperature
         for warp in self._warpers:
             keep = warp(ranked)
             tokens, ranked = tokens[keep], ranked[keep]

@@ -38,9 +38,14 @@ def warpers(generation: Generation) -> list[Warp]:
     return made
 
 
+def most(generation: Generation) -> int | None:
+    """How many of the likeliest tokens the first of the warpers looks at, with the equals of the last; None for all."""
+    return _TOP_H_TOKENS if generation.top_h is not None else generation.top_k or None
+
+
 def softmax(ranked: Ranked) -> Ranked:
-    """Probabilities of logits, the greatest of which is the first."""
-    weights = np.exp(ranked - ranked[0])
+    """Probabilities of logits."""
+    weights = np.exp(ranked - ranked.max())
     shares: Ranked = weights / weights.sum()
     return shares
 

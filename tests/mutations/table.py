@@ -154,6 +154,7 @@ MUTATIONS = (
     Mutation("epsilon without the likeliest", WARPERS, LIKELY, "shares >= least", IN_LOGITS),
     Mutation("eta is the greater", WARPERS, "min(least, np.sqrt", "max(least, np.sqrt", IN_LOGITS),
     Mutation("top_h without its edge", WARPERS, "sums <= share * sums[-1]", "sums < share * sums[-1]", IN_LOGITS),
+    Mutation("a vocabulary cut one token early", SAMPLING, "[-count]", "[1 - count]", IN_SAMPLING),
     Mutation("no temperature", SAMPLING, " / self.generation.temperature", "", IN_SAMPLING),
     Mutation("the last token is never drawn", SAMPLING, "tokens.size - 1)", "tokens.size - 2)", IN_SAMPLING),
     Mutation(

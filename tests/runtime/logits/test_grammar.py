@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("llguidance")
+
 from clasp_trt.errors import PromptError
 from clasp_trt.runtime.logits.grammar import Grammar, Grammars
 from clasp_trt.runtime.text.tokenizer import Tokenizer
