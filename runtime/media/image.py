@@ -134,9 +134,10 @@ def _open_file(path: Path, max_pixels: int) -> Image.Image:
 
 
 def _from_stdin(max_pixels: int) -> Image.Image:
-    if sys.stdin is None or sys.stdin.isatty():
+    stream = getattr(sys.stdin, "buffer", None)
+    if stream is None or sys.stdin.isatty():
         raise ImageError("- is standard input, to which no image is piped; write clasp-trt ... --image - < photo.jpg")
-    return _from_stream(sys.stdin.buffer, "standard input", max_pixels)
+    return _from_stream(stream, "standard input", max_pixels)
 
 
 def _from_stream(stream: IO[bytes], what: str, max_pixels: int) -> Image.Image:
