@@ -16,7 +16,7 @@ import pytest
 import clasp_trt
 from clasp_trt import targets
 from clasp_trt.build_memory import peak
-from clasp_trt.bundle import Bundle, HashMismatch
+from clasp_trt.bundle import Bundle
 from clasp_trt.engines.tensorrt.library import Library
 from clasp_trt.errors import (
     BackendError,
@@ -162,29 +162,10 @@ def test_engine_options_of_a_portable_bundle(built: Callable[..., Bundle], check
             build(checkpoint, tmp_path / "out", target=None, **option)  # type: ignore[arg-type]
 
 
-def test_portable_bundle_is_not_completed_in_place(built: Callable[..., Bundle], tmp_path: Path) -> None:
-    """It is what other targets are built from; a bundle of a target is not."""
-    place = shutil.copytree(built(target=None).root, tmp_path / "out")
-    for output in (place, place / "inner", tmp_path):
-        with pytest.raises(OutputError) as error:
-            build(place, output, force=True)
-        says(error, output, place)
-    made = build(place, tmp_path / "other")
-    with pytest.raises(BundleError, match=r"\bcpu\b"):
-        build(made.root, tmp_path / "again")
-
-
-def test_damage_to_a_portable_bundle_gets_no_fresh_hashes(built: Callable[..., Bundle], tmp_path: Path) -> None:
-    """Every file is hashed before anything is made of it: a size alone tells nothing of a flipped bit."""
-    damaged = Path(shutil.copytree(built(target=None).root, tmp_path / "damaged"))
-    weights = damaged / "graphs" / "embed.onnx.data"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    with pytest.raises(HashMismatch) as error:
-        build(damaged, tmp_path / "out")
-    says(error, damaged, "graphs/embed.onnx.data")
-    assert [path.name for path in tmp_path.iterdir()] == ["damaged"]
+def test_a_bundle_of_a_target_is_built_no_further(built: Callable[..., Bundle], tmp_path: Path) -> None:
+    with pytest.raises(BundleError) as error:
+        build(built().root, tmp_path / "again")
+    says(error, "cpu")
 
 
 @pytest.mark.parametrize(
