@@ -28,7 +28,7 @@ FILL = "outputs = self._fill(number, part, start, stop)"
 
 IN_PROJECTOR, IN_CHAIN = ("tests/export/test_projector.py",), ("tests/chain",)
 IN_SEGMENT = ("tests/export/decoder/test_visible.py", "tests/export/decoder/test_segment.py")
-IN_DECODER, IN_BUILD = ("tests/runtime/test_decoder.py",), ("tests/tools/build/test_bundles.py",)
+IN_DECODER, IN_BUILD = ("tests/runtime/test_chunks.py",), ("tests/tools/build/test_bundles.py",)
 WARPERS, SAMPLING, PROCESSORS = (
     "runtime/logits/warpers.py",
     "runtime/sampling.py",

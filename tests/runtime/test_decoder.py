@@ -208,7 +208,7 @@ def test_a_prompt_without_room_for_an_answer(pruned: Setup) -> None:
             pruned.prefill(prompt, _visual())
 
 
-@pytest.mark.parametrize("rows", [4, 7, CONTEXT])
+@pytest.mark.parametrize("rows", [7, *(pytest.param(rows, marks=pytest.mark.full) for rows in (4, CONTEXT))])
 @pytest.mark.parametrize("name", ["pruned", "whole", "early"])
 def test_a_prompt_in_chunks_is_the_prompt_at_once(
     name: str, rows: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

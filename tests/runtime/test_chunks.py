@@ -1,0 +1,71 @@
+"""Where a prompt is cut for the segments that no prune follows: every row once, in order, and none beyond its chunk.
+
+The graphs are stand-ins that note what they are given, so that this is known within seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clasp_trt.bundle import Graph
+from clasp_trt.chain import names, port
+from clasp_trt.runtime.backends.interface import Backend, Runner
+from clasp_trt.runtime.backends.memory import HostMemory
+from clasp_trt.runtime.decoder import Decoder
+from clasp_trt.runtime.timing import Timer
+from tests.bundle.test_bundle import build
+from tests.prompts import prompt_of
+
+Array = NDArray[Any]
+WIDTH, VOCABULARY, START = 8, 32, 3
+TAIL = "segment_2"
+"""Of the sample bundle, the segment after the last prune."""
+
+
+class Noting(Backend[Array]):
+    """Embeds each token as its number; ``calls`` are the inputs of every segment, by its name."""
+
+    def __init__(self, prefill_rows: int | None) -> None:
+        super().__init__(HostMemory())
+        self.prefill_rows = prefill_rows
+        self.calls: list[tuple[str, dict[str, Array]]] = []
+
+    def load_graph(self, path: Path, graph: Graph) -> Runner[Array]:
+        def run(inputs: Mapping[str, Array], into: Mapping[str, Array]) -> dict[str, Array]:
+            if graph.name == names.EMBED:
+                return {port.HIDDEN: np.repeat(inputs[port.INPUT_IDS][..., None], WIDTH, 2).astype(np.float32)}
+            self.calls.append((graph.name, {name: np.array(value) for name, value in inputs.items()}))
+            if graph.name == TAIL:
+                return {port.LOGITS: np.zeros((1, 1, VOCABULARY), np.float32)}
+            saliency = np.zeros((1, 0), np.float32)  # of no picture
+            return {port.HIDDEN_OUT: inputs[port.HIDDEN], port.SALIENCY: saliency}
+
+        return run
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 20, 21])
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 20, 100, None])
+def test_chunks_take_every_row_once(tmp_path: Path, rows: int, most: int | None) -> None:
+    backend = Noting(most)
+    decoder = Decoder(build(tmp_path / "out"), backend)
+    prompt = prompt_of(np.arange(rows) + 5, start=START)
+    decoder.prefill(prompt, None, None, (), Timer())
+    tail = [inputs for name, inputs in backend.calls if name == TAIL]
+    assert [name for name, _ in backend.calls] == ["segment_0", "segment_1", *[TAIL] * len(tail)]
+    assert len(tail) == (1 if most is None else -(-rows // most)), "no more chunks than there must be"
+    filled = 0
+    for inputs in tail:
+        count = inputs[port.HIDDEN].shape[1]
+        assert 0 < count <= (most or rows)
+        assert inputs[port.HIDDEN][0, :, 0].tolist() == [filled + row + 5 for row in range(count)]
+        assert inputs[port.POSITION_IDS].tolist() == [[START + filled + row for row in range(count)]]
+        assert inputs[port.WRITE_INDEX].tolist() == [filled]
+        filled += count
+        assert inputs[port.KV_LENGTH].tolist() == [filled], "a chunk sees no slot after its own"
+    assert filled == rows
