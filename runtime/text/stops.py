@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from clasp_trt.runtime.text.spelling import Spelling
+from collections.abc import Callable, Sequence
 
 
 class StopStrings:
@@ -14,7 +12,7 @@ class StopStrings:
     be part of one are held back until it is known.
     """
 
-    def __init__(self, strings: Sequence[str], spelling: Spelling, prompt: Sequence[int]) -> None:
+    def __init__(self, strings: Sequence[str], spelling: Callable[[int], bytes], prompt: Sequence[int]) -> None:
         self._strings = [each.encode() for each in strings]
         self._spelling = spelling
         longest = max(map(len, self._strings), default=0)

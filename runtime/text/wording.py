@@ -14,7 +14,8 @@ class Wording:
 
     def __init__(self, tokenizer: Tokenizer, stop_strings: Sequence[str], prompt: Sequence[int]) -> None:
         self._tokenizer, self._decoder = tokenizer, tokenizer.stream()
-        self._stops = StopStrings(stop_strings, tokenizer.spelling, prompt)
+        # asked for where there are strings alone: to begin with, spelling reads the whole tokenizer
+        self._stops = StopStrings(stop_strings, lambda id: tokenizer.spelling(id), prompt)
         self._said: list[int] = []
         self.text = ""
 
@@ -32,7 +33,7 @@ class Wording:
         piece = self._say(self._stops.finish()) + self._decoder.finish()
         rest = self._stops.rest
         whole = self._tokenizer.decode(self._said)
-        if not whole and self._tokenizer.strips:
+        if rest and not whole and self._tokenizer.strips:
             rest = rest.removeprefix(" ")
         self.text = whole + rest
         return piece + rest

@@ -11,6 +11,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from clasp_trt.runtime.text.spelling import Spelling
 from clasp_trt.runtime.text.tokenizer import Tokenizer
+from clasp_trt.runtime.text.wording import Wording
 
 TINY = Path(__file__).resolve().parents[3] / "clasp_trt" / "assets" / "clasp-tiny" / "tokenizer.json"
 TEXT = "The 猫 sat on a mat — and Ähren, naïve café 🙂."
@@ -73,3 +74,10 @@ def test_who_takes_the_space_of_a_first_word_away(
     makers: dict[str, Callable[[], tokenizers.Tokenizer]], kind: str, strips: bool
 ) -> None:
     assert Tokenizer(makers[kind]()).strips == strips
+
+
+def test_an_answer_without_stop_strings_spells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would wait for a reading of the whole tokenizer."""
+    monkeypatch.setattr(Tokenizer, "spelling", property(lambda self: pytest.fail("spelled")))
+    wording = Wording(Tokenizer(byte_level()), (), [1, 2])
+    assert wording.push(5) + wording.finish() == wording.text != ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +16,7 @@ def spelled(id: int) -> bytes:
 
 def run(strings: list[str], prompt: list[int], tokens: list[int]) -> tuple[str, int, bool]:
     """What is shown, after how many tokens it ended, and whether by a string."""
-    stops: Any = StopStrings(strings, spelled, prompt)  # type: ignore[arg-type]
+    stops = StopStrings(strings, spelled, prompt)
     shown = b""
     for count, token in enumerate(tokens, 1):
         shown += b"".join(map(spelled, stops.push(token)))
@@ -52,7 +50,7 @@ def test_an_answer_ends_with_the_first_token_that_completes_a_string(
 
 
 def test_only_what_may_begin_a_string_is_held_back() -> None:
-    stops: Any = StopStrings(["bab"], spelled, [])  # type: ignore[arg-type]
+    stops = StopStrings(["bab"], spelled, [])
     assert [stops.push(id) for id in (0, 1, 0, 0, 1)] == [[0], [], [], [1, 0, 0], []]
     assert stops.finish() == [1]
 
