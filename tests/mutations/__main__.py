@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.house import ROOT
+from tests.mutations.bounds import BOUNDS
 from tests.mutations.table import MUTATIONS, Mutation
 from tests.started import own_environment
 
@@ -41,7 +42,7 @@ class Found:
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the command; 1 if a mutation survived or told nothing."""
     options = parsed(words)
-    wanted = [each for each in MUTATIONS if options.only in f"{each.name} {each.file}"]
+    wanted = [each for each in (*MUTATIONS, *BOUNDS) if options.only in f"{each.name} {each.file}"]
     worst = 0
     print(
         "| mutation | file | noticed by | result | seconds | of CPU |",

@@ -16,7 +16,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clasp_trt.errors import ImageError
+from clasp_trt.errors import ImageError, ShortageError
+from clasp_trt.runtime.media import decoding
 from clasp_trt.runtime.media.decoding import MOST_PIXELS, decode
 from clasp_trt.runtime.media.image import MAX_PIXELS, load_image
 from tests.house import ROOT
@@ -264,6 +265,18 @@ def test_too_little_memory_is_no_damage(large: Path) -> None:
     said, _ = measured(large, limit_mb=60)
     says(said, "ShortageError", "4000x4000", "0.13 GB")
     assert "damaged" not in said
+
+
+def test_what_a_decoder_calls_damage_for_want_of_memory_is_none(
+    picture: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoders of C have one word for both; whether there is the memory can be asked."""
+    cut = _saved(picture, "JPEG")[:-200]
+    assert "truncated" in refusal(cut)
+    monkeypatch.setattr(decoding, "_available", lambda size: False)
+    with pytest.raises(ShortageError) as caught:
+        load_image(cut)
+    says(caught, "80x60")
 
 
 def test_the_default_is_a_photo_of_50_megapixels() -> None:
