@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -30,7 +31,9 @@ class Tokenizer:
         inner.no_padding()
         self._inner = inner
         self._special = frozenset(id for id, token in inner.get_added_tokens_decoder().items() if token.special)
-        inner.decode(inner.encode("").ids + inner.encode(_PROBE).ids)  # a panic should not wait for a request
+        inner.encode("")
+        with suppress(Exception):  # a panic, which is none, should not wait for a request
+            inner.decode(inner.encode(_PROBE).ids)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Tokenizer:

@@ -120,6 +120,13 @@ def test_a_table_without_end_does_not_end_the_process(spelling: str, tmp_path: P
     says(done.stdout, "tokenizer.json", "precompiled_charsmap", 2**32 - 1)
 
 
+def test_a_text_that_has_no_tokens_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    """A vocabulary without an entry for what is unknown."""
+    path = tmp_path / "tokenizer.json"
+    path.write_text(altered({"model": {"type": "WordLevel", "vocab": {"hi": 0}, "unk_token": "none"}}))
+    assert Tokenizer.from_file(path).encode("hi", add_special_tokens=False) == [0]
+
+
 def test_a_charsmap_that_is_whole_is_taken() -> None:
     check_charsmaps(json.dumps(charsmap(TABLE + bytes(1024) + b"a\0")))
     check_charsmaps(json.dumps({"precompiled_charsmap": None, "x": "\\u0061"}))
