@@ -86,7 +86,11 @@ class Schedule:
     @property
     def mean_tokens(self) -> float:
         """Mean number of visual tokens over the decoder's layers: what a budget asks for."""
-        return total(self.tokens, self.keeps, lengths_of(self.layers, self.prune_layers)) / self.layers
+        return self.mean_of(self.tokens)
+
+    def mean_of(self, tokens: int) -> float:
+        """The same for a request with ``tokens`` visual tokens."""
+        return total(tokens, self.keeps_of(tokens), lengths_of(self.layers, self.prune_layers)) / self.layers
 
     def keeps_of(self, tokens: int) -> tuple[int, ...]:
         """What the stages keep of ``tokens`` visual tokens, at most those of the schedule.

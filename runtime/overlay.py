@@ -116,9 +116,10 @@ def save_picture(path: str | os.PathLike[str], sheet: Image.Image) -> None:
 
 
 def _budget(result: Result, schedule: Schedule) -> str:
+    tokens = result.visual_tokens
     if not result.kept:
-        return f"all {schedule.tokens} visual tokens kept"
-    return f"{schedule.mean_tokens:.4g} of {schedule.tokens} visual tokens, averaged over {schedule.layers} layers"
+        return f"all {tokens} visual tokens kept"
+    return f"{schedule.mean_of(tokens):.4g} of {tokens} visual tokens, averaged over {schedule.layers} layers"
 
 
 def _caption(kept: Kept, tokens: int, rest: str) -> tuple[str, str]:

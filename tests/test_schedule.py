@@ -368,3 +368,10 @@ def test_all_stages_have_a_share_or_none() -> None:
     stages = [SHARED["stages"][0], GOOD["stages"][1]]
     with pytest.raises(ScheduleError, match="all or none"):
         Schedule.from_json({**SHARED, "stages": stages})
+
+
+@given(tokens=st.integers(1, 576))
+def test_the_mean_of_fewer_tokens_is_that_of_what_reaches_each_layer(tokens: int) -> None:
+    shared = schedule.published(576, 32, 64).shared()
+    assert shared.mean_of(tokens) == sum(shared.reaching(layer, tokens) for layer in range(32)) / 32
+    assert shared.mean_of(576) == shared.mean_tokens

@@ -85,7 +85,12 @@ def chosen(generation: Generation) -> str:
 
 
 def _pixels(manifest: Manifest) -> str:
-    height, width = manifest.media.image.processor.usual_size
+    from clasp_trt.chain import port
+
+    processor = manifest.media.image.processor
+    if processor.packs:
+        return f"tiles of {processor.inputs[port.PIXEL_VALUES][-1]} px"
+    height, width = processor.usual_size
     return f"{width} px" if width == height else f"{width}x{height} px"
 
 

@@ -78,7 +78,7 @@ def command(
                 "category": result.category,
                 "confidence": result.route.confidence,
                 "visual_tokens": result.visual_tokens,
-                "mean_visual_tokens": schedule.mean_tokens,
+                "mean_visual_tokens": schedule.mean_of(result.visual_tokens),
                 "kept": kept_json(result),
             }
         )

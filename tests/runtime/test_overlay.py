@@ -26,10 +26,10 @@ from tests.prompts import boxes
 GREEN = (0, 160, 0)
 
 
-def result(*kept: Kept) -> Result:
+def result(*kept: Kept, tokens: int = 16) -> Result:
     route = forced(CATEGORY_NAMES, 5)
     return Result(
-        text="", token_ids=(1,), finish_reason="stop", route=route, kept=kept, prompt_tokens=20, visual_tokens=16,
+        text="", token_ids=(1,), finish_reason="stop", route=route, kept=kept, prompt_tokens=20, visual_tokens=tokens,
         timings_ms={}, tpot_ms=(),
     )  # fmt: skip
 
@@ -139,7 +139,7 @@ def texts(monkeypatch: pytest.MonkeyPatch, schedule: Schedule, *kept: Kept) -> l
         assert self.textbbox(xy, text, rest[1])[2] <= self.im.size[0]  # type: ignore[arg-type]
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
-    overlay(seen(schedule.tokens, Image.new("RGB", (8, 8))), result(*kept), schedule)
+    overlay(seen(schedule.tokens, Image.new("RGB", (8, 8))), result(*kept, tokens=schedule.tokens), schedule)
     return written
 
 

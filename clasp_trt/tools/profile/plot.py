@@ -151,13 +151,9 @@ def _legend(figure: Figure, groups: set[str]) -> None:
 
 
 def _name(measured: Measurement) -> str:
-    schedule = measured.bundle.manifest.schedule
-    tokens = (
-        f"{schedule.mean_tokens:.4g} of {schedule.tokens} visual tokens"
-        if schedule.stages
-        else f"all {schedule.tokens} visual tokens"
-    )
-    return f"{measured.bundle.root.name}\n{tokens}"
+    schedule, tokens = measured.bundle.manifest.schedule, measured.samples[0].visual_tokens
+    kept = f"{schedule.mean_of(tokens):.4g} of {tokens}" if schedule.stages else f"all {tokens}"
+    return f"{measured.bundle.root.name}\n{kept} visual tokens"
 
 
 def _number(value: float) -> str:

@@ -113,7 +113,7 @@ def _measurement_json(measured: Measurement, samples: bool) -> dict[str, object]
         "backend": manifest.backend,
         "precision": manifest.precision,
         "schedule": manifest.schedule.to_json(),
-        "mean_visual_tokens": manifest.schedule.mean_tokens,
+        "mean_visual_tokens": manifest.schedule.mean_of(sample.visual_tokens),
         "category": sample.category,
         "prompt_tokens": sample.prompt_tokens,
         "visual_tokens": sample.visual_tokens,
