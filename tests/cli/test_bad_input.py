@@ -58,7 +58,7 @@ def names(folder: Path) -> list[str]:
         ("build M", ("'-o' / '--output'", "clasp-trt build --help")),
         ("build M -o", ("-o", "argument", "clasp-trt")),
         ("build M extra -o out", ("extra", "clasp-trt build --help")),
-        ("build M -o out --budget many", ("'--budget'", "'many'", "integer", "clasp-trt build --help")),
+        ("build M -o out --budget many", ("budget", "'many'", 64, "1/9")),
         ("build M -o out --schedule 3,x", ("'3,x'", "300,200,110")),
         ("build M -o out --prune-at nose", ("'nose'", "'decoder'", "'encoder'", "'none'")),
         ("run B --prompt hi --max-new-tokens 0", ("'--max-new-tokens'", 0, "clasp-trt run --help")),
