@@ -54,11 +54,19 @@ def _facts(trained: Trained) -> dict[str, Any]:
 
 
 def _print(trained: Trained) -> None:
+    from clasp_trt.policy import PRIOR_THRESHOLD
+
     figures: dict[str, Any] = dict(trained.model.metrics)
     rows = [("held-out phrasings", "prompts", "right", "default", "wrong")]
     for name, line in figures["categories"].items():
         rows.append((name, str(line["prompts"]), *(f"{line[key]:.1%}" for key in ("right", "default", "wrong"))))
     print_table(rows)
+    kinds = [("kind of phrasing", "prompts", "right", "default", "likeliest right", "confidence", "wrong above 0.9")]
+    for name, line in figures["kinds"].items():
+        shares = ("right", "default", "likeliest_right", "confidence", "sure_and_wrong")
+        kinds.append((name, str(line["prompts"]), *(f"{line[key]:.1%}" for key in shares)))
+    click.echo(f"\nat the prior's threshold of {PRIOR_THRESHOLD}, by kind:")
+    print_table(kinds)
     click.echo(
         f"right {figures['accuracy']:.1%} ({figures['accuracy_without_threshold']:.1%} without the threshold "
         f"{trained.model.threshold:.2f}); calibration error {figures['calibration_error']:.3f}, "

@@ -85,7 +85,7 @@ class LearnedRouter:
 
     def _evaluate(self, prompt: str) -> tuple[NDArray[np.float64], NDArray[np.float32], tuple[str, ...]]:
         """Probabilities ``[categories]``, evidence ``[n, categories]``, and the ``n`` features' labels."""
-        found, session = features(prompt, self.model.buckets), self._session
+        found, session = features(prompt, self.model.buckets, self.model.features), self._session
         if session is None:
             raise BackendError("the router was closed; load it again")
         probabilities, evidence = session.run(

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-from clasp_trt.runtime.routing.features import VERSION
+from clasp_trt.runtime.routing.features import VERSIONS
 from clasp_trt.runtime.routing.folder import COMMON, SCHEMA, RouterSpec
 
 GRAPH = "router.onnx"
@@ -23,6 +23,7 @@ class RouterModel:
     """What ``router.json`` says.
 
     Attributes:
+        features: version of the feature extraction that the graph was trained with, one of VERSIONS.
         categories: what the graph's probabilities are of, in order; the last is Default.
         buckets: rows of the graph's table.
         threshold: least probability of a category other than Default.
@@ -33,6 +34,7 @@ class RouterModel:
         metrics: what it was measured to do; JSON values.
     """
 
+    features: int
     categories: tuple[str, ...]
     buckets: int
     threshold: float
@@ -44,25 +46,22 @@ class RouterModel:
 
     def dumps(self) -> str:
         """The file's text."""
-        return (
-            json.dumps(
-                {"schema": SCHEMA, "kind": KIND, "features": VERSION, **asdict(self)}, indent=2, ensure_ascii=False
-            )
-            + "\n"
-        )
+        return json.dumps({"schema": SCHEMA, "kind": KIND, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
 
     @staticmethod
     def of(spec: RouterSpec) -> RouterModel:
         """What the file of a router says. Raises :class:`RouterError`, which names the field that breaks a rule."""
-        of = spec.document.record(*COMMON, "features", *(entry.name for entry in fields(RouterModel)[1:]))
+        of = spec.document.record(*COMMON, *(entry.name for entry in fields(RouterModel) if entry.name not in COMMON))
         of["kind"].one_of((KIND,))
-        if of["features"].value != VERSION:
-            of["features"].fail(f"{VERSION}, those of this version (train the router again)")
+        version = of["features"].value
+        if type(version) is not int or version not in VERSIONS:  # a bool is an int
+            of["features"].fail(f"{' or '.join(map(str, VERSIONS))}, those of this version (train the router again)")
         if not 0 <= of["threshold"].number() <= 1:
             of["threshold"].fail("a number from 0 to 1")
         if not of["temperature"].number() > 0:
             of["temperature"].fail("a number above 0")
         return RouterModel(
+            features=version,
             categories=spec.categories,
             buckets=of["buckets"].integer(1, _MAX_BUCKETS),
             threshold=of["threshold"].number(),

@@ -13,16 +13,18 @@ from clasp_trt.storage.lines import json_lines
 _FORMAT = Format(DataError, DataError, "expected JSON lines with category and definition")
 
 _LINES = (
-    "What is it? One thing, or a list of things, is asked for by name; identity is asked or confirmed.",
+    "What is it? One thing, or a list of things, is asked for by name, wherever it stands and whatever is done with "
+    "it; identity is asked or confirmed.",
     "What is it like? Colour, material, shape, size, age, state, pattern, clothes, expression; the variety within a "
     "kind, such as a breed.",
     "What is to be read? Letters, numbers, signs, logos, brands, titles, prices, clocks, displays, symbols, charts.",
     "What sort of picture or place is it, and is something there at all? Presence, place, weather, season, time of "
     "day, event.",
-    "Where is it, next to what? Sides, order, distance, what stands on, under, behind or between, orientation, maps.",
+    "Where is it? Sides, order, distance, whether it stands on, under, behind or between, which one stands there, "
+    "orientation, maps.",
     "How many? Numbers of things that are seen, exact or compared.",
-    "What is going on? What somebody does, holds, plays or looks at; poses, gestures, motion, how people deal with "
-    "each other.",
+    "What is going on? What somebody does or plays, who does it; poses, gestures, motion, how people deal with each "
+    "other.",
     "What for, why, what next? Use, purpose, reason, intention, what will or would happen, suitability.",
     "None of the others, or several at once: descriptions, knowledge, arithmetic, code, writing, small talk, orders.",
 )

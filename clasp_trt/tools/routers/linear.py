@@ -100,9 +100,11 @@ def _sums(rows: NDArray[np.float32], bags: Bags) -> NDArray[np.float32]:
 
 
 def _thinned(bags: Bags, dropout: float, rng: np.random.Generator) -> Bags:
-    """``bags`` with some features weighing nothing, and the others so much more."""
+    """``bags`` without some features, and the others weighing so much more; no bag is empty: its first may weigh 0."""
     kept = rng.random(len(bags.ids), dtype=np.float32) >= dropout
-    return Bags(bags.ids, bags.weights * kept / np.float32(1 - dropout), bags.starts)
+    weights = bags.weights * kept / np.float32(1 - dropout)
+    kept[bags.starts[:-1]] = True
+    return Bags(bags.ids[kept], weights[kept], np.concatenate([[0], np.cumsum(kept)[bags.starts[1:] - 1]]))
 
 
 def _by_bucket(bags: Bags, error: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

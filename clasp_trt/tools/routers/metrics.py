@@ -12,6 +12,7 @@ from clasp_trt.tools.routers.linear import softmax
 
 _BINS = 15
 _TEMPERATURES = np.exp(np.linspace(np.log(0.1), np.log(10.0), 401))
+_SURE = 0.9
 _THRESHOLDS = np.linspace(0.0, 0.99, 100)
 
 
@@ -94,4 +95,26 @@ def by_category(
                 "default": round(default, 4),
                 "wrong": round(max(0.0, 1 - right - default), 4),
             }
+    return table
+
+
+def by_kind(
+    probabilities: NDArray[np.float64], decided: NDArray[np.int64], categories: NDArray[np.int64], kinds: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Per kind of prompt, in the order of their first: prompts, the shares decided rightly and as Default, the mean
+    confidence in the likeliest category with the share of prompts that it is right for, the calibration error of that,
+    and the share that is wrong and yet above 0.9."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == categories
+    table = {}
+    for kind in dict.fromkeys(kinds):
+        own = np.array([other == kind for other in kinds])
+        table[kind] = {
+            "prompts": int(own.sum()),
+            "right": round(float(np.mean(decided[own] == categories[own])), 4),
+            "default": round(float(np.mean(decided[own] == probabilities.shape[1] - 1)), 4),
+            "likeliest_right": round(float(np.mean(right[own])), 4),
+            "confidence": round(float(np.mean(confidence[own])), 4),
+            "calibration_error": round(calibration_error(probabilities[own], categories[own]), 4),
+            "sure_and_wrong": round(float(np.mean(~right[own] & (confidence[own] > _SURE))), 4),
+        }
     return table

@@ -23,7 +23,7 @@ ASSET = Format(RouterError, RouterError, "install clasp-trt again")
 
 _CHOICE = re.compile(r"\(([^()]*)\)")
 _SLOT = re.compile(r"\{(an? )?([^{}]+)\}")
-_HEADER = "category: "
+_HEADER, _KIND = "category: ", "kind: "
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,24 @@ class Phrases:
         styles: what stands around a question: orders about the answer, greetings, context.
         more: templates to train on only, by category. They were written after the others had been divided into
             parts, with the errors on training and validation phrasings in view.
+        kinds: what those templates are that a category's figure would hide, such as contrasts: template to kind.
     """
 
     templates: Mapping[str, Sequence[str]]
     slots: Mapping[str, Sequence[str]]
     styles: Mapping[str, Sequence[str]]
     more: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def load(folder: Path = ASSETS) -> Phrases:
         """Those that come with the package: ``prompts/*.txt`` and ``more/*.txt`` in the order of their names."""
-        templates, more = (
-            dict(_templates(path) for path in sorted((folder / name).glob("*.txt"))) for name in ("prompts", "more")
-        )
+        templates, more = (_by_category(folder / name) for name in ("prompts", "more"))
         slots, styles = (_words(load(folder / name, ASSET)) for name in ("slots.json", "styles.json"))
-        return Phrases(templates, slots, styles, more)
+        kinds = {
+            line: kind for _, kind, lines in map(_read, sorted(folder.glob("prompts/*.txt"))) if kind for line in lines
+        }
+        return Phrases(templates, slots, styles, more, kinds)
 
     def fill(self, template: str, rng: random.Random) -> str:
         """One of the sentences that a template stands for."""
@@ -118,6 +121,17 @@ def _words(document: Field) -> dict[str, tuple[str, ...]]:
     return {name: tuple(word.string() for word in words.elements()) for name, words in document.members().items()}
 
 
-def _templates(path: Path) -> tuple[str, tuple[str, ...]]:
-    header, *lines = path.read_text("utf-8").splitlines()
-    return header.removeprefix(_HEADER), tuple(line for line in lines if line and not line.startswith("#"))
+def _by_category(folder: Path) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for path in sorted(folder.glob("*.txt")):
+        category, _, lines = _read(path)
+        found[category] = (*found.get(category, ()), *lines)
+    return found
+
+
+def _read(path: Path) -> tuple[str, str | None, tuple[str, ...]]:
+    """Category, kind and templates of a file; a line that begins with ``#`` is a comment."""
+    header, second, *lines = path.read_text("utf-8").splitlines()
+    kind = second.removeprefix(_KIND) if second.startswith(_KIND) else None
+    lines = lines if kind else [second, *lines]
+    return header.removeprefix(_HEADER), kind, tuple(line for line in lines if line and not line.startswith("#"))

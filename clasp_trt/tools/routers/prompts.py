@@ -20,6 +20,7 @@ from clasp_trt.tools.routers.phrases import Phrases, wordings
 from clasp_trt.tools.routers.styles import dress
 
 TRAIN, VALIDATION, HELD_OUT = PARTS = ("train", "validation", "held out")
+_KIND_SHARE = 0.25
 _MOST_WORDINGS = 60  # prompts of a template that stands for that many phrasings or more
 _HELD_OUT_BYTES, _VALIDATION_BYTES = 51, 77  # of 256: 20 % and the next 10 %
 
@@ -43,7 +44,8 @@ def part_of(template: str) -> str:
 def generate(phrases: Phrases, *, per_category: dict[str, int], seed: int) -> dict[str, tuple[Labelled, ...]]:
     """Prompts of every part; ``per_category`` says about how many of each category, and 0 of a part skips it.
 
-    The templates of a category get equally many. Equal arguments give equal prompts.
+    The templates of a category get equally many, and those of a kind a quarter as many prompts in all as the category.
+    Equal arguments give equal prompts.
     """
     parts: dict[str, tuple[Labelled, ...]] = {}
     frames, kept_out, kept_frames = Frames(phrases.slots), set[str](), set[str]()
@@ -65,11 +67,16 @@ def _made(phrases: Phrases, part: str, wanted: int, seed: int) -> Iterator[Label
     if not wanted:
         return
     own = {name: [t for t in lines if part_of(t) == part] for name, lines in phrases.templates.items()}
-    counts = {name: dict.fromkeys(lines, max(1, round(wanted / len(lines)))) for name, lines in own.items()}
+    plain = {name: [line for line in lines if line not in phrases.kinds] for name, lines in own.items()}
+    counts = {name: dict.fromkeys(lines, _each(wanted, lines)) for name, lines in plain.items()}
+    for name, lines in own.items():
+        for kind in dict.fromkeys(phrases.kinds.values()):
+            of_kind = [line for line in lines if phrases.kinds.get(line) == kind]
+            counts[name] |= dict.fromkeys(of_kind, _each(_KIND_SHARE * wanted, of_kind))
     if part == TRAIN:
-        for name, lines in phrases.more.items():
-            least = max(1, round(wanted / len(own[name])))
-            counts[name] |= {line: min(max(least, wordings(line)), max(least, _MOST_WORDINGS)) for line in lines}
+        for name, added in phrases.more.items():
+            least = _each(wanted, plain[name])
+            counts[name] |= {line: min(max(least, wordings(line)), max(least, _MOST_WORDINGS)) for line in added}
     every = [template for lines in counts.values() for template in lines]
     for name, times in counts.items():
         for template, count in times.items():
@@ -78,6 +85,10 @@ def _made(phrases: Phrases, part: str, wanted: int, seed: int) -> Iterator[Label
                 question = phrases.fill(template, rng)
                 prompt = dress(question, phrases, rng, functools.partial(_another, phrases, every, rng))
                 yield Labelled(prompt, name, question, template)
+
+
+def _each(wanted: float, lines: Sequence[str]) -> int:
+    return max(1, round(wanted / max(1, len(lines))))
 
 
 def _another(phrases: Phrases, templates: Sequence[str], rng: random.Random) -> str:

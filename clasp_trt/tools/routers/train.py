@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from clasp_trt.bundle import MANIFEST
 from clasp_trt.errors import OutputError, RouterError
+from clasp_trt.policy import PRIOR_THRESHOLD
 from clasp_trt.progress import Progress, silent
+from clasp_trt.runtime.routing.features import VERSION
 from clasp_trt.runtime.routing.folder import SPEC
 from clasp_trt.runtime.routing.model import GRAPH, RouterModel
 from clasp_trt.storage import files
@@ -89,9 +91,11 @@ def train(
     temperature = metrics.fit_temperature(model.logits(bags[VALIDATION]), right[VALIDATION])
     calibrated = softmax(model.logits(bags[VALIDATION]), temperature)
     threshold = metrics.best_threshold(calibrated, right[VALIDATION], costs)
+    kinds = [phrases.kinds.get(item.source, item.category) for item in parts[HELD_OUT]]
     made = graph(model, temperature)
     return Trained(
         RouterModel(
+            features=VERSION,
             categories=names,
             buckets=buckets,
             threshold=threshold,
@@ -106,7 +110,7 @@ def train(
                 "training": asdict(training),
                 "costs": asdict(costs),
             },
-            metrics=_measured(model, temperature, threshold, bags[HELD_OUT], right[HELD_OUT], names),
+            metrics=_measured(model, temperature, threshold, bags[HELD_OUT], right[HELD_OUT], names, kinds),
         ),
         made,
     )
@@ -165,8 +169,9 @@ def _measured(
     bags: Bags,
     right: NDArray[np.int64],
     names: Sequence[str],
+    kinds: Sequence[str],
 ) -> dict[str, object]:
-    """Figures on the held-out phrasings; shares of 1."""
+    """Figures on the held-out phrasings; shares of 1. The threshold of the kinds is the prior's, which a bundle has."""
     logits = model.logits(bags)
     calibrated = softmax(logits, temperature)
     decided = metrics.decide(calibrated, threshold)
@@ -177,4 +182,5 @@ def _measured(
         "calibration_error_raw": round(metrics.calibration_error(softmax(logits), right), 4),
         "calibration_error": round(metrics.calibration_error(calibrated, right), 4),
         "categories": metrics.by_category(decided, right, names),
+        "kinds": metrics.by_kind(calibrated, metrics.decide(calibrated, PRIOR_THRESHOLD), right, kinds),
     }

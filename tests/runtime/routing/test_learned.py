@@ -31,10 +31,18 @@ TYPICAL = {
     "Who wrote this book?": 2,
     "Is there a dog in the image? Please answer yes or no.": 3,
     "Where was this photo taken?": 3,
-    "What is to the left of the bench?": 4,
+    "What is on the table?": 0,
+    "What is to the left of the bench?": 0,
+    "what animal is standing next to the car": 0,
+    "which thing lies left of the box": 0,
+    "What is the man holding?": 0,
+    "Where is the cup?": 4,
+    "Is the cup left of the plate?": 4,
+    "On which side of the table is the cup?": 4,
     "Is the cup on the left or on the right of the plate?": 4,
     "How many people are there?": 5,
     "What is the man doing?": 6,
+    "What is the man next to the car doing?": 6,
     "What is this tool used for?": 7,
     "Why is the woman smiling?": 7,
     "Write a poem about the sea.": 8,
@@ -42,7 +50,13 @@ TYPICAL = {
     "图中有多少只猫？": 5,
     "这是什么动物？": 0,
     "牌子上写着什么？": 2,
+    "桌子上有什么？": 0,
+    "车旁边站着什么动物？": 0,
+    "那个男人手里拿着什么？": 0,
+    "杯子在哪里？": 4,
+    "杯子在盘子的左边吗？": 4,
     "那个男人在做什么？": 6,
+    "桌子旁边的男人在做什么？": 6,
     "你好": 8,
 }
 
@@ -122,10 +136,31 @@ def test_both_ends_of_a_long_prompt_are_read() -> None:
 
 def test_a_model_does_not_change_its_features() -> None:
     """These numbers are the contract with every trained model: whoever changes them raises VERSION."""
-    found = features("How many dogs?", 2**16)
+    found = features("How many dogs?", 2**16, 2)
     assert found.ids.tolist()[:8] == [33085, 20054, 51898, 64109, 6431, 19233, 11957, 17755]
     assert (len(found.ids), int(found.ids.sum())) == (46, 1525468)
     assert found.labels[:3] == ("^", "how", "many")
+
+
+def test_the_word_that_asks_is_paired_with_the_others_since_version_3() -> None:
+    before, found = (features("How many dogs?", 2**16, version) for version in (2, 3))
+    assert set(found.labels) - set(before.labels) == {"how … how", "how … many"}  # "how … dogs" is a pair anyway
+    assert set(before.ids.tolist()) < set(found.ids.tolist())
+    assert (len(found.ids), int(found.ids.sum())) == (50, 1625352)
+    assert "what … 0" in features("tell me what is 12", 2**16, 3).labels  # wherever it stands
+    assert "什 … 桌" in features("桌上有什么", 2**16, 3).labels
+
+
+def test_a_router_of_older_features_is_read_and_given_them(copied: Path) -> None:
+    value = json.loads((copied / SPEC).read_text("utf-8"))
+    (copied / SPEC).write_text(json.dumps({**value, "features": 2}), "utf-8")
+    older = LearnedRouter.load(copied)
+    session = older._session
+    assert session is not None
+    bag = features("What is on the table?", BUCKETS, 2)
+    expected, _ = session.run(None, {"ids": bag.ids, "weights": bag.weights})
+    assert np.allclose(older.route("What is on the table?").probabilities, expected)
+    assert not np.allclose(ROUTER.route("What is on the table?").probabilities, expected)
 
 
 def test_answer_formats_chat_and_case_do_not_count() -> None:
@@ -215,7 +250,8 @@ def copied(tmp_path: Path) -> Path:
     [
         ({"kind": "rules"}, "kind: expected one of classifier, ngram, got 'rules'"),
         ({"schema": 2}, "schema: expected 1, the one this version reads, got 2"),
-        ({"features": 99}, "features: expected"),
+        ({"features": 99}, "features: expected 2 or 3, those of this version (train the router again), got 99"),
+        ({"features": True}, "features: expected 2 or 3"),
         ({"extra": 1}, "unknown key 'extra'"),
         ({"categories": []}, "categories: expected names that differ"),
         ({"categories": ["a", "a"]}, "categories: expected names that differ"),

@@ -54,3 +54,20 @@ def test_table_by_category() -> None:
         "a": {"prompts": 3, "right": 0.3333, "default": 0.3333, "wrong": 0.3333},
         "default": {"prompts": 1, "right": 1.0, "default": 0.0, "wrong": 0.0},
     }
+
+
+def test_table_by_kind() -> None:
+    probabilities = np.array([[0.95, 0.03, 0.02], [0.3, 0.6, 0.1], [0.45, 0.4, 0.15]])
+    decided = metrics.decide(probabilities, 0.5)
+    table = metrics.by_kind(probabilities, decided, np.array([1, 1, 0]), ("hard", "hard", "easy"))
+    assert list(table) == ["hard", "easy"]
+    assert table["hard"] == {
+        "prompts": 2,
+        "right": 0.5,
+        "default": 0.0,
+        "likeliest_right": 0.5,
+        "confidence": 0.775,
+        "calibration_error": pytest.approx((0.95 + 0.4) / 2),
+        "sure_and_wrong": 0.5,
+    }
+    assert (table["easy"]["right"], table["easy"]["default"], table["easy"]["likeliest_right"]) == (0.0, 1.0, 1.0)

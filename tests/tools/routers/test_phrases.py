@@ -8,6 +8,7 @@ import pytest
 
 from clasp_trt.policy import CATEGORY_NAMES
 from clasp_trt.tools.routers.phrases import ASSETS, Phrases, invented, plural, with_article, wordings
+from clasp_trt.tools.routers.prompts import HELD_OUT, TRAIN, part_of
 from clasp_trt.tools.routers.styles import dress, is_chinese
 
 PHRASES = Phrases.load()
@@ -28,6 +29,31 @@ def test_every_category_has_many_templates_in_both_languages(name: str) -> None:
     assert len(lines) == len(set(lines))
     assert sum(not is_chinese(line) for line in lines) >= 120
     assert sum(is_chinese(line) for line in lines) >= 25
+
+
+KINDS = {
+    "a thing named by its place": 80,
+    "a thing named by what is done with it": 50,
+    "the place is asked": 15,
+    "the action is asked": 15,
+    "torn between two": 15,
+}
+"""With the least number of held-out templates: what the figure of a category would hide."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_held_out_in_both_languages(kind: str) -> None:
+    held_out = [line for line, its in PHRASES.kinds.items() if its == kind and part_of(line) == HELD_OUT]
+    assert len(held_out) >= KINDS[kind]
+    assert sum(map(is_chinese, held_out)) >= 0.1 * len(held_out)
+    assert any(part_of(line) == TRAIN for line, its in PHRASES.kinds.items() if its == kind)
+
+
+def test_a_kind_is_of_templates_of_one_category() -> None:
+    assert set(PHRASES.kinds.values()) == set(KINDS)
+    for kind in KINDS:
+        lines = {line for line, its in PHRASES.kinds.items() if its == kind}
+        assert sum(not lines.isdisjoint(own) for own in PHRASES.templates.values()) == 1
 
 
 def test_no_template_belongs_to_two_categories() -> None:

@@ -10,20 +10,29 @@ import numpy as np
 import pytest
 
 from clasp_trt.errors import DataError, OutputError, RouterError
-from clasp_trt.policy import CATEGORY_NAMES
+from clasp_trt.policy import CATEGORY_NAMES, PRIOR_THRESHOLD
 from clasp_trt.runtime.routing.folder import SHIPPED, RouterSpec
 from clasp_trt.runtime.routing.learned import LearnedRouter
 from clasp_trt.runtime.routing.model import RouterModel
+from clasp_trt.runtime.routing.router import Route
 from clasp_trt.tools.routers import metrics
 from clasp_trt.tools.routers.bags import Bags
 from clasp_trt.tools.routers.linear import Training
 from clasp_trt.tools.routers.phrases import Phrases
-from clasp_trt.tools.routers.prompts import HELD_OUT, TRAIN, VALIDATION, generate
+from clasp_trt.tools.routers.prompts import HELD_OUT, TRAIN, VALIDATION, Labelled, generate
 from clasp_trt.tools.routers.train import PER_CATEGORY, Trained, phrases_sha256, save, train
 
 FEW = {TRAIN: 1, VALIDATION: 1, HELD_OUT: 1}
-MEASURED_ON = "8c6325b9ab6ad9c8a72582dc96926309eec93d39797da5d7672ca172e9bfc894"
-ACCURACY = 0.93  # 0.936 was reached; the goal was 0.92
+MEASURED_ON = "f48072822b33be0e87975adb5359730655b02a6fc25de08bd550449e2b35970f"
+ACCURACY = 0.93  # of the nine categories without the kinds below; the goal was 0.92
+GOALS = {
+    "a thing named by its place": 0.85,
+    "a thing named by what is done with it": 0.85,
+    "the place is asked": 0.85,
+    "the action is asked": 0.85,
+    "torn between two": 0.7,
+}
+"""Of the kinds that a category's figure would hide, at the prior's threshold."""
 
 
 def small(data: Path | None = None, seed: int = 0) -> Trained:
@@ -123,19 +132,45 @@ def test_the_shipped_router_was_trained_on_the_shipped_phrases() -> None:
     assert model.categories == CATEGORY_NAMES
 
 
-@pytest.mark.full
-def test_the_shipped_router_on_held_out_phrasings() -> None:
-    """Computed here, not read from the file; and the file tells the same."""
+@pytest.fixture(scope="module")
+def held_out() -> tuple[Labelled, ...]:
+    return generate(Phrases.load(), per_category={**PER_CATEGORY, TRAIN: 0}, seed=0)[HELD_OUT]
+
+
+@pytest.fixture(scope="module")
+def routes(held_out: tuple[Labelled, ...]) -> list[Route]:
     router = LearnedRouter.load(SHIPPED)
-    held_out = generate(Phrases.load(), per_category={**PER_CATEGORY, TRAIN: 0}, seed=0)[HELD_OUT]
+    return [router.route(item.prompt) for item in held_out]
+
+
+@pytest.mark.full
+def test_the_held_out_prompts_are_those_of_the_figures(held_out: tuple[Labelled, ...]) -> None:
     text = "\n".join(item.prompt for item in held_out)
-    assert hashlib.sha256(text.encode()).hexdigest() == MEASURED_ON, (
-        "other held-out prompts: older figures do not compare"
-    )
-    routes = [router.route(item.prompt) for item in held_out]
-    right = np.mean([route.name == item.category for route, item in zip(routes, held_out, strict=True)])
-    assert right >= ACCURACY
-    assert right == pytest.approx(router.model.metrics["accuracy"], abs=0.003)  # overrides decide a few
+    assert hashlib.sha256(text.encode()).hexdigest() == MEASURED_ON, "older figures do not compare"
+
+
+@pytest.mark.full
+def test_the_shipped_router_on_held_out_phrasings(held_out: tuple[Labelled, ...], routes: list[Route]) -> None:
+    """Computed here, not read from the file; and the file tells the same."""
+    kinds = Phrases.load().kinds
+    right = np.array([route.name == item.category for route, item in zip(routes, held_out, strict=True)])
+    assert np.mean(right[[item.source not in kinds for item in held_out]]) >= ACCURACY
+    measured = RouterModel.of(RouterSpec.read(SHIPPED)).metrics["accuracy"]
+    assert np.mean(right) == pytest.approx(measured, abs=0.003)  # overrides decide a few
     values = np.array([route.probabilities for route in routes[::7]])
     names = np.array([CATEGORY_NAMES.index(item.category) for item in held_out[::7]])
     assert metrics.calibration_error(values, names) < 0.05
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", GOALS)
+def test_the_shipped_router_on_a_kind(kind: str, held_out: tuple[Labelled, ...], routes: list[Route]) -> None:
+    kinds = Phrases.load().kinds
+    own = [(route, item) for route, item in zip(routes, held_out, strict=True) if kinds.get(item.source) == kind]
+    default = CATEGORY_NAMES[-1]
+    decided = [route.name if max(route.probabilities) >= PRIOR_THRESHOLD else default for route, _ in own]
+    right = np.mean([name == item.category for name, (_, item) in zip(decided, own, strict=True)])
+    assert right >= GOALS[kind]
+    told = RouterModel.of(RouterSpec.read(SHIPPED)).metrics["kinds"]
+    assert isinstance(told, dict)
+    assert right == pytest.approx(told[kind]["right"], abs=0.01)
