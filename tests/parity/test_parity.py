@@ -46,7 +46,7 @@ LONG = (
     "boatman, who sold maps, said: keep left, count the towers, and never trust a clock in a station. We ate well."
 )
 PROMPTS = {  # with the category that each is routed to
-    "long text after": (f"{LONG} What is behind the cat?", "spatial relations"),
+    "long text after": (f"{LONG} Where is the cat?", "spatial relations"),
     "long text before": (f"{LONG} <image> What colour is it?", "attribute / breed identification"),
     "one word after": ("Look at this picture: <image> how many", "counting"),
 }
