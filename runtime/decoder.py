@@ -11,7 +11,7 @@ import numpy as np
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.chain import names, port
-from clasp_trt.errors import PromptError
+from clasp_trt.errors import BackendError, PromptError
 from clasp_trt.methods import DEFAULT, Method, Raters
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 from clasp_trt.runtime.host_prune import HostPrune
@@ -215,6 +215,12 @@ class Decoder:
         for stage in stages:
             # copies: what a backend gives to the host may live no longer than its tensor
             indices = self._backend.download(stage.kept)[0]
+            arriving = len(kept[-1].indices) if kept else self._schedule.tokens
+            if len(indices) and not (indices.min() >= 0 and indices.max() < arriving):
+                raise BackendError(
+                    f"the prune after layer {stage.after_layer} kept tokens outside of the {arriving} that reached it;"
+                    " rebuild the bundle"
+                )
             is_pivot = self._backend.download(stage.is_pivot)[0]
             kept.append(Kept(stage.after_layer, kept[-1].indices[indices] if kept else indices, is_pivot))
         return tuple(kept)

@@ -41,32 +41,37 @@ class Checked(Generic[T]):
         self._run: Runner[T] | None = run
         self._graph, self._memory, self._calls = graph, memory, calls
         self._inputs = {port.name: (port.dtype, tuple(port.shape)) for port in graph.inputs}
-        self._outputs = {port.name for port in graph.outputs}
+        self._given = {port.name: (port.dtype, tuple(port.shape)) for port in graph.outputs}
+        self._outputs = set(self._given)
 
     def __call__(self, inputs: Mapping[str, T], into: Mapping[str, T]) -> dict[str, T]:
         """See :class:`Runner`.
 
         Raises :class:`RuntimeError` for inputs or outputs that are not those of the graph, and :class:`BackendError`
-        once the backend is closed.
+        for outputs of another dtype or size than the manifest states, or once the backend is closed.
         """
         run = self._run
         if run is None:
             raise BackendError(CLOSED)
         calls = self._calls
+        sizes: dict[str, int] | None = None
         if not (calls.in_step and calls.step_is_known):
-            self._check(inputs, into)
+            sizes = self._check(inputs, into)
             calls.step_is_known = False
         outputs = run(inputs, into)
         if outputs.keys() != self._outputs - into.keys():
             outputs = self._place(outputs, into)
+        if sizes is not None:
+            self._check_outputs(outputs, sizes)
         return outputs
 
     def end(self) -> None:
         """Lets the graph go."""
         self._run = None
 
-    def _check(self, inputs: Mapping[str, T], into: Mapping[str, T]) -> None:
-        """The ports of the graph are all there with their dtypes and sizes, and a dimension has one size in all."""
+    def _check(self, inputs: Mapping[str, T], into: Mapping[str, T]) -> dict[str, int]:
+        """The ports of the graph are all there with their dtypes and sizes, and a dimension has one size in all; that
+        of each symbolic one."""
         if inputs.keys() != self._inputs.keys() or not into.keys() <= self._outputs:
             raise RuntimeError(
                 f"graph {self._graph.name} takes {sorted(self._inputs)} and gives {sorted(self._outputs)}, not "
@@ -80,6 +85,19 @@ class Checked(Generic[T]):
                 raise RuntimeError(
                     f"graph {self._graph.name}: {name} is {_shown(found)}, expected {_shown(stated)}"
                     + "".join(f" with {dim} = {size}" for dim, size in sizes.items() if dim in stated[1])
+                )
+        return sizes
+
+    def _check_outputs(self, outputs: Mapping[str, T], sizes: dict[str, int]) -> None:
+        """What the graph gave is what the manifest states, on which the next graph relies."""
+        for name, value in outputs.items():
+            found, stated = self._memory.spec(value), self._given[name]
+            if found != stated and not _fits(found, stated, sizes):
+                raise BackendError(
+                    f"graph {self._graph.name} gave {name} as {_shown(found)}, but the manifest states"
+                    f" {_shown(stated)}"
+                    + "".join(f" with {dim} = {size}" for dim, size in sizes.items() if dim in stated[1])
+                    + "; rebuild the bundle"
                 )
 
     def _place(self, outputs: Mapping[str, T], into: Mapping[str, T]) -> dict[str, T]:

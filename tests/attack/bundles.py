@@ -69,8 +69,12 @@ class Attack:
             root = Path(folder) / "bundle"
             shutil.copytree(self._bundle.root, root, copy_function=os.link)
             target = _Target(root, json.loads(json.dumps(self._manifest)))
-            way = draw.choice((self._bytes, self._bytes, self._swap, self._text, self._structure, self._structure,
-                               self._manifest_bytes, self._place, self._forged))  # fmt: skip
+            way = draw.choice(
+                (
+                    *(self._bytes, self._bytes, self._swap, self._text, self._structure, self._structure),
+                    *(self._manifest_bytes, self._place, self._forged, self._graph),
+                )
+            )
             way(draw, target)
             return self._judge(draw, target)
 
@@ -173,6 +177,30 @@ class Attack:
                         dim.dim_value = new
             target.write(graph["path"], model.SerializeToString())
         target.manifest = _replaced(target.manifest, old, new)
+        target.seal()
+        target.write(MANIFEST, json.dumps(target.manifest).encode())
+
+    def _graph(self, draw: random.Random, target: _Target) -> None:
+        """A graph that keeps its ports, and computes something else: one output lacks its first, or has it twice."""
+        import numpy as np
+        import onnx
+
+        graph = draw.choice(self._manifest["graphs"])
+        model = onnx.load(target.root / graph["path"], load_external_data=False)
+        name = draw.choice(graph["outputs"])["name"]
+        for node in model.graph.node:
+            node.output[:] = [f"{name}_before" if each == name else each for each in node.output]
+        axis = draw.choice((0, 1, -1))
+        if draw.random() < 0.7:
+            numbers = {"starts": [1], "ends": [2**40], "axes": [axis]}
+            for key, value in numbers.items():
+                model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(value), f"{name}_{key}"))
+            words = [f"{name}_before", *(f"{name}_{key}" for key in numbers)]
+            model.graph.node.append(onnx.helper.make_node("Slice", words, [name]))
+        else:
+            twice = [f"{name}_before"] * 2
+            model.graph.node.append(onnx.helper.make_node("Concat", twice, [name], axis=axis))
+        target.write(graph["path"], model.SerializeToString())
         target.seal()
         target.write(MANIFEST, json.dumps(target.manifest).encode())
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.errors import PromptError, ShortageError
+from clasp_trt.errors import BackendError, PromptError, ShortageError
 from clasp_trt.ops import select
 from clasp_trt.runtime.backends.ort import OrtBackend
 from clasp_trt.runtime.decoder import Decoder, Sequence
@@ -231,6 +231,28 @@ def test_a_prompt_in_chunks_is_the_prompt_at_once(
     taken = sorted({*cut}) or [(0, left)]
     assert [row for start, stop in taken for row in range(start, stop)] == list(range(left))
     assert max(stop - start for start, stop in taken) <= rows
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("wrong", [-1, TOKENS])
+def test_a_graph_that_keeps_what_never_came(
+    pruned: Setup, monkeypatch: pytest.MonkeyPatch, number: int, wrong: int
+) -> None:
+    """A forged graph may: its ports are as the manifest states them."""
+    prunes = [*pruned.decoder._prunes]
+    prune = prunes[number]
+
+    def forged(inputs: Any, into: Any) -> Any:
+        outputs = prune(inputs, into)
+        kept = pruned.backend.download(outputs["kept"])
+        kept[0, -1] = wrong
+        return {**outputs, "kept": pruned.backend.upload(kept)}
+
+    prunes[number] = forged
+    monkeypatch.setattr(pruned.decoder, "_prunes", prunes)
+    with pytest.raises(BackendError) as error:
+        pruned.prefill(_with_image(), _visual())
+    says(error, f"after layer {pruned.schedule.stages[number].after_layer}", [TOKENS, *pruned.schedule.keeps][number])
 
 
 def test_caches_beyond_any_memory(built: Callable[..., Bundle]) -> None:

@@ -22,6 +22,7 @@ from clasp_trt.runtime.backends.interface import Backend, Runner
 from clasp_trt.runtime.backends.memory import HostMemory, Memory
 from clasp_trt.runtime.backends.ort import OrtBackend
 from clasp_trt.runtime.pipeline import Pipeline, load
+from tests.mistakes import says
 from tests.runtime.backends import plain
 
 QUESTION = "How many cups are there?"
@@ -231,6 +232,25 @@ def test_a_runner_that_gives_something_else(
     backend.gives = gives
     with pytest.raises(RuntimeError, match=named):
         run({"a": _rows(1), "b": _rows(1)}, {})
+
+
+@pytest.mark.parametrize(
+    ("gives", "facts"),
+    [
+        ({"c": _rows(1), "d": _rows(1, 2)}, ("d", "float32[1, 2]", "rows = 1")),
+        ({"c": np.zeros((2, 1), np.float32), "d": _rows(1)}, ("c", "float32[2, 1]")),
+        ({"c": _rows(1), "d": np.zeros((1, 1))}, ("d", "float64[1, 1]")),
+    ],
+)
+def test_a_graph_that_gives_other_than_the_manifest_states(
+    adding: tuple[Adding, Runner[Array]], gives: dict[str, Array], facts: tuple[str, ...]
+) -> None:
+    """That is the bundle's fault, and is told before the next graph stumbles over it."""
+    backend, run = adding
+    backend.gives = gives
+    with pytest.raises(BackendError) as error:
+        run({"a": _rows(1), "b": _rows(1)}, {})
+    says(error, "graph sum", *facts, "rebuild the bundle")
 
 
 @pytest.mark.parametrize("array", [np.zeros((1, 2), np.float32), np.zeros((2, 1), np.int64), np.zeros(3, np.int64)])
