@@ -10,8 +10,8 @@ WORK, SANDBOX = "runtime/text/work.py", "runtime/text/chat_sandbox.py"
 READER, TREE, WRITER = (f"clasp_trt/bundle/{name}.py" for name in ("reader", "tree", "writer"))
 IN_FETCH, IN_URLS = ("tests/runtime/media/test_fetch.py",), ("tests/runtime/media/test_urls.py",)
 IN_IMAGE, IN_DECODING = ("tests/runtime/media/test_image.py",), ("tests/runtime/media/test_decoding.py",)
-IN_CHAT, IN_MALFORMED = ("tests/runtime/text/test_chat_bombs.py",), ("tests/runtime/text/test_malformed.py",)
-TRAVELLED = ("tests/bundle/test_travelled.py",)
+IN_CHAT = ("tests/runtime/text/test_chat_bombs.py",)
+TRAVELLED, IN_WORK = ("tests/bundle/test_travelled.py",), ("tests/runtime/text/test_work.py",)
 NEEDED = 'is_shortage(error) or "out of memory" in str(error) or not _available(_needed(image))'
 SOUGHT = "any(isinstance(text, str) and len(text) > _LONGEST_SOUGHT for text in texts)"
 UNSAFE = "elif not _within(target, real) or target in entered:"
@@ -38,8 +38,8 @@ BOUNDS = (
     ),
     Mutation("a shortage that is damage", DECODING, NEEDED, "False", IN_DECODING),
     Mutation("deep samples cut off", DECODING, 'image.mode != "F" and not', "True or not", IN_DECODING),
-    Mutation("values without end", WORK, "if self._made > MAX_MADE:", "if False:", IN_CHAT),
-    Mutation("rendering without end", WORK, "if time.monotonic() > self._deadline:", "if False:", IN_CHAT),
+    Mutation("values without end", WORK, "if self._made > MAX_MADE:", "if False:", IN_WORK),
+    Mutation("rendering without end", WORK, "if time.monotonic() > self._deadline:", "if False:", IN_WORK),
     Mutation("searches from the end", SANDBOX, SOUGHT, "False", IN_CHAT),
     Mutation("methods of numbers", SANDBOX, "attr in names and super()", "super()", IN_CHAT),
     Mutation(

@@ -10,8 +10,6 @@ import pytest
 
 from clasp_trt.errors import PromptError
 from clasp_trt.runtime.text.chat import ChatTemplate
-from clasp_trt.runtime.text.chat_sandbox import MAX_SECONDS
-from clasp_trt.runtime.text.work import MAX_CHARACTERS, BoundExceeded, weight
 from tests.house import ROOT
 from tests.started import own_environment
 
@@ -73,10 +71,15 @@ BOMBS = [
 ]
 
 
+SECONDS = 0.5
 EACH = """
 import json, resource, sys, time
 from clasp_trt.errors import PromptError
+from clasp_trt.runtime.text import work
 from clasp_trt.runtime.text.chat import ChatTemplate
+work.MAX_SECONDS = float(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30,) * 2)
+resource.setrlimit(resource.RLIMIT_CPU, (30, 30))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for template in json.load(sys.stdin):
     started = time.process_time()
@@ -90,9 +93,10 @@ for template in json.load(sys.stdin):
 
 
 def test_no_bomb_takes_long_or_much() -> None:
-    """In a process of its own, whose memory can be told: each ends within its seconds, all of them in 400 MB."""
+    """In a process of its own, whose memory can be told: each ends within its seconds, which are fewer here, and all of
+    them in 400 MB."""
     done = subprocess.run(
-        [sys.executable, "-c", EACH],
+        [sys.executable, "-c", EACH, str(SECONDS)],
         input=json.dumps(BOMBS),
         capture_output=True,
         text=True,
@@ -104,7 +108,7 @@ def test_no_bomb_takes_long_or_much() -> None:
     for template, (said, seconds, grown) in zip(BOMBS, found, strict=True):
         assert "chat template" in said, template[:90]
         assert "Memory" not in said, template[:90]
-        assert seconds < MAX_SECONDS + 1.5, template[:90]
+        assert seconds < SECONDS + 1.5, template[:90]
         assert grown < 400, template[:90]
 
 
@@ -139,17 +143,6 @@ def test_many_messages_worth_of_work_is_no_bomb() -> None:
         "{{ '<|im_start|>' + m.role + '\n' + text | string ~ '<|im_end|>' }}{% endfor %}{% endfor %}"
     )
     assert len(ChatTemplate(template, "<image>").render("x" * 999_999, with_image=False)) > 999_999
-
-
-def test_weights() -> None:
-    shared: object = "x"
-    for _ in range(80):
-        shared = [shared, shared]
-    assert weight(shared) > MAX_CHARACTERS
-    assert weight({"ab": (1, "cde")}) == 2 * 16 + 2 + 2 * 16 + 0 + 3
-    assert weight(None) == weight(1.5) == 0
-    with pytest.raises(BoundExceeded):
-        weight(1 << 5000)
 
 
 def test_a_failure_leaves_no_debt() -> None:
