@@ -10,7 +10,7 @@ import click
 from clasp_trt.cli.output import megabytes, print_json
 
 if TYPE_CHECKING:
-    from clasp_trt.bundle import Bundle, Engine, Engines, Manifest
+    from clasp_trt.bundle import Bundle, Engine, Engines, Manifest, Source
     from clasp_trt.generation import Generation
     from clasp_trt.policy import Policy
 
@@ -51,20 +51,23 @@ def summary(bundle: Bundle) -> str:
     model, schedule = manifest.model, manifest.schedule
     layers = ", ".join(map(str, policy.layers))
     vision, decoder = model.vision, model.decoder
+    read = f"policy     reads vision layers {layers} ({calibration(policy)})"
     lines = [
         f"{bundle.root}: {model.name} ({model.model_type}), {manifest.precision}, "
         f"{manifest.backend} on {manifest.target}, {megabytes(_size(bundle))}",
         f"vision     {vision.layers} layers, {_pixels(manifest)}, {_visual_tokens(manifest)} tokens",
-        f"policy     reads vision layers {layers} ({calibration(policy)})",
+        read,
         f"decoder    {decoder.layers} layers, width {decoder.width}, {decoder.heads} heads "
         f"({decoder.kv_heads} KV), context {_context(manifest)}",
         f"pruning    {schedule.describe()}",
     ]
+    if model.source is not None:
+        lines.insert(1, f"source     {_source(model.source)}")
     brought, unreached = _router(bundle), _unreached(bundle)
     if brought is not None or unreached:
         missing = f"reaches no {', '.join(map(repr, unreached))}; name it with run --category" if unreached else ""
         kind = "" if brought is None else f"{brought['kind']}, {megabytes(int(str(brought['bytes'])))}"
-        lines.insert(3, f"router     {'; '.join(part for part in (kind, missing) if part)}")
+        lines.insert(lines.index(read) + 1, f"router     {'; '.join(part for part in (kind, missing) if part)}")
     if bundle.generation.effective():
         lines.append(f"tokens     {chosen(bundle.generation)}")
     for segment in manifest.segments:
@@ -82,6 +85,12 @@ def chosen(generation: Generation) -> str:
     kind = "sampled" if settings.pop("do_sample", False) else "greedy"
     words = [f"{name} {len(value) if isinstance(value, list) else value}" for name, value in settings.items()]
     return f"{kind}{': ' if words else ''}{', '.join(words)}"
+
+
+def _source(source: Source) -> str:
+    """The repository, and what is known of its state."""
+    revision = "" if source.revision is None else f" at {source.revision}"
+    return f"{source.repository}{revision}{'' if source.commit is None else f', commit {source.commit}'}"
 
 
 def _pixels(manifest: Manifest) -> str:

@@ -113,6 +113,7 @@ def test_a_model_of_a_hub_s_cache_keeps_its_name_and_commit(clasp: Clasp, checkp
     model = json.loads(done.out)["manifest"]["model"]
     assert model["name"] == "llava-tiny"
     assert model["source"] == {"repository": "llava-hf/llava-tiny", "revision": None, "commit": commit}
+    assert f"source     llava-hf/llava-tiny, commit {commit}" in clasp("inspect", tmp_path / "bundle").out.splitlines()
 
 
 def test_a_revision_is_for_a_hub_id(refused: Refused, checkpoint: Path, bundle: Path, tmp_path: Path) -> None:

@@ -99,8 +99,13 @@ def test_a_folder_that_has_changed_since(
     assert wrong(built(), model) == {output}
 
 
-@pytest.mark.parametrize("bos", ["<s>", None, "USER"])
-@pytest.mark.parametrize("begins", ["<s>", ""])
+@pytest.mark.parametrize(
+    ("bos", "begins"),
+    [
+        (None, "<s>"),
+        *(pytest.param(*rest, marks=pytest.mark.full) for rest in [("<s>", "<s>"), ("USER", "<s>"), ("USER", "")]),
+    ],
+)
 def test_the_first_token_is_written_as_often_as_by_transformers(
     checkpoint: Path, tmp_path: Path, bos: str | None, begins: str
 ) -> None:
