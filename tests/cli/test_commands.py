@@ -338,11 +338,11 @@ def test_doctor_finds_what_is_wrong(clasp: Clasp, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("requirements")
 def test_doctor_and_compiler_ask_for_the_same(clasp: Clasp, monkeypatch: pytest.MonkeyPatch) -> None:
-    versions(monkeypatch, onnx=None, onnx_ir="0.1.9.dev1", torch="2.9.0+cpu", numpy="2")
+    versions(monkeypatch, onnx=None, onnx_ir="0.1.9.dev1", torch="2.10.0+cpu", numpy="2")
     out = clasp("doctor").out
     remedy = "onnx missing, onnx-ir 0.1.9.dev1 older than 0.1.12; pip install 'clasp-trt[build]'\n"
     assert f"no   complete portable bundles (build BUNDLE): {remedy}" in out
-    assert "torch 2.9.0+cpu older" not in out
+    assert "torch 2.10.0+cpu older" not in out
     assert "yes  answer with bundles (run)\n" in out
 
 

@@ -60,9 +60,10 @@ def test_import_refused(refused: Refused, classifier: Path, router: Path, tmp_pa
     )
     assert "once for each label" in refused("router", "import", classifier, "-o", out, *MAP, *MAP)
     assert "exists; replace it with --force" in refused("router", "import", classifier, "-o", router, *MAP)
-    assert "it has no config.json" in refused("router", "import", tmp_path, "-o", out, *MAP)
+    (empty := tmp_path / "empty").mkdir()
+    assert "it has no config.json" in refused("router", "import", empty, "-o", out, *MAP)
     assert "no command 'imprt'; did you mean 'import'? see clasp-trt router" in refused("router", "imprt")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [empty]
 
 
 def test_missing_extra_says_how_to_get_it(
@@ -196,7 +197,8 @@ def test_a_portable_bundle_takes_a_router_when_it_is_completed(
         found = {name for name in Bundle.open(out, verify=True).manifest.files if name.startswith("router.")}
         assert found == (names or {*{"router.json", "router.onnx", "router.tokenizer.json"}, "router.notes"})
         assert json.loads((out / "router.json").read_text()) == json.loads((folder / "router.json").read_text())
-    assert "cannot be read" in refused("build", portable, "-o", tmp_path / "no", "--router", tmp_path)
+    (empty := tmp_path / "empty").mkdir()
+    assert "cannot be read" in refused("build", portable, "-o", tmp_path / "no", "--router", empty)
     assert "fixes pruning" in refused("build", portable, "-o", tmp_path / "no", "--router", router, "--budget", "4")
     assert not (tmp_path / "no").exists()
 
