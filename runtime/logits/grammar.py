@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import llguidance
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +22,9 @@ class Grammars:
 
     def __init__(self, tokenizer: Tokenizer, stops: Sequence[int], vocabulary: int) -> None:
         self._stops, self._vocabulary = [stop for stop in stops if stop < vocabulary], vocabulary
+        import llguidance  # here, for only those who ask for such answers have it
+
+        self._matcher: Any = llguidance.LLMatcher
         self._tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Tokens(tokenizer, vocabulary)))
         # decoding takes away the space in front of a first word, which models are used to put there
         self._lead = " ?" if tokenizer.strips else ""
@@ -33,7 +35,7 @@ class Grammars:
         given: object = pattern
         if not isinstance(given, str) or not _is_text(given) or not _unanchored(given):
             raise PromptError(f"regex is {given!r}; expected a pattern that is not empty")
-        match, pattern = llguidance.LLMatcher, _unanchored(given)
+        match, pattern = self._matcher, _unanchored(given)
         self._check("regex", match.grammar_from_regex(pattern))
         return self._made("regex", match.grammar_from_regex(f"{self._lead}(?:{pattern})" if self._lead else pattern))
 
@@ -47,21 +49,21 @@ class Grammars:
         except RecursionError:
             raise PromptError("json_schema is nested too deeply; give a simpler one") from None
         lark = f"start: lead body\nlead: /{self._lead}/\nbody: %json {text}" if self._lead else f"start: %json {text}"
-        return self._made("json_schema", llguidance.LLMatcher.grammar_from_lark(lark))
+        return self._made("json_schema", self._matcher.grammar_from_lark(lark))
 
     def _made(self, name: str, grammar: str) -> Grammar:
         self._check(name, grammar)
-        return Grammar(llguidance.LLMatcher(self._tokenizer, grammar, log_level=0), self._stops, self._vocabulary)
+        return Grammar(self._matcher(self._tokenizer, grammar, log_level=0), self._stops, self._vocabulary)
 
     def _check(self, name: str, grammar: str) -> None:
-        if reason := llguidance.LLMatcher(self._tokenizer, grammar, log_level=0).get_error():
+        if reason := self._matcher(self._tokenizer, grammar, log_level=0).get_error():
             raise PromptError(f"{name} cannot be followed: {_brief(reason)}; give another")
 
 
 class Grammar:
     """See :class:`clasp_trt.runtime.sampling.Constraint`."""
 
-    def __init__(self, matcher: llguidance.LLMatcher, stops: Sequence[int], vocabulary: int) -> None:
+    def __init__(self, matcher: Any, stops: Sequence[int], vocabulary: int) -> None:
         self._matcher, self._stops, self._vocabulary = matcher, list(stops), vocabulary
 
     def allowed(self) -> NDArray[np.bool_]:

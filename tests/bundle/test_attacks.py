@@ -839,7 +839,7 @@ def test_a_bundle_from_before_the_greedy_graph_opens(root: Path) -> None:
 
 # Any bytes at all
 
-FUZZ = settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+FUZZ = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 TEXT = json.dumps(VALID).encode()
 
 

@@ -89,6 +89,7 @@ def test_stress(clasp: Clasp, refused: Refused, bundle: Path, data: Path, tmp_pa
     assert "drop --method and --route" in refused(*line, "--method", "none")
 
 
+@pytest.mark.full
 def test_another_router(clasp: Clasp, refused: Refused, bundle: Path, data: Path, router: Path, tmp_path: Path) -> None:
     output = tmp_path / "answers.jsonl"
     line = ("eval", bundle, "--data", data, "--route", "--limit", "4", "--json", "--max-new-tokens", "1")

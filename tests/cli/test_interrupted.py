@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,12 +129,12 @@ def test_signal_that_a_library_swallows_still_stops_the_build(
 
     opened = Checkpoint.open
 
-    def careless(model: str) -> Checkpoint:
+    def careless(model: str, *rest: Any) -> Checkpoint:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(PATIENCE_S)
         except BaseException:
-            return opened(model)
+            return opened(model, *rest)
         raise AssertionError
 
     monkeypatch.setattr(Checkpoint, "open", careless)

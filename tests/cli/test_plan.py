@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from clasp_trt.export.family import supported
 from clasp_trt.tools.plan import Machine
 from tests.cli.conftest import Clasp, Refused
 from tests.house import ROOT
+from tests.mistakes import says
 from tests.tools.plan.conftest import LLAVA_7B, MACHINE
 
 
@@ -141,7 +143,7 @@ def test_refused_models(
     assert "is not a folder; give a Hugging Face model folder or a hub id" in refused("plan", tmp_path / "missing")
     (folder / "config.json").write_text(json.dumps({**LLAVA_7B, "model_type": "blip"}))
     line = refused("plan", folder)
-    assert line == f"model_type 'blip' of {folder / 'config.json'} is not supported; supported: llava"
+    says(line, "'blip'", folder / "config.json", *supported())
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert "pip install huggingface_hub" in refused("plan", "someone/something")
 

@@ -210,6 +210,7 @@ def test_a_text_only_model_stays_near_chance() -> None:
 
 
 @pytest.mark.parametrize("template", [template.name for template in TEMPLATES])
+@pytest.mark.full
 def test_answers_are_even_for_every_template_and_subject(template: str) -> None:
     """Pearson's chi-square of the answers against an even draw, pooled over subjects (its degrees of freedom add)."""
     counts: dict[tuple[str, ...], Counter[str]] = {}

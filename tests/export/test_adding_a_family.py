@@ -115,6 +115,7 @@ def test_it_is_built_and_verified(toy: Path, picture: Image.Image, tmp_path: Pat
     assert "processor" in report.skipped[0], "transformers has none for it"
 
 
+@pytest.mark.full
 def test_it_answers_as_its_modules_do(toy: Path, picture: Image.Image, tmp_path: Path) -> None:
     """Unpruned and greedy: tower, bridge and decoder in torch, put together by hand."""
     bundle = build(toy, tmp_path / "bundle", prune_at="none", max_context=96)

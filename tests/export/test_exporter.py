@@ -71,7 +71,9 @@ def _export(
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["fp32", "fp16", pytest.param("bf16", marks=pytest.mark.full)])
+@pytest.fixture(
+    scope="module", params=["fp32", *(pytest.param(name, marks=pytest.mark.full) for name in ("fp16", "bf16"))]
+)
 def made(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     root, written = tmp_path_factory.mktemp("export"), list[tuple[int, int]]()
 

@@ -48,6 +48,7 @@ def test_a_copy_has_every_file_of_the_table(tmp_path: Path) -> None:
 FAULT = Mutation("wrong", "doubling.py", "x + x", "x + x + 1", ("test_code.py",))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("new", "what"), [("x + x + 1", "noticed"), ("x * x", "survived"), ("x + y", "noticed"), ("x +", "broken")]
 )

@@ -107,7 +107,9 @@ def test_unpruned_is_the_stock_model(loaded: Callable[[str], Pipeline], model: A
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("pruning", ["decoder", "encoder", "counts"])
+@pytest.mark.parametrize(
+    "pruning", ["decoder", *(pytest.param(way, marks=pytest.mark.full) for way in ("encoder", "counts"))]
+)
 def test_kept_tokens_and_answer(loaded: Callable[[str], Pipeline], model: Any, pruning: str, size: str) -> None:
     """One bundle for pictures of every number of tokens."""
     pipeline, image = loaded(pruning), picture(size)
@@ -154,6 +156,7 @@ def test_shares_keep_more_of_more(loaded: Callable[[str], Pipeline]) -> None:
     assert all(few < many for few, many in zip(keeps["wide"], keeps["square"], strict=True))
 
 
+@pytest.mark.full
 def test_counts_are_all_of_fewer(loaded: Callable[[str], Pipeline]) -> None:
     result = loaded("counts").generate(picture("a line"), QUESTION, max_new_tokens=1)
     assert [len(stage.indices) for stage in result.kept] == [16, 16, 8]

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.errors import ImageError, MethodError, PolicyError, PromptError
+from clasp_trt.errors import ImageError, MethodError, PolicyError, PromptError, RequestError
 from clasp_trt.methods import METHODS, Method, Selection, View
 from clasp_trt.policy import Policy
 from clasp_trt.runtime.backends.interface import Tensor
@@ -326,7 +326,7 @@ def test_a_variant_interrupts_the_others(pipe: Pipeline, cup: Path) -> None:
     first = pipe.stream(cup, QUESTION, max_new_tokens=20)
     next(first)
     pipe.variant(method=METHODS["fastv"]).generate(cup, QUESTION, max_new_tokens=2)
-    with pytest.raises(RuntimeError, match="another request"):
+    with pytest.raises(RequestError, match="another request"):
         list(first)
 
 

@@ -25,7 +25,7 @@ SIZES = {"sequence": 5, "reference": 2, "visual_tokens": 2, "batch": 2}
 YOUNG = {"Attention", "RotaryEmbedding", "RMSNormalization"}  # of opset 23
 
 
-@pytest.fixture(params=["fp32", "fp16"])
+@pytest.fixture(params=["fp32", pytest.param("fp16", marks=pytest.mark.full)])
 def bundle(request: pytest.FixtureRequest, built: Callable[..., Bundle]) -> Bundle:
     return built(precision=request.param)
 

@@ -25,7 +25,7 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "i
 pytestmark = pytest.mark.usefixtures("tracer")
 
 
-@pytest.fixture(params=TOWERS)
+@pytest.fixture(params=[pytest.param(kind, marks=() if "siglip" in kind else pytest.mark.full) for kind in TOWERS])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

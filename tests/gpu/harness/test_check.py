@@ -25,6 +25,8 @@ from tests.started import own_environment
 
 __all__ = ["emulator"]
 
+pytestmark = pytest.mark.full  # every part of the check, in processes of their own
+
 HEAD = "import os, time, pytest\npytestmark = pytest.mark.gpu\n"
 
 

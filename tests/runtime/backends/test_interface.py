@@ -26,7 +26,7 @@ from tests.mistakes import says
 from tests.runtime.backends import plain
 
 QUESTION = "How many cups are there?"
-PRUNINGS = [{}, {"prune_at": "encoder"}, {"prune_at": "none"}]
+PRUNINGS = [{}, *(pytest.param({"prune_at": place}, marks=pytest.mark.full) for place in ("encoder", "none"))]
 Array = NDArray[Any]
 Built = Callable[..., Bundle]
 
@@ -102,7 +102,7 @@ def third(request: pytest.FixtureRequest) -> Iterator[Callable[[Bundle], Pipelin
         each.close()
 
 
-@pytest.mark.parametrize("pruning", PRUNINGS, ids=lambda options: options.get("prune_at", "decoder"))
+@pytest.mark.parametrize("pruning", PRUNINGS, ids=["decoder", "encoder", "none"])
 def test_the_same_tokens(
     built: Built, third: Callable[[Bundle], Pipeline], photos: dict[str, Path], pruning: dict[str, str]
 ) -> None:

@@ -29,7 +29,7 @@ GB = 1_000_000_000
     "pruning",
     [
         pytest.param({"schedule": (7,), "prune_layers": (2,), "budget": None}, marks=pytest.mark.full),
-        {"prune_at": "none"},
+        pytest.param({"prune_at": "none"}, marks=pytest.mark.full),
     ],
 )
 def test_a_finer_cut_is_that_of_an_export(

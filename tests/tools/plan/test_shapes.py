@@ -25,7 +25,7 @@ def part_of(key: str) -> str:
     """The part that a tensor belongs to, in the old and the new layout of keys."""
     if "vision_tower" in key:
         return "vision tower"
-    if "multi_modal_projector" in key:
+    if "multi_modal_projector" in key or key == "image_newline":
         return "projector"
     if "embed_tokens" in key:
         return "embedding"
