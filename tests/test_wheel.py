@@ -101,6 +101,7 @@ def bare(distributions: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
     return python
 
 
+@pytest.mark.full
 def test_wheel_holds_the_package_and_nothing_else(distributions: dict[str, Path]) -> None:
     names = set(contents(distributions["from tree"]))
     assert {name for name in names if ".dist-info/" not in name} == package_files()

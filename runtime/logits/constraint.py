@@ -45,4 +45,4 @@ class Constraints:
         with needing("an answer held to a regular expression or a JSON schema", "grammar"):
             from clasp_trt.runtime.logits.grammar import Grammars
 
-        return Grammars(self._tokenizer, self._stops, self._vocabulary)
+            return Grammars(self._tokenizer, self._stops, self._vocabulary)

@@ -15,8 +15,7 @@ class StopStrings:
     def __init__(self, strings: Sequence[str], spelling: Callable[[int], bytes], prompt: Sequence[int]) -> None:
         self._strings = [each.encode() for each in strings]
         self._spelling = spelling
-        longest = max(map(len, self._strings), default=0)
-        self._before = b"".join(map(spelling, prompt[-longest:] if longest else ()))[-longest:] if longest else b""
+        self._before = _end(prompt, spelling, max(map(len, self._strings), default=0))
         self._held: list[int] = []
         self.found = False
         self.rest = ""
@@ -65,3 +64,13 @@ class StopStrings:
         longest = max(map(len, self._strings))
         self._before = (self._before + b"".join(pieces[:count]))[-longest:]
         return certain
+
+
+def _end(prompt: Sequence[int], spelling: Callable[[int], bytes], size: int) -> bytes:
+    """The last ``size`` bytes of a prompt; a token may be spelled by none."""
+    found = b""
+    for id in reversed(prompt):
+        if len(found) >= size:
+            break
+        found = spelling(id) + found
+    return found[-size:] if size else b""

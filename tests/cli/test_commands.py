@@ -143,6 +143,7 @@ def test_next_step_can_be_pasted(clasp: Clasp, checkpoint: Path, tmp_path: Path)
     assert line[:2] == ["run", str(tmp_path / "it's")]
 
 
+@pytest.mark.full
 def test_portable_bundle_is_completed_and_run_without_torch(
     portable: Path, photo: Path, shell: dict[str, str], tmp_path: Path
 ) -> None:
@@ -375,6 +376,7 @@ def terminal(line: list[str | Path], env: dict[str, str]) -> tuple[int, str, str
     return process.returncode, out, sent.decode()
 
 
+@pytest.mark.full
 def test_progress_is_drawn_on_a_terminal_and_taken_back(portable: Path, shell: dict[str, str], tmp_path: Path) -> None:
     line: list[str | Path] = ["build", portable, "-o", tmp_path / "out", "--force"]
     code, out, sent = terminal(line, {**shell, "TERM": "xterm", "COLUMNS": "60"})

@@ -66,6 +66,7 @@ def test_picture_lies_beside_the_bundles(told: dict[str, Any], folder: Path) -> 
     assert sorted(path.name for path in folder.iterdir()) == ["kept.png", "made-of.json", "ninth", "third", "unpruned"]
 
 
+@pytest.mark.full
 def test_first_run_builds(clasp: Clasp, checkpoint: Path, tmp_path: Path) -> None:
     done = clasp("demo", tmp_path / "new", "--checkpoint", checkpoint, "--budget", "8")
     assert (done.code, done.err) == (0, "")  # no progress bar in a pipe

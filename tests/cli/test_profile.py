@@ -72,6 +72,7 @@ def test_json(clasp: Clasp, bundle: Path, photo: Path) -> None:
     assert told["comparisons"] == []
 
 
+@pytest.mark.full
 def test_text_alone(clasp: Clasp, bundle: Path) -> None:
     done = clasp("profile", bundle, *SHORT, "--no-image", "--per-layer")
     assert (done.code, done.err) == (0, "")

@@ -185,6 +185,7 @@ def test_run_and_show_with_a_router(clasp: Clasp, bundle: Path, router: Path, ph
     assert not clasp("run", bundle, *line[:4], "--max-new-tokens", "1").err.startswith(f"[{expected}]")
 
 
+@pytest.mark.full
 def test_a_portable_bundle_takes_a_router_when_it_is_completed(
     clasp: Clasp, refused: Refused, portable: Path, router: Path, tmp_path: Path
 ) -> None:

@@ -53,6 +53,7 @@ def asked(split: str, first: int = 0, scenes: int = MANY) -> list[Question]:
 # --- what is asked
 
 
+@pytest.mark.full
 def test_all_nine_categories_under_the_policys_names() -> None:
     assert tuple(BY_CATEGORY) == CATEGORY_NAMES
     counts = Counter(question.category for question in asked("test"))
@@ -60,6 +61,7 @@ def test_all_nine_categories_under_the_policys_names() -> None:
     assert min(counts.values()) >= 0.7 * MANY
 
 
+@pytest.mark.full
 def test_every_template_is_asked_and_has_one_name() -> None:
     assert len({template.name for template in TEMPLATES}) == len(TEMPLATES)
     assert {question.template for question in asked("train")} == {template.name for template in TEMPLATES}
@@ -79,6 +81,7 @@ def test_no_phrasing_is_in_two_splits() -> None:
         assert template.calibration
 
 
+@pytest.mark.full
 def test_no_prompt_is_in_two_splits() -> None:
     prompts = [{question.prompt for question in asked(split)} for split in SPLITS]
     assert sum(map(len, prompts)) == len(set.union(*prompts))

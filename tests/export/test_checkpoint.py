@@ -95,6 +95,7 @@ def test_names_are_canonical(checkpoint: Path) -> None:
         assert renamed({key: weight}, LAYOUTS) == {"decoder.lm_head.weight": weight}
 
 
+@pytest.mark.full
 def test_tensors_that_are_no_floats_are_no_weights(folder: Path) -> None:
     """Old files hold buffers such as ``position_ids``, which nobody asks for; a weight must be floats."""
     tensors = load_file(folder / "model.safetensors")

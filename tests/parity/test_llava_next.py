@@ -163,6 +163,7 @@ def test_counts_are_all_of_fewer(loaded: Callable[[str], Pipeline]) -> None:
 
 
 @pytest.mark.parametrize("size", ["wide", pytest.param("square", marks=pytest.mark.full)])
+@pytest.mark.full
 def test_lowered_for_an_older_jetpack_it_answers_the_same(
     loaded: Callable[[str], Pipeline], folder: Path, tmp_path: Path, size: str
 ) -> None:

@@ -277,6 +277,7 @@ def test_steps_are_timed(pruned: Setup) -> None:
     assert 0 < sum(timer.milliseconds.values()) <= timer.elapsed_ms()
 
 
+@pytest.mark.full
 def test_half_precision(built: Callable[..., Bundle], pruned: Setup) -> None:
     """The same selections, and logits that differ by what halves of 11 bits lose in four layers."""
     half = Setup(built(precision="fp16"))

@@ -59,6 +59,7 @@ def _close(found: Array, exact: Array, baseline: Array) -> None:
         *(pytest.param(*cut, marks=pytest.mark.full) for cut in (((0,), 1), ((3,), 3), ((2,), 2), ((1, 4), 3))),
     ],
 )
+@pytest.mark.full
 def test_tower(checkpoint: Path, family: Family, dtype: str, layers: tuple[int, ...], saliency_layer: int) -> None:
     """The tower reads its own feature layer, 3 of 4, for [CLS], or the deepest that is exported anyway."""
     tower = Runnable(family.vision_graph(layers, dtype))

@@ -113,6 +113,7 @@ def test_memory_for_features_changes_nothing(planted: Planted, done: tuple[Path,
 
 
 @pytest.mark.parametrize("cache_mb", [0, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.full
 def test_each_picture_is_encoded_once(
     planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_mb: int
 ) -> None:
@@ -182,6 +183,7 @@ def test_pictures_that_are_none_name_their_line(planted: Planted, tmp_path: Path
     refused(DataError, r"planted\.jsonl:\d+: ", planted, tmp_path / "p.json", data=folder / "planted.jsonl")
 
 
+@pytest.mark.full
 def test_answers_of_another_run_are_not_taken(planted: Planted, tmp_path: Path, asked: list[str]) -> None:
     output = tmp_path / "p.json"
 

@@ -88,6 +88,7 @@ def test_json_holds_it_all(report: Report) -> None:
     assert told["comparisons"][0]["ratios"]["ttft"]["beyond_noise"] is None, "three runs cannot tell"
 
 
+@pytest.mark.full
 def test_memory_does_not_grow(built: Callable[..., Bundle], question: Ask) -> None:
     bundle = built()
     with Worker(Job(bundle.root, question(bundle), 1, None)) as worker:
