@@ -109,6 +109,7 @@ def test_wheel_holds_the_package_and_nothing_else(distributions: dict[str, Path]
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
+@pytest.mark.full
 def test_wheel_from_the_source_distribution_is_the_same(distributions: dict[str, Path]) -> None:
     from_sdist, from_tree = (contents(distributions[f"from {source}"]) for source in ("sdist", "tree"))
     record = f"clasp_trt-{clasp_trt.__version__}.dist-info/RECORD"

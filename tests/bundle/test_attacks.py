@@ -743,6 +743,7 @@ def test_a_budget_without_pruning(root: Path) -> None:
     refused(root, b.InconsistentManifest, "budget: 8, but nothing is pruned: expected null")
 
 
+@pytest.mark.full
 def test_a_crowded_manifest_is_read_in_linear_time(root: Path) -> None:
     count = 50_000  # quadratic work would take minutes
     tensors = [{"name": f"t{i}", "dtype": "bool", "shape": []} for i in range(count)]

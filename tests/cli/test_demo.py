@@ -31,6 +31,7 @@ def told(clasp: Clasp, folder: Path, checkpoint: Path) -> dict[str, Any]:
     return value
 
 
+@pytest.mark.full
 def test_plain_text_of_80_columns(clasp: Clasp, folder: Path, checkpoint: Path) -> None:
     done = clasp("demo", folder, "--checkpoint", checkpoint)
     assert (done.code, done.err) == (0, "")

@@ -71,6 +71,7 @@ def test_all_methods(clasp: Clasp, bundle: Path, built: Callable[..., Bundle], d
     assert list(whole) == ["clasp", "none"]  # without stages the others have nothing to choose
 
 
+@pytest.mark.full
 def test_stress(clasp: Clasp, refused: Refused, bundle: Path, data: Path, tmp_path: Path) -> None:
     line = ("eval", bundle, "--data", data, "--stress", "--max-new-tokens", "1", "--limit", "5")
     done = clasp(*line)
@@ -151,6 +152,7 @@ def test_a_bad_picture_keeps_what_was_answered(refused: Refused, bundle: Path, d
     assert output.read_bytes().count(b"\n") == 1 + before
 
 
+@pytest.mark.full
 def test_interrupted_it_keeps_what_was_answered(
     clasp: Clasp, bundle: Path, data: Path, shell: dict[str, str], tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ def unpruned(built: Callable[..., Bundle]) -> Path:
     return built(prune_at="none").root
 
 
+@pytest.mark.full
 def test_tables_and_files(clasp: Clasp, bundle: Path, unpruned: Path, tmp_path: Path) -> None:
     files = tmp_path / "stages.png", tmp_path / "runs.json"
     done = clasp(

@@ -105,7 +105,8 @@ def test_it_is_planned(toy: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("fp16", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_it_is_built_and_verified(toy: Path, picture: Image.Image, tmp_path: Path, precision: str) -> None:
     options: dict[str, Any] = {"schedule": (7, 4), "prune_layers": (0, 1), "precision": precision}
     bundle = build(toy, tmp_path / "bundle", max_context=96, **options)

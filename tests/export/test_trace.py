@@ -103,6 +103,7 @@ def test_a_traced_graph_tells_nothing_of_the_machine(tmp_path: Path, weights: di
         assert trail not in data
 
 
+@pytest.mark.full
 def test_the_tracer_is_quiet(
     tmp_path: Path, weights: dict[str, torch.Tensor], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_weight_that_the_checkpoint_lacks(tmp_path: Path, weights: dict[str, t
         _trace(tmp_path, _meta())
 
 
+@pytest.mark.full
 def test_an_output_of_another_dtype_is_our_bug(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
     with pytest.raises(RuntimeError, match="output y"):
         _trace(tmp_path, _meta(), dtype="float16")

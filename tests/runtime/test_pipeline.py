@@ -281,6 +281,7 @@ def test_not_a_bundle(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+@pytest.mark.full
 def test_pruning_is_the_only_difference_that_a_budget_makes(built: Callable[..., Bundle], cup: Path) -> None:
     """Without pruning every token stays; with one stage before the decoder as many as it says."""
     none = load(built(prune_at="none").root).generate(cup, QUESTION, max_new_tokens=4)

@@ -106,6 +106,7 @@ def test_lowered_graphs_declare_what_they_are(bundle: Bundle, tmp_path: Path, op
 
 @pytest.mark.parametrize("opset", [20, 22, 23])
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("fp16", marks=pytest.mark.full)])
+@pytest.mark.full
 def test_lowered_graphs_compute_the_same(
     built: Callable[..., Bundle], tmp_path: Path, precision: str, opset: int
 ) -> None:

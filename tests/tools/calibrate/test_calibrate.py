@@ -34,6 +34,7 @@ def done(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return output, calibrate(planted.bundle.root, planted.data, output, OPTIONS, threads=1)
 
 
+@pytest.mark.full
 def test_finds_the_planted_row(planted: Planted, done: tuple[Path, Report]) -> None:
     output, report = done
     policy = Policy.load(output)
@@ -41,6 +42,7 @@ def test_finds_the_planted_row(planted: Planted, done: tuple[Path, Report]) -> N
     assert policy.categories == planted.policy.categories
 
 
+@pytest.mark.full
 def test_report(done: tuple[Path, Report]) -> None:
     lines = {line.category: line for line in done[1].lines}
     found = lines[PLANTED].searched
@@ -55,6 +57,7 @@ def test_report(done: tuple[Path, Report]) -> None:
     json.dumps(done[1].to_json(), allow_nan=False)
 
 
+@pytest.mark.full
 def test_provenance(planted: Planted, done: tuple[Path, Report]) -> None:
     policy = Policy.load(done[0])
     assert policy.calibrated
@@ -76,10 +79,12 @@ def test_provenance(planted: Planted, done: tuple[Path, Report]) -> None:
     }
 
 
+@pytest.mark.full
 def test_policy_serves_the_bundle(planted: Planted, done: tuple[Path, Report]) -> None:
     assert clasp_trt.load(planted.bundle.root, policy=done[0], threads=1).policy.calibrated
 
 
+@pytest.mark.full
 def test_journal_is_gone_at_the_end(done: tuple[Path, Report]) -> None:
     assert [entry.name for entry in done[0].parent.iterdir()] == ["policy.json"]
 
