@@ -10,6 +10,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
+"""Heights and widths of the canvases of a config, or of a processor's settings, that name none."""
+
 
 @dataclass(frozen=True)
 class Fit:

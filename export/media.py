@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from clasp_trt.brief import brief
-from clasp_trt.bundle import Anyres, Media, Medium, Run, Sequential, clip_settings
+from clasp_trt.bundle import Anyres, Media, Medium, Run, Sequential, Square, clip_settings
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.notice import tell
-from clasp_trt.tiling import Tiling
+from clasp_trt.tiling import PINPOINTS, Tiling
 
 _OWN, _SHARED = "preprocessor_config.json", "processor_config.json"
 _TILING_TYPES = ("LlavaNextImageProcessor", "LlavaNextImageProcessorFast", "LlavaNextImageProcessorPil")
@@ -40,15 +40,25 @@ def tiles(settings: Mapping[str, object], tiling: Tiling, token: str, id: int, r
             f"the {_OWN} of {root} cannot be used: image_processor_type is {brief(kind)}; expected one of "
             f"{', '.join(_TILING_TYPES)}; mend or replace it"
         )
-    pinpoints = settings.get("image_grid_pinpoints", [list(each) for each in tiling.pinpoints])
+    pinpoints = settings.get("image_grid_pinpoints", [list(each) for each in PINPOINTS])
     if pinpoints != [list(each) for each in tiling.pinpoints]:
         raise CheckpointError(
             f"the {_OWN} of {root} cannot be used: its image_grid_pinpoints are not those of config.json, which the "
             "model counts tokens by; mend or replace it"
         )
     others = {name: value for name, value in settings.items() if name not in ("do_pad", "image_grid_pinpoints")}
-    made = squares({**others, "image_processor_type": "CLIPImageProcessor"}, tiling.tile, tiling.cell, token, id, root)
-    tile = made.image.processor
+    # the whole picture is resized whatever do_resize says
+    as_clip = {**others, "image_processor_type": "CLIPImageProcessor", "do_resize": True}
+    made = squares(as_clip, tiling.tile, tiling.cell, token, id, root)
+    tile, side = made.image.processor, tiling.tile
+    if not isinstance(tile, Square) or (tile.shortest_edge, tile.size, tile.longest_edge) not in (
+        (side, None, None),
+        (None, (side, side), None),
+    ):
+        raise CheckpointError(
+            f"the {_OWN} of {root} cannot be used: its size is {brief(settings.get('size'))}; expected the tower's "
+            f"{side} pixels; mend or replace it"
+        )
     processor = Anyres(tiling.tile, tiling.cell, tiling.pinpoints, tile.resample, tile.rescale, tile.mean, tile.std)
     return Media(replace(made.image, processor=processor))
 

@@ -10,14 +10,12 @@ from clasp_trt.export.config import Settings
 from clasp_trt.export.description import Description
 from clasp_trt.export.models import llava
 from clasp_trt.export.standard import Standard
-from clasp_trt.tiling import Tiling
+from clasp_trt.tiling import PINPOINTS, Tiling
 
 if TYPE_CHECKING:
     from clasp_trt.export.checkpoint import Checkpoint
     from clasp_trt.export.reference import Reference
 
-PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
-"""Heights and widths of the canvases of a config that names none."""
 LAYOUTS = (*llava.LAYOUTS, (r"^(?:model\.)?image_newline$", "newline"))
 
 

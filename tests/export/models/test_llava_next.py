@@ -77,6 +77,8 @@ def test_canvases_that_are_none(folder: Path, pinpoints: object) -> None:
     [
         ({"image_processor_type": "CLIPImageProcessor"}, ("image_processor_type", "LlavaNextImageProcessor")),
         ({"image_grid_pinpoints": [[56, 56]]}, ("image_grid_pinpoints", "config.json")),
+        ({"size": {"shortest_edge": 28}}, ("size", "56")),
+        ({"size": {"shortest_edge": 28}, "do_resize": False}, ("size", "56")),
         ({"size": {"shortest_edge": 112}, "crop_size": {"height": 112, "width": 112}}, ("112x112", "56x56")),
     ],
 )
@@ -87,6 +89,16 @@ def test_processors_that_the_model_does_not_go_with(
     with pytest.raises(CheckpointError) as error:
         _ = family_of(Checkpoint.open(folder)).media
     says(error, *facts)
+
+
+def test_a_processor_that_names_no_canvases_has_the_librarys(folder: Path) -> None:
+    """And not those of config.json, which it never reads."""
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    del settings["image_grid_pinpoints"]
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError) as error:
+        _ = family_of(Checkpoint.open(folder)).media
+    says(error, "image_grid_pinpoints", "config.json")
 
 
 @pytest.mark.usefixtures("tracer")
