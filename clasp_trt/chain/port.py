@@ -13,6 +13,16 @@ VISUAL = "visual"
 ROW_INDEX = "row_index"
 TOKEN_SALIENCY = "token_saliency"
 
+# vision of patches in a grid of any size
+PATCHES = "patches"
+POSITIONS = "positions"
+WINDOW_ROWS = "window_rows"
+WINDOW_VALID = "window_valid"
+ROW_SLOTS = "row_slots"
+TABLE_INDEX = "table_index"
+TABLE_WEIGHT = "table_weight"
+DEEPSTACK = "deepstack"
+
 # embed, segments and prunes
 INPUT_IDS = "input_ids"
 HIDDEN = "hidden"
@@ -32,6 +42,9 @@ TOKEN = "token"
 
 # dimensions
 BATCH = "batch"
+FRAMES = "frames"
+WINDOWS = "windows"
+WINDOW_SLOTS = "window_slots"
 SEQUENCE = "sequence"
 KEPT_SEQUENCE = "kept_sequence"
 VISUAL_TOKENS = "visual_tokens"

@@ -69,6 +69,70 @@ def square_vision(
     )
 
 
+TAPS = 4
+"""Entries of a learned position table that the position of a patch is mixed of."""
+
+
+def grid_vision(
+    layers: int,
+    patch: int,
+    width: int,
+    block: int,
+    dtype: str,
+    *,
+    window: int | None = None,
+    table: int | None = None,
+    deepstack: tuple[int, int] | None = None,
+) -> Ports:
+    """Patches of ``patch`` numbers each, in a grid of any size, to their states of ``width`` in ``layers`` layers, and
+    what all of them together attend to in ``block``.
+
+    ``window`` and ``table`` are as a processor of kind ``grid`` has them; ``deepstack`` is how many more sets of visual
+    tokens there are, and of which width.
+    """
+    taken = [
+        Port(port.PATCHES, "float32", (port.FRAMES, port.PATCHES, patch), "preprocessed patches"),
+        Port(port.POSITIONS, "int64", (2, port.PATCHES), "row and column of each patch in its frame"),
+    ]
+    if window is not None:
+        taken += [
+            Port(port.WINDOW_ROWS, "int64", (port.WINDOW_SLOTS,), "patch in each slot of all windows; 0 if empty"),
+            Port(port.WINDOW_VALID, "bool", (port.WINDOWS, window**2), "slots that hold a patch"),
+            Port(port.ROW_SLOTS, "int64", (port.PATCHES,), "slot of each patch"),
+        ]
+    if table is not None:
+        taken += [
+            Port(port.TABLE_INDEX, "int64", (port.PATCHES, TAPS), "entries of the position table for each patch"),
+            Port(port.TABLE_WEIGHT, "float32", (port.PATCHES, TAPS), "their weights"),
+        ]
+    read, seen = (port.FRAMES, layers, port.PATCHES, width), f"attention of all patches to each patch in block {block}"
+    given = [
+        Port(port.FEATURES, dtype, read, "patch states of the support layers"),
+        Port(port.CLS_SALIENCY, "float32", (port.FRAMES, port.PATCHES), seen),
+    ]
+    if deepstack is not None:
+        count, wide = deepstack
+        stacked = (count, port.VISUAL_TOKENS, wide)
+        given.append(Port(port.DEEPSTACK, dtype, stacked, "what the decoder's first layers add to the visual tokens"))
+    return Ports(tuple(taken), tuple(given))
+
+
+def merging_projector(layers: int, vision_width: int, width: int, dtype: str) -> Ports:
+    """The features of patches in a grid to visual tokens of some patches each, which take the saliency along."""
+    taken = (port.FRAMES, layers, port.PATCHES, vision_width)
+    return Ports(
+        (
+            Port(port.FEATURES, dtype, taken, "patch states of the support layers"),
+            Port(port.ALPHA, "float32", (1, layers), "convex weights of the layers"),
+            Port(port.CLS_SALIENCY, "float32", (port.FRAMES, port.PATCHES), "saliency of the patches"),
+        ),
+        (
+            Port(port.VISUAL, dtype, (1, port.VISUAL_TOKENS, width), "visual tokens in decoder space"),
+            Port(port.TOKEN_SALIENCY, "float32", (1, port.VISUAL_TOKENS), "mean saliency of the patches of each"),
+        ),
+    )
+
+
 def projector(layers: int, tokens: int, vision_width: int, width: int, dtype: str) -> Ports:
     """Features of ``layers`` layers and their weights to visual tokens of decoder ``width``."""
     taken = (port.BATCH, layers, tokens, vision_width)

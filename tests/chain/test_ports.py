@@ -69,3 +69,29 @@ def test_no_graph_or_cache_is_named_outside_the_chain(folder: str) -> None:
     assert files
     found = [(str(path), line, text) for path in files for line, text in _literals(path) if NAMED.fullmatch(text)]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ((None, None), []),
+        (
+            (8, None),
+            [("window_rows", ("window_slots",)), ("window_valid", ("windows", 64)), ("row_slots", ("patches",))],
+        ),
+        ((None, 48), [("table_index", ("patches", 4)), ("table_weight", ("patches", 4))]),
+    ],
+)
+def test_a_grid_of_any_size_is_one_graph_s(
+    kind: tuple[int | None, int | None], more: list[tuple[str, tuple[object, ...]]]
+) -> None:
+    found = ports.grid_vision(2, 1176, 32, 4, "float16", window=kind[0], table=kind[1])
+    always = [("patches", ("frames", "patches", 1176)), ("positions", (2, "patches"))]
+    assert [(each.name, each.shape) for each in found.inputs] == always + more
+    projected = ports.merging_projector(2, 32, 48, "float16")
+    assert [each.spec for each in found.outputs] == [projected.inputs[0].spec, projected.inputs[2].spec]
+
+
+def test_what_the_decoder_s_first_layers_add_is_of_its_width() -> None:
+    (*_, last) = ports.grid_vision(1, 1536, 32, 4, "float16", table=48, deepstack=(3, 48)).outputs
+    assert (last.name, last.shape) == ("deepstack", (3, "visual_tokens", 48))
