@@ -2,13 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
+from clasp_trt.bundle import VisionDims
 from clasp_trt.chain import names
 from clasp_trt.export.decoder.spec import DecoderSpec
 from clasp_trt.export.towers.spec import TowerSpec
 from clasp_trt.tiling import Tiling
+
+
+class Tower(Protocol):
+    """What an estimate asks of a vision tower, and a verification: which block its saliency is of."""
+
+    @property
+    def layers(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def feature_layer(self) -> int: ...
+    @property
+    def dims(self) -> VisionDims: ...
+    @property
+    def tokens(self) -> int:
+        """Visual tokens of each of what it sees, at most."""
+
+    @property
+    def token_range(self) -> tuple[int, int, int]:
+        """The least, usual and most of them."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of a block for each of what it sees, at most."""
+
+    @property
+    def wide(self) -> int:
+        """Numbers of a row that live at once in a block, beside the residual and its norm."""
+
+    @property
+    def parameters(self) -> int:
+        """What the checkpoint stores."""
+
+    @property
+    def built_parameters(self) -> int:
+        """What the exported graph holds."""
+
+    def flops(self, rows: int) -> int:
+        """Operations of a picture of ``rows`` rows."""
+
+    def saliency_layer(self, layers: Sequence[int]) -> int:
+        """The block, counted from 1, that the tower's saliency is read from where ``layers`` are exported."""
+
+
+class Projector(Protocol):
+    """What an estimate asks of a projector."""
+
+    @property
+    def matrices(self) -> int:
+        """Weights that each row of its input meets, without biases."""
+
+    @property
+    def parameters(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -33,27 +91,25 @@ class ProjectorSpec:
 class Description:
     """A whole model: what `plan` estimates, what an export makes graphs of, and what a verification walks.
 
-    ``name`` is for people to read. ``image_token_id`` stands for a visual token in a prompt. ``tiling`` is how pictures
-    become several of what the tower takes; without one, each becomes one.
+    ``name`` is for people to read. ``image_token_id`` stands for a visual token in a prompt.
     """
 
     model_type: str
     name: str
-    tower: TowerSpec
-    projector: ProjectorSpec
+    tower: Tower
+    projector: Projector
     decoder: DecoderSpec
     image_token_id: int
-    tiling: Tiling | None = None
 
     @property
     def tokens(self) -> tuple[int, int, int]:
         """The least, usual and most visual tokens of a picture."""
-        return (self.tower.tokens,) * 3 if self.tiling is None else self.tiling.token_range
+        return self.tower.token_range
 
     @property
     def tiles(self) -> int:
-        """How many squares the tower takes of a picture, at most."""
-        return 1 if self.tiling is None else max(self.tiling.tile_range)
+        """How many pictures the tower sees for one, at most."""
+        return 1
 
     @property
     def parts(self) -> dict[str, int]:
@@ -61,7 +117,7 @@ class Description:
         decoder = self.decoder
         return {
             "vision tower": self.tower.parameters,
-            names.PROJECTOR: self.projector.parameters + (0 if self.tiling is None else decoder.width),
+            names.PROJECTOR: self.projector.parameters,
             "embedding": decoder.embedding_parameters,
             "decoder layers": decoder.layers * decoder.layer_parameters,
             "final norm and head": decoder.width + (0 if decoder.tied else decoder.embedding_parameters),
@@ -70,3 +126,29 @@ class Description:
     @property
     def parameters(self) -> int:
         return sum(self.parts.values())
+
+
+@dataclass(frozen=True)
+class SquareDescription(Description):
+    """One whose tower takes squares. ``tiling`` is how pictures become several of these; without one, each becomes
+    one."""
+
+    tower: TowerSpec
+    projector: ProjectorSpec
+    tiling: Tiling | None = None
+
+    @property
+    def tokens(self) -> tuple[int, int, int]:
+        """The least, usual and most visual tokens of a picture."""
+        return super().tokens if self.tiling is None else self.tiling.token_range
+
+    @property
+    def tiles(self) -> int:
+        """How many squares the tower takes of a picture, at most."""
+        return 1 if self.tiling is None else max(self.tiling.tile_range)
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Parameters that the checkpoint stores, by part: where tiles are packed, the end of each row too."""
+        newline = 0 if self.tiling is None else self.decoder.width
+        return {**super().parts, names.PROJECTOR: self.projector.parameters + newline}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from clasp_trt.export.checkpoint import Checkpoint
-    from clasp_trt.export.description import Description
+    from clasp_trt.export.description import SquareDescription
     from clasp_trt.export.reference import Reference
     from clasp_trt.export.weights.graph import Weights
     from clasp_trt.export.weights.stored import Tensors
@@ -43,9 +43,9 @@ class Standard:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        description: Description,
+        description: SquareDescription,
         layouts: Sequence[tuple[str, str]],
-        reference: Callable[[Checkpoint, Description], Reference],
+        reference: Callable[[Checkpoint, SquareDescription], Reference],
     ) -> None:
         self._checkpoint, self._layouts, self._reference = checkpoint, layouts, reference
         self.description = description

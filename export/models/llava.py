@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.config import AUTHORS, Settings
 from clasp_trt.export.decoder.configs import decoder
-from clasp_trt.export.description import Description, ProjectorSpec
+from clasp_trt.export.description import ProjectorSpec, SquareDescription
 from clasp_trt.export.standard import Standard
 from clasp_trt.export.towers.configs import TOWERS
 
@@ -51,7 +51,7 @@ LAYOUTS = (
 """Names on disk, old and new, and those that graphs use."""
 
 
-def describe(config: Settings, name: str) -> Description:
+def describe(config: Settings, name: str) -> SquareDescription:
     """The model that ``config`` describes. Raises :class:`CheckpointError` for variants that we do not compile."""
     _refuse_flat(config)
     top = config.over(DEFAULTS)
@@ -69,7 +69,7 @@ def describe(config: Settings, name: str) -> Description:
         activation=top.activation("projector_hidden_act", "gelu", "gelu_pytorch_tanh", "silu", "relu"),
         bias=top.flag("multimodal_projector_bias"),
     )
-    return Description(
+    return SquareDescription(
         model_type="llava",
         name=name,
         tower=tower,
@@ -107,20 +107,20 @@ def _refuse_flat(config: Settings) -> None:
     )
 
 
-def family(checkpoint: Checkpoint, description: Description) -> Standard:
+def family(checkpoint: Checkpoint, description: SquareDescription) -> Standard:
     """The family of a checkpoint that :func:`describe` has described."""
     return Standard(checkpoint, description, LAYOUTS, _reference)
 
 
-def _reference(checkpoint: Checkpoint, description: Description) -> Reference:
+def _reference(checkpoint: Checkpoint, description: SquareDescription) -> Reference:
     import torch
     from transformers import LlavaForConditionalGeneration
 
     from clasp_trt.export.loading import pretrained
     from clasp_trt.export.reference import Reference
+    from clasp_trt.export.towers.reference import Squares
 
     model = pretrained(LlavaForConditionalGeneration, checkpoint, torch.float32, attention="eager")
     inner = model.model
-    return Reference(
-        description.tower, inner.vision_tower, inner.multi_modal_projector, inner.language_model, model.lm_head
-    )
+    eyes = Squares(description.tower, inner.vision_tower, inner.multi_modal_projector)
+    return Reference(eyes, inner.language_model, model.lm_head)

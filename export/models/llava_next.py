@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from clasp_trt.bundle.media import MAX_SIDE
 from clasp_trt.export.config import Settings
-from clasp_trt.export.description import Description
+from clasp_trt.export.description import SquareDescription
 from clasp_trt.export.models import llava
 from clasp_trt.export.standard import Standard
 from clasp_trt.tiling import PINPOINTS, Tiling
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LAYOUTS = (*llava.LAYOUTS, (r"^(?:model\.)?image_newline$", "newline"))
 
 
-def describe(config: Settings, name: str) -> Description:
+def describe(config: Settings, name: str) -> SquareDescription:
     """The model that ``config`` describes. Raises :class:`CheckpointError` for variants that we do not compile."""
     found = llava.describe(config, name)
     tile, cell = found.tower.image_size, found.tower.patch_size
@@ -45,21 +45,20 @@ def _is_canvas(each: object, tile: int) -> bool:
     )
 
 
-def family(checkpoint: Checkpoint, description: Description) -> Standard:
+def family(checkpoint: Checkpoint, description: SquareDescription) -> Standard:
     """The family of a checkpoint that :func:`describe` has described."""
     return Standard(checkpoint, description, LAYOUTS, _reference)
 
 
-def _reference(checkpoint: Checkpoint, description: Description) -> Reference:
+def _reference(checkpoint: Checkpoint, description: SquareDescription) -> Reference:
     import torch
     from transformers import LlavaNextForConditionalGeneration
 
     from clasp_trt.export.loading import pretrained
     from clasp_trt.export.reference import Reference
+    from clasp_trt.export.towers.reference import Squares
 
     model = pretrained(LlavaNextForConditionalGeneration, checkpoint, torch.float32, attention="eager")
     inner = model.model
-    return Reference(
-        description.tower, inner.vision_tower, inner.multi_modal_projector, inner.language_model, model.lm_head,
-        newline=inner.image_newline,
-    )  # fmt: skip
+    eyes = Squares(description.tower, inner.vision_tower, inner.multi_modal_projector, inner.image_newline)
+    return Reference(eyes, inner.language_model, model.lm_head)

@@ -63,6 +63,21 @@ class TowerSpec(VisionDims):
         return self.tokens + self.has_cls
 
     @property
+    def token_range(self) -> tuple[int, int, int]:
+        """The least, usual and most visual tokens of a picture: all alike."""
+        return (self.tokens,) * 3
+
+    @property
+    def wide(self) -> int:
+        """Numbers of a row that live at once in a block, beside the residual and its norm."""
+        return max(2 * self.mlp, 4 * self.width)
+
+    def flops(self, rows: int) -> int:
+        """Operations of a picture of ``rows`` rows: a multiplication with its addition is two."""
+        block = 2 * rows * self.block_matrices + 4 * rows * rows * self.width
+        return 2 * (rows - self.has_cls) * self.patch_matrix + self.built_blocks * block
+
+    @property
     def block_matrices(self) -> int:
         """Weights of one block's six matrices, without biases."""
         return 4 * self.width**2 + 2 * self.width * self.mlp

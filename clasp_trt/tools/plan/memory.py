@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from clasp_trt.build_memory import peak
 from clasp_trt.chain import Cut, names
 from clasp_trt.export.decoder.spec import DecoderSpec
-from clasp_trt.export.description import Description
-from clasp_trt.export.towers.spec import TowerSpec
+from clasp_trt.export.description import Description, Tower
 from clasp_trt.targets import COMPILED, Target
 from clasp_trt.tools.plan import assumptions
 from clasp_trt.tools.plan.machine import Machine
@@ -129,11 +128,11 @@ def decoder_activations(decoder: DecoderSpec, rows: int, item: int, scores: bool
     return rows * (2 * decoder.width + max(mlp, attention)) * item + pairs
 
 
-def tower_activations(tower: TowerSpec, item: int, scores: bool) -> int:
-    """The same for a block of the vision tower, whose MLP has two products and whose attention no mask."""
+def tower_activations(tower: Tower, item: int, scores: bool) -> int:
+    """The same for a block of the vision tower, whose attention has no mask over all of them."""
     rows = tower.rows
     pairs = rows * rows * tower.heads * _SCORE_BYTES if scores else 0
-    return rows * (2 * tower.width + max(2 * tower.mlp, 4 * tower.width)) * item + pairs
+    return rows * (2 * tower.width + tower.wide) * item + pairs
 
 
 def _build(target: Target, parameters: dict[str, int], item: int) -> Build:

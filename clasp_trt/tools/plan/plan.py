@@ -150,7 +150,11 @@ def _timing(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Timing 
     tokens, decoder = schedule.tokens, model.decoder
     stages = [
         roofline.stage(
-            names.VISION, tokens, roofline.tower_work(model.tower, model.tiles, item), rates.products, rates.bandwidth
+            names.VISION,
+            tokens,
+            roofline.tower_work(model.tower, model.tiles, model.tower.rows, item),
+            rates.products,
+            rates.bandwidth,
         ),
         roofline.stage(
             "project",

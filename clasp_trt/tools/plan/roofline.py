@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from clasp_trt.chain import Cut
 from clasp_trt.export.decoder.spec import DecoderSpec
-from clasp_trt.export.description import ProjectorSpec
-from clasp_trt.export.towers.spec import TowerSpec
+from clasp_trt.export.description import Projector, Tower
 from clasp_trt.ops import ITERATIONS
 from clasp_trt.targets import Target
 from clasp_trt.tools.plan import assumptions
@@ -80,15 +79,12 @@ def stage(name: str, rows: int, work: Work, flops: float, bandwidth: float) -> S
     return Stage(name, rows, max(compute, traffic), "compute" if compute >= traffic else "bandwidth")
 
 
-def tower_work(tower: TowerSpec, tiles: int, item: float) -> Work:
-    """``tiles`` squares through the exported blocks; ``item`` is the bytes of a weight."""
-    rows = tower.rows
-    block = 2 * rows * tower.block_matrices + 4 * rows * rows * tower.width
-    flops = 2 * tower.tokens * tower.patch_matrix + tower.built_blocks * block
-    return Work(tiles * flops, tower.built_parameters * item)
+def tower_work(tower: Tower, tiles: int, rows: int, item: float) -> Work:
+    """``tiles`` pictures of ``rows`` rows each through the exported blocks; ``item`` is the bytes of a weight."""
+    return Work(tiles * tower.flops(rows), tower.built_parameters * item)
 
 
-def projector_work(projector: ProjectorSpec, tokens: int, item: float) -> Work:
+def projector_work(projector: Projector, tokens: int, item: float) -> Work:
     """``tokens`` visual tokens to decoder width."""
     return Work(2 * tokens * projector.matrices, projector.parameters * item)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from clasp_trt.export.config import Settings
 from clasp_trt.export.decoder.configs import decoder
-from clasp_trt.export.description import Description, ProjectorSpec
+from clasp_trt.export.description import ProjectorSpec, SquareDescription
 from clasp_trt.export.standard import Standard
 from clasp_trt.export.towers.configs import TOWERS
 
@@ -24,12 +24,12 @@ LAYOUTS = (
 )
 
 
-def describe(config: Settings, name: str) -> Description:
+def describe(config: Settings, name: str) -> SquareDescription:
     """The model that ``config`` describes."""
     eye = config.part("eye", {"model_type": "dinov2"})
     tower = TOWERS[eye.require("model_type", "dinov2")](eye, -1)
     spec = decoder(config.part("brain", {"model_type": "qwen2"}))
-    return Description(
+    return SquareDescription(
         model_type="toyvlm",
         name=name,
         tower=tower,
@@ -39,18 +39,19 @@ def describe(config: Settings, name: str) -> Description:
     )
 
 
-def family(checkpoint: Checkpoint, description: Description) -> Standard:
+def family(checkpoint: Checkpoint, description: SquareDescription) -> Standard:
     """The family of a checkpoint."""
     return Standard(checkpoint, description, LAYOUTS, reference)
 
 
-def reference(checkpoint: Checkpoint, description: Description) -> Reference:
+def reference(checkpoint: Checkpoint, description: SquareDescription) -> Reference:
     """The checkpoint's modules in torch: transformers has no class for the whole."""
     import torch
     from safetensors.torch import load_file
     from transformers import Dinov2Config, Dinov2Model, Qwen2Config, Qwen2ForCausalLM
 
     from clasp_trt.export.reference import Reference
+    from clasp_trt.export.towers.reference import Squares
 
     config, tensors = checkpoint.config, load_file(checkpoint.root / "model.safetensors")
     brain = Qwen2ForCausalLM(Qwen2Config(**config["brain"], attn_implementation="eager"))
@@ -63,4 +64,4 @@ def reference(checkpoint: Checkpoint, description: Description) -> Reference:
         own = {key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")}
         module.load_state_dict(own)
         module.eval()
-    return Reference(description.tower, parts["eye"], parts["bridge"], brain.model, brain.lm_head)
+    return Reference(Squares(description.tower, parts["eye"], parts["bridge"]), brain.model, brain.lm_head)

@@ -1,0 +1,61 @@
+"""Towers that take squares, and their projectors, by the checkpoint's own modules in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from clasp_trt.chain import port
+from clasp_trt.export.reference import Arrays, array, cast, wide
+from clasp_trt.export.towers.anatomy import Attention, anatomy
+from clasp_trt.export.towers.spec import TowerSpec
+
+
+class Squares:
+    """See :class:`~clasp_trt.export.reference.Eyes`: ``tower`` of the kind that ``spec`` says, and ``projector`` from
+    fused features to visual tokens. Where tiles are packed, ``newline`` ``[width]`` ends each row."""
+
+    def __init__(self, spec: TowerSpec, tower: Any, projector: Any, newline: Any = None) -> None:
+        self._spec, self._tower, self._projector, self._newline = spec, tower, projector, newline
+
+    @torch.inference_mode()
+    def vision(self, feed: Arrays, layers: Sequence[int], block: int, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
+        """``features`` ``[tiles, layers, tokens, width]``, and ``cls_saliency`` ``[tiles, tokens]`` of ``block``,
+        counted from 1."""
+        parts, tower, has_cls = anatomy(self._spec.kind), cast(self._tower, dtype), self._spec.has_cls
+        hidden = parts.embed(tower, torch.from_numpy(feed[port.PIXEL_VALUES]).to(dtype))
+        states, saliency = [hidden], hidden
+        for number, module in enumerate(parts.blocks(tower)[: max(*layers, block)], start=1):
+            if number == block:
+                saliency = _tower_saliency(parts.attention(module, hidden), has_cls)
+            hidden = module(hidden, attention_mask=None)
+            states.append(hidden)
+        features = torch.stack([states[layer][:, int(has_cls) :] for layer in layers], dim=1)
+        return {port.FEATURES: array(features), port.CLS_SALIENCY: array(saliency)}
+
+    @torch.inference_mode()
+    def projector(self, feed: Arrays, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
+        """``visual`` ``[1, tokens, width]``: Eqs. 9 and 10. Tiles are packed, and what the tower says of them too."""
+        features, alpha = torch.from_numpy(feed[port.FEATURES]), torch.from_numpy(feed[port.ALPHA])
+        floats = wide(dtype)
+        fused = torch.einsum("bltw,l->btw", features.to(floats), alpha[0].to(floats))
+        visual = cast(self._projector, dtype)(fused.to(dtype))
+        if self._newline is None:
+            return {port.VISUAL: array(visual)}
+        index, saliency = torch.from_numpy(feed[port.ROW_INDEX]), torch.from_numpy(feed[port.CLS_SALIENCY])
+        rows = torch.cat([*visual, self._newline.detach().to(dtype)[None]])
+        ranked = torch.cat([*saliency, saliency.new_zeros(1)])
+        return {port.VISUAL: array(rows[index][None]), port.TOKEN_SALIENCY: array(ranked[index][None])}
+
+
+def _tower_saliency(attention: Attention, has_cls: bool) -> torch.Tensor:
+    """Attention ``[tiles, tokens]`` to the patches of [CLS], or of all patches, mean over heads and rows (Eq. 4)."""
+    split = (*attention.states.shape[:2], attention.heads, -1)
+    floats = wide(attention.states.dtype)
+    query = attention.query(attention.states).view(split).to(floats)
+    keys = attention.key(attention.states).view(split).to(floats)
+    scores = torch.einsum("bqhd,bkhd->bhqk", query[:, :1] if has_cls else query, keys) * attention.scale
+    return scores.softmax(dim=-1)[..., int(has_cls) :].mean(dim=(1, 2))
