@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 
 from clasp_trt.bundle.errors import InconsistentManifest
 from clasp_trt.bundle.manifest import MANIFEST, POLICY, PORTABLE, Graph, Manifest
+from clasp_trt.bundle.media import Grid
 from clasp_trt.chain import Chain, names, port, ports
-from clasp_trt.chain.ports import Port
+from clasp_trt.chain.ports import Port, Ports
 from clasp_trt.operators import MAX_TOKENS
 from clasp_trt.targets import COMPILED, TARGETS
 from clasp_trt.tensors import FLOATS, TensorSpec
@@ -81,17 +82,14 @@ def _media(manifest: Manifest) -> Iterator[str]:
     for graph in manifest.graphs:
         ports = {tensor.name: tensor.shape for tensor in graph.inputs}
         given = image.processor.inputs
-        if graph.name == names.VISION and {name: shape[1:] for name, shape in ports.items()} != given:
-            yield f"media.image.processor: it gives {_shapes(given)}, which graph 'vision' does not take"
+        if graph.name == names.VISION and {*graph.inputs} != {*given}:
+            shapes = ", ".join(f"{each.name} {each}" for each in given)
+            yield f"media.image.processor: it gives {shapes}, which graph 'vision' does not take"
         if port.POSITION_IDS in ports and ports[port.POSITION_IDS][:1] != (model.decoder.axes,):
             yield (
                 f"model.decoder.axes: {model.decoder.axes}, which is not dimension 0 of {port.POSITION_IDS} of"
                 f" {graph.name!a}"
             )
-
-
-def _shapes(ports: Mapping[str, tuple[int, ...]]) -> str:
-    return ", ".join(f"{name} [n, {', '.join(map(str, shape))}]" for name, shape in ports.items())
 
 
 def _pruning(manifest: Manifest) -> Iterator[str]:
@@ -164,22 +162,26 @@ def _ports(manifest: Manifest) -> Iterator[str]:
 
 def _seen(manifest: Manifest, i: int, vision: Graph, j: int, projector: Graph, dtype: str) -> Iterator[str]:
     """The tower gives, for each token, the layers that the projector fuses, and a saliency."""
-    model = manifest.model
     features = next((each for each in vision.outputs if each.name == port.FEATURES), None)
     read = features.shape[1] if features is not None and len(features.shape) > 1 else None
     if not isinstance(read, int):
         yield f"graphs[{i}].outputs: expected {port.FEATURES} of a fixed number of layers"
         return
-    rows, packs = manifest.media.image.processor.rows, manifest.media.image.processor.packs
-    given = (
-        TensorSpec(port.FEATURES, dtype, (port.BATCH, read, rows, model.vision.width)),
-        TensorSpec(port.CLS_SALIENCY, "float32", (port.BATCH, rows)),
-    )
-    project = ports.packing_projector if packs else ports.projector
-    expected = project(read, rows, model.vision.width, model.decoder.width, dtype)
+    expected = _projector(manifest, read, dtype)
+    frames, _, rows, _ = expected.inputs[0].shape
+    given = (expected.inputs[0], TensorSpec(port.CLS_SALIENCY, "float32", (frames, rows)))
     yield from _differing(f"graphs[{i}].outputs", vision.outputs, given)
     yield from _differing(f"graphs[{j}].inputs", projector.inputs, expected.inputs)
     yield from _differing(f"graphs[{j}].outputs", projector.outputs, expected.outputs)
+
+
+def _projector(manifest: Manifest, layers: int, dtype: str) -> Ports:
+    """What makes visual tokens of the features of ``layers`` layers, by the kind of what the tower saw."""
+    processor, widths = manifest.media.image.processor, (manifest.model.vision.width, manifest.model.decoder.width)
+    if isinstance(processor, Grid):
+        return ports.merging_projector(layers, *widths, dtype)
+    project = ports.packing_projector if processor.packs else ports.projector
+    return project(layers, processor.rows, *widths, dtype)
 
 
 def _differing(place: str, found: Iterable[TensorSpec], expected: Iterable[Port | TensorSpec]) -> Iterator[str]:

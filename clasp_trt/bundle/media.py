@@ -6,15 +6,23 @@ What a family's checkpoint implies is resolved when a bundle is made, so that a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
-from clasp_trt.chain import port
+from clasp_trt.chain import port, ports
+from clasp_trt.patching import USUAL_SIZE, Patching
+from clasp_trt.tensors import TensorSpec
 from clasp_trt.tiling import Tiling
 
 RESAMPLINGS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """Pillow's filters, each at the index that is its number there."""
 MAX_SIDE = 4096
 """Pixels of the longest side that a processor makes."""
+MAX_PIXELS = 2**26
+"""Pixels that a processor makes of a picture of any shape."""
+MAX_PATCH = 256
+"""Pixels of a side of a patch, and the most patches of a side of what becomes a token or a window."""
+MAX_TABLE = 1024
+"""Positions of a side of a learned table."""
 MAX_VALUE = 255.0
 """No factor, mean or deviation of 8-bit values is greater."""
 
@@ -64,9 +72,9 @@ class Square:
         return (self.tokens,) * 3
 
     @property
-    def seen_range(self) -> tuple[int, int, int]:
-        """How many squares the vision graph takes of a picture: the least, the usual and the most."""
-        return 1, 1, 1
+    def sizes(self) -> dict[str, tuple[int, int, int]]:
+        """The least, usual and most of each symbolic dimension of :attr:`inputs`: a picture is one square."""
+        return {port.BATCH: (1, 1, 1)}
 
     @property
     def usual_size(self) -> tuple[int, int]:
@@ -74,9 +82,9 @@ class Square:
         return self.side, self.side
 
     @property
-    def inputs(self) -> dict[str, tuple[int, ...]]:
-        """What it gives the vision graph: by port, the dimensions after the first."""
-        return {port.PIXEL_VALUES: (3, self.side, self.side)}
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What it gives the vision graph."""
+        return (TensorSpec(port.PIXEL_VALUES, "float32", (port.BATCH, 3, self.side, self.side)),)
 
 
 @dataclass(frozen=True)
@@ -112,9 +120,9 @@ class Anyres:
         return self.tiling.token_range
 
     @property
-    def seen_range(self) -> tuple[int, int, int]:
-        """How many squares the vision graph takes of a picture: the least, the usual and the most."""
-        return self.tiling.tile_range
+    def sizes(self) -> dict[str, tuple[int, int, int]]:
+        """The least, usual and most of each symbolic dimension of :attr:`inputs`: a picture is several tiles."""
+        return {port.BATCH: self.tiling.tile_range}
 
     @property
     def usual_size(self) -> tuple[int, int]:
@@ -122,9 +130,64 @@ class Anyres:
         return self.tiling.usual_size
 
     @property
-    def inputs(self) -> dict[str, tuple[int, ...]]:
-        """What it gives the vision graph: by port, the dimensions after the first."""
-        return {port.PIXEL_VALUES: (3, self.tile, self.tile)}
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What it gives the vision graph."""
+        return (TensorSpec(port.PIXEL_VALUES, "float32", (port.BATCH, 3, self.tile, self.tile)),)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A processor: the picture keeps its shape, and becomes patches as :class:`~clasp_trt.patching.Patching` says.
+
+    A patch is ``time`` frames deep, those of a picture being alike. ``window`` is how many patches a side of a window
+    has, of a tower that attends in windows; ``table`` how many positions a side of a learned table has that a tower
+    interpolates. Pixels are resampled, scaled and normalised as in :class:`Square`.
+    """
+
+    kind: ClassVar[str] = "grid"
+    packs: ClassVar[bool] = False
+    patch: int
+    merge: int
+    time: int
+    least_pixels: int
+    most_pixels: int
+    resample: str
+    rescale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    window: int | None
+    table: int | None
+
+    @property
+    def patching(self) -> Patching:
+        """Its geometry."""
+        return Patching(self.patch, self.merge, self.least_pixels, self.most_pixels, self.window)
+
+    @property
+    def token_range(self) -> tuple[int, int, int]:
+        """The least, usual and most visual tokens of a picture."""
+        return self.patching.token_range
+
+    @property
+    def usual_size(self) -> tuple[int, int]:
+        """Height and width in pixels of a picture that becomes the usual number of tokens."""
+        return USUAL_SIZE
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What it gives the vision graph."""
+        values = 3 * self.time * self.patch**2
+        return tuple(each.spec for each in ports.grid_inputs(values, self.window, self.table))
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int, int]]:
+        """The least, usual and most of each symbolic dimension of :attr:`inputs`."""
+        found = {port.FRAMES: (1, 1, 1), port.PATCHES: self.patching.patch_range}
+        if self.window is not None:
+            few, usual, many = found[port.WINDOWS] = self.patching.window_range
+            slots = self.window**2
+            found[port.WINDOW_SLOTS] = few * slots, usual * slots, many * slots
+        return found
 
 
 @dataclass(frozen=True)
@@ -152,12 +215,15 @@ class Sequential:
     start: int
 
 
+Processor: TypeAlias = Square | Anyres | Grid
+
+
 @dataclass(frozen=True)
 class Medium:
     """One kind of thing to look at: how it becomes tensors, where its tokens stand in the prompt, and at what
     positions."""
 
-    processor: Square | Anyres
+    processor: Processor
     layout: Run
     positions: Sequential
 
@@ -174,7 +240,7 @@ def content(media: Media) -> dict[str, Any]:
     return {"image": {name: {"kind": record.kind, **_values(record)} for name, record in vars(media.image).items()}}
 
 
-def _values(record: Square | Anyres | Run | Sequential) -> dict[str, Any]:
+def _values(record: Processor | Run | Sequential) -> dict[str, Any]:
     values = {name: _listed(value) for name, value in vars(record).items()}
     if values.get("longest_edge", 0) is None:  # a key of records that have one, and of no others
         del values["longest_edge"]

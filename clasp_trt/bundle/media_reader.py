@@ -8,7 +8,22 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from clasp_trt.bundle.errors import UnknownKind
-from clasp_trt.bundle.media import MAX_SIDE, MAX_VALUE, RESAMPLINGS, Anyres, Media, Medium, Run, Sequential, Square
+from clasp_trt.bundle.media import (
+    MAX_PATCH,
+    MAX_PIXELS,
+    MAX_SIDE,
+    MAX_TABLE,
+    MAX_VALUE,
+    RESAMPLINGS,
+    Anyres,
+    Grid,
+    Media,
+    Medium,
+    Processor,
+    Run,
+    Sequential,
+    Square,
+)
 from clasp_trt.storage.fields import Field
 
 MAX_TEXT = 1000
@@ -16,6 +31,8 @@ MAX_TEXT = 1000
 MAX_ID = 2**32 - 1
 MAX_PINPOINTS = 100
 """Canvases that a picture may be fitted into."""
+MAX_FRAMES = 16
+"""Frames that a patch is deep."""
 _LONGEST = "longest_edge"  # a key of squares that have one, and of no others
 
 _Record = TypeVar("_Record")
@@ -90,6 +107,27 @@ def _anyres(item: Field) -> Anyres:
     )
 
 
+def _grid(item: Field) -> Grid:
+    of = _members(item, Grid)
+    merge, least = of["merge"].integer(1, MAX_PATCH), of["least_pixels"].integer(1, MAX_PIXELS)
+    window = None if of["window"].value is None else of["window"].integer(1, MAX_PATCH)
+    if window is not None and window % merge:
+        of["window"].fail(f"a multiple of the {merge} patches a side of a token")
+    return Grid(
+        patch=of["patch"].integer(1, MAX_PATCH),
+        merge=merge,
+        time=of["time"].integer(1, MAX_FRAMES),
+        least_pixels=least,
+        most_pixels=of["most_pixels"].integer(least, MAX_PIXELS),
+        resample=of["resample"].one_of(RESAMPLINGS),
+        rescale=_positive(of["rescale"]),
+        mean=_three(of["mean"], _value),
+        std=_three(of["std"], _positive),
+        window=window,
+        table=None if of["table"].value is None else of["table"].integer(2, MAX_TABLE),
+    )
+
+
 def _canvas(item: Field, tile: int) -> tuple[int, int]:
     height, width = _size(item)
     if height % tile or width % tile:
@@ -147,8 +185,8 @@ def _sequential(item: Field) -> Sequential:
     return Sequential(_members(item, Sequential)["start"].integer(0, 1))
 
 
-PROCESSORS: Mapping[str, Callable[[Field], Square | Anyres]] = MappingProxyType(
-    {Square.kind: _square, Anyres.kind: _anyres}
+PROCESSORS: Mapping[str, Callable[[Field], Processor]] = MappingProxyType(
+    {Square.kind: _square, Anyres.kind: _anyres, Grid.kind: _grid}
 )
 LAYOUTS: Mapping[str, Callable[[Field], Run]] = MappingProxyType({Run.kind: _run})
 POSITIONS: Mapping[str, Callable[[Field], Sequential]] = MappingProxyType({Sequential.kind: _sequential})

@@ -73,6 +73,27 @@ TAPS = 4
 """Entries of a learned position table that the position of a patch is mixed of."""
 
 
+def grid_inputs(patch: int, window: int | None, table: int | None) -> tuple[Port, ...]:
+    """What a tower takes of patches of ``patch`` numbers each: ``window`` and ``table`` are as a processor of kind
+    ``grid`` has them."""
+    taken = [
+        Port(port.PATCHES, "float32", (port.FRAMES, port.PATCHES, patch), "preprocessed patches"),
+        Port(port.POSITIONS, "int64", (2, port.PATCHES), "row and column of each patch in its frame"),
+    ]
+    if window is not None:
+        taken += [
+            Port(port.WINDOW_ROWS, "int64", (port.WINDOW_SLOTS,), "patch in each slot of all windows; 0 if empty"),
+            Port(port.WINDOW_VALID, "bool", (port.WINDOWS, window**2), "slots that hold a patch"),
+            Port(port.ROW_SLOTS, "int64", (port.PATCHES,), "slot of each patch"),
+        ]
+    if table is not None:
+        taken += [
+            Port(port.TABLE_INDEX, "int64", (port.PATCHES, TAPS), "entries of the position table for each patch"),
+            Port(port.TABLE_WEIGHT, "float32", (port.PATCHES, TAPS), "their weights"),
+        ]
+    return tuple(taken)
+
+
 def grid_vision(
     layers: int,
     patch: int,
@@ -90,21 +111,6 @@ def grid_vision(
     ``window`` and ``table`` are as a processor of kind ``grid`` has them; ``deepstack`` is how many more sets of visual
     tokens there are, and of which width.
     """
-    taken = [
-        Port(port.PATCHES, "float32", (port.FRAMES, port.PATCHES, patch), "preprocessed patches"),
-        Port(port.POSITIONS, "int64", (2, port.PATCHES), "row and column of each patch in its frame"),
-    ]
-    if window is not None:
-        taken += [
-            Port(port.WINDOW_ROWS, "int64", (port.WINDOW_SLOTS,), "patch in each slot of all windows; 0 if empty"),
-            Port(port.WINDOW_VALID, "bool", (port.WINDOWS, window**2), "slots that hold a patch"),
-            Port(port.ROW_SLOTS, "int64", (port.PATCHES,), "slot of each patch"),
-        ]
-    if table is not None:
-        taken += [
-            Port(port.TABLE_INDEX, "int64", (port.PATCHES, TAPS), "entries of the position table for each patch"),
-            Port(port.TABLE_WEIGHT, "float32", (port.PATCHES, TAPS), "their weights"),
-        ]
     read, seen = (port.FRAMES, layers, port.PATCHES, width), f"attention of all patches to each patch in block {block}"
     given = [
         Port(port.FEATURES, dtype, read, "patch states of the support layers"),
@@ -114,7 +120,7 @@ def grid_vision(
         count, wide = deepstack
         stacked = (count, port.VISUAL_TOKENS, wide)
         given.append(Port(port.DEEPSTACK, dtype, stacked, "what the decoder's first layers add to the visual tokens"))
-    return Ports(tuple(taken), tuple(given))
+    return Ports(grid_inputs(patch, window, table), tuple(given))
 
 
 def merging_projector(layers: int, vision_width: int, width: int, dtype: str) -> Ports:

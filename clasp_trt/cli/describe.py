@@ -94,11 +94,13 @@ def _source(source: Source) -> str:
 
 
 def _pixels(manifest: Manifest) -> str:
-    from clasp_trt.chain import port
+    from clasp_trt.bundle import Anyres, Grid
 
     processor = manifest.media.image.processor
-    if processor.packs:
-        return f"tiles of {processor.inputs[port.PIXEL_VALUES][-1]} px"
+    if isinstance(processor, Anyres):
+        return f"tiles of {processor.tile} px"
+    if isinstance(processor, Grid):
+        return f"patches of {processor.patch} px"
     height, width = processor.usual_size
     return f"{width} px" if width == height else f"{width}x{height} px"
 

@@ -669,6 +669,42 @@ def test_tiles_of_other_sizes_than_the_graphs(root: Path, tokens: list[int], sai
     refused(root, b.InconsistentManifest, said)
 
 
+GRID = {
+    **{"kind": "grid", "patch": 14, "merge": 2, "time": 2, "least_pixels": 3136, "most_pixels": 12544},
+    **{"resample": "bicubic", "rescale": 0.00392156862745098, "window": 8, "table": None},
+    **{"mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28]},
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, value) for key in ("patch", "merge", "time") for value in (0, -1, 257, "2", None, 2.0, True)),
+        *(("least_pixels", value) for value in (0, 12545, None)),
+        *(("most_pixels", value) for value in (3135, 2**26 + 1, "12544")),
+        *(("window", value) for value in (0, 7, 258, "8")),
+        *(("table", value) for value in (0, 1, 1025, True)),
+        ("resample", "cubic"),
+        ("mean", [0.5]),
+        ("std", [0.5, 0.5, 0]),
+        ("rescale", 0),
+        ("side", 24),
+    ],
+)
+def test_grids_are_read_as_strictly(root: Path, key: str, value: object) -> None:
+    content = altered(PROCESSOR, {**GRID, key: value})
+    (root / "clasp.json").write_text(json.dumps(content))
+    refused(root, b.ManifestField, "media.image.processor")
+
+
+def test_a_grid_whose_graph_takes_squares(root: Path) -> None:
+    content = altered(PROCESSOR, GRID)
+    content["model"]["tokens"] = [4, 12, 56]
+    content["schedule"]["tokens"] = 56
+    (root / "clasp.json").write_text(json.dumps(content))
+    refused(root, b.InconsistentManifest, "patches float32[frames, patches, 1176]")
+
+
 # What must hold between them
 
 SEGMENT_0 = next(i for i, graph in enumerate(VALID["graphs"]) if graph["name"] == "segment_0")
@@ -695,7 +731,7 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "model.decoder.axes: 1, which is not dimension 0 of position_ids of 'segment_0'": altered(
         ("graphs", SEGMENT_0, "inputs", 1, "shape", 0), 3
     ),
-    "media.image.processor: it gives pixel_values [n, 3, 24, 24], which graph 'vision' does not take": altered(
+    "it gives pixel_values float32[batch, 3, 24, 24], which graph 'vision' does not take": altered(
         ("graphs", 0, "inputs", 0, "shape", 2), 28
     ),
     "schedule.layers: 5": altered(("schedule", "layers"), 5),

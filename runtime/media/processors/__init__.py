@@ -8,8 +8,10 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from clasp_trt.bundle.media import Anyres, Square
+from clasp_trt.bundle import media
+from clasp_trt.bundle.media import Anyres, Grid, Square
 from clasp_trt.runtime.media.processors.anyres import AnyresProcessor
+from clasp_trt.runtime.media.processors.grid import GridProcessor
 from clasp_trt.runtime.media.processors.square import SquareProcessor
 from clasp_trt.runtime.media.seen import Seen
 
@@ -18,18 +20,18 @@ class Processor(Protocol):
     """Makes of a picture what the vision graph takes."""
 
     def count(self, height: int, width: int) -> int:
-        """Visual tokens of a picture of that size in pixels."""
+        """Visual tokens of a picture of that size in pixels. Raises as a call does."""
 
     def __call__(self, image: Image.Image) -> Seen:
         """Raises :class:`clasp_trt.errors.ImageError` for a picture that cannot be taken."""
 
 
 KINDS: Mapping[str, Callable[[Any], Processor]] = MappingProxyType(
-    {Square.kind: SquareProcessor, Anyres.kind: AnyresProcessor}
+    {Square.kind: SquareProcessor, Anyres.kind: AnyresProcessor, Grid.kind: GridProcessor}
 )
 """By the kind of the record in :mod:`clasp_trt.bundle.media` that one is made of."""
 
 
-def processor(record: Square | Anyres) -> Processor:
+def processor(record: media.Processor) -> Processor:
     """The processor of a manifest's record."""
     return KINDS[record.kind](record)
