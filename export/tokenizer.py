@@ -14,6 +14,7 @@ from typing import Any
 from clasp_trt.charsmap import check_charsmaps
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.growth import check_growth
 from clasp_trt.panics import held_reports, panics_raise
 
 _FILE = "tokenizer.json"
@@ -45,12 +46,14 @@ class Tokenizer:
                 if _FILE in files:
                     check_charsmaps((checkpoint.root / _FILE).read_text(encoding="utf-8"))
                 found: Any = AutoTokenizer.from_pretrained(str(checkpoint.root), local_files_only=True)
+                backend = getattr(found, "backend_tokenizer", None)
+                if backend is not None:
+                    check_growth(backend)
         except Exception as error:  # the Rust side raises bare Exception for a malformed file
             raise CheckpointError(
                 f"the tokenizer of {checkpoint.root} cannot be loaded by transformers: {_reason(error)}; "
                 f"take the {_FILE} that belongs to the checkpoint"
             ) from None
-        backend = getattr(found, "backend_tokenizer", None)
         if backend is None:
             raise CheckpointError(
                 f"the tokenizer of {checkpoint.root} ({type(found).__name__}) has no {_FILE}; load it once with "

@@ -12,6 +12,7 @@ import tokenizers
 
 from clasp_trt.charsmap import check_charsmaps
 from clasp_trt.errors import BundleError, PromptError
+from clasp_trt.growth import check_growth
 from clasp_trt.panics import held_reports, panics_raise
 from clasp_trt.runtime.text.spelling import Spelling
 
@@ -47,7 +48,9 @@ class Tokenizer:
             with panics_raise(ValueError, "the tokenizers library cannot run it"), held_reports():
                 text = Path(path).read_text("utf-8")
                 check_charsmaps(text)
-                return cls(tokenizers.Tokenizer.from_str(text))
+                read = tokenizers.Tokenizer.from_str(text)
+                check_growth(read)
+                return cls(read)
         except Exception as error:  # the Rust side raises bare Exception for a malformed file
             raise BundleError(f"{told}: {error}") from error
 

@@ -89,6 +89,7 @@ def test_a_special_token_that_may_not_be_written_is_refused(folder: Path) -> Non
 MALFORMED: dict[str, dict[str, Any]] = {
     "a table without end": {"type": "Precompiled", "precompiled_charsmap": "/////wAAAAA="},
     "a table of nothing": {"type": "Precompiled", "precompiled_charsmap": ""},
+    "a text without bound": {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000},
 }
 
 

@@ -58,6 +58,12 @@ MALFORMED: dict[str, dict[str, Any]] = {
     "a second text": {"post_processor": template({"Sequence": {"id": "B", "type_id": 0}})},
     "a regular expression that is none": {"normalizer": {"type": "Replace", "pattern": {"Regex": "("}, "content": "x"}},
     "an id of 401 digits": {"added_tokens": [{**TINY["added_tokens"][0], "id": 10**400}]},
+    "a text without bound": {
+        "normalizer": {
+            "type": "Sequence",
+            "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}] * 12,
+        }
+    },
     "another kind": {"model": {"type": "Nonsense"}},
 }
 
