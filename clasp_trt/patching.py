@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 MAX_RATIO = 200
 """Long side over short side of the most slender picture that is taken."""
@@ -19,13 +19,15 @@ USUAL_SIZE = (480, 640)
 @dataclass(frozen=True)
 class Patching:
     """Patches of ``patch`` pixels squared, a token for each ``merge`` by ``merge`` of them, and pictures of
-    ``least_pixels`` to ``most_pixels``. ``window`` is how many patches a side of a window of the attention has."""
+    ``least_pixels`` to ``most_pixels``, or less where they would have more than ``most_tokens``. ``window`` is how many
+    patches a side of a window of the attention has."""
 
     patch: int
     merge: int
     least_pixels: int
     most_pixels: int
     window: int | None = None
+    most_tokens: int | None = None
 
     @property
     def block(self) -> int:
@@ -39,8 +41,8 @@ class Patching:
             raise ValueError(f"{width}x{height} px: one side is more than {MAX_RATIO} times the other")
         block, sides = self.block, (height, width)
         tall, wide = (round(side / block) * block for side in sides)  # a half to the even, as in Python
-        if tall * wide > self.most_pixels:
-            shrink = math.sqrt(height * width / self.most_pixels)
+        if tall * wide > (most := self.area):
+            shrink = math.sqrt(height * width / most)
             tall, wide = (max(block, math.floor(side / shrink / block) * block) for side in sides)
         elif tall * wide < self.least_pixels:
             grow = math.sqrt(self.least_pixels / (height * width))
@@ -60,15 +62,27 @@ class Patching:
     @property
     def token_range(self) -> tuple[int, int, int]:
         """The least, usual and most visual tokens of a picture: no picture has less or more."""
-        least, most = self.least_pixels / self.block**2, self.most_pixels / self.block**2
+        least, most = self._least, self.area / self.block**2
         few = min(math.ceil(least), max(1, int(most) // 2))  # one row of them, of which nearly half was cut off
-        return few, self.count(*USUAL_SIZE), max(int(most), int(math.sqrt(MAX_RATIO * most)), self.least_cap)
+        return few, self.count(*USUAL_SIZE), self._most_of(most)
 
     @property
-    def least_cap(self) -> int:
-        """The least that :meth:`capped` can be given: what pictures that are scaled to the least area may have."""
-        least = self.least_pixels / self.block**2
-        return max(2 * math.ceil(least), math.ceil(math.sqrt(MAX_RATIO * least)))  # two rows, or one of a slender one
+    def area(self) -> int:
+        """Pixels of the largest picture: those of ``most_tokens``, and less where a slender one would have more."""
+        if self.most_tokens is None or self._most_of(self.most_pixels / self.block**2) <= self.most_tokens:
+            return self.most_pixels
+        slender = ((self.most_tokens + 1) ** 2 * self.block**2 - 1) // MAX_RATIO
+        return max(self.least_pixels, min(self.most_tokens * self.block**2, slender))
+
+    @property
+    def _least(self) -> float:
+        return self.least_pixels / self.block**2
+
+    def _most_of(self, blocks: float) -> int:
+        """Visual tokens of a picture of up to ``blocks`` blocks by area, at most: as many; or a row of a slender one;
+        or what one has that is scaled to the least area, two rows or a slender one."""
+        small = max(2 * math.ceil(self._least), math.ceil(math.sqrt(MAX_RATIO * self._least)))
+        return max(int(blocks), int(math.sqrt(MAX_RATIO * blocks)), small)
 
     @property
     def patch_range(self) -> tuple[int, int, int]:
@@ -90,11 +104,6 @@ class Patching:
     def longest(self) -> int:
         """Patches of the longest side that a picture can have, or a few more."""
         return self.merge * max(long for _, long in self._largest())
-
-    def capped(self, tokens: int) -> Patching:
-        """The same with at most ``tokens`` of a picture, at least :attr:`least_cap`, however slender it is."""
-        pixels = min(tokens * self.block**2, tokens**2 * self.block**2 // MAX_RATIO)
-        return replace(self, most_pixels=max(self.least_pixels, min(self.most_pixels, pixels)))
 
     def _largest(self) -> Iterator[tuple[int, int]]:
         """For each number of blocks that the short side can have, how many the long side has at most."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -60,13 +61,22 @@ def test_no_picture_is_out_of_range(patching: Patching) -> None:
 
 
 @pytest.mark.parametrize("patching", SMALL)
-@pytest.mark.parametrize("more", [0, 1, 7, 100])
-def test_a_cap_holds_of_every_picture_and_raises_none(patching: Patching, more: int) -> None:
-    capped = patching.capped(patching.least_cap + more)
-    assert capped.token_range[-1] <= patching.least_cap + more
-    assert patching.least_pixels <= capped.most_pixels <= patching.most_pixels
+@pytest.mark.parametrize("most", [60, 61, 67, 100, 199, 300])
+def test_a_cap_holds_of_every_picture_and_raises_none(patching: Patching, most: int) -> None:
+    capped = replace(patching, most_tokens=most)
+    assert capped.token_range[-1] <= max(most, replace(patching, most_pixels=patching.least_pixels).token_range[-1])
+    assert patching.least_pixels <= capped.area <= patching.most_pixels
+
+
+@pytest.mark.parametrize("patching", [QWEN2_5, QWEN3])
+@pytest.mark.parametrize("most", [200, 300, 128, 141, 4096, 10**6])
+def test_what_a_cap_leaves_is_a_cap_of_the_same_area(patching: Patching, most: int) -> None:
+    capped = replace(patching, most_tokens=most)
+    assert replace(patching, most_tokens=capped.token_range[-1]).area == capped.area
 
 
 def test_a_cap_is_met() -> None:
-    assert QWEN3.capped(4096).token_range[-1] == 4096
-    assert QWEN2_5.capped(300).most_pixels == 300 * 28 * 28
+    assert replace(QWEN3, most_tokens=4096).token_range[-1] == 4096
+    assert replace(QWEN2_5, most_tokens=300).area == 300 * 28 * 28
+    assert replace(QWEN2_5, most_tokens=5000).area == QWEN2_5.most_pixels
+    assert replace(QWEN2_5, most_tokens=64).token_range[-1] == 64

@@ -38,7 +38,7 @@ from clasp_trt.bundle.manifest import (
     Source,
     VisionDims,
 )
-from clasp_trt.bundle.media import Anyres, Grid, Media, Medium, Run, Sequential, Square
+from clasp_trt.bundle.media import Anyres, Grid, Media, Medium, Run, Sequential, Spatial, Square
 from clasp_trt.bundle.reader import MAX_MANIFEST_BYTES, Bundle
 from clasp_trt.bundle.writer import Writer, write
 from clasp_trt.tensors import DTYPES, TensorSpec
@@ -76,6 +76,7 @@ __all__ = [
     "Sequential",
     "SizeMismatch",
     "Source",
+    "Spatial",
     "Square",
     "TensorSpec",
     "UnknownKind",

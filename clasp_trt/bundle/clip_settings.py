@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from clasp_trt.bundle.media import MAX_SIDE, MAX_VALUE, RESAMPLINGS, Square
 from clasp_trt.errors import BundleError
 from clasp_trt.notice import tell
 
-_Channels = tuple[float, float, float]
+Channels = tuple[float, float, float]
 _MOST = 100  # characters of a value that an error shows
 _BICUBIC, _OTHERWISE = RESAMPLINGS.index("bicubic"), "bilinear"
 
@@ -25,13 +26,15 @@ class _Defaults:
     shortest_edge: int | None
     size: tuple[int, int] | None
     center_crop: bool
-    mean: _Channels
-    std: _Channels
+    mean: Channels
+    std: Channels
     pads: bool = False
     """Whether ``do_pad`` makes a square of a picture before it is resized."""
 
 
-_CLIP = _Defaults(224, None, True, mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Of CLIP's pictures, by channel."""
+_CLIP = _Defaults(224, None, True, MEAN, STD)
 _LLAVA = replace(_CLIP, pads=True)
 _SIGLIP = _Defaults(None, (224, 224), False, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 _PROCESSORS = {
@@ -74,17 +77,38 @@ def square(config: Mapping[str, object], side: int, cell: int) -> Square:
             f"preprocessor_config.json: it makes pictures of {made[1]}x{made[0]} pixels, but the vision tower takes "
             f"{side}x{side}"
         )
-    normalize = _flag(config, "do_normalize", True)
+    values = pixels(config, defaults.mean, defaults.std)
     return Square(
         side=side,
         cell=cell,
         shortest_edge=edge,
         longest_edge=longest,
         size=size,
-        resample=_resample(config.get("resample")),
-        rescale=_number(config, "rescale_factor", 1 / 255) if _flag(config, "do_rescale", True) else 1.0,
-        mean=_channels(config, "image_mean", defaults.mean) if normalize else (0.0, 0.0, 0.0),
-        std=_channels(config, "image_std", defaults.std) if normalize else (1.0, 1.0, 1.0),
+        resample=values.resample,
+        rescale=values.rescale,
+        mean=values.mean,
+        std=values.std,
+    )
+
+
+class Pixels(NamedTuple):
+    """What is done to values, whatever the shape of a picture; see :class:`Square`."""
+
+    resample: str
+    rescale: float
+    mean: Channels
+    std: Channels
+
+
+def pixels(config: Mapping[str, object], mean: Channels, std: Channels) -> Pixels:
+    """What ``config`` does to values, ``mean`` and ``std`` being the processor's defaults. Raises
+    :class:`SettingsError`."""
+    normalize = _flag(config, "do_normalize", True)
+    return Pixels(
+        _resample(config.get("resample")),
+        _number(config, "rescale_factor", 1 / 255) if _flag(config, "do_rescale", True) else 1.0,
+        _channels(config, "image_mean", mean) if normalize else (0.0, 0.0, 0.0),
+        _channels(config, "image_std", std) if normalize else (1.0, 1.0, 1.0),
     )
 
 
@@ -169,7 +193,7 @@ def _resample(value: object) -> str:
     return RESAMPLINGS[value]
 
 
-def _channels(config: Mapping[str, object], key: str, default: _Channels) -> _Channels:
+def _channels(config: Mapping[str, object], key: str, default: Channels) -> Channels:
     value = config.get(key)
     if value is None:
         return default

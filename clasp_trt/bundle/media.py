@@ -215,7 +215,21 @@ class Sequential:
     start: int
 
 
+@dataclass(frozen=True)
+class Spatial:
+    """Positions in time, row and column. Text advances all three; a picture at ``p`` has ``p`` plus the frame, row and
+    column of each token, and what follows it goes on from ``p`` plus the longer of its sides in tokens.
+
+    Frames of a clip are ``rate`` positions a second apart, rounded down, or one where it is None.
+    """
+
+    kind: ClassVar[str] = "grid"
+    axes: ClassVar[int] = 3
+    rate: float | None
+
+
 Processor: TypeAlias = Square | Anyres | Grid
+Positions: TypeAlias = Sequential | Spatial
 
 
 @dataclass(frozen=True)
@@ -225,7 +239,7 @@ class Medium:
 
     processor: Processor
     layout: Run
-    positions: Sequential
+    positions: Positions
 
 
 @dataclass(frozen=True)
@@ -240,7 +254,7 @@ def content(media: Media) -> dict[str, Any]:
     return {"image": {name: {"kind": record.kind, **_values(record)} for name, record in vars(media.image).items()}}
 
 
-def _values(record: Processor | Run | Sequential) -> dict[str, Any]:
+def _values(record: Processor | Run | Positions) -> dict[str, Any]:
     values = {name: _listed(value) for name, value in vars(record).items()}
     if values.get("longest_edge", 0) is None:  # a key of records that have one, and of no others
         del values["longest_edge"]

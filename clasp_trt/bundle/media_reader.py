@@ -19,9 +19,11 @@ from clasp_trt.bundle.media import (
     Grid,
     Media,
     Medium,
+    Positions,
     Processor,
     Run,
     Sequential,
+    Spatial,
     Square,
 )
 from clasp_trt.storage.fields import Field
@@ -185,8 +187,15 @@ def _sequential(item: Field) -> Sequential:
     return Sequential(_members(item, Sequential)["start"].integer(0, 1))
 
 
+def _spatial(item: Field) -> Spatial:
+    rate = _members(item, Spatial)["rate"]
+    return Spatial(None if rate.value is None else _positive(rate))
+
+
 PROCESSORS: Mapping[str, Callable[[Field], Processor]] = MappingProxyType(
     {Square.kind: _square, Anyres.kind: _anyres, Grid.kind: _grid}
 )
 LAYOUTS: Mapping[str, Callable[[Field], Run]] = MappingProxyType({Run.kind: _run})
-POSITIONS: Mapping[str, Callable[[Field], Sequential]] = MappingProxyType({Sequential.kind: _sequential})
+POSITIONS: Mapping[str, Callable[[Field], Positions]] = MappingProxyType(
+    {Sequential.kind: _sequential, Spatial.kind: _spatial}
+)

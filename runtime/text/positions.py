@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clasp_trt.bundle.media import Sequential
+from clasp_trt.bundle import media
+from clasp_trt.bundle.media import Sequential, Spatial
 from clasp_trt.runtime.media.seen import Block
 
 Positions = tuple[NDArray[np.int64], int]
@@ -22,12 +23,26 @@ def sequential(kind: Sequential, rows: int, blocks: Sequence[Block], visual_inde
     return np.arange(kind.start, following)[None], following
 
 
+def spatial(kind: Spatial, rows: int, blocks: Sequence[Block], visual_index: NDArray[np.int64]) -> Positions:
+    """Three axes: time, row and column in the picture. Text counts on all three."""
+    found, row, following, seen = np.empty((3, rows), np.int64), 0, 0, 0
+    for block in blocks:
+        first = int(visual_index[seen])
+        found[:, row:first] = np.arange(following, following + first - row)
+        following += first - row
+        row, seen = first + block.tokens, seen + block.tokens
+        found[:, first:row] = following + np.indices(block.grid).reshape(3, -1)
+        following += max(block.grid[1:])
+    found[:, row:] = np.arange(following, following + rows - row)
+    return found, following + rows - row
+
+
 KINDS: Mapping[str, Callable[[Any, int, Sequence[Block], NDArray[np.int64]], Positions]] = MappingProxyType(
-    {Sequential.kind: sequential}
+    {Sequential.kind: sequential, Spatial.kind: spatial}
 )
 """By the kind of the record in :mod:`clasp_trt.bundle.media`."""
 
 
-def positions(kind: Sequential, rows: int, blocks: Sequence[Block], visual_index: NDArray[np.int64]) -> Positions:
+def positions(kind: media.Positions, rows: int, blocks: Sequence[Block], visual_index: NDArray[np.int64]) -> Positions:
     """The positions of ``rows`` rows, of which ``visual_index`` int64 ``[tokens]`` are those of ``blocks`` in order."""
     return KINDS[kind.kind](kind, rows, blocks, visual_index)

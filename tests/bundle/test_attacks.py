@@ -697,6 +697,19 @@ def test_grids_are_read_as_strictly(root: Path, key: str, value: object) -> None
     refused(root, b.ManifestField, "media.image.processor")
 
 
+@pytest.mark.parametrize("rate", [0, -1, "2", True, 256])
+def test_positions_of_three_axes_are_read_as_strictly(root: Path, rate: object) -> None:
+    content = altered(("media", "image", "positions"), {"kind": "grid", "rate": rate})
+    (root / "clasp.json").write_text(json.dumps(content))
+    refused(root, b.ManifestField, "media.image.positions.rate")
+
+
+def test_positions_of_more_axes_than_the_decoder(root: Path) -> None:
+    content = altered(("media", "image", "positions"), {"kind": "grid", "rate": None})
+    (root / "clasp.json").write_text(json.dumps(content))
+    refused(root, b.InconsistentManifest, "model.decoder.axes: 1, but media.image.positions of kind 'grid' have 3")
+
+
 def test_a_grid_whose_graph_takes_squares(root: Path) -> None:
     content = altered(PROCESSOR, GRID)
     content["model"]["tokens"] = [4, 12, 56]

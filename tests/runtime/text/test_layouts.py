@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clasp_trt.bundle.media import Run, Sequential
+from clasp_trt.bundle.media import Run, Sequential, Spatial
 from clasp_trt.runtime.media.seen import Block
 from clasp_trt.runtime.text import layouts, positions
 from tests.prompts import boxes
@@ -25,4 +25,4 @@ def test_sequential_positions_count_every_row() -> None:
 
 def test_every_kind_of_the_manifest_is_known() -> None:
     assert list(layouts.KINDS) == [Run.kind]
-    assert list(positions.KINDS) == [Sequential.kind]
+    assert list(positions.KINDS) == [Sequential.kind, Spatial.kind]
