@@ -38,8 +38,21 @@ from clasp_trt.bundle.manifest import (
     Source,
     VisionDims,
 )
-from clasp_trt.bundle.media import Anyres, Grid, Media, Medium, Run, Sequential, Spatial, Square
+from clasp_trt.bundle.media import (
+    Anyres,
+    Grid,
+    Layout,
+    Media,
+    Medium,
+    Processor,
+    Run,
+    Sequential,
+    Spatial,
+    Square,
+    Tiles,
+)
 from clasp_trt.bundle.reader import MAX_MANIFEST_BYTES, Bundle
+from clasp_trt.bundle.split import Longest, Ratio
 from clasp_trt.bundle.writer import Writer, write
 from clasp_trt.tensors import DTYPES, TensorSpec
 
@@ -60,6 +73,8 @@ __all__ = [
     "Grid",
     "HashMismatch",
     "InconsistentManifest",
+    "Layout",
+    "Longest",
     "Manifest",
     "ManifestField",
     "ManifestSyntax",
@@ -69,7 +84,9 @@ __all__ = [
     "ModelInfo",
     "NotABundle",
     "NotAFile",
+    "Processor",
     "Profile",
+    "Ratio",
     "Run",
     "SchemaVersion",
     "Segment",
@@ -79,6 +96,7 @@ __all__ = [
     "Spatial",
     "Square",
     "TensorSpec",
+    "Tiles",
     "UnknownKind",
     "UnlistedFile",
     "Unreadable",

@@ -7,9 +7,8 @@ from itertools import zip_longest
 
 from clasp_trt.bundle.errors import InconsistentManifest
 from clasp_trt.bundle.manifest import MANIFEST, POLICY, PORTABLE, Graph, Manifest
-from clasp_trt.bundle.media import Grid
 from clasp_trt.chain import Chain, names, port, ports
-from clasp_trt.chain.ports import Port, Ports
+from clasp_trt.chain.ports import Port
 from clasp_trt.operators import MAX_TOKENS
 from clasp_trt.targets import COMPILED, TARGETS
 from clasp_trt.tensors import FLOATS, TensorSpec
@@ -167,21 +166,13 @@ def _seen(manifest: Manifest, i: int, vision: Graph, j: int, projector: Graph, d
     if not isinstance(read, int):
         yield f"graphs[{i}].outputs: expected {port.FEATURES} of a fixed number of layers"
         return
-    expected = _projector(manifest, read, dtype)
+    model, processor = manifest.model, manifest.media.image.processor
+    expected = processor.projector(read, model.vision.width, model.decoder.width, dtype)
     frames, _, rows, _ = expected.inputs[0].shape
     given = (expected.inputs[0], TensorSpec(port.CLS_SALIENCY, "float32", (frames, rows)))
     yield from _differing(f"graphs[{i}].outputs", vision.outputs, given)
     yield from _differing(f"graphs[{j}].inputs", projector.inputs, expected.inputs)
     yield from _differing(f"graphs[{j}].outputs", projector.outputs, expected.outputs)
-
-
-def _projector(manifest: Manifest, layers: int, dtype: str) -> Ports:
-    """What makes visual tokens of the features of ``layers`` layers, by the kind of what the tower saw."""
-    processor, widths = manifest.media.image.processor, (manifest.model.vision.width, manifest.model.decoder.width)
-    if isinstance(processor, Grid):
-        return ports.merging_projector(layers, *widths, dtype)
-    project = ports.packing_projector if processor.packs else ports.projector
-    return project(layers, processor.rows, *widths, dtype)
 
 
 def _differing(place: str, found: Iterable[TensorSpec], expected: Iterable[Port | TensorSpec]) -> Iterator[str]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
+from clasp_trt.bundle.split import Longest, Ratio
 from clasp_trt.chain import port, ports
+from clasp_trt.chain.ports import Ports
 from clasp_trt.patching import USUAL_SIZE, Patching
 from clasp_trt.tensors import TensorSpec
 from clasp_trt.tiling import Tiling
@@ -39,8 +41,6 @@ class Square:
     """
 
     kind: ClassVar[str] = "square"
-    packs: ClassVar[bool] = False
-    """Whether the rows of what the tower saw become tokens by an index that goes with each picture."""
     side: int
     cell: int
     shortest_edge: int | None
@@ -86,6 +86,10 @@ class Square:
         """What it gives the vision graph."""
         return (TensorSpec(port.PIXEL_VALUES, "float32", (port.BATCH, 3, self.side, self.side)),)
 
+    def projector(self, layers: int, vision_width: int, width: int, dtype: str) -> Ports:
+        """Those of the graph that makes visual tokens of ``layers`` layers of features."""
+        return ports.projector(layers, self.rows, vision_width, width, dtype)
+
 
 @dataclass(frozen=True)
 class Anyres:
@@ -95,7 +99,6 @@ class Anyres:
     """
 
     kind: ClassVar[str] = "anyres"
-    packs: ClassVar[bool] = True
     tile: int
     cell: int
     pinpoints: tuple[tuple[int, int], ...]
@@ -134,6 +137,10 @@ class Anyres:
         """What it gives the vision graph."""
         return (TensorSpec(port.PIXEL_VALUES, "float32", (port.BATCH, 3, self.tile, self.tile)),)
 
+    def projector(self, layers: int, vision_width: int, width: int, dtype: str) -> Ports:
+        """Those of the graph that makes visual tokens of ``layers`` layers of features, which an index packs."""
+        return ports.packing_projector(layers, self.rows, vision_width, width, dtype)
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -145,7 +152,6 @@ class Grid:
     """
 
     kind: ClassVar[str] = "grid"
-    packs: ClassVar[bool] = False
     patch: int
     merge: int
     time: int
@@ -189,6 +195,10 @@ class Grid:
             found[port.WINDOW_SLOTS] = few * slots, usual * slots, many * slots
         return found
 
+    def projector(self, layers: int, vision_width: int, width: int, dtype: str) -> Ports:
+        """Those of the graph that makes visual tokens of ``layers`` layers of features, some patches each."""
+        return ports.merging_projector(layers, vision_width, width, dtype)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -203,6 +213,26 @@ class Run:
     token: str
     id: int
     before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """A layout: a run for each tile of a picture and one for the whole of it, each after a text that says which it is.
+
+    Before a tile stands ``tile``, in which ``{row}`` and ``{column}`` are its numbers from 1; after each row of tiles
+    ``row_end``, before the whole picture ``whole``, or ``alone`` where there are no others, and after all ``after``.
+    ``placeholder``, ``token`` and ``id`` are those of :class:`Run`.
+    """
+
+    kind: ClassVar[str] = "tiles"
+    placeholder: str
+    token: str
+    id: int
+    tile: str
+    row_end: str
+    whole: str
+    alone: str
     after: str
 
 
@@ -228,7 +258,8 @@ class Spatial:
     rate: float | None
 
 
-Processor: TypeAlias = Square | Anyres | Grid
+Processor: TypeAlias = Square | Anyres | Grid | Ratio | Longest
+Layout: TypeAlias = Run | Tiles
 Positions: TypeAlias = Sequential | Spatial
 
 
@@ -238,7 +269,7 @@ class Medium:
     positions."""
 
     processor: Processor
-    layout: Run
+    layout: Layout
     positions: Positions
 
 
@@ -254,7 +285,7 @@ def content(media: Media) -> dict[str, Any]:
     return {"image": {name: {"kind": record.kind, **_values(record)} for name, record in vars(media.image).items()}}
 
 
-def _values(record: Processor | Run | Positions) -> dict[str, Any]:
+def _values(record: Processor | Layout | Positions) -> dict[str, Any]:
     values = {name: _listed(value) for name, value in vars(record).items()}
     if values.get("longest_edge", 0) is None:  # a key of records that have one, and of no others
         del values["longest_edge"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from math import isqrt
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from clasp_trt.bundle.media import (
     RESAMPLINGS,
     Anyres,
     Grid,
+    Layout,
     Media,
     Medium,
     Positions,
@@ -25,7 +27,9 @@ from clasp_trt.bundle.media import (
     Sequential,
     Spatial,
     Square,
+    Tiles,
 )
+from clasp_trt.bundle.split import MAX_TILES, Longest, Ratio
 from clasp_trt.storage.fields import Field
 
 MAX_TEXT = 1000
@@ -130,6 +134,46 @@ def _grid(item: Field) -> Grid:
     )
 
 
+def _ratio(item: Field) -> Ratio:
+    of = _members(item, Ratio)
+    tile, patch, merge = _merged(of)
+    most = of["most"].integer(1, min(MAX_TILES, MAX_SIDE**2 // tile**2))
+    return Ratio(
+        tile=tile,
+        patch=patch,
+        merge=merge,
+        least=of["least"].integer(1, most),
+        most=most,
+        resample=of["resample"].one_of(RESAMPLINGS),
+        rescale=_positive(of["rescale"]),
+        mean=_three(of["mean"], _value),
+        std=_three(of["std"], _positive),
+    )
+
+
+def _longest(item: Field) -> Longest:
+    of = _members(item, Longest)
+    tile, patch, merge = _merged(of)
+    return Longest(
+        tile=tile,
+        patch=patch,
+        merge=merge,
+        longest=of["longest"].integer(1, min(MAX_SIDE, isqrt(MAX_TILES) * tile)),
+        split=_flag(of["split"]),
+        resample=of["resample"].one_of(RESAMPLINGS),
+        rescale=_positive(of["rescale"]),
+        mean=_three(of["mean"], _value),
+        std=_three(of["std"], _positive),
+    )
+
+
+def _merged(of: Mapping[str, Field]) -> tuple[int, int, int]:
+    """Tile, patch and how many patches a side a token has: a tile has one token at least."""
+    tile = of["tile"].integer(1, MAX_SIDE)
+    patch = of["patch"].integer(1, tile)
+    return tile, patch, of["merge"].integer(1, tile // patch)
+
+
 def _canvas(item: Field, tile: int) -> tuple[int, int]:
     height, width = _size(item)
     if height % tile or width % tile:
@@ -165,6 +209,12 @@ def _positive(item: Field) -> float:
     return value
 
 
+def _flag(item: Field) -> bool:
+    if not isinstance(item.value, bool):
+        item.fail("true or false")
+    return item.value
+
+
 def _run(item: Field) -> Run:
     of = _members(item, Run)
     return Run(
@@ -172,6 +222,20 @@ def _run(item: Field) -> Run:
         token=of["token"].text(MAX_TEXT),
         id=of["id"].integer(0, MAX_ID),
         before=_written(of["before"]),
+        after=_written(of["after"]),
+    )
+
+
+def _tiles(item: Field) -> Tiles:
+    of = _members(item, Tiles)
+    return Tiles(
+        placeholder=of["placeholder"].text(MAX_TEXT),
+        token=of["token"].text(MAX_TEXT),
+        id=of["id"].integer(0, MAX_ID),
+        tile=_written(of["tile"]),
+        row_end=_written(of["row_end"]),
+        whole=_written(of["whole"]),
+        alone=_written(of["alone"]),
         after=_written(of["after"]),
     )
 
@@ -193,9 +257,9 @@ def _spatial(item: Field) -> Spatial:
 
 
 PROCESSORS: Mapping[str, Callable[[Field], Processor]] = MappingProxyType(
-    {Square.kind: _square, Anyres.kind: _anyres, Grid.kind: _grid}
+    {Square.kind: _square, Anyres.kind: _anyres, Grid.kind: _grid, Ratio.kind: _ratio, Longest.kind: _longest}
 )
-LAYOUTS: Mapping[str, Callable[[Field], Run]] = MappingProxyType({Run.kind: _run})
+LAYOUTS: Mapping[str, Callable[[Field], Layout]] = MappingProxyType({Run.kind: _run, Tiles.kind: _tiles})
 POSITIONS: Mapping[str, Callable[[Field], Positions]] = MappingProxyType(
     {Sequential.kind: _sequential, Spatial.kind: _spatial}
 )

@@ -123,14 +123,23 @@ def grid_vision(
     return Ports(grid_inputs(patch, window, table), tuple(given))
 
 
-def merging_projector(layers: int, vision_width: int, width: int, dtype: str) -> Ports:
-    """The features of patches in a grid to visual tokens of some patches each, which take the saliency along."""
-    taken = (port.FRAMES, layers, port.PATCHES, vision_width)
+def merging_projector(
+    layers: int,
+    vision_width: int,
+    width: int,
+    dtype: str,
+    *,
+    pictures: str = port.FRAMES,
+    rows: int | str = port.PATCHES,
+) -> Ports:
+    """The features of ``rows`` patches of each of ``pictures`` to visual tokens of some patches each, which take the
+    saliency along."""
+    taken = (pictures, layers, rows, vision_width)
     return Ports(
         (
             Port(port.FEATURES, dtype, taken, "patch states of the support layers"),
             Port(port.ALPHA, "float32", (1, layers), "convex weights of the layers"),
-            Port(port.CLS_SALIENCY, "float32", (port.FRAMES, port.PATCHES), "saliency of the patches"),
+            Port(port.CLS_SALIENCY, "float32", (pictures, rows), "saliency of the patches"),
         ),
         (
             Port(port.VISUAL, dtype, (1, port.VISUAL_TOKENS, width), "visual tokens in decoder space"),

@@ -94,13 +94,13 @@ def _source(source: Source) -> str:
 
 
 def _pixels(manifest: Manifest) -> str:
-    from clasp_trt.bundle import Anyres, Grid
+    from clasp_trt.bundle import Grid, Square
 
     processor = manifest.media.image.processor
-    if isinstance(processor, Anyres):
-        return f"tiles of {processor.tile} px"
     if isinstance(processor, Grid):
         return f"patches of {processor.patch} px"
+    if not isinstance(processor, Square):
+        return f"tiles of {processor.tile} px"
     height, width = processor.usual_size
     return f"{width} px" if width == height else f"{width}x{height} px"
 

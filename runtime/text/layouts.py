@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from clasp_trt.bundle.media import Run
+from clasp_trt.bundle import Layout, Run, Tiles
 from clasp_trt.runtime.media.seen import Block
 
 Pieces = tuple[str | int, ...]
@@ -18,10 +18,25 @@ def run(layout: Run, blocks: Sequence[Block]) -> Pieces:
     return layout.before, sum(block.tokens for block in blocks), layout.after
 
 
-KINDS: Mapping[str, Callable[[Any, Sequence[Block]], Pieces]] = MappingProxyType({Run.kind: run})
+def tiles(layout: Tiles, blocks: Sequence[Block]) -> Pieces:
+    """A run for each block: those of the tiles, row by row, and then the whole picture's."""
+    *cut, whole = blocks
+    found = list[str | int]()
+    for block, following in zip(cut, blocks[1:], strict=True):
+        found += [_numbered(layout.tile, block), block.tokens]
+        if following.row != block.row:
+            found.append(layout.row_end)
+    return *found, layout.whole if cut else layout.alone, whole.tokens, layout.after
+
+
+def _numbered(text: str, block: Block) -> str:
+    return text.replace("{row}", str(block.row)).replace("{column}", str(block.column))
+
+
+KINDS: Mapping[str, Callable[[Any, Sequence[Block]], Pieces]] = MappingProxyType({Run.kind: run, Tiles.kind: tiles})
 """By the kind of the record in :mod:`clasp_trt.bundle.media`."""
 
 
-def pieces(layout: Run, blocks: Sequence[Block]) -> Pieces:
+def pieces(layout: Layout, blocks: Sequence[Block]) -> Pieces:
     """What a manifest's layout puts in the place of a picture that became ``blocks``."""
     return KINDS[layout.kind](layout, blocks)

@@ -18,7 +18,7 @@ from clasp_trt.policy import CATEGORY_NAMES, Policy
 from clasp_trt.storage.foreign import read_object
 
 if TYPE_CHECKING:
-    from clasp_trt.bundle import Run
+    from clasp_trt.bundle import Layout
 
 
 def check_router(folder: str | os.PathLike[str], policy: Policy | None) -> None:
@@ -40,7 +40,7 @@ def copy_router(folder: str | os.PathLike[str], root: Path) -> None:
         shutil.copyfile(path, root / path.name)
 
 
-def check_assets(root: Path, layout: Run, checkpoint: str) -> None:
+def check_assets(root: Path, layout: Layout, checkpoint: str) -> None:
     """Does to a staged bundle's files what a first request about a picture would, in the runtime's own words.
 
     Raises :class:`CheckpointError`, naming the file of ``checkpoint`` that cannot work.

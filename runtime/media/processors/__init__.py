@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from clasp_trt.bundle import media
-from clasp_trt.bundle.media import Anyres, Grid, Square
+from clasp_trt.bundle import Anyres, Grid, Longest, Ratio, Square, media
 from clasp_trt.runtime.media.processors.anyres import AnyresProcessor
 from clasp_trt.runtime.media.processors.grid import GridProcessor
+from clasp_trt.runtime.media.processors.longest import LongestProcessor
+from clasp_trt.runtime.media.processors.ratio import RatioProcessor
 from clasp_trt.runtime.media.processors.square import SquareProcessor
 from clasp_trt.runtime.media.seen import Seen
 
@@ -27,7 +28,13 @@ class Processor(Protocol):
 
 
 KINDS: Mapping[str, Callable[[Any], Processor]] = MappingProxyType(
-    {Square.kind: SquareProcessor, Anyres.kind: AnyresProcessor, Grid.kind: GridProcessor}
+    {
+        Square.kind: SquareProcessor,
+        Anyres.kind: AnyresProcessor,
+        Grid.kind: GridProcessor,
+        Ratio.kind: RatioProcessor,
+        Longest.kind: LongestProcessor,
+    }
 )
 """By the kind of the record in :mod:`clasp_trt.bundle.media` that one is made of."""
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from clasp_trt.bundle.media import Anyres
 from clasp_trt.chain import port
-from clasp_trt.runtime.media.processors.pixels import resampling, scaled, to_rgb
+from clasp_trt.runtime.media.processors.pixels import cells, cut, numbers, resampling, scaled, to_rgb
 from clasp_trt.runtime.media.seen import Block, Seen
 from clasp_trt.tiling import Fit
 
@@ -38,7 +38,7 @@ class AnyresProcessor:
         fit = self._tiling.fit(image.height, image.width)
         whole = np.asarray(image.resize((side, side), resample=self._resample))
         resized = image.resize(fit.resized[::-1], resample=self._resample)
-        tiles = [whole, *_tiles(_padded(np.asarray(resized), fit.canvas), side)]
+        tiles = [whole, *cut(_padded(np.asarray(resized), fit.canvas), side)]
         values = np.stack([scaled(tile, record.rescale, record.mean, record.std) for tile in tiles])
         return Seen(
             {port.PIXEL_VALUES: values},
@@ -50,24 +50,24 @@ class AnyresProcessor:
     def _rows(self, fit: Fit) -> NDArray[np.int64]:
         """Which rows of the projected tiles the tokens of the canvas are, the newline being the one after the last."""
         grid, across = self._tiling.grid, fit.canvas[1] // self._record.tile
-        rows, columns = _numbers(fit.rows)[:, None], _numbers(fit.columns)[None]
+        rows, columns = numbers(fit.rows)[:, None], numbers(fit.columns)[None]
         tile = 1 + rows // grid * across + columns // grid
-        cells = tile * self._tiling.rows + rows % grid * grid + columns % grid
+        held = tile * self._tiling.rows + rows % grid * grid + columns % grid
         newline = np.full((len(fit.rows), 1), fit.tiles * self._tiling.rows)
-        return np.concatenate([cells, newline], axis=1).reshape(-1)
+        return np.concatenate([held, newline], axis=1).reshape(-1)
 
     def _whole(self, fit: Fit) -> Block:
         """The picture squeezed into a tile: its cells cover all of it."""
         grid, (height, width) = self._tiling.grid, fit.resized
-        boxes = _cells(range(grid), range(grid)) * np.array([width, height, width, height]) / grid
+        boxes = cells(range(grid), range(grid)) * np.array([width, height, width, height]) / grid
         return Block(self._tiling.rows, (1, grid, grid), boxes.astype(np.float32))
 
     def _canvas(self, fit: Fit) -> Block:
         """The cells of the canvas where they lie in the picture, and newlines, which lie nowhere."""
-        cells = _cells(fit.rows, fit.columns) * self._record.cell
+        placed = cells(fit.rows, fit.columns) * self._record.cell
         padding = [(have - want) // 2 for have, want in zip(fit.canvas, fit.resized, strict=True)]
-        cells = cells - np.array([padding[1], padding[0]] * 2)
-        inside = np.clip(cells, 0, np.array([fit.resized[1], fit.resized[0]] * 2)).astype(np.float32)
+        placed = placed - np.array([padding[1], padding[0]] * 2)
+        inside = np.clip(placed, 0, np.array([fit.resized[1], fit.resized[0]] * 2)).astype(np.float32)
         rows = inside.reshape(len(fit.rows), len(fit.columns), 4)
         newlines = np.full((len(fit.rows), 1, 4), np.nan, np.float32)
         boxes = np.concatenate([rows, newlines], axis=1).reshape(-1, 4)
@@ -78,21 +78,3 @@ def _padded(pixels: NDArray[np.uint8], canvas: tuple[int, int]) -> NDArray[np.ui
     """``pixels`` in the middle of black, the odd row or column after them."""
     spare = [want - have for have, want in zip(pixels.shape, canvas, strict=False)]
     return np.pad(pixels, [*((each // 2, each - each // 2) for each in spare), (0, 0)])
-
-
-def _tiles(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """``[tiles, side, side, 3]``, in raster order."""
-    height, width, channels = pixels.shape
-    parts = pixels.reshape(height // side, side, width // side, side, channels).transpose(0, 2, 1, 3, 4)
-    tiles: NDArray[np.uint8] = parts.reshape(-1, side, side, channels)
-    return tiles
-
-
-def _cells(rows: range, columns: range) -> NDArray[np.int64]:
-    """Left, top, right and bottom of cells of size 1, in raster order, int64 ``[cells, 4]``."""
-    top, left = (axis.reshape(-1) for axis in np.meshgrid(_numbers(rows), _numbers(columns), indexing="ij"))
-    return np.stack([left, top, left + 1, top + 1], axis=1)
-
-
-def _numbers(cells: range) -> NDArray[np.int64]:
-    return np.array(cells, dtype=np.int64)  # of none, numpy would make floats

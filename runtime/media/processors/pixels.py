@@ -36,3 +36,23 @@ def scaled(
     values -= np.asarray(mean, np.float32)
     values /= np.asarray(std, np.float32)
     return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def cut(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """uint8 ``[tiles, side, side, channels]``, in raster order, of ``[height, width, channels]``, whose sides are
+    multiples of ``side``."""
+    height, width, channels = pixels.shape
+    parts = pixels.reshape(height // side, side, width // side, side, channels).transpose(0, 2, 1, 3, 4)
+    tiles: NDArray[np.uint8] = parts.reshape(-1, side, side, channels)
+    return tiles
+
+
+def cells(rows: range, columns: range) -> NDArray[np.int64]:
+    """Left, top, right and bottom of cells of size 1, in raster order, int64 ``[cells, 4]``."""
+    top, left = (axis.reshape(-1) for axis in np.meshgrid(numbers(rows), numbers(columns), indexing="ij"))
+    return np.stack([left, top, left + 1, top + 1], axis=1)
+
+
+def numbers(within: range) -> NDArray[np.int64]:
+    """``within`` as an array, also if it is empty: of that numpy alone would make floats."""
+    return np.array(within, dtype=np.int64)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from clasp_trt.bundle.media import Run, Sequential, Spatial
+from clasp_trt.bundle.media import Run, Sequential, Tiles
+from clasp_trt.bundle.media_reader import LAYOUTS, POSITIONS
 from clasp_trt.runtime.media.seen import Block
 from clasp_trt.runtime.text import layouts, positions
 from tests.prompts import boxes
@@ -16,6 +19,28 @@ def test_a_run_is_one_number_between_two_texts() -> None:
     assert layouts.pieces(Run("<image>", "<pad>", 7, "<s>", "</s>"), BLOCKS) == ("<s>", 13, "</s>")
 
 
+TILES = Tiles("<image>", "<image>", 7, "<cut><{row},{column}>", "\n", "\n<cut><all>", "<cut><one>", "<cut>")
+
+
+def test_tiles_are_numbered_and_the_whole_picture_comes_last() -> None:
+    tiles = [Block(4, (1, 2, 2), boxes(2), row, column) for row in (1, 2) for column in (1, 2, 3)]
+    assert layouts.pieces(TILES, [*tiles, Block(4, (1, 2, 2), boxes(2))]) == (
+        "<cut><1,1>", 4, "<cut><1,2>", 4, "<cut><1,3>", 4, "\n",
+        "<cut><2,1>", 4, "<cut><2,2>", 4, "<cut><2,3>", 4, "\n",
+        "\n<cut><all>", 4, "<cut>",
+    )  # fmt: skip
+
+
+def test_a_picture_that_is_not_cut_stands_alone() -> None:
+    assert layouts.pieces(TILES, [Block(4, (1, 2, 2), boxes(2))]) == ("<cut><one>", 4, "<cut>")
+
+
+def test_a_text_of_braces_is_no_format() -> None:
+    block = Block(4, (1, 2, 2), boxes(2), 1, 1)
+    odd = replace(TILES, tile="{0}{row!r}{row}{")
+    assert layouts.pieces(odd, [block, BLOCKS[0]])[0] == "{0}{row!r}1{"
+
+
 def test_sequential_positions_count_every_row() -> None:
     for start in (0, 1):
         found, following = positions.positions(Sequential(start), 20, BLOCKS, np.arange(3, 16))
@@ -24,5 +49,5 @@ def test_sequential_positions_count_every_row() -> None:
 
 
 def test_every_kind_of_the_manifest_is_known() -> None:
-    assert list(layouts.KINDS) == [Run.kind]
-    assert list(positions.KINDS) == [Sequential.kind, Spatial.kind]
+    assert list(layouts.KINDS) == list(LAYOUTS)
+    assert list(positions.KINDS) == list(POSITIONS)

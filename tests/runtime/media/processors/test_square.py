@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from clasp_trt.bundle import clip_settings
-from clasp_trt.bundle.media import Anyres, Grid, Square
+from clasp_trt.bundle.media import Square
+from clasp_trt.bundle.media_reader import PROCESSORS
 from clasp_trt.runtime.media.image import load_image
 from clasp_trt.runtime.media.processors import KINDS, Processor, processor
 from clasp_trt.runtime.media.processors import square as module
@@ -173,4 +174,4 @@ def test_every_token_has_its_cell(side: int, cell: int, grid: int) -> None:
 
 
 def test_every_kind_of_the_manifest_has_a_processor() -> None:
-    assert list(KINDS) == [Square.kind, Anyres.kind, Grid.kind]
+    assert list(KINDS) == list(PROCESSORS)
