@@ -1,42 +1,44 @@
 """Make a LLaVA checkpoint with random weights, in the Hugging Face layout of ``llava-hf/llava-1.5-*``.
 
-``python examples/random_llava.py OUT --preset small`` writes a folder that the stock
+``python -m examples.random_llava OUT --preset small`` writes a folder that the stock
 ``LlavaForConditionalGeneration``, ``AutoProcessor`` and ``AutoTokenizer`` load. It says nothing sensible, but
 has every part of a real checkpoint, at a size of your choice, so that exporting, parity tests and benchmarks
 need no download.
 
-Tensors are drawn one at a time, each from a generator seeded by its own name, and go straight to disk: memory is
-a few times the largest tensor, and the number of shards changes no weight. Needs numpy and tokenizers, neither torch
-nor transformers.
+Weights are drawn as :mod:`examples.random_weights` says. Needs numpy and tokenizers, neither torch nor transformers.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import tempfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-DType = Literal["float32", "float16", "bfloat16"]
+from examples.random_weights import (
+    ATTENTION_GAIN,
+    EMBEDDING_STD,
+    LOGIT_GAIN,
+    SAFETENSORS_DTYPE,
+    TIED_EMBEDDING_STD,
+    DType,
+    TensorSpec,
+    linear,
+    norm,
+    write_json,
+    write_weights,
+    written,
+)
+
 Tower = Literal["clip", "siglip"]
 Decoder = Literal["llama", "mistral", "qwen2", "qwen3"]
 
-SAFETENSORS_DTYPE: Mapping[DType, tuple[str, int]] = {  # name in a safetensors header, bytes per element
-    "float32": ("F32", 4),
-    "float16": ("F16", 2),
-    "bfloat16": ("BF16", 2),
-}
-SHARD_BYTES = 1_000_000_000
 MAX_POSITIONS = 4096
 UNK_ID, BOS_ID, EOS_ID = 0, 1, 2
 IMAGE_TOKEN, PAD_TOKEN = "<image>", "<pad>"
@@ -141,56 +143,6 @@ PRESETS: Mapping[str, Shape] = {
 # --- weights ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class TensorSpec:
-    """One tensor of the checkpoint: elements drawn from N(mean, std^2), then ``zero_rows`` set to zero."""
-
-    name: str
-    shape: tuple[int, ...]
-    std: float
-    mean: float = 0.0
-    zero_rows: tuple[int, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    def draw(self, seed: int) -> NDArray[np.float32]:
-        """The values, the same for the same seed wherever the tensor is stored."""
-        rng = np.random.default_rng([seed, zlib.crc32(self.name.encode())])
-        values = rng.standard_normal(self.shape, dtype=np.float32)
-        values *= np.float32(self.std)
-        values += np.float32(self.mean)
-        if self.zero_rows:
-            values[list(self.zero_rows)] = 0.0
-        return values
-
-
-def _linear(name: str, rows: int, columns: int, gain: float = 1.0, *, bias: bool = False) -> Iterator[TensorSpec]:
-    """A matrix that maps unit variance to ``gain**2`` at any width, and a bias that no test can ignore."""
-    yield TensorSpec(f"{name}.weight", (rows, columns), gain / math.sqrt(columns))
-    if bias:
-        yield TensorSpec(f"{name}.bias", (rows,), 0.1)
-
-
-def _norm(name: str, width: int, *, bias: bool = False) -> Iterator[TensorSpec]:
-    """Near one, yet not one: a norm whose weight gets lost or swapped must show in the output."""
-    yield TensorSpec(f"{name}.weight", (width,), 0.1, mean=1.0)
-    if bias:
-        yield TensorSpec(f"{name}.bias", (width,), 0.1)
-
-
-# Attention over random keys is nearly uniform at gain 1 and would hide which tokens are kept.
-_ATTENTION_GAIN = 1.5
-# Scales the logits, so that the gap between the best two is far above rounding errors.
-_LOGIT_GAIN = 4.0
-# Small beside what the layers add, or decoding becomes a map from the last token alone and soon a loop.
-_EMBEDDING_STD = 0.5
-# A tied head favours the token just read; layers must outweigh the embedding, or decoding repeats one token.
-_TIED_EMBEDDING_STD = 0.25
-
-
 def _vision_tensors(shape: Shape) -> Iterator[TensorSpec]:
     tower, width = "vision_tower.vision_model", shape.vision_width
     if shape.has_cls:
@@ -202,18 +154,18 @@ def _vision_tensors(shape: Shape) -> Iterator[TensorSpec]:
         yield TensorSpec(f"{tower}.embeddings.patch_embedding.bias", (width,), 0.1)
     yield TensorSpec(f"{tower}.embeddings.position_embedding.weight", (shape.tokens + shape.has_cls, width), 0.5)
     if shape.tower == "clip":
-        yield from _norm(f"{tower}.pre_layrnorm", width, bias=True)  # the misspelling is CLIP's
+        yield from norm(f"{tower}.pre_layrnorm", width, bias=True)  # the misspelling is CLIP's
     for index in range(shape.vision_layers):
         block = f"{tower}.encoder.layers.{index}"
-        yield from _norm(f"{block}.layer_norm1", width, bias=True)
-        yield from _linear(f"{block}.self_attn.q_proj", width, width, _ATTENTION_GAIN, bias=True)
-        yield from _linear(f"{block}.self_attn.k_proj", width, width, _ATTENTION_GAIN, bias=True)
-        yield from _linear(f"{block}.self_attn.v_proj", width, width, bias=True)
-        yield from _linear(f"{block}.self_attn.out_proj", width, width, bias=True)
-        yield from _norm(f"{block}.layer_norm2", width, bias=True)
-        yield from _linear(f"{block}.mlp.fc1", shape.vision_mlp, width, bias=True)
-        yield from _linear(f"{block}.mlp.fc2", width, shape.vision_mlp, bias=True)
-    yield from _norm(f"{tower}.post_layernorm", width, bias=True)
+        yield from norm(f"{block}.layer_norm1", width, bias=True)
+        yield from linear(f"{block}.self_attn.q_proj", width, width, ATTENTION_GAIN, bias=True)
+        yield from linear(f"{block}.self_attn.k_proj", width, width, ATTENTION_GAIN, bias=True)
+        yield from linear(f"{block}.self_attn.v_proj", width, width, bias=True)
+        yield from linear(f"{block}.self_attn.out_proj", width, width, bias=True)
+        yield from norm(f"{block}.layer_norm2", width, bias=True)
+        yield from linear(f"{block}.mlp.fc1", shape.vision_mlp, width, bias=True)
+        yield from linear(f"{block}.mlp.fc2", width, shape.vision_mlp, bias=True)
+    yield from norm(f"{tower}.post_layernorm", width, bias=True)
 
 
 def _decoder_tensors(shape: Shape, unspoken: tuple[int, ...]) -> Iterator[TensorSpec]:
@@ -223,27 +175,27 @@ def _decoder_tensors(shape: Shape, unspoken: tuple[int, ...]) -> Iterator[Tensor
     yield TensorSpec(
         "language_model.model.embed_tokens.weight",
         (shape.vocab, width),
-        _TIED_EMBEDDING_STD if tied else _EMBEDDING_STD,
+        TIED_EMBEDDING_STD if tied else EMBEDDING_STD,
         zero_rows=unspoken if tied else (),
     )
     for index in range(shape.layers):
         layer = f"language_model.model.layers.{index}"
-        yield from _norm(f"{layer}.input_layernorm", width)
+        yield from norm(f"{layer}.input_layernorm", width)
         biased = shape.decoder == "qwen2"
-        yield from _linear(f"{layer}.self_attn.q_proj", query, width, _ATTENTION_GAIN, bias=biased)
-        yield from _linear(f"{layer}.self_attn.k_proj", key, width, _ATTENTION_GAIN, bias=biased)
-        yield from _linear(f"{layer}.self_attn.v_proj", key, width, bias=biased)
+        yield from linear(f"{layer}.self_attn.q_proj", query, width, ATTENTION_GAIN, bias=biased)
+        yield from linear(f"{layer}.self_attn.k_proj", key, width, ATTENTION_GAIN, bias=biased)
+        yield from linear(f"{layer}.self_attn.v_proj", key, width, bias=biased)
         if shape.decoder == "qwen3":
-            yield from _norm(f"{layer}.self_attn.q_norm", shape.resolved_head_dim)
-            yield from _norm(f"{layer}.self_attn.k_norm", shape.resolved_head_dim)
-        yield from _linear(f"{layer}.self_attn.o_proj", width, query)
-        yield from _norm(f"{layer}.post_attention_layernorm", width)
-        yield from _linear(f"{layer}.mlp.gate_proj", shape.mlp, width)
-        yield from _linear(f"{layer}.mlp.up_proj", shape.mlp, width)
-        yield from _linear(f"{layer}.mlp.down_proj", width, shape.mlp)
-    yield from _norm("language_model.model.norm", width)
+            yield from norm(f"{layer}.self_attn.q_norm", shape.resolved_head_dim)
+            yield from norm(f"{layer}.self_attn.k_norm", shape.resolved_head_dim)
+        yield from linear(f"{layer}.self_attn.o_proj", width, query)
+        yield from norm(f"{layer}.post_attention_layernorm", width)
+        yield from linear(f"{layer}.mlp.gate_proj", shape.mlp, width)
+        yield from linear(f"{layer}.mlp.up_proj", shape.mlp, width)
+        yield from linear(f"{layer}.mlp.down_proj", width, shape.mlp)
+    yield from norm("language_model.model.norm", width)
     if not tied:
-        std = _LOGIT_GAIN / math.sqrt(width)
+        std = LOGIT_GAIN / math.sqrt(width)
         yield TensorSpec("language_model.lm_head.weight", (shape.vocab, width), std, zero_rows=unspoken)
 
 
@@ -253,70 +205,11 @@ def tensors(shape: Shape, unspoken: Sequence[int] = ()) -> Iterator[TensorSpec]:
     The rows of ``unspoken`` token ids are zero in the output head: greedy decoding never says them.
     """
     yield from _vision_tensors(shape)
-    yield from _linear("multi_modal_projector.linear_1", shape.width, shape.vision_width, 1.5, bias=True)
-    yield from _linear("multi_modal_projector.linear_2", shape.width, shape.width, 1.5, bias=True)
+    yield from linear("multi_modal_projector.linear_1", shape.width, shape.vision_width, 1.5, bias=True)
+    yield from linear("multi_modal_projector.linear_2", shape.width, shape.width, 1.5, bias=True)
     if shape.pinpoints is not None:
         yield TensorSpec("image_newline", (shape.width,), 1.0)
     yield from _decoder_tensors(shape, tuple(unspoken))
-
-
-def _encode(values: NDArray[np.float32], dtype: DType) -> bytes:
-    """Little-endian bytes of ``values`` in ``dtype``, rounded to nearest even."""
-    if dtype == "float32":
-        return values.astype("<f4").tobytes()
-    if dtype == "float16":
-        return values.astype("<f2").tobytes()
-    bits = values.view(np.uint32)
-    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16  # numpy has no bfloat16
-    return rounded.astype("<u2").tobytes()
-
-
-def _write_shard(path: Path, specs: Sequence[TensorSpec], dtype: DType, seed: int) -> None:
-    """Write a safetensors file tensor by tensor; the library's own writer wants the whole shard in memory."""
-    code, item_bytes = SAFETENSORS_DTYPE[dtype]
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for spec in specs:
-        begin, end = end, end + spec.size * item_bytes
-        header[spec.name] = {"dtype": code, "shape": list(spec.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # keeps the data aligned
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for spec in specs:
-            file.write(_encode(spec.draw(seed), dtype))
-
-
-def _split(specs: Sequence[TensorSpec], parts: int) -> Iterator[Sequence[TensorSpec]]:
-    """Cut ``specs`` into ``parts`` runs of about the same number of elements, none empty."""
-    total = sum(spec.size for spec in specs)
-    start = written = 0
-    for part in range(1, parts + 1):
-        limit = len(specs) - (parts - part)  # leaves a tensor for each later run
-        end = start
-        while end < limit and (end == start or written < total * part / parts):
-            written += specs[end].size
-            end += 1
-        yield specs[start:end]
-        start = end
-
-
-def _write_weights(out: Path, specs: Sequence[TensorSpec], dtype: DType, seed: int, shards: int | None) -> None:
-    total = sum(spec.size for spec in specs) * SAFETENSORS_DTYPE[dtype][1]
-    wanted = shards if shards is not None else math.ceil(total / SHARD_BYTES)
-    if not 1 <= wanted <= len(specs):
-        raise ValueError(f"can't write {wanted} shards, expected 1 to {len(specs)} (the number of tensors)")
-    if wanted == 1:
-        _write_shard(out / "model.safetensors", specs, dtype, seed)
-        return
-    groups = list(_split(specs, wanted))
-    weight_map: dict[str, str] = {}
-    for number, group in enumerate(groups, start=1):
-        name = f"model-{number:05d}-of-{len(groups):05d}.safetensors"
-        _write_shard(out / name, group, dtype, seed)
-        weight_map |= {spec.name: name for spec in group}
-    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    _write_json(out / "model.safetensors.index.json", index)
 
 
 # --- tokenizer ----------------------------------------------------------------------------------------------
@@ -524,10 +417,6 @@ def _processing_files(shape: Shape) -> dict[str, dict[str, object]]:
     }
 
 
-def _write_json(path: Path, content: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def make(out: Path, shape: Shape, seed: int = 0, dtype: DType = "float32", shards: int | None = None) -> Path:
     """Write a checkpoint of ``shape`` into the folder ``out`` and return ``out``.
 
@@ -535,16 +424,7 @@ def make(out: Path, shape: Shape, seed: int = 0, dtype: DType = "float32", shard
     ``out`` and renamed at the end, so that an interrupted run leaves nothing there. Raises FileExistsError when
     ``out`` exists and is not an empty folder, ValueError on an impossible number of shards.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} exists and is not an empty folder: choose another, or delete it")
-    destination = out.resolve()
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent) as beside:
-        whole = Path(beside) / destination.name  # one level down: a temporary folder is closed to all others
-        whole.mkdir()
-        _write(whole, shape, seed, dtype, shards)
-        whole.rename(destination)
-    return out
+    return written(out, lambda whole: _write(whole, shape, seed, dtype, shards))
 
 
 def _write(out: Path, shape: Shape, seed: int, dtype: DType, shards: int | None) -> None:
@@ -553,15 +433,15 @@ def _write(out: Path, shape: Shape, seed: int, dtype: DType, shards: int | None)
     pad_token_id = image_token_id + 1
     tokenizer.save(str(out / "tokenizer.json"))
     for name, content in _processing_files(shape).items():
-        _write_json(out / name, content)
+        write_json(out / name, content)
     (out / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
-    _write_json(out / "config.json", _config(shape, dtype, image_token_id, pad_token_id))
+    write_json(out / "config.json", _config(shape, dtype, image_token_id, pad_token_id))
     token_ids = {"bos_token_id": BOS_ID, "eos_token_id": EOS_ID, "pad_token_id": pad_token_id}
-    _write_json(out / "generation_config.json", {"_from_model_config": True, **token_ids})
+    write_json(out / "generation_config.json", {"_from_model_config": True, **token_ids})
 
     # Nothing that ends an answer or can't be decoded: every answer is as long as was asked for.
     unspoken = (UNK_ID, EOS_ID, *range(image_token_id, shape.vocab))
-    _write_weights(out, list(tensors(shape, unspoken)), dtype, seed, shards)
+    write_weights(out, list(tensors(shape, unspoken)), dtype, seed, shards)
 
 
 @click.command()

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
 
-from examples import random_llava
+from examples import random_llava, random_weights
 from examples.random_llava import PRESETS, Shape, main, make, tensors
 from tests.started import own_environment
 
@@ -105,7 +105,7 @@ def test_same_weights_in_any_number_of_shards(tmp_path: Path) -> None:
 def test_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
     first, second = make(tmp_path / "a", TINY), tmp_path / "b"
     # In another process, which hashes strings in another way.
-    command = [sys.executable, random_llava.__file__, second, "--preset", "tiny"]
+    command = [sys.executable, "-m", random_llava.__name__, second, "--preset", "tiny"]
     subprocess.run(command, env=own_environment(), check=True)
     names = sorted(file.name for file in first.iterdir())
     assert names == sorted(file.name for file in second.iterdir())
@@ -164,7 +164,7 @@ def test_an_interrupted_run_leaves_nothing_that_looks_whole(tmp_path: Path, monk
         written.extend(path.parent.iterdir())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(random_llava, "_write_shard", interrupted)
+    monkeypatch.setattr(random_weights, "_write_shard", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path / "new" / "model", TINY)
     assert written, "interrupted among the files, not before them"
