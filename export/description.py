@@ -10,6 +10,7 @@ from typing import Protocol
 from clasp_trt.bundle import VisionDims
 from clasp_trt.chain import names
 from clasp_trt.export.decoder.spec import DecoderSpec
+from clasp_trt.export.towers.grid import GridSpec, MergerSpec
 from clasp_trt.export.towers.spec import TowerSpec
 from clasp_trt.tiling import Tiling
 
@@ -152,3 +153,11 @@ class SquareDescription(Description):
         """Parameters that the checkpoint stores, by part: where tiles are packed, the end of each row too."""
         newline = 0 if self.tiling is None else self.decoder.width
         return {**super().parts, names.PROJECTOR: self.projector.parameters + newline}
+
+
+@dataclass(frozen=True)
+class GridDescription(Description):
+    """One whose tower takes patches in a grid of any size."""
+
+    tower: GridSpec
+    projector: MergerSpec

@@ -26,7 +26,7 @@ def rotary(spec: DecoderSpec) -> Rotary:
         num_attention_heads=spec.heads,
         head_dim=spec.head_dim,
         max_position_embeddings=spec.positions,
-        rope_parameters=dict(spec.rotary),
+        rope_parameters={name: value for name, value in spec.rotary.items() if not name.startswith("mrope_")},
     )
     embedding = LlamaRotaryEmbedding(config=config)
     return Rotary(tuple(embedding.inv_freq.tolist()), float(embedding.attention_scaling))

@@ -17,6 +17,7 @@ class DecoderSpec(DecoderDims):
     or None for all. ``qkv_bias``, ``output_bias`` and ``mlp_bias`` say which linear layers have biases, ``qk_norm``
     whether queries and keys pass an RMSNorm of a head's width before they are turned. ``tied``: the output head is the
     embedding, which a checkpoint stores once and a bundle twice, in the first graph and in the last.
+    ``frequency_axes``: which of several positions of a row each rotary frequency turns by; empty where a row has one.
     """
 
     mlp: int
@@ -29,6 +30,7 @@ class DecoderSpec(DecoderDims):
     mlp_bias: bool
     qk_norm: bool
     tied: bool
+    frequency_axes: tuple[int, ...] = ()
 
     @property
     def dims(self) -> DecoderDims:

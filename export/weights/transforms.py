@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -33,6 +34,19 @@ def tied(tensors: Tensors, head: str, embedding: str) -> dict[str, Weight]:
     """Whichever of the two is stored stands for both; two that are stored stay two, as in transformers."""
     shared = tensors.get(embedding, tensors.get(head))
     return dict(tensors) if shared is None else {head: shared, embedding: shared, **tensors}
+
+
+def flattened(tensors: Tensors, name: str) -> dict[str, Weight]:
+    """The kernel ``name`` of a convolution whose patches do not overlap as the matrix ``[out, numbers of a patch]``."""
+    kernel = tensors.get(name)
+    if kernel is None:
+        return dict(tensors)
+    first, *others = kernel.shape or (1,)
+    return {**tensors, name: replace(kernel, shape=(first, math.prod(others)), read=partial(_flattened, kernel))}
+
+
+def _flattened(kernel: Weight) -> torch.Tensor:
+    return kernel.read().flatten(1)
 
 
 def cast(tensors: Tensors, dtype: str) -> dict[str, Weight]:

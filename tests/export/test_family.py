@@ -13,6 +13,7 @@ import pytest
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.config import SAME_ACTIVATION, Settings
 from clasp_trt.export.decoder.configs import DECODERS, decoder
+from clasp_trt.export.decoder.rotary import rotary
 from clasp_trt.export.decoder.spec import DecoderSpec
 from clasp_trt.export.family import describe, read_description
 from clasp_trt.export.towers.configs import TOWERS
@@ -27,15 +28,20 @@ def _whole(config: Any) -> dict[str, Any]:
     return found
 
 
+SPATIAL = ("qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text")
+"""Decoders whose rows have positions on three axes: they are known by the model around them."""
+
+
 def _decoder(**config: Any) -> DecoderSpec:
-    return decoder(Settings("config.json", "text_config.", config, {}))
+    kind = config.get("model_type")
+    return decoder(Settings("config.json", "text_config.", config, {}), known=kind if kind in SPATIAL else None)
 
 
 def _tower(kind: str, **config: Any) -> TowerSpec:
     return TOWERS[kind](Settings("config.json", "vision_config.", config, {}), -2)
 
 
-@pytest.mark.parametrize("kind", DECODERS)
+@pytest.mark.parametrize("kind", [*DECODERS, *SPATIAL])
 @pytest.mark.parametrize(
     "given",
     [
@@ -63,6 +69,51 @@ def test_a_decoder_s_defaults_are_those_of_transformers(kind: str, given: dict[s
     )
     slides = "sliding_attention" in (getattr(config, "layer_types", None) or ["sliding_attention"])
     assert spec.window == (getattr(config, "sliding_window", None) if slides else None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rope"),
+    [
+        ("qwen2_vl_text", {}),
+        ("qwen2_5_vl_text", {"rope_scaling": {"type": "mrope", "mrope_section": [10, 30, 24]}}),
+        ("qwen2_5_vl_text", {"rope_parameters": {"rope_type": "default", "mrope_section": [64, 0, 0]}}),
+        ("qwen2_vl_text", {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "mrope_section": [16, 24, 24]}}),
+        ("qwen3_vl_text", {}),
+        ("qwen3_vl_text", {"rope_parameters": {"rope_type": "default", "mrope_section": [4, 40, 2]}}),
+    ],
+    ids=str,
+)
+def test_frequencies_turn_by_the_axes_that_transformers_has(kind: str, rope: dict[str, Any]) -> None:
+    import torch
+    from transformers import AutoConfig
+    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLRotaryEmbedding
+    from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLRotaryEmbedding
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextRotaryEmbedding
+
+    embeddings = dict(
+        zip(SPATIAL, (Qwen2VLRotaryEmbedding, Qwen2_5_VLRotaryEmbedding, Qwen3VLTextRotaryEmbedding), strict=True)
+    )
+    embedding = embeddings[kind](AutoConfig.for_model(kind, **json.loads(json.dumps(rope))))
+    spec, places = _decoder(model_type=kind, **rope), torch.tensor([[[3]], [[50]], [[700]]])
+    cos, sin = embedding(torch.zeros(1), places)
+    turned = rotary(spec)
+    angles = torch.tensor(turned.inverse_frequencies) * places.flatten()[list(spec.frequency_axes)]
+    half = spec.head_dim // 2
+    torch.testing.assert_close(cos[0, 0, :half], angles.cos() * turned.gain, rtol=0, atol=1e-6)
+    torch.testing.assert_close(sin[0, 0, :half], angles.sin() * turned.gain, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("sections", [[16, 24], [16, 24, 23], [16, 24, -24], "all", [16.0, 24.0, 24.0]], ids=str)
+def test_sections_that_are_not_those_of_a_head(sections: object) -> None:
+    with pytest.raises(CheckpointError) as refused:
+        _decoder(model_type="qwen2_5_vl_text", rope_scaling={"type": "mrope", "mrope_section": sections})
+    says(refused, "rope_scaling", "mrope_section", 64)
+
+
+def test_heads_of_another_width_than_the_library_makes_them() -> None:
+    with pytest.raises(CheckpointError) as refused:
+        _decoder(model_type="qwen2_vl_text", head_dim=64)
+    says(refused, "head_dim", 64)
 
 
 @pytest.mark.parametrize("kind", TOWERS)

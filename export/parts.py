@@ -1,0 +1,114 @@
+"""What families of one tower, one projector and one decoder have in common, whatever the tower takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from clasp_trt.bundle import ModelInfo
+from clasp_trt.errors import CheckpointError
+from clasp_trt.export import assets
+from clasp_trt.export.description import Description
+from clasp_trt.export.media import image_settings
+from clasp_trt.export.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from clasp_trt.export.checkpoint import Checkpoint
+    from clasp_trt.export.reference import Reference
+    from clasp_trt.export.weights.graph import Weights
+    from clasp_trt.export.weights.stored import Tensors
+
+
+_BUFFERS = ("rotary_emb.inv_freq", "position_ids")
+"""Constants that old files hold beside their weights, and every library computes anew."""
+_PARTS = ("weight", "bias")
+"""What linear layers and norms consist of."""
+
+
+Described = TypeVar("Described", bound=Description)
+
+
+class Parts(Generic[Described]):
+    """Most of a :class:`clasp_trt.export.family.Family`: all but its media and the graphs before the decoder.
+
+    ``layouts`` are the rules of :func:`~clasp_trt.export.weights.transforms.renamed` from names on disk to ``tower.``,
+    ``projector.linear_1`` and so on, and ``decoder.``; below these stand transformers' own names. ``reference`` makes
+    what :meth:`reference` returns. Raises :class:`CheckpointError` if there is no chat template, or if the tokenizer
+    lacks the image's token.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        description: Described,
+        layouts: Sequence[tuple[str, str]],
+        reference: Callable[[Checkpoint, Described], Reference],
+    ) -> None:
+        self._checkpoint, self._layouts, self._reference = checkpoint, layouts, reference
+        self.description = description
+        self.info = ModelInfo(
+            model_type=description.model_type,
+            name=description.name,
+            vision=description.tower.dims,
+            tokens=description.tokens,
+            decoder=description.decoder.dims,
+            stop_token_ids=assets.stop_tokens(checkpoint),
+            source=checkpoint.source,
+        )
+        vocabulary = description.decoder.vocab_size
+        if beyond := [id for id in self.info.stop_token_ids if id >= vocabulary]:
+            raise CheckpointError(
+                f"{checkpoint.root}: eos_token_id {beyond[0]} is outside the decoder's vocabulary of {vocabulary}; "
+                "take the files that belong to the checkpoint"
+            )
+        self._template = assets.chat_template(checkpoint)
+        self.tokenizer = Tokenizer.of(checkpoint)
+        self._token = assets.image_token(self.tokenizer, description.image_token_id, vocabulary)
+        self._read: set[str] = set()
+
+    @cached_property
+    def image_settings(self) -> Mapping[str, object]:
+        return image_settings(self._checkpoint)
+
+    def decoder_weights(self, dtype: str) -> Weights:
+        return self._weights(dtype, "decoder.")
+
+    def chat_template(self) -> str:
+        return self._template
+
+    def unread(self) -> tuple[str, ...]:
+        return tuple(
+            weight.key
+            for name, weight in self._tensors.items()
+            if name not in self._read and not name.endswith(_BUFFERS) and self._is_near(name)
+        )
+
+    def _is_near(self, name: str) -> bool:
+        """Whether a tensor belongs to what was read: of a tower its deeper blocks and its head are left out on purpose,
+        but a module that is read is read whole."""
+        module, _, kind = name.rpartition(".")
+        parts = (f"{module}.{part}" for part in _PARTS)
+        return not name.startswith("tower.") or (kind in _PARTS and not self._read.isdisjoint(parts))
+
+    def reference(self) -> Reference:
+        return self._reference(self._checkpoint, self.description)
+
+    def _weights(self, dtype: str, prefix: str = "") -> Weights:
+        from clasp_trt.export.weights.graph import Weights
+        from clasp_trt.export.weights.transforms import cast
+
+        return Weights(cast(self._tensors, dtype), prefix, read=self._read, rules=self._layouts)
+
+    @cached_property
+    def _tensors(self) -> Tensors:
+        from clasp_trt.export.weights.names import refuse_wrapped
+        from clasp_trt.export.weights.stored import stored
+        from clasp_trt.export.weights.transforms import renamed, tied
+
+        found = stored(self._checkpoint)
+        refuse_wrapped(found, self._layouts, self._checkpoint.root)
+        tensors = renamed(found, self._layouts)
+        if self.description.decoder.tied:
+            tensors = tied(tensors, "decoder.lm_head.weight", "decoder.embed_tokens.weight")
+        return tensors
