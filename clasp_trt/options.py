@@ -10,10 +10,13 @@ from clasp_trt import budgets
 from clasp_trt import schedule as schedules
 from clasp_trt.budgets import Budget, Published
 from clasp_trt.errors import BackendError, PolicyError, ScheduleError, TargetError
+from clasp_trt.notice import tell
 from clasp_trt.schedule import PRUNE_AT, Schedule
 from clasp_trt.targets import PRECISIONS
 
 DEFAULT_PRUNE_AT, DEFAULT_PRECISION, DEFAULT_CONTEXT = "decoder", "fp32", 2048
+DEFAULT_VISUAL_TOKENS = 4096
+"""Of a picture at most, where that varies: the kernels choose from no more (:mod:`clasp_trt.plugins.launch`)."""
 MAX_BUILD_MEMORY = 1e6
 """GB: a million is more than any machine has, and still a number of bytes that TensorRT takes."""
 
@@ -101,7 +104,7 @@ class Options:
     states, for a calibration to choose from (default: three depths, or one without pruning); the layer that the
     checkpoint reads by itself is always among them. ``router`` is a folder that ``clasp-trt router`` made, for the
     policy's categories (default: the one that comes with the package if it has them, else none: the runtime routes by
-    its rules).
+    its rules). ``max_visual_tokens`` is what pictures are scaled down to where they may have more (default: 4096).
     """
 
     pruning: Pruning = Pruning()
@@ -110,6 +113,7 @@ class Options:
     max_context: int | None = None
     vision_layers: tuple[int, ...] | None = None
     router: str | os.PathLike[str] | None = None
+    max_visual_tokens: int | None = None
 
     @staticmethod
     def of(
@@ -123,6 +127,7 @@ class Options:
         max_context: int | None = None,
         vision_layers: Sequence[int] | None = None,
         router: str | os.PathLike[str] | None = None,
+        max_visual_tokens: int | None = None,
     ) -> Options:
         """The options of the command line, by the same names; ``budget`` is read by :func:`clasp_trt.budgets.parse`."""
         asked = None if budget is None else budgets.parse(budget)
@@ -133,6 +138,7 @@ class Options:
             max_context=max_context,
             vision_layers=_fixed(vision_layers),
             router=router,
+            max_visual_tokens=max_visual_tokens,
         )
 
     def __post_init__(self) -> None:
@@ -142,11 +148,39 @@ class Options:
             raise PolicyError(
                 "--policy and --vision-layers exclude each other: a policy names the layers that it reads"
             )
+        if self.max_visual_tokens is not None and self.max_visual_tokens < 1:
+            raise ScheduleError(f"--max-visual-tokens is {self.max_visual_tokens}; expected a positive number")
 
     @property
     def floats(self) -> str:
         """``precision``, or its default."""
         return DEFAULT_PRECISION if self.precision is None else self.precision
+
+    @property
+    def most_tokens(self) -> int:
+        """``max_visual_tokens``, or its default."""
+        return DEFAULT_VISUAL_TOKENS if self.max_visual_tokens is None else self.max_visual_tokens
+
+    def check_tokens(self, allowed: tuple[int, int, int], made: tuple[int, int, int]) -> None:
+        """``allowed`` are the least, usual and most visual tokens of a picture by the checkpoint, ``made`` those with
+        :attr:`most_tokens`. Says so where these are less; raises :class:`ScheduleError` where it was asked for in
+        vain."""
+        asked, most = self.max_visual_tokens, made[-1]
+        if asked is not None and allowed[0] == allowed[-1]:
+            raise ScheduleError(
+                f"--max-visual-tokens {asked} is for models whose pictures differ in their visual tokens; this one's "
+                f"have {most} each: drop it"
+            )
+        if asked is not None and most > asked:
+            raise ScheduleError(
+                f"--max-visual-tokens {asked} is too few: however small, a picture of this model may have {most}; "
+                f"give at least that"
+            )
+        if most < allowed[-1]:
+            tell(
+                f"pictures are scaled down to at most {most} visual tokens, of the {allowed[-1]} that the checkpoint "
+                "allows; --max-visual-tokens says to how many"
+            )
 
     def context(self, known: int) -> int:
         """``max_context``, or its default for a decoder that knows ``known`` positions."""

@@ -34,11 +34,13 @@ class Fit:
 @dataclass(frozen=True)
 class Tiling:
     """Tiles of ``tile`` pixels squared whose tower has a token for each ``cell`` by ``cell`` of them, and the canvases
-    ``pinpoints``, heights and widths in pixels that are multiples of ``tile``."""
+    ``pinpoints``, heights and widths in pixels that are multiples of ``tile``; those alone whose pictures have at most
+    ``most_tokens``, or else that whose pictures have the least."""
 
     tile: int
     cell: int
     pinpoints: tuple[tuple[int, int], ...]
+    most_tokens: int | None = None
 
     @property
     def grid(self) -> int:
@@ -51,23 +53,35 @@ class Tiling:
         return self.grid**2
 
     @property
+    def canvases(self) -> tuple[tuple[int, int], ...]:
+        """Those of :attr:`pinpoints` that are used."""
+        if self.most_tokens is None:
+            return self.pinpoints
+        fitting = tuple(each for each in self.pinpoints if self._tokens(each) <= self.most_tokens)
+        return fitting or (min(self.pinpoints, key=self._tokens),)
+
+    def _tokens(self, canvas: tuple[int, int]) -> int:
+        """Visual tokens of a picture that fills ``canvas``."""
+        height, width = (side // self.cell for side in canvas)
+        return self.rows + height * (width + 1)
+
+    @property
     def usual_size(self) -> tuple[int, int]:
         """Height and width in pixels of a picture with the usual number of tokens: 3 to 4 of the largest canvas."""
-        height, width = max(self.pinpoints, key=lambda size: size[0] * size[1])
+        height, width = max(self.canvases, key=lambda size: size[0] * size[1])
         return (height * 3 // 4, width) if height <= width else (height, width * 3 // 4)
 
     @property
     def token_range(self) -> tuple[int, int, int]:
         """The least, usual and most visual tokens of a picture. The least are those of a mere line."""
-        canvases = [(height // self.cell, width // self.cell) for height, width in self.pinpoints]
+        canvases = [(height // self.cell, width // self.cell) for height, width in self.canvases]
         least = min(min((rows % 2) * (columns + 1), rows * (columns % 2 + 1)) for rows, columns in canvases)
-        most = max(rows * (columns + 1) for rows, columns in canvases)
-        return self.rows + least, self.count(*self.usual_size), self.rows + most
+        return self.rows + least, self.count(*self.usual_size), max(map(self._tokens, self.canvases))
 
     @property
     def tile_range(self) -> tuple[int, int, int]:
         """The least, usual and most tiles of a picture, the whole of it among them."""
-        canvases = [height * width // self.tile**2 for height, width in self.pinpoints]
+        canvases = [height * width // self.tile**2 for height, width in self.canvases]
         return 1 + min(canvases), self.fit(*self.usual_size).tiles, 1 + max(canvases)
 
     def count(self, height: int, width: int) -> int:
@@ -76,7 +90,7 @@ class Tiling:
 
     def fit(self, height: int, width: int) -> Fit:
         """How a picture of that size in pixels lies on the canvas that shows most of it, or wastes least."""
-        canvas = max(self.pinpoints, key=lambda each: _shown(each, height, width))
+        canvas = max(self.canvases, key=lambda each: _shown(each, height, width))
         tall, wide = canvas
         across, down = wide / width, tall / height
         if across < down:

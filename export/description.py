@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Protocol
 
@@ -107,6 +107,11 @@ class Description:
         """The least, usual and most visual tokens of a picture."""
         return self.tower.token_range
 
+    def capped(self, tokens: int | None) -> Description:
+        """The same whose pictures have at most ``tokens`` visual tokens, where that is a picture's own to say; it may
+        be that even the smallest have more."""
+        return self
+
     @property
     def tiles(self) -> int:
         """How many pictures the tower sees for one, at most."""
@@ -142,6 +147,10 @@ class SquareDescription(Description):
     def tokens(self) -> tuple[int, int, int]:
         """The least, usual and most visual tokens of a picture."""
         return super().tokens if self.tiling is None else self.tiling.token_range
+
+    def capped(self, tokens: int | None) -> SquareDescription:
+        """The same without the canvases whose pictures have more than ``tokens``."""
+        return self if self.tiling is None else replace(self, tiling=replace(self.tiling, most_tokens=tokens))
 
     @property
     def tiles(self) -> int:

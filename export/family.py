@@ -76,9 +76,11 @@ def supported() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(models.__path__)))
 
 
-def family_of(checkpoint: Checkpoint) -> Family:
-    """The family of a checkpoint. Raises :class:`CheckpointError` if there is none."""
+def family_of(checkpoint: Checkpoint, most_tokens: int | None = None) -> Family:
+    """The family of a checkpoint, its pictures :meth:`~clasp_trt.export.description.Description.capped` to
+    ``most_tokens``. Raises :class:`CheckpointError` if there is none."""
     description = describe(checkpoint.config, str(checkpoint.root / "config.json"), checkpoint.name)
+    description = description.capped(most_tokens)
     family: Family = _module(description.model_type).family(checkpoint, description)
     return family
 

@@ -59,7 +59,7 @@ def tiles(settings: Mapping[str, object], tiling: Tiling, token: str, id: int, r
             f"the {_OWN} of {root} cannot be used: its size is {brief(settings.get('size'))}; expected the tower's "
             f"{side} pixels; mend or replace it"
         )
-    processor = Anyres(tiling.tile, tiling.cell, tiling.pinpoints, tile.resample, tile.rescale, tile.mean, tile.std)
+    processor = Anyres(tiling.tile, tiling.cell, tiling.canvases, tile.resample, tile.rescale, tile.mean, tile.std)
     return Media(replace(made.image, processor=processor))
 
 

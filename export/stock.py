@@ -5,7 +5,9 @@ A verification compares a bundle with this, and not with what the rest of this r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,16 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Stock:
-    """``pixel_values`` float32 ``[tiles, 3, height, width]`` by the Pillow backend, ``input_ids`` int64 ``[rows]`` with
-    one id for each visual token, and the ids that end an answer."""
+    """``pixel_values`` float32 ``[tiles, 3, height, width]``, or ``[frames, patches, values]``, by the Pillow backend,
+    ``input_ids`` int64 ``[rows]`` with one id for each visual token, and the ids that end an answer."""
 
     pixel_values: NDArray[np.float32]
     input_ids: NDArray[np.int64]
     stop_token_ids: tuple[int, ...]
 
 
-def stock(checkpoint: Checkpoint, image: Image, prompt: str) -> Stock:
-    """One user turn about ``image``, by the processor and the generation config of ``checkpoint``.
+def stock(
+    checkpoint: Checkpoint, image: Image, prompt: str, sizes: Mapping[str, object] = MappingProxyType({})
+) -> Stock:
+    """One user turn about ``image``, by the processor and the generation config of ``checkpoint``; ``sizes`` are
+    settings of the image processor that take the place of its own.
 
     The picture goes where ``prompt`` has the image's token, or else where the chat template puts it. Raises
     :class:`CheckpointError` if transformers has no processor for it, or that cannot take the request.
@@ -39,6 +44,7 @@ def stock(checkpoint: Checkpoint, image: Image, prompt: str) -> Stock:
     try:
         with quietly():
             processor = _processor(root)
+            vars(processor.image_processor).update(sizes)
             made = _apply(processor, image, prompt)
             stop = _generation(root).eos_token_id
     except Exception as error:  # a processor may stumble over whatever its files lack
@@ -47,7 +53,8 @@ def stock(checkpoint: Checkpoint, image: Image, prompt: str) -> Stock:
         raise CheckpointError(f"the processor of transformers cannot take a request to {root} ({reason})") from error
     pixels = np.asarray(made["pixel_values"], np.float32)
     return Stock(
-        pixels.reshape(-1, *pixels.shape[-3:]),  # of one picture, without the dimension that some have for pictures
+        # of one picture, without the dimension that some have for pictures
+        pixels[None] if pixels.ndim == 2 else pixels.reshape(-1, *pixels.shape[-3:]),
         np.asarray(made["input_ids"], np.int64)[0],
         tuple(stop) if isinstance(stop, list) else () if stop is None else (stop,),
     )

@@ -9,7 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from clasp_trt.cli.options import compile_options
+from clasp_trt.errors import ScheduleError
+from clasp_trt.notice import Notice
 from clasp_trt.options import DEFAULT_CONTEXT, EngineOptions, Options, Pruning
+from clasp_trt.plugins.launch import MAX_TOKENS
+from tests.mistakes import says
 
 
 @pytest.mark.parametrize(
@@ -21,6 +25,7 @@ from clasp_trt.options import DEFAULT_CONTEXT, EngineOptions, Options, Pruning
             {"schedule": [9, 4], "prune_layers": [1, 2], "prune_at": "decoder", "vision_layers": [3, 6]},
             Options(Pruning("decoder", None, (9, 4), (1, 2)), vision_layers=(3, 6)),
         ),
+        (("--max-visual-tokens", "700"), {"max_visual_tokens": 700}, Options(max_visual_tokens=700)),
         (
             ("--budget", "64", "--precision", "fp16", "--policy", "p.json", "--max-context", "700", "--router", "r"),
             {"budget": 64, "precision": "fp16", "policy": "p.json", "max_context": 700, "router": "r"},
@@ -47,6 +52,46 @@ def test_a_context_that_was_not_asked_for_is_the_usual_one_or_what_the_decoder_k
     assert Options().context(4096) == DEFAULT_CONTEXT
     assert Options().context(512) == 512
     assert Options(max_context=9000).context(512) == 9000, "it is for the exporter to refuse"
+
+
+def test_pictures_have_as_many_tokens_as_the_kernels_choose_from() -> None:
+    assert Options().most_tokens == MAX_TOKENS
+    assert Options(max_visual_tokens=9000).most_tokens == 9000
+
+
+def test_what_is_cut_is_told() -> None:
+    with pytest.warns(Notice) as told:
+        Options().check_tokens((4, 391, 16384), (4, 391, 4096))
+    says(told[0].message, "4096", "16384", "--max-visual-tokens")
+
+
+@pytest.mark.parametrize("options", [Options(), Options(max_visual_tokens=4096)])
+def test_what_is_not_cut_is_not_told(options: Options, recwarn: pytest.WarningsRecorder) -> None:
+    options.check_tokens((4, 391, 1280), (4, 391, 1280))
+    Options().check_tokens((9000, 9000, 9000), (9000, 9000, 9000))
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed", "made", "facts"),
+    [
+        (100, (576,) * 3, (576,) * 3, ("--max-visual-tokens", 100, 576, "drop it")),
+        (1000, (576,) * 3, (576,) * 3, ("--max-visual-tokens", 1000, 576, "drop it")),
+        (20, (4, 391, 1280), (4, 20, 29), ("--max-visual-tokens", 20, 29)),
+    ],
+)
+def test_a_cap_in_vain_is_refused(
+    asked: int, allowed: tuple[int, int, int], made: tuple[int, int, int], facts: tuple[object, ...]
+) -> None:
+    with pytest.raises(ScheduleError) as error:
+        Options(max_visual_tokens=asked).check_tokens(allowed, made)
+    says(error, *facts)
+
+
+def test_a_cap_of_none_is_refused() -> None:
+    with pytest.raises(ScheduleError) as error:
+        Options(max_visual_tokens=0)
+    says(error, "--max-visual-tokens", 0)
 
 
 def test_kernels_get_no_more_scratch_than_the_build_may_take() -> None:

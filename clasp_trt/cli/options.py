@@ -99,6 +99,12 @@ _SHAPE = (
         help="Longest sequence of prompt, visual tokens and answer; text alone gets less where tokens are pruned, "
         "see `clasp-trt inspect` [default: 2048].",
     ),
+    click.option(
+        "--max-visual-tokens",
+        type=int,
+        metavar="N",
+        help="Most visual tokens of a picture, where its size decides: larger ones are scaled down [default: 4096].",
+    ),
 )
 """What a plan depends on too: the shape of the graphs, and no file."""
 
@@ -118,6 +124,7 @@ _FILES = (
 
 _NAMES = (
     "budget", "schedule", "prune_layers", "prune_at", "precision", "policy", "max_context", "vision_layers", "router",
+    "max_visual_tokens",
 )  # fmt: skip
 
 

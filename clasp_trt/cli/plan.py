@@ -50,7 +50,9 @@ def command(
 
     device = targets.get(target)
     engines = EngineOptions(max_build_memory=max_build_memory)
-    description = _described(model, revision)
+    whole = _described(model, revision)
+    description = whole.capped(options.most_tokens)
+    options.check_tokens(whole.tokens, description.tokens)
     request = planning.Request(
         model=description,
         target=device,

@@ -187,6 +187,7 @@ def test_missing_tensor(refused: Refused, copied: Path, tmp_path: Path) -> None:
         (["--prune-layers", "3", "--budget", "8"], ("layer 3", "ascending")),
         (["--prune-layers", "2,1", "--budget", "8"], ("prune layers", "2, 1", "ascend")),
         (["--max-context", "9999", "--budget", "8"], ("--max-context 9999", 4096)),
+        (["--max-visual-tokens", "9"], ("--max-visual-tokens 9", 16, "drop it")),
         (["--max-context", "20", "--budget", "8"], ("--max-context 20", "16 visual tokens")),
     ],
 )

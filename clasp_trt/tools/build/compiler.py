@@ -97,6 +97,7 @@ def build(
     max_context: int | None = None,
     vision_layers: Sequence[int] | None = None,
     router: str | os.PathLike[str] | None = None,
+    max_visual_tokens: int | None = None,
     revision: str | None = None,
     sm: Sequence[str] = (),
     max_prompt: int | None = None,
@@ -114,6 +115,7 @@ def build(
     options = Options.of(
         budget=budget, schedule=schedule, prune_layers=prune_layers, prune_at=prune_at, precision=precision,
         policy=policy, max_context=max_context, vision_layers=vision_layers, router=router,
+        max_visual_tokens=max_visual_tokens,
     )  # fmt: skip
     sms = (sm,) if isinstance(sm, str) else tuple(sm)  # a string is a sequence too, of its characters
     engines = EngineOptions(
@@ -240,7 +242,8 @@ def _export(
         from clasp_trt.export.generation import generation
 
         checkpoint = Checkpoint.open(model, revision)
-        family = family_of(checkpoint)
+        family = family_of(checkpoint, options.most_tokens)
+        options.check_tokens(family.description.capped(None).tokens, family.info.tokens)
         chosen = generation(checkpoint, family.info.decoder.vocab_size)
     if engine is not None:
         targets.check_memory(engine.device, _weights(checkpoint) * FLOAT_BYTES[options.floats], options.floats)
@@ -302,7 +305,7 @@ def _complete(
         raise BundleError(f"{source.root} is a bundle already; give a checkpoint to export")
     if replace(options, router=None) != Options():
         raise BundleError(
-            f"{source.root} is a bundle, which fixes pruning, precision, policy and context already; "
+            f"{source.root} is a bundle, which fixes pruning, precision, policy, context and sizes already; "
             "give its checkpoint to change them"
         )
     if options.router is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clasp_trt.bundle import MANIFEST, Bundle
+from clasp_trt.bundle import MANIFEST, Anyres, Bundle, Grid
 from clasp_trt.chain import port
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
@@ -18,6 +18,8 @@ from clasp_trt.tools.verify.runners import largest_difference
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from clasp_trt.bundle.media import Processor
+
 STAGE = "request"
 _ROUNDINGS = 8
 _SLENDER = 100
@@ -25,27 +27,38 @@ _SLENDER = 100
 
 
 def inputs_against_stock(
-    bundle: Bundle, checkpoint: Checkpoint, request: Request, image: Image, prompt: str
+    bundle: Bundle, checkpoint: Checkpoint, request: Request, image: Image, prompt: str, *, capped: bool = False
 ) -> tuple[tuple[Check, ...], tuple[str, ...]]:
-    """Checks of pixels, token ids and stop tokens; without those, why they could not be compared."""
+    """Checks of pixels, token ids and stop tokens; without those, why they could not be compared. ``capped``: the
+    bundle's pictures are smaller than the checkpoint's may be."""
+    processor = bundle.manifest.media.image.processor
     try:
-        theirs = stock(checkpoint, image, prompt)
+        theirs = stock(checkpoint, image, prompt, _sizes(processor) if capped else {})
     except CheckpointError as error:
         return (), (f"the request was not compared: {error}",)
-    pixels, model = request.vision[port.PIXEL_VALUES], bundle.manifest.model
+    name, model = processor.inputs[0].name, bundle.manifest.model
+    pixels = request.vision[name]
     off = largest_difference(theirs.pixel_values, pixels)
     largest = float(np.abs(theirs.pixel_values).max())
     rounding = largest * float(np.finfo(np.float32).eps)
     slender = max(image.size) > _SLENDER * min(image.size)
-    processor = bundle.manifest.media.image.processor
     allowed = processor.rescale / min(processor.std) + rounding if slender else _ROUNDINGS * rounding
     ids = _differing(theirs.input_ids.tolist(), request.prompt.input_ids.tolist())
     stops = len({*theirs.stop_token_ids} ^ {*model.stop_token_ids})
     return (
-        Check(STAGE, port.PIXEL_VALUES, MANIFEST, off, off / largest if off else off, rounding, allowed),
+        Check(STAGE, name, MANIFEST, off, off / largest if off else off, rounding, allowed),
         Check(STAGE, port.INPUT_IDS, "tokenizer.json", ids, ids, 0.0, 0.0),
         Check(STAGE, "stop_token_ids", MANIFEST, stops, stops, 0.0, 0.0),
     ), ()
+
+
+def _sizes(processor: Processor) -> dict[str, object]:
+    """The settings of transformers' image processor that make pictures as small as those of ``processor``."""
+    if isinstance(processor, Anyres):
+        return {"image_grid_pinpoints": [list(each) for each in processor.pinpoints]}
+    if isinstance(processor, Grid):
+        return {"size": {"shortest_edge": processor.least_pixels, "longest_edge": processor.most_pixels}}
+    return {}
 
 
 def other_inputs(model: str) -> str:

@@ -64,11 +64,12 @@ def compare(
     """
     with backend_for(bundle, provider=provider) as backend:
         checkpoint = Checkpoint.open(model, revision)
-        family = family_of(checkpoint)
+        family = family_of(checkpoint, max(bundle.manifest.model.tokens))
         _check_same_model(bundle, family, generation(checkpoint, family.info.decoder.vocab_size), model)
         request = Request.of(bundle, image, prompt)
         comparison = _Comparison(bundle, backend, family, progress)
-        inputs, skipped = inputs_against_stock(bundle, checkpoint, request, image, prompt)
+        capped = family.description.capped(None).tokens != family.description.tokens
+        inputs, skipped = inputs_against_stock(bundle, checkpoint, request, image, prompt, capped=capped)
         comparison.answer(request)
     return Report(
         bundle=str(bundle.root),

@@ -13,9 +13,10 @@ from PIL import Image
 from transformers import LlavaNextConfig
 
 from clasp_trt.bundle import Anyres
-from clasp_trt.errors import CheckpointError
+from clasp_trt.errors import CheckpointError, ScheduleError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.family import family_of, read_description
+from clasp_trt.notice import Notice
 from clasp_trt.tools.build.compiler import build
 from clasp_trt.tools.verify import compare
 from examples.random_llava import PRESETS, make
@@ -60,6 +61,36 @@ def test_pictures(whole: Path) -> None:
     assert isinstance(processor, Anyres)
     assert (processor.tile, processor.cell, processor.pinpoints) == (56, 14, PRESETS["tiny-next"].pinpoints)
     assert made.info.tokens == processor.token_range == (16, 70, 88)
+
+
+@pytest.mark.parametrize(
+    ("most", "left"),
+    [(88, PRESETS["tiny-next"].pinpoints), (72, ((56, 112), (112, 56), (56, 168))), (52, ((56, 112),))],
+)
+def test_a_cap_leaves_fewer_canvases(whole: Path, most: int, left: tuple[tuple[int, int], ...]) -> None:
+    made = family_of(Checkpoint.open(whole), most)
+    processor = made.media.image.processor
+    assert isinstance(processor, Anyres)
+    assert processor.pinpoints == left
+    assert made.info.tokens == processor.token_range
+
+
+@pytest.mark.full
+def test_a_capped_bundle_makes_of_pictures_what_the_library_makes_with_fewer_canvases(
+    whole: Path, tmp_path: Path
+) -> None:
+    with pytest.warns(Notice) as told:
+        bundle = build(whole, tmp_path / "bundle", max_visual_tokens=72, budget="1/3", max_context=256)
+    says(told[0].message, 68, 88)
+    picture = Image.effect_noise((112, 112), 90).convert("RGB")  # which takes a canvas that is left out
+    compare(bundle, str(whole), picture, "What is it?").require()
+
+
+def test_a_cap_below_every_canvas(whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(ScheduleError) as error:
+        build(whole, tmp_path / "no", max_visual_tokens=40)
+    says(error, "--max-visual-tokens", 40, 52)
+    assert not (tmp_path / "no").exists()
 
 
 @pytest.mark.parametrize(
