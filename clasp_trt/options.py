@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from clasp_trt import budgets
 from clasp_trt import schedule as schedules
 from clasp_trt.budgets import Budget, Published
-from clasp_trt.errors import BackendError, PolicyError, ScheduleError, TargetError
+from clasp_trt.bundle.media import MAX_IMAGES
+from clasp_trt.errors import BackendError, ImageError, PolicyError, ScheduleError, TargetError
 from clasp_trt.notice import tell
 from clasp_trt.schedule import PRUNE_AT, Schedule
 from clasp_trt.targets import PRECISIONS
@@ -104,7 +105,8 @@ class Options:
     states, for a calibration to choose from (default: three depths, or one without pruning); the layer that the
     checkpoint reads by itself is always among them. ``router`` is a folder that ``clasp-trt router`` made, for the
     policy's categories (default: the one that comes with the package if it has them, else none: the runtime routes by
-    its rules). ``max_visual_tokens`` is what pictures are scaled down to where they may have more (default: 4096).
+    its rules). ``max_visual_tokens`` is what pictures are scaled down to where they may have more (default: 4096),
+    ``max_images`` how many pictures a request may have (default: 1).
     """
 
     pruning: Pruning = Pruning()
@@ -114,6 +116,7 @@ class Options:
     vision_layers: tuple[int, ...] | None = None
     router: str | os.PathLike[str] | None = None
     max_visual_tokens: int | None = None
+    max_images: int | None = None
 
     @staticmethod
     def of(
@@ -128,6 +131,7 @@ class Options:
         vision_layers: Sequence[int] | None = None,
         router: str | os.PathLike[str] | None = None,
         max_visual_tokens: int | None = None,
+        max_images: int | None = None,
     ) -> Options:
         """The options of the command line, by the same names; ``budget`` is read by :func:`clasp_trt.budgets.parse`."""
         asked = None if budget is None else budgets.parse(budget)
@@ -139,9 +143,12 @@ class Options:
             vision_layers=_fixed(vision_layers),
             router=router,
             max_visual_tokens=max_visual_tokens,
+            max_images=max_images,
         )
 
     def __post_init__(self) -> None:
+        if type(self.images) is not int or not 1 <= self.images <= MAX_IMAGES:
+            raise ImageError(f"--max-images is {self.max_images!r}; expected a whole number from 1 to {MAX_IMAGES}")
         if self.floats not in PRECISIONS:
             raise TargetError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
         if self.policy is not None and self.vision_layers is not None:
@@ -181,6 +188,11 @@ class Options:
                 f"pictures are scaled down to at most {most} visual tokens, of the {allowed[-1]} that the checkpoint "
                 "allows; --max-visual-tokens says to how many"
             )
+
+    @property
+    def images(self) -> int:
+        """``max_images``, or its default."""
+        return 1 if self.max_images is None else self.max_images
 
     def context(self, known: int) -> int:
         """``max_context``, or its default for a decoder that knows ``known`` positions."""

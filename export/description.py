@@ -92,7 +92,8 @@ class ProjectorSpec:
 class Description:
     """A whole model: what `plan` estimates, what an export makes graphs of, and what a verification walks.
 
-    ``name`` is for people to read. ``image_token_id`` stands for a visual token in a prompt.
+    ``name`` is for people to read. ``image_token_id`` stands for a visual token in a prompt. A request has up to
+    ``images`` pictures.
     """
 
     model_type: str
@@ -101,10 +102,17 @@ class Description:
     projector: Projector
     decoder: DecoderSpec
     image_token_id: int
+    images: int = 1
 
     @property
     def tokens(self) -> tuple[int, int, int]:
-        """The least, usual and most visual tokens of a picture."""
+        """The least, usual and most visual tokens of a request with a picture."""
+        least, usual, most = self.picture_tokens
+        return least, usual, self.images * most
+
+    @property
+    def picture_tokens(self) -> tuple[int, int, int]:
+        """Those of one picture."""
         return self.tower.token_range
 
     def capped(self, tokens: int | None) -> Description:
@@ -144,9 +152,9 @@ class SquareDescription(Description):
     tiling: Tiling | None = None
 
     @property
-    def tokens(self) -> tuple[int, int, int]:
-        """The least, usual and most visual tokens of a picture."""
-        return super().tokens if self.tiling is None else self.tiling.token_range
+    def picture_tokens(self) -> tuple[int, int, int]:
+        """The least, usual and most visual tokens of one picture."""
+        return super().picture_tokens if self.tiling is None else self.tiling.token_range
 
     def capped(self, tokens: int | None) -> SquareDescription:
         """The same without the canvases whose pictures have more than ``tokens``."""

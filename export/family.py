@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,7 +42,8 @@ class Family(Protocol):
 
     @property
     def media(self) -> Media:
-        """How it takes pictures. Raises :class:`CheckpointError` for a processor that a runtime does not know."""
+        """How it takes pictures, and how many, which the description says. Raises :class:`CheckpointError` for a
+        processor that a runtime does not know."""
 
     @property
     def image_settings(self) -> Mapping[str, object]:
@@ -76,11 +78,11 @@ def supported() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(models.__path__)))
 
 
-def family_of(checkpoint: Checkpoint, most_tokens: int | None = None) -> Family:
+def family_of(checkpoint: Checkpoint, most_tokens: int | None = None, images: int = 1) -> Family:
     """The family of a checkpoint, its pictures :meth:`~clasp_trt.export.description.Description.capped` to
-    ``most_tokens``. Raises :class:`CheckpointError` if there is none."""
+    ``most_tokens``, for requests with up to ``images`` of them. Raises :class:`CheckpointError` if there is none."""
     description = describe(checkpoint.config, str(checkpoint.root / "config.json"), checkpoint.name)
-    description = description.capped(most_tokens)
+    description = replace(description.capped(most_tokens), images=images)
     family: Family = _module(description.model_type).family(checkpoint, description)
     return family
 

@@ -6,6 +6,7 @@ What differs between such families is their config, where the weights lie, and w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,10 @@ class Standard(Parts[SquareDescription]):
         tower, tiling = self.description.tower, self.description.tiling
         id, root = self.description.image_token_id, self._checkpoint.root
         if tiling is not None:
-            return tiles(self.image_settings, tiling, self._token, id, root)
-        return squares(self.image_settings, tower.image_size, tower.patch_size, self._token, id, root)
+            made = tiles(self.image_settings, tiling, self._token, id, root)
+        else:
+            made = squares(self.image_settings, tower.image_size, tower.patch_size, self._token, id, root)
+        return replace(made, images=self.description.images)
 
     def vision_graph(self, layers: Sequence[int], dtype: str) -> ir.Model:
         from clasp_trt.export.towers.graph import tower_graph

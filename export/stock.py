@@ -5,7 +5,7 @@ A verification compares a bundle with this, and not with what the rest of this r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Stock:
-    """``pixel_values`` float32 ``[tiles, 3, height, width]``, or ``[frames, patches, values]``, by the Pillow backend,
-    ``input_ids`` int64 ``[rows]`` with one id for each visual token, and the ids that end an answer."""
+    """``pixel_values`` of each picture, float32 ``[tiles, 3, height, width]`` or ``[frames, patches, values]``, by the
+    Pillow backend, ``input_ids`` int64 ``[rows]`` with one id for each visual token, and the ids that end an answer."""
 
-    pixel_values: NDArray[np.float32]
+    pixel_values: tuple[NDArray[np.float32], ...]
     input_ids: NDArray[np.int64]
     stop_token_ids: tuple[int, ...]
 
 
 def stock(
-    checkpoint: Checkpoint, image: Image, prompt: str, sizes: Mapping[str, object] = MappingProxyType({})
+    checkpoint: Checkpoint, images: Sequence[Image], prompt: str, sizes: Mapping[str, object] = MappingProxyType({})
 ) -> Stock:
-    """One user turn about ``image``, by the processor and the generation config of ``checkpoint``; ``sizes`` are
+    """One user turn about ``images``, by the processor and the generation config of ``checkpoint``; ``sizes`` are
     settings of the image processor that take the place of its own.
 
-    The picture goes where ``prompt`` has the image's token, or else where the chat template puts it. Raises
+    Pictures go where ``prompt`` has the image's token, or else before it, where the chat template puts them. Raises
     :class:`CheckpointError` if transformers has no processor for it, or that cannot take the request.
     """
     root = str(checkpoint.root)
@@ -45,16 +45,15 @@ def stock(
         with quietly():
             processor = _processor(root)
             vars(processor.image_processor).update(sizes)
-            made = _apply(processor, image, prompt)
+            made = _apply(processor, images, prompt)
+            pixels = tuple(_pixels(processor, image) for image in images)  # together, fewer tiles would be padded
             stop = _generation(root).eos_token_id
     except Exception as error:  # a processor may stumble over whatever its files lack
         lines = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
         raise CheckpointError(f"the processor of transformers cannot take a request to {root} ({reason})") from error
-    pixels = np.asarray(made["pixel_values"], np.float32)
     return Stock(
-        # of one picture, without the dimension that some have for pictures
-        pixels[None] if pixels.ndim == 2 else pixels.reshape(-1, *pixels.shape[-3:]),
+        pixels,
         np.asarray(made["input_ids"], np.int64)[0],
         tuple(stop) if isinstance(stop, list) else () if stop is None else (stop,),
     )
@@ -70,11 +69,17 @@ def _processor(root: str) -> Any:
     return processor
 
 
-def _apply(processor: Any, image: Image, prompt: str) -> Any:
+def _pixels(processor: Any, image: Image) -> NDArray[np.float32]:
+    """Those of one picture, without the dimension that some processors have for pictures."""
+    found = np.asarray(processor.image_processor(image, return_tensors="np")["pixel_values"], np.float32)
+    return found[None] if found.ndim == 2 else found.reshape(-1, *found.shape[-3:])
+
+
+def _apply(processor: Any, images: Sequence[Image], prompt: str) -> Any:
     placed = str(getattr(processor, "image_token", "")) in prompt
     content: list[dict[str, object]] = [{"type": "text", "text": prompt}]
     if not placed:
-        content.insert(0, {"type": "image", "image": image})
+        content = [*({"type": "image", "image": image} for image in images), *content]
     return processor.apply_chat_template(
         [{"role": "user", "content": content}],
         # a processor without a template of its own is silent about that of its tokenizer
@@ -83,7 +88,7 @@ def _apply(processor: Any, image: Image, prompt: str) -> Any:
         tokenize=True,
         return_dict=True,
         return_tensors="np",
-        processor_kwargs={"images": [image]} if placed else {},
+        processor_kwargs={"images": list(images)} if placed else {},
     )
 
 

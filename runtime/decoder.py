@@ -15,7 +15,7 @@ from clasp_trt.errors import BackendError, PromptError
 from clasp_trt.methods import DEFAULT, Method, Raters
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 from clasp_trt.runtime.host_prune import HostPrune
-from clasp_trt.runtime.media.seen import boxes_of
+from clasp_trt.runtime.media.seen import side_by_side
 from clasp_trt.runtime.result import Kept
 from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
@@ -238,7 +238,7 @@ class Decoder:
 
     def _host_prunes(self, method: Method, prompt: Prompt, cls_saliency: Tensor | None) -> list[Runner[Tensor]]:
         saliency = None if cls_saliency is None else self._backend.download(cls_saliency)
-        keeps, boxes = self._schedule.keeps_of(len(prompt.visual_index)), boxes_of(prompt.blocks)
+        keeps, boxes = self._schedule.keeps_of(len(prompt.visual_index)), side_by_side(prompt.pictures)
         return HostPrune(method, self._backend, keeps, boxes, saliency).runners
 
     def _embed_rows(self, ids: np.ndarray, visual: Tensor | None, index: Tensor) -> Tensor:

@@ -1,13 +1,24 @@
-"""Whether a policy and a method fit a bundle."""
+"""Whether a policy, a method and a request's images fit a bundle."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.errors import MethodError, PolicyError
+from clasp_trt.errors import ImageError, MethodError, PolicyError
 from clasp_trt.methods import Method
 from clasp_trt.policy import Policy
+
+
+def check_images(count: int, bundle: Bundle) -> None:
+    """Raises :class:`ImageError` for a request with more images than the bundle takes."""
+    most = bundle.manifest.media.images
+    if count > most:
+        taken = "1 image" if most == 1 else f"{most} images"
+        raise ImageError(
+            f"{count} images came with the prompt, but the bundle takes {taken} in a request; give fewer, or build it "
+            f"with --max-images {count}"
+        )
 
 
 def check_method(method: Method, bundle: Bundle) -> None:

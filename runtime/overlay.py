@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from clasp_trt.methods import DEFAULT, Method
+from clasp_trt.runtime.result import Kept
 from clasp_trt.schedule import Schedule
 from clasp_trt.storage import files
 
 if TYPE_CHECKING:
     from clasp_trt.runtime.media.seen import Seen
     from clasp_trt.runtime.pipeline import Pipeline
-    from clasp_trt.runtime.result import Kept, Result
+    from clasp_trt.runtime.result import Result
 
 PIVOT, MEDOID = (38, 103, 255), (235, 52, 52)
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")
@@ -30,37 +32,61 @@ _FADE, _TINT = 0.7, 0.18
 _REST = {True: ("medoid", "stands for tokens that pivots leave out"), False: ("other", "kept for another reason")}
 
 
-def overlay(seen: Seen, result: Result, schedule: Schedule, method: Method = DEFAULT) -> Image.Image:
-    """Draws what every stage kept over what the model saw.
+def overlay(seen: Sequence[Seen], result: Result, schedule: Schedule, method: Method = DEFAULT) -> Image.Image:
+    """Draws what every stage kept over what the model saw, a row of panels for each picture of the request.
 
-    ``schedule`` is the bundle's, ``method`` what chose the tokens. Returns an RGB image: a title, a panel of the whole
+    ``schedule`` is the bundle's, ``method`` what chose the tokens. Returns an RGB image: a title, a panel of each whole
     view, a panel for each stage with its caption, and a legend if anything was pruned.
     """
     rest, reason = _REST[method.completes]
-    bright, boxes = panel(seen, _PANEL)
-    tokens = len(boxes)
-    panels = [(bright, "what the model sees", f"{tokens} visual tokens")]
-    panels += [(draw_kept(bright, kept, boxes), *_caption(kept, tokens, rest)) for kept in result.kept]
-    top = _MARGIN + 2 * _LINE + _GAP
-    width = 2 * _MARGIN + len(panels) * (bright.width + _GAP) - _GAP
-    height = top + bright.height + 2 * _LINE + _GAP + (_LINE + _GAP if result.kept else 0)
-    sheet = Image.new("RGB", (width, height), _PAPER)
-    draw = ImageDraw.Draw(sheet)
+    rows, start = list[list[_Panel]](), 0
+    for number, each in enumerate(seen, start=1):
+        name = "what the model sees" if len(seen) == 1 else f"picture {number}"
+        rows.append(_row(each, name, start, result.kept, rest))
+        start += len(each.boxes)
     text, title = ImageFont.load_default(_TEXT_SIZE), ImageFont.load_default(_TITLE_SIZE)
+    top = _MARGIN + 2 * _LINE + _GAP
+    width = max(2 * _MARGIN + len(row) * (row[0].picture.width + _GAP) - _GAP for row in rows)
+    height = top + sum(row[0].picture.height + 2 * _LINE + _GAP for row in rows)
+    sheet = Image.new("RGB", (width, height + (_LINE + _GAP if result.kept else 0)), _PAPER)
+    draw = ImageDraw.Draw(sheet)
     by = "" if method is DEFAULT else f", by {method.name}"
     draw.text((_MARGIN, _MARGIN), f"{result.category}{by}", _INK, title)
     draw.text((_MARGIN, _MARGIN + _LINE + 4), _budget(result, schedule), _GREY, text)
-    for number, (picture, head, detail) in enumerate(panels):
-        left = _MARGIN + number * (bright.width + _GAP)
-        sheet.paste(picture, (left, top))
-        draw.text((left, top + bright.height + 6), head, _INK, text)
-        draw.text((left, top + bright.height + 4 + _LINE), detail, _GREY, text)
+    for row in rows:
+        left = _MARGIN
+        for picture, head, detail in row:
+            sheet.paste(picture, (left, top))
+            draw.text((left, top + picture.height + 6), head, _INK, text)
+            draw.text((left, top + picture.height + 4 + _LINE), detail, _GREY, text)
+            left += picture.width + _GAP
+        top += row[0].picture.height + 2 * _LINE + _GAP
     if result.kept:
         kinds = {bool(is_pivot) for kept in result.kept for is_pivot in kept.is_pivot}
         meanings = ((True, PIVOT, "pivot: attended to most"), (False, MEDOID, f"{rest}: {reason}"))
         legend = tuple((colour, meaning) for kind, colour, meaning in meanings if kind in kinds)
-        _draw_legend(draw, text, top + bright.height + 2 * _LINE + _GAP, legend)
+        _draw_legend(draw, text, top, legend)
     return sheet
+
+
+class _Panel(NamedTuple):
+    """A picture with two lines below it."""
+
+    picture: Image.Image
+    head: str
+    detail: str
+
+
+def _row(seen: Seen, name: str, start: int, stages: Sequence[Kept], rest: str) -> list[_Panel]:
+    """What the model sees, and what stages kept of its tokens, which the request counts from ``start`` on."""
+    bright, boxes = panel(seen, _PANEL)
+    tokens = len(boxes)
+    panels = [_Panel(bright, name, f"{tokens} visual tokens")]
+    for stage in stages:
+        own = (stage.indices >= start) & (stage.indices < start + tokens)
+        kept = Kept(stage.after_layer, stage.indices[own] - start, stage.is_pivot[own])
+        panels.append(_Panel(draw_kept(bright, kept, boxes), *_caption(kept, tokens, rest)))
+    return panels
 
 
 def panel(seen: Seen, size: int) -> tuple[Image.Image, NDArray[np.int64]]:
@@ -101,12 +127,15 @@ def check_destination(path: str | os.PathLike[str]) -> None:
     files.check(path, FORMATS)
 
 
-def save_overlay(path: str | os.PathLike[str], image: Image.Image, result: Result, pipeline: Pipeline) -> None:
-    """Writes :func:`overlay` for a request about ``image`` to ``path``, whole or not at all.
+def save_overlay(
+    path: str | os.PathLike[str], images: Sequence[Image.Image], result: Result, pipeline: Pipeline
+) -> None:
+    """Writes :func:`overlay` for a request about ``images`` to ``path``, whole or not at all.
 
     Raises :class:`OutputError` if that fails.
     """
-    save_picture(path, overlay(pipeline.see(image), result, pipeline.bundle.manifest.schedule))
+    seen = [pipeline.see(image) for image in images]
+    save_picture(path, overlay(seen, result, pipeline.bundle.manifest.schedule, pipeline.method))
 
 
 def save_picture(path: str | os.PathLike[str], sheet: Image.Image) -> None:
@@ -126,7 +155,7 @@ def _caption(kept: Kept, tokens: int, rest: str) -> tuple[str, str]:
     pivots, count = int(kept.is_pivot.sum()), len(kept.indices)
     where = "before the decoder" if kept.after_layer < 0 else f"after layer {kept.after_layer}"
     parts = [_count(number, noun) for number, noun in ((pivots, "pivot"), (count - pivots, rest)) if number]
-    return where, f"{count} of {tokens}: {', '.join(parts)}"
+    return where, f"{count} of {tokens}{': ' if parts else ''}{', '.join(parts)}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from types import TracebackType
 from typing import Any
@@ -21,14 +21,15 @@ from clasp_trt.policy import Policy
 from clasp_trt.runtime.answer import Answer
 from clasp_trt.runtime.asked import Asked, resolved
 from clasp_trt.runtime.backends.find import backend_for
-from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
+from clasp_trt.runtime.backends.interface import Backend, Tensor
 from clasp_trt.runtime.decoder import Decoder, Scores
-from clasp_trt.runtime.fitting import check_method, columns, routing
+from clasp_trt.runtime.encoded import Encoded, Picture, Pictures, listed
+from clasp_trt.runtime.fitting import check_images, check_method, columns, routing
 from clasp_trt.runtime.logits.constraint import Constraints
 from clasp_trt.runtime.logits.processors import Request, processors
 from clasp_trt.runtime.media.image import ImageSource, load_image
 from clasp_trt.runtime.media.processors import processor
-from clasp_trt.runtime.media.seen import Block, Seen
+from clasp_trt.runtime.media.seen import Seen
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.routing.folder import router_for
 from clasp_trt.runtime.routing.router import OwnRouter, Route, Router, forced
@@ -70,21 +71,6 @@ def load(
     except BaseException:
         backend.close()
         raise
-
-
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """An image as the vision graph saw it, for any number of requests: :meth:`Pipeline.encode` makes it.
-
-    ``outputs`` are those of the vision graph by port name, such as the ``features`` ``[1, layers, tokens, width]`` of
-    every exported layer, not fused yet: tensors of the backend, which no request changes. ``pack`` are the projector's
-    other inputs, likewise; ``blocks`` say which tokens come of it all. ``vision`` is the graph that gave the outputs.
-    """
-
-    outputs: Mapping[str, Tensor]
-    pack: Mapping[str, Tensor]
-    blocks: tuple[Block, ...]
-    vision: Runner[Tensor]
 
 
 class Pipeline:
@@ -156,7 +142,7 @@ class Pipeline:
 
     def generate(
         self,
-        image: ImageSource | Encoded | None,
+        image: Pictures,
         prompt: str,
         *,
         max_new_tokens: int | None = None,
@@ -168,7 +154,8 @@ class Pipeline:
         category: str | None = None,
         ignore_stop: bool = False,
     ) -> Result:
-        """Answers ``prompt`` about ``image``, which may be encoded (None: about text alone). See :meth:`stream`."""
+        """Answers ``prompt`` about ``image``, which may be encoded, or a list of several (None: about text alone). See
+        :meth:`stream`."""
         return self.stream(
             image, prompt,
             max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, choices=choices, regex=regex,
@@ -177,7 +164,7 @@ class Pipeline:
 
     def stream(
         self,
-        image: ImageSource | Encoded | None,
+        image: Pictures,
         prompt: str,
         *,
         max_new_tokens: int | None = None,
@@ -195,7 +182,8 @@ class Pipeline:
         chosen (``sampling``), and the strings that ``stop`` an answer. ``choices``, ``regex`` or ``json_schema`` say
         what the whole answer may be. ``category`` overrides the router; with ``ignore_stop`` an answer goes on after a
         stop token or string, so that its length is known beforehand. Nothing is computed before the first piece is
-        asked for. The timings of an encoded image leave out what :meth:`encode` did. Raises
+        asked for. Images go where ``prompt`` has the image's token, once for each, or else before it, in their order.
+        The timings of an encoded image leave out what :meth:`encode` did. Raises
         :class:`clasp_trt.errors.ImageError` or :class:`~clasp_trt.errors.PromptError`.
         """
         if not isinstance(prompt, str):
@@ -208,7 +196,9 @@ class Pipeline:
             generation = replace(generation, forced_eos_token_ids=())  # the constraint says how answers end
         seed = None if sampling is None else sampling.seed
         asked = Asked(prompt, generation, seed, constraint, category, ignore_stop)
-        return Answer(self._answer(image, asked), self._turns)
+        images = listed(image)
+        check_images(len(images), self.bundle)
+        return Answer(self._answer(images, asked), self._turns)
 
     def route(self, prompt: str) -> Route:
         """The category of a prompt, as a request would see it."""
@@ -246,14 +236,13 @@ class Pipeline:
             )
         self._router = given
 
-    def _answer(self, image: ImageSource | Encoded | None, asked: Asked) -> Generator[str, None, Result]:
+    def _answer(self, images: Sequence[Picture], asked: Asked) -> Generator[str, None, Result]:
         timer, generation = Timer(), asked.generation
         with timer.step("route"):
             route = self._router.route(asked.prompt) if asked.category is None else self._forced(asked.category)
-        seen = None if image is None or isinstance(image, Encoded) else self._see(image, timer)
-        blocks = image.blocks if isinstance(image, Encoded) else () if seen is None else seen.blocks
+        pictures = [image if isinstance(image, Encoded) else self._see(image, timer) for image in images]
         with timer.step("tokenize"):
-            tokens = self._prompts.read(asked.prompt, blocks)
+            tokens = self._prompts.read(asked.prompt, *(picture.blocks for picture in pictures))
             room = self._decoder.room(tokens, self.method)
             self._backend.check_prompt(len(tokens.input_ids) - len(tokens.visual_index))
         stops = self._model.stop_token_ids
@@ -264,10 +253,7 @@ class Pipeline:
         )  # fmt: skip
         strings = () if asked.ignore_stop else generation.stop_strings
         wording = Wording(self._prompts.tokenizer, strings, tokens.input_ids.tolist())
-        visual = saliency = None
-        encoded = image if isinstance(image, Encoded) else None if seen is None else self._run_vision(seen, timer)
-        if encoded is not None:
-            visual, saliency = self._project(encoded, route.category, timer)
+        visual, saliency = self._visual(pictures, route.category, timer)
         keeps = () if visual is None else self.bundle.manifest.schedule.keeps_of(len(tokens.visual_index))
         counts = self.policy.pivot_counts(route.category, keeps)
         sequence, scores, kept = self._decoder.prefill(tokens, visual, saliency, counts, timer, self.method)
@@ -328,6 +314,17 @@ class Pipeline:
             outputs = self._vision({name: upload(array) for name, array in seen.vision.items()}, {})
             pack = {name: upload(array) for name, array in seen.pack.items()}
         return Encoded(outputs, pack, seen.blocks, self._vision)
+
+    def _visual(
+        self, pictures: Sequence[Encoded | Seen], category: int, timer: Timer
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """What :meth:`_project` makes of each picture, one after another along the tokens; None of no picture."""
+        if not pictures:
+            return None, None
+        encoded = [each if isinstance(each, Encoded) else self._run_vision(each, timer) for each in pictures]
+        visual, saliency = zip(*(self._project(each, category, timer) for each in encoded), strict=True)
+        with timer.step("project"):
+            return self._backend.join(visual), self._backend.join(saliency)
 
     def _project(self, image: Encoded, category: int, timer: Timer) -> tuple[Tensor, Tensor]:
         """Visual tokens ``[1, tokens, width]``, fused for ``category`` if the method fuses, and what the tower says of

@@ -33,4 +33,4 @@ def prompt_of(
     blocks = (Block(len(visual), (1, side, side), boxes(side)),) if len(visual) else ()
     positions = np.arange(start, start + len(ids))[None]
     reference = none if reference_index is None else reference_index
-    return Prompt(ids, visual, reference, positions, start + len(ids), blocks)
+    return Prompt(ids, visual, reference, positions, start + len(ids), (blocks,) if blocks else ())

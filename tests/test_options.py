@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from clasp_trt.cli.options import compile_options
-from clasp_trt.errors import ScheduleError
+from clasp_trt.errors import ImageError, ScheduleError
 from clasp_trt.notice import Notice
 from clasp_trt.options import DEFAULT_CONTEXT, EngineOptions, Options, Pruning
 from clasp_trt.plugins.launch import MAX_TOKENS
@@ -31,6 +31,7 @@ from tests.mistakes import says
             {"budget": 64, "precision": "fp16", "policy": "p.json", "max_context": 700, "router": "r"},
             Options(Pruning(budget=64), "fp16", "p.json", 700, router="r"),
         ),
+        (("--max-images", "3"), {"max_images": 3}, Options(max_images=3)),
     ],
 )
 def test_the_command_line_and_python_give_the_same(
@@ -46,6 +47,13 @@ def test_the_command_line_and_python_give_the_same(
     assert CliRunner().invoke(command, ["-o", "out", *words]).exit_code == 0
     assert taken == [("out", False, expected)]
     assert Options.of(**given) == expected
+
+
+@pytest.mark.parametrize("images", [0, -1, 101, True, 2.0, "2"])
+def test_a_number_of_images_that_is_none(images: Any) -> None:
+    with pytest.raises(ImageError) as refused:
+        Options.of(max_images=images)
+    says(refused, "--max-images", repr(images), "1 to 100")
 
 
 def test_a_context_that_was_not_asked_for_is_the_usual_one_or_what_the_decoder_knows() -> None:

@@ -67,10 +67,11 @@ def _generation(manifest: Manifest) -> Iterator[str]:
 
 def _media(manifest: Manifest) -> Iterator[str]:
     """What is said of pictures agrees with itself, with the model's numbers, and with the ports that take it."""
-    model, image = manifest.model, manifest.media.image
-    if model.tokens != image.processor.token_range:
-        made = list(image.processor.token_range)
-        yield f"model.tokens: {list(model.tokens)}, but media.image.processor makes {made} of pictures"
+    model, image, images = manifest.model, manifest.media.image, manifest.media.images
+    if model.tokens != manifest.media.token_range:
+        made = list(manifest.media.token_range)
+        number = "pictures" if images == 1 else f"1 to {images} pictures"
+        yield f"model.tokens: {list(model.tokens)}, but media.image.processor makes {made} of {number}"
     if manifest.schedule.stages and max(model.tokens) > MAX_TOKENS:
         yield f"model.tokens: {max(model.tokens)}, but one selection handles {MAX_TOKENS}"
     if model.decoder.axes != image.positions.axes:

@@ -25,6 +25,8 @@ MAX_PATCH = 256
 """Pixels of a side of a patch, and the most patches of a side of what becomes a token or a window."""
 MAX_TABLE = 1024
 """Positions of a side of a learned table."""
+MAX_IMAGES = 100
+"""Pictures that a request may have."""
 MAX_VALUE = 255.0
 """No factor, mean or deviation of 8-bit values is greater."""
 
@@ -275,14 +277,22 @@ class Medium:
 
 @dataclass(frozen=True)
 class Media:
-    """What a model can be shown."""
+    """What a model can be shown; ``images`` is how many pictures a request may have."""
 
     image: Medium
+    images: int = 1
+
+    @property
+    def token_range(self) -> tuple[int, int, int]:
+        """The least, usual and most visual tokens of a request with a picture."""
+        least, usual, most = self.image.processor.token_range
+        return least, usual, self.images * most
 
 
 def content(media: Media) -> dict[str, Any]:
     """``media`` as JSON: each record with its kind first."""
-    return {"image": {name: {"kind": record.kind, **_values(record)} for name, record in vars(media.image).items()}}
+    image = {name: {"kind": record.kind, **_values(record)} for name, record in vars(media.image).items()}
+    return {"image": image, **({} if media.images == 1 else {"images": media.images})}
 
 
 def _values(record: Processor | Layout | Positions) -> dict[str, Any]:

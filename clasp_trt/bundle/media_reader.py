@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from clasp_trt.bundle.errors import UnknownKind
 from clasp_trt.bundle.media import (
+    MAX_IMAGES,
     MAX_PATCH,
     MAX_PIXELS,
     MAX_SIDE,
@@ -40,13 +41,15 @@ MAX_PINPOINTS = 100
 MAX_FRAMES = 16
 """Frames that a patch is deep."""
 _LONGEST = "longest_edge"  # a key of squares that have one, and of no others
+_IMAGES = "images"  # a key of bundles that take several pictures, and of no others
 
 _Record = TypeVar("_Record")
 
 
 def media(item: Field) -> Media:
     """Raises :class:`~clasp_trt.bundle.errors.ManifestField`, or :class:`~clasp_trt.bundle.errors.UnknownKind`."""
-    return Media(_medium(item.record("image")["image"]))
+    of = item.record("image", optional=(_IMAGES,))
+    return Media(_medium(of["image"]), of[_IMAGES].integer(2, MAX_IMAGES) if _IMAGES in of else 1)
 
 
 def _medium(item: Field) -> Medium:

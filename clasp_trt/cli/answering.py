@@ -11,7 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from clasp_trt.runtime.answer import Answer
-    from clasp_trt.runtime.media.image import ImageSource
+    from clasp_trt.runtime.encoded import Pictures
     from clasp_trt.runtime.pipeline import Pipeline
     from clasp_trt.runtime.sampling import Sampling
 
@@ -56,7 +56,7 @@ class Answering:
     regex: str | None
     json_schema: dict[str, Any] | None
 
-    def ask(self, pipeline: Pipeline, image: ImageSource | None, prompt: str, category: str | None) -> Answer:
+    def ask(self, pipeline: Pipeline, image: Pictures, prompt: str, category: str | None) -> Answer:
         """The answer of ``pipeline``, in which nothing is computed yet."""
         return pipeline.stream(
             image, prompt,

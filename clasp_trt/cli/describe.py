@@ -55,7 +55,7 @@ def summary(bundle: Bundle) -> str:
     lines = [
         f"{bundle.root}: {model.name} ({model.model_type}), {manifest.precision}, "
         f"{manifest.backend} on {manifest.target}, {megabytes(_size(bundle))}",
-        f"vision     {vision.layers} layers, {_pixels(manifest)}, {_visual_tokens(manifest)} tokens",
+        f"vision     {vision.layers} layers, {_pixels(manifest)}, {_visual_tokens(manifest)}",
         read,
         f"decoder    {decoder.layers} layers, width {decoder.width}, {decoder.heads} heads "
         f"({decoder.kv_heads} KV), context {_context(manifest)}",
@@ -107,7 +107,8 @@ def _pixels(manifest: Manifest) -> str:
 
 def _visual_tokens(manifest: Manifest) -> str:
     least, _, most = manifest.model.tokens
-    return str(most) if least == most else f"{least}-{most}"
+    number, images = str(most) if least == most else f"{least}-{most}", manifest.media.images
+    return f"{number} tokens" if images == 1 else f"{number} tokens of up to {images} images"
 
 
 def profiles(engine: Engine) -> list[str]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from clasp_trt.errors import PromptError
 from clasp_trt.schedule import PRUNE_AT
 from clasp_trt.targets import PRECISIONS, PROVIDERS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -35,16 +38,29 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
-def image_options(absent: str | None = None, *, required: bool = False) -> Callable[[_Command], _Command]:
-    """``--image`` and ``--max-pixels``; ``absent`` says what there is without a picture."""
+def image_options(
+    absent: str | None = None, *, required: bool = False, several: bool = True
+) -> Callable[[_Command], _Command]:
+    """``--image``, ``several`` times or once, and ``--max-pixels``; ``absent`` says what there is without a picture."""
     default = "" if absent is None else f" [default: {absent}]"
+    repeats = "; may repeat" if several else ""
     image = click.option(
-        "--image", required=required, help=f"File, - for standard input, http(s) or data URL, or base64{default}."
+        "--image",
+        required=required,
+        multiple=several,
+        help=f"File, - for standard input, http(s) or data URL, or base64{repeats}{default}.",
     )
     most = click.option(
         "--max-pixels", type=int, metavar="N", help="Largest picture read, width times height [default: 50000000]."
     )
     return lambda command: image(most(command))
+
+
+def pictures(given: Sequence[str], max_pixels: int | None) -> list[Image]:
+    """The pictures that ``--image`` names. Raises :class:`clasp_trt.errors.ImageError`."""
+    from clasp_trt.runtime.media.image import load_image
+
+    return [load_image(each, max_pixels=max_pixels) for each in given]
 
 
 prompt_option = click.option("--prompt", required=True, callback=_not_empty, help="The question or instruction.")
@@ -105,6 +121,7 @@ _SHAPE = (
         metavar="N",
         help="Most visual tokens of a picture, where its size decides: larger ones are scaled down [default: 4096].",
     ),
+    click.option("--max-images", type=int, metavar="K", help="Pictures that a request may have [default: 1]."),
 )
 """What a plan depends on too: the shape of the graphs, and no file."""
 
@@ -125,6 +142,7 @@ _FILES = (
 _NAMES = (
     "budget", "schedule", "prune_layers", "prune_at", "precision", "policy", "max_context", "vision_layers", "router",
     "max_visual_tokens",
+    "max_images",
 )  # fmt: skip
 
 

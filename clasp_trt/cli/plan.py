@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -50,9 +51,9 @@ def command(
 
     device = targets.get(target)
     engines = EngineOptions(max_build_memory=max_build_memory)
-    whole = _described(model, revision)
+    whole = replace(_described(model, revision), images=options.images)
     description = whole.capped(options.most_tokens)
-    options.check_tokens(whole.tokens, description.tokens)
+    options.check_tokens(whole.picture_tokens, description.picture_tokens)
     request = planning.Request(
         model=description,
         target=device,

@@ -38,7 +38,7 @@ _TOP = 10
 @click.option("--against", multiple=True, type=click.Path(), help="Bundle to compare with, in turn; may repeat.")
 @click.option("--runs", type=click.IntRange(min=1), default=20, show_default=True, help="Answers that count.")
 @click.option("--warmup", type=click.IntRange(min=0), default=3, show_default=True, help="Answers before them.")
-@image_options("noise of the bundle's size")
+@image_options("noise of the bundle's size", several=False)
 @click.option("--no-image", is_flag=True, help="Ask about text alone.")
 @click.option("--prompt", help="The question or instruction [default: words of --prompt-tokens].")
 @click.option("--prompt-tokens", type=click.IntRange(min=1), help="Length of a generated prompt [default: 32].")

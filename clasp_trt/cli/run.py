@@ -11,7 +11,7 @@ from clasp_trt.cli.answering import answering, answering_options
 from clasp_trt.cli.describe import chosen
 from clasp_trt.cli.examples import examples
 from clasp_trt.cli.kept import kept_json, kept_line
-from clasp_trt.cli.options import image_options, prompt_option, provider_option, threads_option
+from clasp_trt.cli.options import image_options, pictures, prompt_option, provider_option, threads_option
 from clasp_trt.cli.output import json_option, print_json
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     "run",
     epilog=examples(
         'clasp-trt run bundle --image photo.jpg --prompt "How many people?"',
+        'clasp-trt run bundle --image before.jpg --image after.jpg --prompt "What has changed?"',
         'clasp-trt run bundle --prompt "Say hello." --json',
     ),
 )
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 @json_option
 def command(
     bundle: str,
-    image: str | None,
+    image: tuple[str, ...],
     max_pixels: int | None,
     prompt: str,
     category: str | None,
@@ -52,31 +53,33 @@ def command(
     as_json: bool,
     **chosen: Any,
 ) -> None:
-    """Answer a prompt about an image with BUNDLE; the answer streams, one line of facts follows."""
+    """Answer a prompt about images with BUNDLE; the answer streams, one line of facts follows."""
+    from clasp_trt.bundle import Bundle
     from clasp_trt.errors import PromptError
-    from clasp_trt.runtime.media.image import load_image
+    from clasp_trt.runtime.fitting import check_images
     from clasp_trt.runtime.overlay import check_destination, save_overlay
     from clasp_trt.runtime.pipeline import load
     from clasp_trt.storage.apart import keep_apart
 
     # all that can be refused at once comes before the weights are read
     wanted = answering(**chosen)
-    if show is not None and image is None:
+    if show is not None and not image:
         raise PromptError("--show draws on the image; give one with --image")
     if show is not None:
         check_destination(show)
-        keep_apart(show, image, bundle, policy, router)
-    picture = None if image is None else load_image(image, max_pixels=max_pixels)
+        keep_apart(show, *image, bundle, policy, router)
+    check_images(len(image), Bundle.open(bundle))
+    seen = pictures(image, max_pixels)
     with load(bundle, policy=policy, router=router, threads=threads, provider=provider) as pipeline:
         stop_if_asked()
-        answer = wanted.ask(pipeline, picture, prompt, category)
+        answer = wanted.ask(pipeline, seen, prompt, category)
         result = answer.result if as_json else _print_answer(answer)
         if as_json:
             print_json(_as_json(result))
         else:
             click.echo(_facts(result), err=True)
-        if show is not None and picture is not None:
-            save_overlay(show, picture, result, pipeline)
+        if show is not None:
+            save_overlay(show, seen, result, pipeline)
 
 
 def _print_answer(answer: Answer) -> Result:

@@ -6,7 +6,7 @@ import click
 
 from clasp_trt.cli.examples import examples
 from clasp_trt.cli.kept import kept_json, kept_line
-from clasp_trt.cli.options import image_options, prompt_option, provider_option, threads_option
+from clasp_trt.cli.options import image_options, pictures, prompt_option, provider_option, threads_option
 from clasp_trt.cli.output import json_option, print_json
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -28,7 +28,7 @@ from clasp_trt.cli.signals import stop_if_asked
 @json_option
 def command(
     bundle: str,
-    image: str,
+    image: tuple[str, ...],
     max_pixels: int | None,
     prompt: str,
     output: str,
@@ -40,21 +40,21 @@ def command(
     provider: str | None,
     as_json: bool,
 ) -> None:
-    """Draw which visual tokens each stage of BUNDLE keeps of an image for a prompt.
+    """Draw which visual tokens each stage of BUNDLE keeps of images for a prompt.
 
     Pivots are blue, the tokens that complete them red, dropped ones faded. No answer is generated.
     """
     from clasp_trt import methods
     from clasp_trt.bundle import Bundle
     from clasp_trt.errors import BundleError, MethodError
-    from clasp_trt.runtime.media.image import load_image
-    from clasp_trt.runtime.overlay import check_destination, overlay, save_picture
+    from clasp_trt.runtime.fitting import check_images
+    from clasp_trt.runtime.overlay import check_destination, save_overlay
     from clasp_trt.runtime.pipeline import load
     from clasp_trt.storage.apart import keep_apart
 
     # all that can be refused at once comes before the weights are read
     check_destination(output)
-    keep_apart(output, image, bundle, policy, router)
+    keep_apart(output, *image, bundle, policy, router)
     chosen = methods.get(method)
     if not chosen.prunes:
         raise MethodError(f"method {method} keeps every visual token, so there is nothing to show; choose another")
@@ -65,11 +65,12 @@ def command(
             f"{opened.root} keeps every visual token, so there is nothing to show; "
             "give a bundle that was built with --budget or --schedule"
         )
-    picture = load_image(image, max_pixels=max_pixels)
+    check_images(len(image), opened)
+    seen = pictures(image, max_pixels)
     with load(bundle, policy=policy, router=router, method=method, threads=threads, provider=provider) as pipeline:
         stop_if_asked()
-        result = pipeline.generate(picture, prompt, max_new_tokens=1, category=category)
-        save_picture(output, overlay(pipeline.see(picture), result, schedule, chosen))
+        result = pipeline.generate(seen, prompt, max_new_tokens=1, category=category)
+        save_overlay(output, seen, result, pipeline)
     if as_json:
         print_json(
             {

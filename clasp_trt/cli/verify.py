@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.examples import examples
-from clasp_trt.cli.options import image_options, provider_option, revision_option
+from clasp_trt.cli.options import image_options, pictures, provider_option, revision_option
 from clasp_trt.cli.output import json_option, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _PROMPT = "Describe what is in the picture and say how sure you are of it."
 def command(
     bundle: str,
     against: str | None,
-    image: str | None,
+    image: tuple[str, ...],
     max_pixels: int | None,
     prompt: str | None,
     revision: str | None,
@@ -41,18 +41,19 @@ def command(
     as_json: bool,
 ) -> None:
     """Check that BUNDLE is whole: hashes, graphs, ports; with --against, that it computes what CHECKPOINT does."""
-    if against is None and any(option is not None for option in (image, prompt, revision)):
+    if against is None and (image or any(option is not None for option in (prompt, revision))):
         raise click.UsageError("--image, --prompt and --revision are for a comparison; give --against too")
     _check_installed(against is not None)
     from clasp_trt.bundle import Bundle
     from clasp_trt.errors import PromptError
-    from clasp_trt.runtime.media.image import load_image
+    from clasp_trt.runtime.fitting import check_images
     from clasp_trt.tools.verify.integrity import check
 
     if prompt is not None and not prompt.strip():
         raise PromptError("the prompt is empty; ask something")
     opened = Bundle.open(bundle)
-    picture = None if image is None else load_image(image, max_pixels=max_pixels)
+    check_images(len(image), opened)
+    seen = pictures(image, max_pixels)
     with progress_bar() as progress:
         integrity = check(opened, provider=provider, progress=progress)
     report = None
@@ -62,7 +63,7 @@ def command(
 
         with progress_bar() as progress:
             report = compare(
-                opened, against, picture or noise(opened), prompt or _PROMPT, revision=revision, provider=provider,
+                opened, against, seen or [noise(opened)], prompt or _PROMPT, revision=revision, provider=provider,
                 progress=progress,
             )  # fmt: skip
     if as_json:

@@ -22,8 +22,8 @@ class View:
     - ``gram``, float32 ``[tokens, tokens]``: cosine similarities as :func:`clasp_trt.ops.token_gram` makes them;
     - ``cls_saliency``, float32 ``[tokens]``: attention of the vision tower's [CLS] token;
     - ``boxes``, float32 ``[tokens, 4]``: left, top, right and bottom of what each token stands for, in pixels of the
-      image as the model saw it; NaN for a token that stands for no place;
-    - ``extent``: left, top, right and bottom of what the boxes of the whole image cover together;
+      image as the model saw it, further images to the right of it; NaN for a token that stands for no place;
+    - ``extent``: left, top, right and bottom of what the boxes of all images cover together;
     - ``keep``: how many to keep; ``pivot_count``: how many of them CLASP keeps as pivots; ``stage``: from 0.
     """
 
@@ -63,7 +63,7 @@ class Method:
       checkpoint reads by itself;
     - ``compiled``: the bundle's own prune graphs compute the same selection, so ``select`` is not called;
     - ``completes``: kept tokens that are no pivots are medoids, which stand for what pivots leave out;
-    - ``raters``: which text rows make the saliency; None for all the text after the image.
+    - ``raters``: which text rows make the saliency; None for all the text after the last image.
     """
 
     name: str

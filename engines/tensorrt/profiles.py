@@ -52,7 +52,8 @@ def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile
         return _profile("prefill", graph, prefill), _profile("decode", graph, decode)
     sizes = {port.BATCH: (1, 1, 1), port.REFERENCE: (0, text, max_prompt), port.VISUAL_TOKENS: (least, usual, most)}
     if graph.name in (names.VISION, names.PROJECTOR):
-        sizes.update(manifest.media.image.processor.sizes)
+        seen = manifest.media.image.processor  # one picture at a time
+        sizes.update({port.VISUAL_TOKENS: seen.token_range, **seen.sizes})
     prunes = [each.name for each in Chain.of(manifest.schedule).prunes]
     if graph.name in prunes:
         sizes.update(_stage(manifest, prunes.index(graph.name), text, max_prompt))

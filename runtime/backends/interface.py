@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -118,6 +118,15 @@ class Backend(ABC, Generic[T]):
     def rows(self, tensor: T, start: int, stop: int) -> T:
         """See :meth:`Memory.rows`."""
         return self.memory.rows(tensor, start, stop)
+
+    def join(self, tensors: Sequence[T]) -> T:
+        """See :meth:`Memory.join`; one tensor is its own. Raises :class:`RuntimeError` for none, or others than that
+        takes."""
+        memory = self.memory
+        kinds = {(dtype, shape[:1], shape[2:]) for dtype, shape in map(memory.spec, tensors)}
+        if len(kinds) != 1 or next(iter(kinds))[1] != (1,):
+            raise RuntimeError(f"tensors {[memory.spec(tensor) for tensor in tensors]} cannot be joined by their rows")
+        return tensors[0] if len(tensors) == 1 else memory.join(tensors)
 
     def repeat(self, key: Hashable, step: Callable[[], S]) -> S:
         """What ``step`` returns, which runs graphs and does nothing else. With an equal ``key`` it always runs the same

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
@@ -55,6 +56,10 @@ class Memory(ABC, Generic[T]):
     def rows(self, tensor: T, start: int, stop: int) -> T:
         """Rows ``start`` to ``stop`` of a tensor ``[1, rows, ...]``, without a copy where that is possible."""
         return self.upload(self.download(tensor)[:, start:stop])
+
+    def join(self, tensors: Sequence[T]) -> T:
+        """Tensors ``[1, rows, ...]`` of one dtype and width, one at least, as one with all of their rows in order."""
+        return self.upload(np.concatenate([self.download(tensor) for tensor in tensors], axis=1))
 
 
 class HostMemory(Memory[NDArray[Any]]):

@@ -48,6 +48,17 @@ class Seen:
         return boxes_of(self.blocks)
 
 
+def side_by_side(pictures: Sequence[Sequence[Block]]) -> NDArray[np.float32]:
+    """The boxes of all tokens of ``pictures``, float32 ``[tokens, 4]``, as if each stood to the right of the one
+    before."""
+    boxes, right = [np.zeros((0, 4), np.float32)], 0.0
+    for blocks in pictures:
+        boxes.append(boxes_of(blocks) + np.array([right, 0, right, 0], np.float32))
+        placed = boxes[-1][~np.isnan(boxes[-1]).any(axis=1)]
+        right = float(placed[:, 2].max(initial=right))
+    return np.concatenate(boxes)
+
+
 def boxes_of(blocks: Sequence[Block]) -> NDArray[np.float32]:
     """The boxes of all tokens of ``blocks``, float32 ``[tokens, 4]``."""
     return np.concatenate([np.zeros((0, 4), np.float32), *(block.boxes for block in blocks)])

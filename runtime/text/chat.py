@@ -12,12 +12,12 @@ MAX_TEMPLATE_CHARACTERS = 256_000
 
 
 class ChatTemplate:
-    """Renders one user turn, with or without one image, ready for the tokenizer.
+    """Renders one user turn, with any number of images, ready for the tokenizer.
 
     The user's text is data to the template, never template code. It is *not* escaped for the tokenizer: a
     special token spelled out in it (``</s>``, ``<|im_end|>``) becomes that token, exactly as in
     ``transformers``; a service that takes prompts from strangers and cares about that should strip those
-    strings first. The image token is the exception: it says where the image goes.
+    strings first. The image token is the exception: it says where an image goes.
     """
 
     def __init__(self, template: str, image_token: str, special_tokens: Mapping[str, object] | None = None) -> None:
@@ -48,38 +48,41 @@ class ChatTemplate:
         """The spelling of the special token that begins a text, if there is one."""
         return self._special_tokens.get("bos_token")
 
-    def render(self, prompt: str, *, with_image: bool) -> str:
+    def render(self, prompt: str, *, images: int = 0) -> str:
         """One user turn and the cue for the assistant to answer.
 
         Args:
-            prompt: the user's text. If it holds the image token, the image goes exactly there; otherwise
-                where the template puts it.
-            with_image: whether an image comes with the prompt.
+            prompt: the user's text. If it holds the image token, as often as there are images, these go exactly
+                there; otherwise before the text, where the template puts them.
+            images: how many images come with the prompt.
 
         Returns:
-            The text to tokenize. It holds the image token once if `with_image`, else not at all.
+            The text to tokenize. It holds the image token once for each image.
 
         Raises:
-            PromptError: an empty or overlong prompt, more image tokens than images, or a template that fails
-                or loses the image.
+            PromptError: an empty or overlong prompt, more or fewer image tokens than images, or a template that
+                fails or loses an image.
         """
         if not prompt.strip():
             raise PromptError("the prompt is empty; ask something")
         if len(prompt) > MAX_PROMPT_CHARACTERS:
             raise PromptError(f"the prompt has {len(prompt)} characters; at most {MAX_PROMPT_CHARACTERS}")
         placed = prompt.count(self.image_token)
-        if placed > 1:
-            raise PromptError(f"the prompt holds {self.image_token} {placed} times; one image, so at most once")
-        if placed and not with_image:
+        if placed and not images:
             raise PromptError(f"the prompt holds {self.image_token} but no image came with it; give one, or remove it")
+        if placed and placed != images:
+            raise PromptError(
+                f"the prompt holds {self.image_token} {placed} times, but {_count(images)} came with it; write it once "
+                "for each, or not at all"
+            )
         content = [{"type": "text", "text": prompt}]
-        if with_image and not placed:
-            content.insert(0, {"type": "image"})
+        if not placed:
+            content = [{"type": "image"}] * images + content
         rendered = self._rendered([{"role": "user", "content": content}])
         found = rendered.count(self.image_token)
-        if found != with_image:
+        if found != images:
             raise PromptError(
-                f"the chat template wrote {self.image_token} {found} times for {int(with_image)} image; "
+                f"the chat template wrote {self.image_token} {found} times for {_count(images)}; "
                 f"write {self.image_token} into the prompt, or use another template"
             )
         return rendered
@@ -102,6 +105,10 @@ def _spellings(tokens: Mapping[str, object]) -> dict[str, str]:
     """Names to strings, from entries such as ``"<s>"`` and ``{"content": "<s>", "lstrip": false}``."""
     contents = {name: value.get("content") if isinstance(value, Mapping) else value for name, value in tokens.items()}
     return {name: content for name, content in contents.items() if isinstance(content, str)}
+
+
+def _count(images: int) -> str:
+    return "1 image" if images == 1 else f"{images} images"
 
 
 def _reason(error: Exception) -> str:

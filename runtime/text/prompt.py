@@ -23,9 +23,9 @@ from clasp_trt.storage import foreign
 class Prompt:
     """A tokenised request.
 
-    ``visual_index`` and ``reference_index`` are int64 rows of the sequence: the visual tokens, which are those of
-    ``blocks`` in order, and the text after the last of them, which is the reference set of the saliency. ``positions``
-    is int64 ``[axes, rows]``; ``next_position`` is that of the first token of the answer.
+    ``visual_index`` and ``reference_index`` are int64 rows of the sequence: the visual tokens, which are those of the
+    blocks of all ``pictures`` in order, and the text after the last of them, which is the reference set of the
+    saliency. ``positions`` is int64 ``[axes, rows]``; ``next_position`` is that of the first token of the answer.
     """
 
     input_ids: NDArray[np.int64]
@@ -33,7 +33,7 @@ class Prompt:
     reference_index: NDArray[np.int64]
     positions: NDArray[np.int64]
     next_position: int
-    blocks: tuple[Block, ...] = ()
+    pictures: tuple[tuple[Block, ...], ...] = ()
 
 
 class PromptReader:
@@ -48,17 +48,13 @@ class PromptReader:
         special = read_object(bundle, "special_tokens_map.json")
         self._chat = ChatTemplate(template, self._medium.layout.placeholder, special)
 
-    def read(self, text: str, blocks: Sequence[Block] = ()) -> Prompt:
-        """Token ids with one id for each visual token of ``blocks``, and where they are. Without blocks there is no
-        picture. Raises :class:`PromptError`."""
+    def read(self, text: str, *pictures: Sequence[Block]) -> Prompt:
+        """Token ids with one id for each visual token, and where these are. Each of ``pictures`` is the blocks that one
+        became. Raises :class:`PromptError`."""
         layout = self._medium.layout
-        rendered, counts = self._chat.render(text, with_image=bool(blocks)), list[int]()
-        if blocks:
-            parts = pieces(layout, blocks)
-            counts = [part for part in parts if isinstance(part, int)]
-            spelled = "".join(layout.token if isinstance(part, int) else part for part in parts)
-            rendered = rendered.replace(layout.placeholder, spelled)
-        ids = np.array(self.tokenizer.encode_chat(rendered, self._chat.bos), dtype=np.int64)
+        rendered = self._chat.render(text, images=len(pictures))
+        spelled, counts = self._spelled(rendered, pictures) if pictures else (rendered, [])
+        ids = np.array(self.tokenizer.encode_chat(spelled, self._chat.bos), dtype=np.int64)
         if len(ids) and ids.max() >= self._vocabulary:
             raise PromptError(
                 f"the prompt holds {self.tokenizer.written(int(ids.max()))!a}, a token beyond the {self._vocabulary} "
@@ -69,21 +65,35 @@ class PromptReader:
             raise PromptError(
                 f"the rendered prompt holds {len(places)} image tokens, expected {len(counts)}; "
                 "check the bundle's chat_template.jinja"
-                if blocks
+                if pictures
                 else f"the prompt contains {layout.token}, but there is no image"
             )
         repeats = np.ones(len(ids), dtype=np.int64)
         repeats[places] = counts
         ids = np.repeat(ids, repeats)
         visual = np.flatnonzero(ids == layout.id)
-        reference = np.arange(visual[-1] + 1 if blocks else len(ids), len(ids))
-        if blocks and self._asks and not len(reference):
+        reference = np.arange(visual[-1] + 1 if pictures else len(ids), len(ids))
+        if pictures and self._asks and not len(reference):
             raise PromptError(
                 "no text follows the image, so nothing can say which of its tokens matter; put the question after it"
             )
-        return Prompt(
-            ids, visual, reference, *positions(self._medium.positions, len(ids), blocks, visual), tuple(blocks)
-        )
+        blocks = tuple(block for picture in pictures for block in picture)
+        placed = positions(self._medium.positions, len(ids), blocks, visual)
+        return Prompt(ids, visual, reference, *placed, tuple(tuple(picture) for picture in pictures))
+
+    def _spelled(self, rendered: str, pictures: Sequence[Sequence[Block]]) -> tuple[str, list[int]]:
+        """``rendered`` with each placeholder replaced by what the layout puts there, one visual token in place of
+        several that follow one another; and how many each of those stands for."""
+        layout, counts = self._medium.layout, list[int]()
+        before, *texts = rendered.split(layout.placeholder)
+        spelled = [before]
+        for blocks, text in zip(pictures, texts, strict=True):
+            for part in pieces(layout, blocks):
+                spelled.append(layout.token if isinstance(part, int) else part)
+                if isinstance(part, int):
+                    counts.append(part)
+            spelled.append(text)
+        return "".join(spelled), counts
 
 
 def read_object(bundle: Bundle, name: str) -> dict[str, Any]:

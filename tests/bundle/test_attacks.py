@@ -615,11 +615,17 @@ def test_a_path_that_leaves_or_does_not_travel(root: Path, path: str) -> None:
         (("model", "source"), None),
         ((*PROCESSOR, "longest_edge"), 0),
         ((*PROCESSOR, "longest_edge"), None),
+        *((("media", "images"), value) for value in (None, True, 0, 1, 101, 2.0, "2", [2])),
     ],
 )
 def test_keys_that_may_be_left_out_are_read_as_strictly(root: Path, place: Place, value: object) -> None:
     (root / "clasp.json").write_text(json.dumps(altered(place, value)))
     refused(root, b.ManifestField, ".".join(map(str, place)))
+
+
+def test_tokens_are_those_of_as_many_pictures(root: Path) -> None:
+    (root / "clasp.json").write_text(json.dumps(altered(("media", "images"), 2)))
+    refused(root, b.InconsistentManifest, "model.tokens", "[16, 16, 32]", "1 to 2 pictures")
 
 
 def test_a_longest_edge_stands_beside_a_shortest(root: Path) -> None:

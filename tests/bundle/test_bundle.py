@@ -154,6 +154,16 @@ def test_a_square_of_two_edges_is_kept(tmp_path: Path) -> None:
     assert build(tmp_path / "bundle", made_of=made).manifest.media.image.processor == square
 
 
+def test_how_many_pictures_is_kept(tmp_path: Path) -> None:
+    assert "images" not in json.loads((build(tmp_path / "one").root / MANIFEST).read_text())["media"]
+    several = replace(manifest(), media=replace(manifest().media, images=3))
+    several = replace(several, model=replace(several.model, tokens=several.media.token_range))
+    several = replace(several, schedule=schedule.none(48, 4), prune_at="none", budget=None)
+    several = replace(several, max_context=96, segments=(Segment("segment_0", 0, 3, 96),))
+    opened = build(tmp_path / "several", made_of=replace(several, graphs=graphs_of(several))).manifest
+    assert (opened.media.images, opened.model.tokens, opened.model.varies) == (3, (16, 16, 48), True)
+
+
 def test_equal_builds_are_equal_bytes_and_a_bundle_can_be_moved(tmp_path: Path) -> None:
     one, two = build(tmp_path / "one").root, build(tmp_path / "two").root
     assert (one / MANIFEST).read_bytes() == (two / MANIFEST).read_bytes()

@@ -301,6 +301,7 @@ def test_the_largest_picture_can_be_said(refused: Refused, bundle: Path, photo: 
         (["--prompt", "hi", "--seed", "-1"], ("seed", -1, "whole number")),
         (["--prompt", "hi", "--show", "no/such/kept.png"], ("no/such", "folder")),
         (["--prompt", "hi", "--show", "kept.txt"], ("kept.txt", ".png")),
+        (["--prompt", "hi", "--image", "no.png"], ("2 images", "1 image", "--max-images 2")),
     ],
 )
 def test_requests_are_refused_before_the_weights_are_read(

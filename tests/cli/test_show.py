@@ -82,7 +82,7 @@ def test_bundle_that_keeps_all(
         (["--method", "fastvv"], "unknown pruning method 'fastvv'; did you mean 'fastv'?"),
         (["--method", "none"], "method none keeps every visual token"),
         (["--policy", "absent.json"], "absent.json: cannot be read"),
-        (["--image", "absent.png"], "there is no file absent.png; give a file"),
+        (["--image", "absent.png"], "2 images came with the prompt, but the bundle takes 1 image"),
         (["-o", "kept.txt"], "kept.txt does not say what to write; expected a name in .png"),
         (["--category", "nonsense"], "category 'nonsense' is not in the bundle's policy"),
         (["--prompt", " "], "the prompt is empty"),
@@ -92,4 +92,10 @@ def test_mistakes_leave_nothing(
     refused: Refused, line: list[str | Path], tmp_path: Path, options: list[str], expected: str
 ) -> None:
     assert refused(*line, *options).startswith(expected)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_image_that_is_not_there(refused: Refused, line: list[str | Path], photo: Path, tmp_path: Path) -> None:
+    absent = ["absent.png" if word == photo else word for word in line]
+    assert refused(*absent).startswith("there is no file absent.png; give a file")
     assert list(tmp_path.iterdir()) == []

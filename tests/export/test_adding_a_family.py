@@ -110,7 +110,7 @@ def test_it_is_planned(toy: Path) -> None:
 def test_it_is_built_and_verified(toy: Path, picture: Image.Image, tmp_path: Path, precision: str) -> None:
     options: dict[str, Any] = {"schedule": (7, 4), "prune_layers": (0, 1), "precision": precision}
     bundle = build(toy, tmp_path / "bundle", max_context=96, **options)
-    report = compare(bundle, str(toy), picture, QUESTION)
+    report = compare(bundle, str(toy), [picture], QUESTION)
     report.require()
     assert {check.stage for check in report.checks} == {graph.name for graph in bundle.manifest.graphs}
     assert "processor" in report.skipped[0], "transformers has none for it"
@@ -130,13 +130,15 @@ def test_it_answers_as_its_modules_do(toy: Path, picture: Image.Image, tmp_path:
 def _by_hand(toy: Path, bundle: Bundle, picture: Image.Image) -> list[int]:
     from clasp_trt.tools.verify.request import Request
 
-    tensors, request, modules = load_file(toy / "model.safetensors"), Request.of(bundle, picture, QUESTION), _modules()
+    tensors, modules = load_file(toy / "model.safetensors"), _modules()
+    request = Request.of(bundle, [picture], QUESTION)
+    (sees,) = request.seen
     for part, module in modules.items():
         own = {key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")}
         module.eval().load_state_dict(own)
     eye, bridge, brain = modules.values()
     seen = bridge(
-        eye(torch.from_numpy(request.vision["pixel_values"]), output_hidden_states=True).hidden_states[-1][:, 1:]
+        eye(torch.from_numpy(sees.vision["pixel_values"]), output_hidden_states=True).hidden_states[-1][:, 1:]
     )
     ids = request.prompt.input_ids.tolist()
     hidden = brain.model.embed_tokens(torch.tensor([ids]))

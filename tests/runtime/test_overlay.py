@@ -13,6 +13,7 @@ from PIL import Image
 
 from clasp_trt import schedule as schedules
 from clasp_trt.errors import OutputError
+from clasp_trt.methods import DEFAULT
 from clasp_trt.policy import CATEGORY_NAMES
 from clasp_trt.runtime import overlay as module
 from clasp_trt.runtime.media.seen import Block, Seen
@@ -67,7 +68,7 @@ def test_each_cell_has_the_colour_of_its_fate(grid: int) -> None:
     tokens = grid * grid
     schedule = schedules.given(tokens, 8, (tokens - 1, tokens // 2, 1), (0, 1, 2))
     kept = stages(schedule)
-    sheet = overlay(seen(tokens, Image.new("RGB", (50, 50), GREEN)), result(*kept), schedule)
+    sheet = overlay([seen(tokens, Image.new("RGB", (50, 50), GREEN))], result(*kept), schedule)
     whole, *drawn = panels(sheet, grid, 4)
     assert (whole == GREEN).all()
     middle = whole.shape[2] // 2
@@ -92,7 +93,7 @@ def test_photograph_is_shown_where_it_is(photos: dict[str, Path]) -> None:
     view = Image.open(photos["astronaut"]).convert("RGB").resize((112, 112))
     schedule = schedules.given(64, 8, (10,), (0,))
     (kept,) = stages(schedule)
-    whole, drawn = panels(overlay(seen(64, view), result(kept), schedule), 8, 2)
+    whole, drawn = panels(overlay([seen(64, view)], result(kept), schedule), 8, 2)
     frame = round(whole.shape[2] / 10)
     inner = slice(frame, -frame)
     for index, pivot in zip(kept.indices, kept.is_pivot, strict=True):
@@ -108,7 +109,7 @@ def test_tokens_without_a_place_are_kept_unseen() -> None:
     block = Block(6, (1, 2, 3), places.astype(np.float32))
     schedule = schedules.given(6, 8, (2,), (0,))
     kept = Kept(0, np.array([2, 4]), np.array([True, False]))
-    sheet = overlay(Seen({}, {}, (block,), Image.new("RGB", (24, 16), GREEN)), result(kept), schedule)
+    sheet = overlay([Seen({}, {}, (block,), Image.new("RGB", (24, 16), GREEN))], result(kept), schedule)
     drawn = np.asarray(sheet)[84 : 84 + 298, 20 + 447 + 16 : -20]  # three cells of 149 pixels across, two down
     assert drawn.shape == (298, 447, 3)
     framed = (drawn == MEDOID).all(axis=2)
@@ -117,9 +118,23 @@ def test_tokens_without_a_place_are_kept_unseen() -> None:
     assert not (drawn == PIVOT).all(axis=2).any()
 
 
+def test_each_picture_has_a_row_of_its_own_tokens() -> None:
+    views = [seen(16, Image.new("RGB", (8, 8), GREEN)), seen(4, Image.new("RGB", (8, 8), (90, 90, 90)))]
+    kept = Kept(0, np.array([3, 17, 19]), np.array([False, True, False]))
+    drawn = np.asarray(overlay(views, result(kept, tokens=20), schedules.given(20, 8, (3,), (0,))))
+    below = 84 + 448 + 2 * 24 + 16  # where the second row begins
+    for top, grid, colours in ((84, 4, {3: MEDOID}), (below, 2, {1: PIVOT, 3: MEDOID})):
+        cell = 448 // grid
+        panel = drawn[top : top + 448, 20 + 448 + 16 : 20 + 2 * 448 + 16]
+        for token in range(grid * grid):
+            row, column = divmod(token, grid)
+            corner = tuple(panel[row * cell, column * cell].tolist())
+            assert (corner if corner in (PIVOT, MEDOID) else None) == colours.get(token)
+
+
 def test_unpruned_is_one_panel_without_legend() -> None:
     schedule = schedules.none(64, 8)
-    sheet = overlay(seen(64, Image.new("RGB", (8, 8), GREEN)), result(), schedule)
+    sheet = overlay([seen(64, Image.new("RGB", (8, 8), GREEN))], result(), schedule)
     colours = {colour for _, colour in sheet.getcolors(1 << 24) or []}
     assert GREEN in colours
     assert not {PIVOT, MEDOID} & colours
@@ -139,7 +154,7 @@ def texts(monkeypatch: pytest.MonkeyPatch, schedule: Schedule, *kept: Kept) -> l
         assert self.textbbox(xy, text, rest[1])[2] <= self.im.size[0]  # type: ignore[arg-type]
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
-    overlay(seen(schedule.tokens, Image.new("RGB", (8, 8))), result(*kept, tokens=schedule.tokens), schedule)
+    overlay([seen(schedule.tokens, Image.new("RGB", (8, 8)))], result(*kept, tokens=schedule.tokens), schedule)
     return written
 
 
@@ -176,13 +191,13 @@ def test_destinations_that_cannot_be(tmp_path: Path, name: str) -> None:
 
 def pipeline(schedule: Schedule) -> Pipeline:
     bundle = SimpleNamespace(manifest=SimpleNamespace(schedule=schedule))
-    return cast(Pipeline, SimpleNamespace(see=lambda image: seen(16, image), bundle=bundle))
+    return cast(Pipeline, SimpleNamespace(see=lambda image: seen(16, image), bundle=bundle, method=DEFAULT))
 
 
 @pytest.mark.parametrize("name", ["kept.png", "kept.JPG", "kept.webp"])
 def test_saved_picture_is_readable(tmp_path: Path, name: str) -> None:
     schedule = schedules.none(16, 4)
-    save_overlay(tmp_path / name, Image.new("RGB", (8, 8)), result(), pipeline(schedule))
+    save_overlay(tmp_path / name, [Image.new("RGB", (8, 8))], result(), pipeline(schedule))
     with Image.open(tmp_path / name) as picture:
         picture.load()
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
@@ -197,6 +212,6 @@ def test_failed_write_keeps_the_earlier_picture(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(module.Image.Image, "save", full)
     with pytest.raises(OutputError, match=r"kept\.png.*No space left"):
-        save_overlay(tmp_path / "kept.png", Image.new("RGB", (8, 8)), result(), pipeline(schedules.none(16, 4)))
+        save_overlay(tmp_path / "kept.png", [Image.new("RGB", (8, 8))], result(), pipeline(schedules.none(16, 4)))
     assert (tmp_path / "kept.png").read_bytes() == b"earlier"
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept.png"]

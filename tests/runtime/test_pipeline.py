@@ -230,6 +230,7 @@ def test_view_is_what_the_model_sees(pipe: Pipeline, cup: Path) -> None:
         (None, "  \n", {}, PromptError, "empty"),
         (None, "What is <image>?", {}, PromptError, "no image"),
         ("photo", "<image> <image>", {}, PromptError, "2 times"),
+        (["photo", "photo"], QUESTION, {}, ImageError, "--max-images 2"),
         (None, QUESTION, {"max_new_tokens": 0}, PromptError, "expected a whole number of at least 1"),
         (None, QUESTION, {"max_new_tokens": 2.5}, PromptError, "expected a whole number of at least 1"),
         ("photo", QUESTION, {"category": "cuonting"}, PromptError, "expected one of: object identification, "),

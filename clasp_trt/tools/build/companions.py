@@ -40,8 +40,9 @@ def copy_router(folder: str | os.PathLike[str], root: Path) -> None:
         shutil.copyfile(path, root / path.name)
 
 
-def check_assets(root: Path, layout: Layout, checkpoint: str) -> None:
-    """Does to a staged bundle's files what a first request about a picture would, in the runtime's own words.
+def check_assets(root: Path, layout: Layout, images: int, checkpoint: str) -> None:
+    """Does to a staged bundle's files what first requests about no picture, one and ``images`` would, in the runtime's
+    own words.
 
     Raises :class:`CheckpointError`, naming the file of ``checkpoint`` that cannot work.
     """
@@ -54,14 +55,12 @@ def check_assets(root: Path, layout: Layout, checkpoint: str) -> None:
         special = read_object(root / "special_tokens_map.json", BundleError, "download it again")
         template = (root / "chat_template.jinja").read_text(encoding="utf-8")
         chat = ChatTemplate(template, layout.placeholder, special)
-        rendered = {with_image: chat.render("x", with_image=with_image) for with_image in (False, True)}
+        rendered = {count: chat.render("x", images=count) for count in (0, 1, images)}
     with _asset("tokenizer.json", checkpoint):
-        for with_image, text in rendered.items():
+        for count, text in rendered.items():
             found = tokenizer.encode_chat(text, chat.bos).count(layout.id)
-            if found != with_image:
-                raise BundleError(
-                    f"a prompt with {int(with_image)} images has {found} tokens {layout.token} (id {layout.id})"
-                )
+            if found != count:
+                raise BundleError(f"a prompt with {count} images has {found} tokens {layout.token} (id {layout.id})")
 
 
 @contextmanager

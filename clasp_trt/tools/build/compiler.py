@@ -98,6 +98,7 @@ def build(
     vision_layers: Sequence[int] | None = None,
     router: str | os.PathLike[str] | None = None,
     max_visual_tokens: int | None = None,
+    max_images: int | None = None,
     revision: str | None = None,
     sm: Sequence[str] = (),
     max_prompt: int | None = None,
@@ -115,7 +116,7 @@ def build(
     options = Options.of(
         budget=budget, schedule=schedule, prune_layers=prune_layers, prune_at=prune_at, precision=precision,
         policy=policy, max_context=max_context, vision_layers=vision_layers, router=router,
-        max_visual_tokens=max_visual_tokens,
+        max_visual_tokens=max_visual_tokens, max_images=max_images,
     )  # fmt: skip
     sms = (sm,) if isinstance(sm, str) else tuple(sm)  # a string is a sequence too, of its characters
     engines = EngineOptions(
@@ -242,8 +243,8 @@ def _export(
         from clasp_trt.export.generation import generation
 
         checkpoint = Checkpoint.open(model, revision)
-        family = family_of(checkpoint, options.most_tokens)
-        options.check_tokens(family.description.capped(None).tokens, family.info.tokens)
+        family = family_of(checkpoint, options.most_tokens, options.images)
+        options.check_tokens(family.description.capped(None).picture_tokens, family.description.picture_tokens)
         chosen = generation(checkpoint, family.info.decoder.vocab_size)
     if engine is not None:
         targets.check_memory(engine.device, _weights(checkpoint) * FLOAT_BYTES[options.floats], options.floats)
@@ -267,7 +268,7 @@ def _export(
     router = options.router or shipped_for([category.name for category in policy.categories])
     if router is not None:
         copy_router(router, writer.root)
-    check_assets(writer.root, media.image.layout, model)
+    check_assets(writer.root, media.image.layout, media.images, model)
     manifest = Manifest(
         model=family.info,
         media=media,
@@ -305,7 +306,7 @@ def _complete(
         raise BundleError(f"{source.root} is a bundle already; give a checkpoint to export")
     if replace(options, router=None) != Options():
         raise BundleError(
-            f"{source.root} is a bundle, which fixes pruning, precision, policy, context and sizes already; "
+            f"{source.root} is a bundle, which fixes pruning, precision, policy, context and pictures already; "
             "give its checkpoint to change them"
         )
     if options.router is not None:
@@ -423,7 +424,7 @@ def _check_plugins(engine: _Engine, schedule: Schedule, varies: bool) -> None:
         raise BackendError("--plugins is for what selects tokens, and nothing is pruned; drop it, or prune")
     if varies:
         raise BackendError(
-            "--plugins: the kernels choose from a fixed number of tokens, and of this model every picture may have "
+            "--plugins: the kernels choose from a fixed number of tokens, and every request to this bundle may have "
             "another; drop it"
         )
     if schedule.tokens > MAX_TOKENS:

@@ -12,7 +12,8 @@ from clasp_trt.tools.evaluate.dataset import Row
 from clasp_trt.tools.evaluate.scoring import matches
 
 if TYPE_CHECKING:
-    from clasp_trt.runtime.pipeline import Encoded, Pipeline
+    from clasp_trt.runtime.encoded import Encoded
+    from clasp_trt.runtime.pipeline import Pipeline
 
 _BYTES = 4  # of a feature; half precisions need less
 

@@ -18,7 +18,8 @@ from clasp_trt.tools.evaluate.scoring import matches
 if TYPE_CHECKING:
     from PIL import Image
 
-    from clasp_trt.runtime.pipeline import Encoded, Pipeline
+    from clasp_trt.runtime.encoded import Encoded
+    from clasp_trt.runtime.pipeline import Pipeline
 
 DEFAULT_MAX_NEW_TOKENS = 16
 """Answers are a word or two; what is longer than this is wrong anyway."""

@@ -59,9 +59,10 @@ def memory_bytes(target: Target, machine: Machine | None) -> int | None:
     return None if machine is None else machine.memory
 
 
-def describe(target: Target, machine: Machine | None, text_tokens: int) -> list[str]:
+def describe(target: Target, machine: Machine | None, text_tokens: int, images: int) -> list[str]:
     """The assumptions behind a plan for ``target``, for people to read."""
-    lines = [f"a prompt of {text_tokens} text tokens beside one image; decoding right after the prefill"]
+    beside = "one image" if images == 1 else f"{images} images"
+    lines = [f"a prompt of {text_tokens} text tokens beside {beside}; decoding right after the prefill"]
     if is_cpu(target):
         if machine is not None:
             lines.append(

@@ -72,7 +72,8 @@ class Plan:
     @property
     def assumptions(self) -> list[str]:
         """What the figures take for granted, in words."""
-        return assumptions.describe(self.request.target, self.request.machine, self.request.text_tokens)
+        request = self.request
+        return assumptions.describe(request.target, request.machine, request.text_tokens, request.model.images)
 
     def to_json(self) -> dict[str, Any]:
         """Bytes, milliseconds and tokens; ``pruned`` and ``unpruned`` have the same fields."""
@@ -147,19 +148,19 @@ def _timing(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Timing 
         return None
     cache_item = ITEM_BYTES[request.precision]
     item = 4 if assumptions.is_cpu(request.target) else cache_item
-    tokens, decoder = schedule.tokens, model.decoder
+    tokens, decoder, tiles = schedule.tokens, model.decoder, model.images * model.tiles
     stages = [
         roofline.stage(
             names.VISION,
             tokens,
-            roofline.tower_work(model.tower, model.tiles, model.tower.rows, item),
+            roofline.tower_work(model.tower, tiles, model.tower.rows, item),
             rates.products,
             rates.bandwidth,
         ),
         roofline.stage(
             "project",
             tokens,
-            roofline.projector_work(model.projector, model.tiles * model.tower.tokens, item),
+            roofline.projector_work(model.projector, tiles * model.tower.tokens, item),
             rates.products,
             rates.bandwidth,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,21 +28,29 @@ _SLENDER = 100
 
 
 def inputs_against_stock(
-    bundle: Bundle, checkpoint: Checkpoint, request: Request, image: Image, prompt: str, *, capped: bool = False
+    bundle: Bundle,
+    checkpoint: Checkpoint,
+    request: Request,
+    images: Sequence[Image],
+    prompt: str,
+    *,
+    capped: bool = False,
 ) -> tuple[tuple[Check, ...], tuple[str, ...]]:
     """Checks of pixels, token ids and stop tokens; without those, why they could not be compared. ``capped``: the
     bundle's pictures are smaller than the checkpoint's may be."""
     processor = bundle.manifest.media.image.processor
     try:
-        theirs = stock(checkpoint, image, prompt, _sizes(processor) if capped else {})
+        theirs = stock(checkpoint, images, prompt, _sizes(processor) if capped else {})
     except CheckpointError as error:
         return (), (f"the request was not compared: {error}",)
     name, model = processor.inputs[0].name, bundle.manifest.model
-    pixels = request.vision[name]
-    off = largest_difference(theirs.pixel_values, pixels)
-    largest = float(np.abs(theirs.pixel_values).max())
+    off = max(
+        largest_difference(pixels, seen.vision[name])
+        for pixels, seen in zip(theirs.pixel_values, request.seen, strict=True)
+    )
+    largest = max(float(np.abs(pixels).max()) for pixels in theirs.pixel_values)
     rounding = largest * float(np.finfo(np.float32).eps)
-    slender = max(image.size) > _SLENDER * min(image.size)
+    slender = any(max(image.size) > _SLENDER * min(image.size) for image in images)
     allowed = processor.rescale / min(processor.std) + rounding if slender else _ROUNDINGS * rounding
     ids = _differing(theirs.input_ids.tolist(), request.prompt.input_ids.tolist())
     stops = len({*theirs.stop_token_ids} ^ {*model.stop_token_ids})

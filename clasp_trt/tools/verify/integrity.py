@@ -82,8 +82,8 @@ def _check_companions(bundle: Bundle) -> None:
     try:
         blocks = processor(bundle.manifest.media.image.processor)(noise(bundle)).blocks
         reader = PromptReader(bundle)
-        for seen in ((), blocks):
-            reader.read(_PROMPT, seen)
+        for count in (0, 1, bundle.manifest.media.images):
+            reader.read(_PROMPT, *[blocks] * count)
         router_for(bundle.policy, bundle).route(_PROMPT)
     except ClaspError as error:
         raise BundleError(f"{bundle.root}: {error}") from error

@@ -6,7 +6,7 @@ a drift shows where it arises, and a tie between tokens that falls the other way
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ _GRAM_TOLERANCE = 2 / GRAM_STEPS
 def compare(
     bundle: Bundle,
     model: str,
-    image: Image,
+    images: Sequence[Image],
     prompt: str,
     *,
     revision: str | None = None,
@@ -64,12 +64,13 @@ def compare(
     """
     with backend_for(bundle, provider=provider) as backend:
         checkpoint = Checkpoint.open(model, revision)
-        family = family_of(checkpoint, max(bundle.manifest.model.tokens))
+        media = bundle.manifest.media
+        family = family_of(checkpoint, max(media.image.processor.token_range), media.images)
         _check_same_model(bundle, family, generation(checkpoint, family.info.decoder.vocab_size), model)
-        request = Request.of(bundle, image, prompt)
+        request = Request.of(bundle, images, prompt)
         comparison = _Comparison(bundle, backend, family, progress)
         capped = family.description.capped(None).tokens != family.description.tokens
-        inputs, skipped = inputs_against_stock(bundle, checkpoint, request, image, prompt, capped=capped)
+        inputs, skipped = inputs_against_stock(bundle, checkpoint, request, images, prompt, capped=capped)
         comparison.answer(request)
     return Report(
         bundle=str(bundle.root),
@@ -117,19 +118,14 @@ class _Comparison:
     def answer(self, request: Request) -> None:
         """All stages of a prefill."""
         bundle, prompt, reference = self._bundle, request.prompt, self._reference
-        vision = self._vision(request.vision)
-        alpha = bundle.policy.alpha(request.route.category)[None]
-        given = {**vision, port.ALPHA: alpha, **request.pack}
-        taken = {each.name: given[each.name] for each in bundle.graph(names.PROJECTOR).inputs}
-        projected = self._modules(names.PROJECTOR, taken, reference.projector)
-        visual = projected[port.VISUAL]
+        visual, saliency = self._seen(request)
         feed = {port.INPUT_IDS: prompt.input_ids[None], port.VISUAL: visual, port.VISUAL_INDEX: prompt.visual_index}
         state: dict[str, NDArray[Any]] = {
             port.HIDDEN: self._modules(names.EMBED, feed, reference.embed)[port.HIDDEN],
             port.POSITION_IDS: prompt.positions,
             port.VISUAL_INDEX: prompt.visual_index,
             port.REFERENCE_INDEX: prompt.reference_index,
-            port.SALIENCY: projected.get(port.TOKEN_SALIENCY, vision[port.CLS_SALIENCY]),
+            port.SALIENCY: saliency,
         }
         stages = self._manifest.schedule.stages
         if stages:
@@ -161,6 +157,19 @@ class _Comparison:
         return None
 
     # --- stages ---------------------------------------------------------------------------------------------
+
+    def _seen(self, request: Request) -> tuple[NDArray[Any], NDArray[Any]]:
+        """``visual`` ``[1, tokens, width]`` and the saliency ``[1, tokens]`` of the tokens of all images."""
+        alpha = self._bundle.policy.alpha(request.route.category)[None]
+        visual, saliency = list[NDArray[Any]](), list[NDArray[Any]]()
+        for seen in request.seen:
+            vision = self._vision(seen.vision)
+            given = {**vision, port.ALPHA: alpha, **seen.pack}
+            taken = {each.name: given[each.name] for each in self._bundle.graph(names.PROJECTOR).inputs}
+            projected = self._modules(names.PROJECTOR, taken, self._reference.projector)
+            visual.append(projected[port.VISUAL])
+            saliency.append(projected.get(port.TOKEN_SALIENCY, vision[port.CLS_SALIENCY]))
+        return np.concatenate(visual, axis=1), np.concatenate(saliency, axis=1)
 
     def _vision(self, feed: Arrays) -> Arrays:
         layers, saliency_layer = self._layers, self._tower.saliency_layer(self._layers)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from clasp_trt.errors import PromptError
+from clasp_trt.runtime.fitting import check_images
 from clasp_trt.runtime.media.processors import processor
+from clasp_trt.runtime.media.seen import Seen
 from clasp_trt.runtime.routing.folder import router_for
 from clasp_trt.runtime.routing.router import Route
 from clasp_trt.runtime.text.prompt import Prompt, PromptReader
@@ -22,28 +22,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """The inputs of the ``vision`` graph by port name, those that the projector takes besides, a tokenised prompt and
-    the category that it is routed to."""
+    """What the model sees of each image, a tokenised prompt and the category that it is routed to."""
 
-    vision: Mapping[str, NDArray[Any]]
-    pack: Mapping[str, NDArray[Any]]
+    seen: tuple[Seen, ...]
     prompt: Prompt
     route: Route
 
     @classmethod
-    def of(cls, bundle: Bundle, image: Image, text: str) -> Request:
-        """Preprocesses, tokenizes and routes. Raises :class:`PromptError` for a prompt that the bundle cannot take."""
+    def of(cls, bundle: Bundle, images: Sequence[Image], text: str) -> Request:
+        """Preprocesses, tokenizes and routes. Raises :class:`PromptError` for a prompt that the bundle cannot take, and
+        :class:`~clasp_trt.errors.ImageError` for too many images."""
+        check_images(len(images), bundle)
         room = bundle.manifest.max_context
-        seen = processor(bundle.manifest.media.image.processor)(image)
-        prompt = PromptReader(bundle).read(text, seen.blocks)
+        process = processor(bundle.manifest.media.image.processor)
+        seen = tuple(process(image) for image in images)
+        prompt = PromptReader(bundle).read(text, *(each.blocks for each in seen))
         if len(prompt.input_ids) >= room:
             raise PromptError(
                 f"the prompt takes {len(prompt.input_ids)} positions of the bundle's {room}, the image among them; "
                 f"shorten it by {len(prompt.input_ids) - room + 1} tokens"
             )
-        return cls(
-            seen.vision,
-            seen.pack,
-            prompt,
-            router_for(bundle.policy, bundle).route(text),
-        )
+        return cls(seen, prompt, router_for(bundle.policy, bundle).route(text))

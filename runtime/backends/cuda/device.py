@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,17 @@ class Device(Memory[DeviceTensor]):
         if size:
             self.driver.copy(part.address, tensor.address + start * row, size)
         return part
+
+    def join(self, tensors: Sequence[DeviceTensor]) -> DeviceTensor:
+        first, rows = tensors[0], sum(tensor.shape[1] for tensor in tensors)
+        shape = (1, rows, *first.shape[2:])
+        whole = DeviceTensor(self, shape, first.dtype, self.pool.take(size_of(shape, first.dtype)))
+        place = whole.address
+        for tensor in tensors:
+            if tensor.nbytes:
+                self.driver.copy(place, tensor.address, tensor.nbytes)
+            place += tensor.nbytes
+        return whole
 
     def download(self, tensor: DeviceTensor) -> NDArray[Any]:
         if tensor.dtype == "bfloat16":

@@ -114,3 +114,13 @@ def test_ranges_are_those_of_the_tokens_that_arrive(varying: Manifest) -> None:
     assert made["prune_1"]["request"]["visual_tokens"] == tuple(each[0] for each in keeps)
     assert made["segment_1"]["prefill"]["visual_tokens"] == (0, keeps[1][0], keeps[2][0])
     assert made["embed"]["prefill"]["sequence"] == (1, 70 + PROMPT, 88 + PROMPT)
+
+
+def test_pictures_are_seen_one_at_a_time_and_chosen_from_together(built: Callable[..., Bundle]) -> None:
+    several = built(target=None, max_images=3, budget="1/3").manifest
+    made = {graph.name: _sizes(several, graph) for graph in several.graphs}
+    for name in ("vision", "projector"):
+        assert made[name]["request"] == {"batch": (1, 1, 1)}
+    assert made["gram"]["request"] == {"batch": (1, 1, 1), "visual_tokens": (16, 16, 48)}
+    assert made["prune_0"]["request"]["visual_tokens"] == (16, 16, 48)
+    assert made["embed"]["prefill"]["visual_tokens"] == (0, 16, 48)

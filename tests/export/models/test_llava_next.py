@@ -140,6 +140,6 @@ def test_a_processor_that_names_no_canvases_has_the_librarys(folder: Path) -> No
 def test_what_is_built_is_verified(whole: Path, tmp_path: Path, options: dict[str, Any], size: tuple[int, int]) -> None:
     bundle = build(whole, tmp_path / "bundle", max_context=512, **options)
     pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
-    report = compare(bundle, str(whole), Image.fromarray(pixels), "What is in the picture?")
+    report = compare(bundle, str(whole), [Image.fromarray(pixels)], "What is in the picture?")
     report.require()
     assert {check.stage for check in report.checks} >= {graph.name for graph in bundle.manifest.graphs}

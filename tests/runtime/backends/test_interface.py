@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +263,27 @@ def test_what_is_written_has_the_shape_and_dtype_of_its_place(array: Array) -> N
             backend.write(backend.zeros((1, 2), "int64"), array)
 
 
+@pytest.mark.parametrize("make", [Adding, Boxed, partial(OrtBackend, 1)])
+def test_tensors_are_joined_by_their_rows(make: Callable[[], Backend[Any]]) -> None:
+    backend = make()
+    for dtype, wide in itertools.product((np.float32, np.float16, np.int64), ((), (3,), (2, 3))):
+        parts = [np.arange(count * math.prod(wide)).reshape(1, count, *wide).astype(dtype) for count in (2, 0, 1, 4)]
+        found = backend.download(backend.join([backend.upload(part) for part in parts]))
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, np.concatenate(parts, axis=1))
+    alone = backend.upload(_rows(1, 2))
+    assert backend.join([alone]) is alone
+
+
+@pytest.mark.parametrize(
+    "others", [[], [np.zeros((1, 2))], [np.zeros((2, 2), np.float32)] * 2, [np.zeros((1, 2, 1), np.float32)]]
+)
+def test_what_has_other_rows_is_not_joined(others: list[Array]) -> None:
+    backend = Adding()
+    with pytest.raises(RuntimeError, match="cannot be joined"):
+        backend.join([*([_rows(1, 2)] if len(others) == 1 else []), *others])
+
+
 def test_a_step_is_checked_when_anything_else_ran_before_it(adding: tuple[Adding, Runner[Array]]) -> None:
     backend, run = adding
     good, bad = {"a": _rows(1), "b": _rows(2)}, {"a": _rows(1), "b": _rows(1, 2)}
@@ -297,6 +321,7 @@ def test_a_closed_backend_says_so(built: Built, photos: dict[str, Path], make: C
         lambda: backend.write(tensor, np.zeros((1, 1), np.int64)),
         lambda: backend.clear(tensor),
         lambda: backend.rows(tensor, 0, 1),
+        lambda: backend.join([tensor]),
         lambda: backend.download(tensor),
         lambda: backend.repeat("key", lambda: None),
     ]

@@ -13,6 +13,7 @@ from clasp_trt.errors import PromptError
 from clasp_trt.runtime.text import chat_sandbox
 from clasp_trt.runtime.text.chat import MAX_PROMPT_CHARACTERS, ChatTemplate
 from examples.random_llava import CHAT_TEMPLATE
+from tests.mistakes import says
 
 QWEN = (  # the shape of Qwen-VL's
     "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}<|im_start|>system\n"
@@ -59,18 +60,18 @@ def reference() -> Any:
 
 
 @pytest.mark.parametrize("template", [CHAT_TEMPLATE, QWEN, MIXED], ids=["llava", "qwen", "mixed"])
-@pytest.mark.parametrize("with_image", [True, False])
-def test_renders_as_transformers(template: str, with_image: bool, reference: Any) -> None:
+@pytest.mark.parametrize("images", [0, 1, 2])
+def test_renders_as_transformers(template: str, images: int, reference: Any) -> None:
     ours = ChatTemplate(template, "<image>", {"bos_token": "<s>"})
     for prompt in PROMPTS:
-        content = [{"type": "image"}] * with_image + [{"type": "text", "text": prompt}]
+        content = [{"type": "image"}] * images + [{"type": "text", "text": prompt}]
         theirs = reference.apply_chat_template(
             [{"role": "user", "content": content}],
             chat_template=template,
             add_generation_prompt=True,
             tokenize=False,
         )
-        assert ours.render(prompt, with_image=with_image) == theirs
+        assert ours.render(prompt, images=images) == theirs
 
 
 IDIOMS = [
@@ -106,7 +107,7 @@ def test_idioms_render_as_transformers(template: str, reference: Any) -> None:
     theirs = reference.apply_chat_template(
         [{"role": "user", "content": content}], chat_template=template, add_generation_prompt=True, tokenize=False
     )
-    assert ChatTemplate(template, "<image>", {"bos_token": "<s>"}).render("hi", with_image=False) == theirs
+    assert ChatTemplate(template, "<image>", {"bos_token": "<s>"}).render("hi") == theirs
 
 
 def test_every_filter_test_and_global_of_transformers_is_there() -> None:
@@ -121,41 +122,45 @@ def test_every_filter_test_and_global_of_transformers_is_there() -> None:
 
 def test_the_default_is_vicunas() -> None:
     chat = ChatTemplate(CHAT_TEMPLATE, "<image>")
-    assert chat.render("What is this?", with_image=True) == "USER: <image>\nWhat is this? ASSISTANT:"
-    assert chat.render("What is this?", with_image=False) == "USER: What is this? ASSISTANT:"
+    assert chat.render("What is this?", images=1) == "USER: <image>\nWhat is this? ASSISTANT:"
+    assert chat.render("What is this?") == "USER: What is this? ASSISTANT:"
 
 
 def test_an_image_goes_where_the_prompt_says() -> None:
     chat = ChatTemplate(CHAT_TEMPLATE, "<image>")
-    assert chat.render("Look: <image> What?", with_image=True) == "USER: Look: <image> What? ASSISTANT:"
+    assert chat.render("Look: <image> What?", images=1) == "USER: Look: <image> What? ASSISTANT:"
+    assert chat.render("From <image> to <image>?", images=2) == "USER: From <image> to <image>? ASSISTANT:"
 
 
 @pytest.mark.parametrize(
-    ("prompt", "with_image", "says"),
+    ("prompt", "images", "facts"),
     [
-        ("", True, "empty"),
-        (" \n\t\u3000", False, "empty"),
-        ("<image> and <image>", True, "2 times"),
-        ("<image><image>", False, "2 times"),
-        ("<image> hi", False, "no image"),
-        ("x" * (MAX_PROMPT_CHARACTERS + 1), True, "at most"),
+        ("", 1, ("empty",)),
+        (" \n\t\u3000", 0, ("empty",)),
+        ("<image> and <image>", 1, ("<image>", "2 times", "1 image")),
+        ("<image>, what?", 2, ("<image>", "1 times", "2 images")),
+        ("<image><image>", 0, ("<image>", "no image")),
+        ("<image> hi", 0, ("<image>", "no image")),
+        ("x" * (MAX_PROMPT_CHARACTERS + 1), 1, (MAX_PROMPT_CHARACTERS + 1, MAX_PROMPT_CHARACTERS)),
     ],
 )
-def test_prompts_refused(prompt: str, with_image: bool, says: str) -> None:
-    with pytest.raises(PromptError, match=says):
-        ChatTemplate(CHAT_TEMPLATE, "<image>").render(prompt, with_image=with_image)
+def test_prompts_refused(prompt: str, images: int, facts: tuple[object, ...]) -> None:
+    with pytest.raises(PromptError) as refused:
+        ChatTemplate(CHAT_TEMPLATE, "<image>").render(prompt, images=images)
+    says(refused, *facts)
 
 
+@pytest.mark.parametrize("images", [1, 2])
 @pytest.mark.parametrize("template", ["{{ messages[0].content[-1].text }}", "<image>" * 3, ""])
-def test_a_template_that_loses_the_image_is_reported(template: str) -> None:
+def test_a_template_that_loses_an_image_is_reported(template: str, images: int) -> None:
     with pytest.raises(PromptError, match=r"0 times|3 times"):
-        ChatTemplate(template, "<image>").render("hi", with_image=True)
+        ChatTemplate(template, "<image>").render("hi", images=images)
 
 
 def failure(template: str) -> str:
     started = time.perf_counter()
     with pytest.raises(PromptError) as caught:
-        ChatTemplate(template, "<image>").render("hi", with_image=False)
+        ChatTemplate(template, "<image>").render("hi")
     assert time.perf_counter() - started < chat_sandbox.MAX_SECONDS + 3
     message = str(caught.value)
     assert "\n" not in message
@@ -201,7 +206,7 @@ def test_broken_templates(template: str) -> None:
 def test_nothing_escapes_the_sandbox(template: str) -> None:
     """An unsafe attribute is undefined: it fails when used, and prints as nothing when merely printed."""
     try:
-        rendered = ChatTemplate(template, "<image>").render("hi", with_image=False)
+        rendered = ChatTemplate(template, "<image>").render("hi")
     except PromptError:
         return
     assert rendered == ""
@@ -270,8 +275,8 @@ def test_bombs_end_soon(template: str) -> None:
 def test_a_template_can_be_rendered_again_after_a_failure() -> None:
     chat = ChatTemplate("{% if messages[0].content[0].text == 'no' %}{{ 1 / 0 }}{% endif %}ok", "<image>")
     with pytest.raises(PromptError, match="ZeroDivisionError"):
-        chat.render("no", with_image=False)
-    assert chat.render("yes", with_image=False) == "ok"
+        chat.render("no")
+    assert chat.render("yes") == "ok"
 
 
 @given(st.text(min_size=1, max_size=300))
@@ -279,7 +284,7 @@ def test_a_template_can_be_rendered_again_after_a_failure() -> None:
 def test_any_prompt_is_rendered_verbatim(prompt: str) -> None:
     if prompt.strip() and "<image>" not in prompt:
         chat = ChatTemplate(CHAT_TEMPLATE, "<image>")
-        assert chat.render(prompt, with_image=True) == f"USER: <image>\n{prompt} ASSISTANT:"
+        assert chat.render(prompt, images=1) == f"USER: <image>\n{prompt} ASSISTANT:"
 
 
 def test_an_empty_image_token_is_refused() -> None:
@@ -290,4 +295,4 @@ def test_an_empty_image_token_is_refused() -> None:
 def test_special_tokens_come_in_two_forms() -> None:
     tokens = {"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": False}, "other": ["<a>"], "n": 3}
     chat = ChatTemplate("{{ bos_token }}{{ messages[0].content[0].text }}{{ eos_token }}{{ other }}", "<image>", tokens)
-    assert chat.render("hi", with_image=False) == "<s>hi</s>"
+    assert chat.render("hi") == "<s>hi</s>"

@@ -84,7 +84,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for template in json.load(sys.stdin):
     started = time.process_time()
     try:
-        said = "rendered " + ChatTemplate(template, "<image>").render("hi", with_image=False)[:40]
+        said = "rendered " + ChatTemplate(template, "<image>").render("hi")[:40]
     except PromptError as error:
         said = str(error)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before >> 10
@@ -131,7 +131,7 @@ def test_no_bomb_takes_long_or_much() -> None:
     ],
 )
 def test_what_templates_do_is_left_to_them(template: str, rendered: str) -> None:
-    assert ChatTemplate(template, "<image>").render("hi", with_image=False) == rendered
+    assert ChatTemplate(template, "<image>").render("hi") == rendered
 
 
 def test_many_messages_worth_of_work_is_no_bomb() -> None:
@@ -142,12 +142,12 @@ def test_many_messages_worth_of_work_is_no_bomb() -> None:
         "{% set text = text.split('</think>')[-1] %}{% endif %}"
         "{{ '<|im_start|>' + m.role + '\n' + text | string ~ '<|im_end|>' }}{% endfor %}{% endfor %}"
     )
-    assert len(ChatTemplate(template, "<image>").render("x" * 999_999, with_image=False)) > 999_999
+    assert len(ChatTemplate(template, "<image>").render("x" * 999_999)) > 999_999
 
 
 def test_a_failure_leaves_no_debt() -> None:
     chat = ChatTemplate("{% if messages[0].content[0].text == 'no' %}{{ 'x' * 10**9 }}{% endif %}ok", "<image>")
     for _ in range(3):
         with pytest.raises(PromptError):
-            chat.render("no", with_image=False)
-    assert chat.render("yes", with_image=False) == "ok"
+            chat.render("no")
+    assert chat.render("yes") == "ok"

@@ -29,8 +29,8 @@ QUESTION = "What is behind the cat?"
 
 
 def compared(bundle: Bundle, model: Path, prompt: str = QUESTION, image: Image.Image = PICTURE) -> dict[str, Check]:
-    request = Request.of(bundle, image, prompt)
-    checks, skipped = inputs_against_stock(bundle, Checkpoint.open(model), request, image, prompt)
+    request = Request.of(bundle, [image], prompt)
+    checks, skipped = inputs_against_stock(bundle, Checkpoint.open(model), request, [image], prompt)
     assert skipped == ()
     return {check.output: check for check in checks}
 
@@ -122,7 +122,7 @@ def test_what_transformers_cannot_take_is_not_compared(
 ) -> None:
     model, bundle = shutil.copytree(checkpoint, tmp_path / "model"), built()
     _changed(model, "processor_config.json", patch_size=None)
-    request = Request.of(bundle, PICTURE, QUESTION)
-    checks, (line,) = inputs_against_stock(bundle, Checkpoint.open(model), request, PICTURE, QUESTION)
+    request = Request.of(bundle, [PICTURE], QUESTION)
+    checks, (line,) = inputs_against_stock(bundle, Checkpoint.open(model), request, [PICTURE], QUESTION)
     assert checks == ()
     says(line, "not compared", model)

@@ -26,7 +26,7 @@ QUESTION = "What is behind the cat?"
 
 
 def compared(bundle: Bundle, checkpoint: Path) -> Report:
-    return compare(bundle, str(checkpoint), noise(bundle), QUESTION)
+    return compare(bundle, str(checkpoint), [noise(bundle)], QUESTION)
 
 
 def drifting(report: Report) -> set[str]:

@@ -123,6 +123,16 @@ def test_rows_are_those_between() -> None:
     np.testing.assert_array_equal(device.download(device.rows(device.upload(array), 1, 3)), array[:, 1:3])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_joined_tensors_follow_one_another(dtype: str) -> None:
+    cuda = NullCuda()
+    device = Device(Driver(cuda))
+    parts = [np.arange(6 * rows).reshape(1, rows, 6).astype(dtype) for rows in (3, 0, 1, 5)]
+    whole = device.join([device.upload(part) for part in parts])
+    assert device.spec(whole) == (dtype, (1, 9, 6))
+    np.testing.assert_array_equal(device.download(whole), np.concatenate(parts, axis=1))
+
+
 def test_many_small_copies_take_little_pinned_memory() -> None:
     cuda = NullCuda()
     device = Device(Driver(cuda))

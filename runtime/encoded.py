@@ -1,0 +1,38 @@
+"""An image as the vision graph saw it, which requests have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from clasp_trt.runtime.backends.interface import Runner, Tensor
+from clasp_trt.runtime.media.image import ImageSource
+from clasp_trt.runtime.media.seen import Block
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """An image as the vision graph saw it, for any number of requests: :meth:`Pipeline.encode` makes it.
+
+    ``outputs`` are those of the vision graph by port name, such as the ``features`` ``[1, layers, tokens, width]`` of
+    every exported layer, not fused yet: tensors of the backend, which no request changes. ``pack`` are the projector's
+    other inputs, likewise; ``blocks`` say which tokens come of it all. ``vision`` is the graph that gave the outputs.
+    """
+
+    outputs: Mapping[str, Tensor]
+    pack: Mapping[str, Tensor]
+    blocks: tuple[Block, ...]
+    vision: Runner[Tensor]
+
+
+Picture = ImageSource | Encoded
+Pictures = Picture | Sequence[Picture] | None
+"""What a request is about: one image, several in the order of the prompt, or none."""
+
+
+def listed(images: Pictures) -> tuple[Picture, ...]:
+    """``images`` in their order, if they are a list or a tuple: a string or bytes, which are sequences too, are one."""
+    if images is None:
+        return ()
+    return tuple(images) if isinstance(images, (list, tuple)) else (cast(Picture, images),)
