@@ -80,16 +80,10 @@ def _media(manifest: Manifest) -> Iterator[str]:
             f" {image.positions.axes}"
         )
     for graph in manifest.graphs:
-        ports = {tensor.name: tensor.shape for tensor in graph.inputs}
         given = image.processor.inputs
         if graph.name == names.VISION and {*graph.inputs} != {*given}:
             shapes = ", ".join(f"{each.name} {each}" for each in given)
             yield f"media.image.processor: it gives {shapes}, which graph 'vision' does not take"
-        if port.POSITION_IDS in ports and ports[port.POSITION_IDS][:1] != (model.decoder.axes,):
-            yield (
-                f"model.decoder.axes: {model.decoder.axes}, which is not dimension 0 of {port.POSITION_IDS} of"
-                f" {graph.name!a}"
-            )
 
 
 def _pruning(manifest: Manifest) -> Iterator[str]:
@@ -152,12 +146,19 @@ def _ports(manifest: Manifest) -> Iterator[str]:
         if (held := port.layers(each.name for each in graph.inputs)) != count:
             yield f"graphs[{i}].inputs: caches of {held} layers, but segment {name!a} has {count}"
             return
-    for name, expected in ports.decoder(_chain_of(manifest), manifest.model.decoder, manifest.max_context, dtype):
+    sizes, context = manifest.model.decoder, manifest.max_context
+    for name, expected in ports.decoder(_chain_of(manifest), sizes, context, dtype, _slots(graphs[names.EMBED][1])):
         if name in graphs:
             i, graph = graphs[name]
             yield from _differing(f"graphs[{i}].inputs", graph.inputs, expected.inputs)
             yield from _differing(f"graphs[{i}].outputs", graph.outputs, expected.outputs)
     yield from _seen(manifest, *graphs[names.VISION], *graphs[names.PROJECTOR], dtype)
+
+
+def _slots(embed: Graph) -> int | str:
+    """What leads the ports of the decoder: any number of slots, or the one of bundles from before there were more."""
+    ids = next((each.shape for each in embed.inputs if each.name == port.INPUT_IDS), ())
+    return 1 if ids[:1] == (1,) else port.SLOTS
 
 
 def _seen(manifest: Manifest, i: int, vision: Graph, j: int, projector: Graph, dtype: str) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The ports of every graph: name, dtype, shape and meaning, in order.
 
 An exported graph has exactly these, and a manifest that states others is not whole. A ``str`` in a shape is a symbolic
-dimension. Segments serve prefill (``sequence`` rows of a prompt) and decode (one row) alike.
+dimension. Segments serve prefill (``sequence`` rows of a prompt, in one slot) and decode (one row in each of any
+number of slots) alike.
 """
 
 from __future__ import annotations
@@ -50,6 +51,14 @@ class DecoderSizes(Protocol):
     def head_dim(self) -> int: ...
     @property
     def vocab_size(self) -> int: ...
+    @property
+    def axes(self) -> int: ...
+
+
+def _positions(axes: int, slots: int | str) -> tuple[int | str, ...]:
+    """The shape of ``position_ids``: a number for each row, or ``axes`` of them."""
+    rows = (slots, port.SEQUENCE)
+    return rows if axes == 1 else (axes, *rows)
 
 
 def square_vision(
@@ -178,16 +187,16 @@ def packing_projector(layers: int, rows: int, vision_width: int, width: int, dty
     )
 
 
-def embed(width: int, dtype: str) -> Ports:
-    """Token ids and visual tokens to the decoder's input."""
+def embed(width: int, dtype: str, slots: int | str = port.SLOTS) -> Ports:
+    """Token ids and visual tokens to the decoder's input; only that of a single slot may have visual tokens."""
     visual = (1, port.VISUAL_TOKENS, width)
     return Ports(
         (
-            Port(port.INPUT_IDS, "int64", (1, port.SEQUENCE), "token ids; ids under visual tokens are not used"),
+            Port(port.INPUT_IDS, "int64", (slots, port.SEQUENCE), "token ids; ids under visual tokens are not used"),
             Port(port.VISUAL, dtype, visual, "projected visual tokens; may be empty"),
             Port(port.VISUAL_INDEX, "int64", (port.VISUAL_TOKENS,), "rows of the sequence that hold them"),
         ),
-        (Port(port.HIDDEN, dtype, (1, port.SEQUENCE, width), "decoder input"),),
+        (Port(port.HIDDEN, dtype, (slots, port.SEQUENCE, width), "decoder input"),),
     )
 
 
@@ -234,42 +243,45 @@ def prune(stage: Prune, width: int, dtype: str) -> Ports:
     )
 
 
-def segment(cut: Cut, sizes: DecoderSizes, capacity: int, dtype: str) -> Ports:
-    """New rows and caches of ``capacity`` slots to the rows after the last layer, or the logits that they end in."""
-    rows = (1, port.SEQUENCE, sizes.width)
-    cache = (1, sizes.kv_heads, capacity, sizes.head_dim)
-    filled = "cache slots filled once the new rows are in: at least write_index + sequence"
+def segment(cut: Cut, sizes: DecoderSizes, capacity: int, dtype: str, slots: int | str = port.SLOTS) -> Ports:
+    """New rows and caches of ``capacity`` places to the rows after the last layer, or the logits that they end in.
+
+    Only a single slot may have visual and reference rows.
+    """
+    rows = (slots, port.SEQUENCE, sizes.width)
+    cache = (slots, sizes.kv_heads, capacity, sizes.head_dim)
+    filled = "places of the fullest cache once the new rows are in: at least write_index + sequence"
     watched = (
-        Port(port.REFERENCE_INDEX, "int64", (port.REFERENCE,), "rows of the text after the image; empty in decode"),
-        Port(port.VISUAL_INDEX, "int64", (port.VISUAL_TOKENS,), "rows of the visual tokens; empty in decode"),
+        Port(port.REFERENCE_INDEX, "int64", (port.REFERENCE,), "new rows of the text after the image; empty in decode"),
+        Port(port.VISUAL_INDEX, "int64", (port.VISUAL_TOKENS,), "new rows of the visual tokens; empty in decode"),
     )
     if cut.last == sizes.layers - 1:
-        end = Port(port.LOGITS, "float32", (1, 1, sizes.vocab_size), "scores of the next token")
+        end = Port(port.LOGITS, "float32", (slots, 1, sizes.vocab_size), "scores of the next token")
     else:
         end = Port(port.HIDDEN_OUT, dtype, rows, "hidden states after the last layer")
     received = "attention of the reference rows, mean over heads and rows"
     return Ports(
         (
             Port(port.HIDDEN, dtype, rows, "hidden states of the new rows"),
-            Port(port.POSITION_IDS, "int64", (1, port.SEQUENCE), "rotary positions of the new rows"),
-            Port(port.WRITE_INDEX, "int64", (1,), "cache slot of the first new row"),
+            Port(port.POSITION_IDS, "int64", _positions(sizes.axes, slots), "rotary positions of the new rows"),
+            Port(port.WRITE_INDEX, "int64", (slots,), "place in each cache of the first new row"),
             Port(port.KV_LENGTH, "int64", (1,), filled),
             *(watched if cut.watched else ()),
             *(Port(port.past(name), dtype, cache, "cache, filled up to write_index") for name in _caches(cut)),
         ),
         (
             end,
-            *((Port(port.SALIENCY, "float32", (1, port.VISUAL_TOKENS), received),) if cut.watched else ()),
+            *((Port(port.SALIENCY, "float32", (slots, port.VISUAL_TOKENS), received),) if cut.watched else ()),
             *(Port(port.present(name), dtype, cache, "updated cache; bind it to its past") for name in _caches(cut)),
         ),
     )
 
 
-def greedy(vocabulary: int) -> Ports:
+def greedy(vocabulary: int, slots: int | str = port.SLOTS) -> Ports:
     """Scores to the most likely token."""
     return Ports(
-        (Port(port.LOGITS, "float32", (1, 1, vocabulary), "scores of the next token"),),
-        (Port(port.TOKEN, "int64", (1, 1), "the lowest of the most likely, or -1"),),
+        (Port(port.LOGITS, "float32", (slots, 1, vocabulary), "scores of the next token"),),
+        (Port(port.TOKEN, "int64", (slots, 1), "the lowest of the most likely, or -1"),),
     )
 
 
@@ -279,14 +291,19 @@ def _caches(cut: Cut) -> Iterator[str]:
         yield from port.caches(layer)
 
 
-def decoder(chain: Chain, sizes: DecoderSizes, context: int, dtype: str) -> Iterator[tuple[str, Ports]]:
-    """Every graph from ``embed`` on, in order, for sequences of ``context`` positions; each is made when asked for."""
+def decoder(
+    chain: Chain, sizes: DecoderSizes, context: int, dtype: str, slots: int | str = port.SLOTS
+) -> Iterator[tuple[str, Ports]]:
+    """Every graph from ``embed`` on, in order, for sequences of ``context`` positions; each is made when asked for.
+
+    ``slots`` is 1 in bundles from before there could be more.
+    """
     tokens = chain.schedule.tokens
-    yield names.EMBED, embed(sizes.width, dtype)
+    yield names.EMBED, embed(sizes.width, dtype, slots)
     if chain.schedule.stages:
         yield names.GRAM, gram(port.VISUAL_TOKENS if chain.varies else tokens, sizes.width, dtype)
     for stage in chain.prunes:
         yield stage.name, prune(stage, sizes.width, dtype)
     for cut in chain.cuts:
-        yield cut.name, segment(cut, sizes, cut.capacity(context, tokens), dtype)
-    yield names.GREEDY, greedy(sizes.vocab_size)
+        yield cut.name, segment(cut, sizes, cut.capacity(context, tokens), dtype, slots)
+    yield names.GREEDY, greedy(sizes.vocab_size, slots)

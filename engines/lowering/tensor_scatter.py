@@ -14,8 +14,8 @@ from clasp_trt.engines.lowering.rewriting import Lowering, Scope, const, expect,
 class LowerTensorScatter(Lowering):
     """Replaces each cache update by a ``ScatterND`` of rows.
 
-    It knows linear ``TensorScatter`` on axis -2 of caches ``[1, heads, capacity, head_dim]`` of known ``heads``. All
-    updates of a graph share one index tensor for each number of heads.
+    It knows linear ``TensorScatter`` on axis -2 of caches ``[slots, heads, capacity, head_dim]`` of known ``heads``,
+    with a write index for each slot. All updates of a graph share one index tensor for each number of heads.
     """
 
     op_type = "TensorScatter"
@@ -29,7 +29,7 @@ class LowerTensorScatter(Lowering):
         is_linear = attributes.get_string("mode", "linear") == "linear" and attributes.get_int("axis", -2) == -2
         expect(is_linear, node, "is not a linear update of axis -2")
         sizes = [] if shape is None else list(shape)
-        is_known = len(sizes) == 4 and sizes[0] == 1 and isinstance(sizes[1], int)
+        is_known = len(sizes) == 4 and isinstance(sizes[1], int)
         expect(is_known, node, f"has a cache of unknown heads: {shape}")
 
     def rewrite(self, scope: Scope, nodes: Sequence[ir.Node]) -> None:
@@ -51,14 +51,20 @@ def _heads(cache: ir.Value) -> int:
 
 
 def _rows(tape: Tape, update: ir.Value, write_index: ir.Value, heads: int) -> ir.Value:
-    """Index tuples ``(0, head, write_index + i)`` of the rows of an update: ``[1, heads, sequence, 3]``."""
-    sequence = tape.op("Shape", [update], {"start": 2, "end": 3})
-    steps = tape.op("Range", [const(tape, 0), tape.op("Squeeze", [sequence]), const(tape, 1)])
-    slots = tape.op("Reshape", [tape.op("Add", [steps, write_index]), const(tape, [1, 1, -1, 1])])
-    shape = tape.op("Concat", [const(tape, [1, heads]), sequence, const(tape, [1])], {"axis": 0})
+    """Index tuples ``(slot, head, write_index + i)`` of the rows of an update: ``[slots, heads, sequence, 3]``."""
+    slots, sequence = (tape.op("Shape", [update], {"start": axis, "end": axis + 1}) for axis in (0, 2))
+    first = tape.op("Reshape", [write_index, const(tape, [-1, 1, 1, 1])])
+    places = tape.op("Add", [first, _counted(tape, sequence, [1, 1, -1, 1])])
+    shape = tape.op("Concat", [slots, const(tape, [heads]), sequence, const(tape, [1])], {"axis": 0})
     parts = [
-        tape.op("Expand", [const(tape, np.zeros((1, 1, 1, 1))), shape]),
+        tape.op("Expand", [_counted(tape, slots, [-1, 1, 1, 1]), shape]),
         tape.op("Expand", [const(tape, np.arange(heads).reshape(1, heads, 1, 1)), shape]),
-        tape.op("Expand", [slots, shape]),
+        tape.op("Expand", [places, shape]),
     ]
     return tape.op("Concat", parts, {"axis": 3})
+
+
+def _counted(tape: Tape, size: ir.Value, shape: list[int]) -> ir.Value:
+    """0, 1, 2 and so on below ``size``, in ``shape``."""
+    steps = tape.op("Range", [const(tape, 0), tape.op("Squeeze", [size]), const(tape, 1)])
+    return tape.op("Reshape", [steps, const(tape, shape)])

@@ -17,6 +17,9 @@ STEP = (1, 1, 2)
 """Rows of a decode step, which has one. With a greatest of 1 TensorRT for RTX 1.7 packs the weights of every layer once
 more, for this profile alone: engines, and what they take on a GPU, would be twice as large as the weights."""
 
+SLOTS = (1, 1, 1)
+"""Requests of a call."""
+
 Sizes = Mapping[str, tuple[int, int, int]]
 
 
@@ -47,10 +50,19 @@ def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile
     if segment is not None:
         return _segment(manifest, graph, segment, text, max_prompt)
     if graph.name == names.EMBED:
-        prefill = {port.SEQUENCE: (1, usual + text, most + max_prompt), port.VISUAL_TOKENS: (0, usual, most)}
-        decode = {port.SEQUENCE: (1, 1, 1), port.VISUAL_TOKENS: (0, 0, 0)}
+        prefill = {
+            port.SLOTS: SLOTS,
+            port.SEQUENCE: (1, usual + text, most + max_prompt),
+            port.VISUAL_TOKENS: (0, usual, most),
+        }
+        decode = {port.SLOTS: SLOTS, port.SEQUENCE: (1, 1, 1), port.VISUAL_TOKENS: (0, 0, 0)}
         return _profile("prefill", graph, prefill), _profile("decode", graph, decode)
-    sizes = {port.BATCH: (1, 1, 1), port.REFERENCE: (0, text, max_prompt), port.VISUAL_TOKENS: (least, usual, most)}
+    sizes = {
+        port.BATCH: (1, 1, 1),
+        port.SLOTS: SLOTS,
+        port.REFERENCE: (0, text, max_prompt),
+        port.VISUAL_TOKENS: (least, usual, most),
+    }
     if graph.name in (names.VISION, names.PROJECTOR):
         seen = manifest.media.image.processor  # one picture at a time
         sizes.update({port.VISUAL_TOKENS: seen.token_range, **seen.sizes})
@@ -73,18 +85,20 @@ def _stage(manifest: Manifest, number: int, text: int, max_prompt: int) -> Sizes
 
 
 def _segment(manifest: Manifest, graph: Graph, segment: Segment, text: int, max_prompt: int) -> tuple[Profile, ...]:
-    slots, (_, *tokens) = segment.capacity, manifest.model.tokens
+    places, (_, *tokens) = segment.capacity, manifest.model.tokens
     some, most = (manifest.schedule.reaching(segment.first_layer, count) for count in tokens)
-    usual = min(slots, some + text)
+    usual = min(places, some + text)
     prefill = {
-        port.SEQUENCE: (1, usual, min(slots, most + max_prompt)),
-        port.KV_LENGTH: (1, usual, slots),
+        port.SLOTS: SLOTS,
+        port.SEQUENCE: (1, usual, min(places, most + max_prompt)),
+        port.KV_LENGTH: (1, usual, places),
         port.VISUAL_TOKENS: (0, some, most),
         port.REFERENCE: (0, text, max_prompt),
     }
     decode = {
+        port.SLOTS: SLOTS,
         port.SEQUENCE: STEP,
-        port.KV_LENGTH: (1, min(slots, usual + TYPICAL_TEXT), slots),
+        port.KV_LENGTH: (1, min(places, usual + TYPICAL_TEXT), places),
         port.VISUAL_TOKENS: (0, 0, 0),
         port.REFERENCE: (0, 0, 0),
     }

@@ -1,8 +1,9 @@
 """Decoder segments, written node by node from the weights: Llama's architecture and its kin.
 
 A segment is a run of layers in one graph that serves prefill and decode alike. Keys and values live in caches of
-fixed capacity that the graph updates at ``write_index``; attention runs over the first ``kv_length`` slots under a
-causal mask in slot order, which is right because pruning keeps tokens in their order.
+fixed capacity that the graph updates at ``write_index``; attention runs over the first ``kv_length`` places under a
+causal mask in their order, which is right because pruning keeps tokens in theirs. A call serves any number of slots,
+each a request with caches of its own, filled as far as it may be.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ MASKED = -30000.0
 def segment_graph(
     dims: DecoderSpec, cut: Cut, capacity: int, max_positions: int, weights: Weights, dtype: str
 ) -> ir.Model:
-    """The layers of ``cut`` with ``capacity`` KV slots each and ``max_positions`` rotary positions; the last segment
-    ends in the logits of the last row."""
+    """The layers of ``cut`` with caches of ``capacity`` places each and ``max_positions`` rotary positions; the last
+    segment ends in the logits of the last row."""
     g = GraphBuilder(cut.name, f"Decoder layers {cut.first} to {cut.last}, prefill and decode.")
     taken, given = ports.segment(cut, dims, capacity, dtype)
     values = {each.name: value for each, value in zip(taken, g.take(taken), strict=True)}
@@ -74,8 +75,8 @@ class _Step:
         value = self._heads(f"{prefix}.self_attn.v_proj", normed, dims.kv_heads)
         keys, values = (self._cached(*each) for each in zip(port.caches(layer), (key, value), strict=True))
         if last_row:
-            hidden, normed, positions = (self._last(x, axis=1) for x in (hidden, normed, positions))
-            mask = self._last(mask, axis=0)
+            hidden, normed = self._last(hidden, axis=1), self._last(normed, axis=1)
+            positions, mask = self._last(positions, axis=-1), self._last(mask, axis=2)
         query = self._turned(f"{prefix}.self_attn.q", normed, dims.heads, positions)
         attended = g.op("Attention", query, keys, values, mask, scale=1.0 / math.sqrt(dims.head_dim))
         joined = g.op(
@@ -99,12 +100,13 @@ class _Step:
         return hidden
 
     def _causal_mask(self) -> ir.Value:
-        """Additive ``[sequence, kv_length]``: row ``i`` sees slots up to ``write_index + i``."""
+        """Additive ``[slots, 1, sequence, kv_length]``: row ``i`` sees places up to ``write_index + i``."""
         g = self.g
-        sequence = g.op("Squeeze", g.op("Shape", self.inputs[port.POSITION_IDS], start=1))
-        rows = g.op("Add", g.op("Range", g.const(0), sequence, g.const(1)), self.inputs[port.WRITE_INDEX])
-        slots = g.op("Range", g.const(0), g.op("Squeeze", self.inputs[port.KV_LENGTH]), g.const(1))
-        seen = g.op("LessOrEqual", g.op("Unsqueeze", slots, g.const([0])), g.op("Unsqueeze", rows, g.const([1])))
+        sequence = g.op("Squeeze", g.op("Shape", self.inputs[port.HIDDEN], start=1, end=2))
+        steps = g.op("Unsqueeze", g.op("Range", g.const(0), sequence, g.const(1)), g.const([1]))
+        rows = g.op("Add", g.op("Unsqueeze", self.inputs[port.WRITE_INDEX], g.const([1, 2, 3])), steps)
+        places = g.op("Range", g.const(0), g.op("Squeeze", self.inputs[port.KV_LENGTH]), g.const(1))
+        seen = g.op("LessOrEqual", places, rows)
         return g.op("Where", seen, g.const(0.0, self.dtype), g.const(MASKED, self.dtype))
 
     def _norm(self, name: str, x: ir.Value, width: int) -> ir.Value:
@@ -118,7 +120,7 @@ class _Step:
         return self.g.op("Add", product, self.g.weight(f"{name}.bias", self.weights.vector(f"{name}.bias", outputs)))
 
     def _heads(self, name: str, x: ir.Value, heads: int) -> ir.Value:
-        """A projection as ``[1, heads, sequence, head_dim]``."""
+        """A projection as ``[slots, heads, sequence, head_dim]``."""
         flat = self._linear(name, x, self.dims.width, heads * self.dims.head_dim, bias=self.dims.qkv_bias)
         split = self.g.op("Reshape", flat, self.g.const([0, 0, heads, self.dims.head_dim]))
         return self.g.op("Transpose", split, perm=[0, 2, 1, 3])
@@ -134,28 +136,29 @@ class _Step:
         return self.g.op("Slice", x, self.g.const([-1]), self.g.const([np.iinfo(np.int64).max]), self.g.const([axis]))
 
     def _cached(self, name: str, fresh: ir.Value) -> ir.Value:
-        """Writes ``fresh`` into its cache and returns the filled part, ``[1, kv_heads, kv_length, head_dim]``."""
+        """Writes ``fresh`` into its cache and returns the filled part, ``[slots, kv_heads, kv_length, head_dim]``."""
         g = self.g
         present = g.op("TensorScatter", self.inputs[port.past(name)], fresh, self.inputs[port.WRITE_INDEX])
         self.caches.append(present)
         return g.op("Slice", present, g.const([0]), self.inputs[port.KV_LENGTH], g.const([2]))
 
     def _received(self, query: ir.Value, keys: ir.Value) -> ir.Value:
-        """Eqs. 4 and 32-33: softmax over all keys that a reference row sees, mean over heads and reference rows."""
+        """Eqs. 4 and 32-33: softmax over all keys that a reference row sees, mean over heads and reference rows.
+
+        Rows are those of the only slot that has any; the key of row ``i`` lies at ``write_index + i``.
+        """
         g, dims = self.g, self.dims
         reference, visual = self.inputs[port.REFERENCE_INDEX], self.inputs[port.VISUAL_INDEX]
         groups = dims.heads // dims.kv_heads
-        rows = g.cast(g.op("Gather", query, reference, axis=2), "float32")
         # one product per KV head for all the query heads that share it
-        shape = g.op(
-            "Concat", g.const([1, dims.kv_heads, groups]), g.op("Shape", reference), g.const([dims.head_dim]), axis=0
-        )
-        split = g.op("Reshape", rows, shape, allowzero=1)  # decode has no reference rows
+        split = g.op("Reshape", query, g.const([0, dims.kv_heads, groups, -1, dims.head_dim]))
+        rows = g.cast(g.op("Gather", split, reference, axis=3), "float32")
         transposed = g.op("Unsqueeze", g.op("Transpose", g.cast(keys, "float32"), perm=[0, 1, 3, 2]), g.const([2]))
-        scores = g.op("Mul", g.op("MatMul", split, transposed), g.const(1.0 / math.sqrt(dims.head_dim), "float32"))
-        mask = g.cast(g.op("Gather", self.mask, reference, axis=0), "float32")
+        scores = g.op("Mul", g.op("MatMul", rows, transposed), g.const(1.0 / math.sqrt(dims.head_dim), "float32"))
+        mask = g.cast(g.op("Unsqueeze", g.op("Gather", self.mask, reference, axis=2), g.const([1])), "float32")
         weights = g.op("Softmax", g.op("Add", scores, mask), axis=-1)
-        received = g.op("Gather", weights, visual, axis=4)
+        places = g.op("Add", visual, g.op("Gather", self.inputs[port.WRITE_INDEX], g.const(0)))
+        received = g.op("Gather", weights, places, axis=4)
         return g.op("ReduceMean", received, g.const([1, 2, 3]), keepdims=0)
 
 

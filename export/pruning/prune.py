@@ -1,6 +1,7 @@
 """Graphs around the decoder: embedding with the visual tokens put in, the Gram matrix, and one prune per stage.
 
-All sequences are those of one request, so their batch dimension is 1.
+What prunes is of one request. Embedding and the choice of a token serve any number of slots, each a request; only where
+there is a single one may it have visual tokens.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ def embed_graph(weight: ir.TensorProtocol, width: int, dtype: str) -> ir.Model:
     ids, visual, index = g.take(taken)
     table = g.weight("embedding", weight)
     text = g.op("Gather", table, ids, axis=0)
-    rows = g.op("Squeeze", text, g.const([0]))
+    rows = g.op("Reshape", text, g.const([-1, width]))  # of all slots; those of the first come first
     merged = g.op("ScatterND", rows, g.op("Unsqueeze", index, g.const([-1])), g.op("Squeeze", visual, g.const([0])))
-    g.give(given, g.op("Unsqueeze", merged, g.const([0])))
+    g.give(given, g.op("Reshape", merged, g.op("Shape", text)))
     return g.model()
 
 

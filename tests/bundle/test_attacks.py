@@ -20,6 +20,7 @@ from clasp_trt import bundle as b
 from clasp_trt.bundle import codec
 from clasp_trt.errors import BundleError, ClaspError
 from clasp_trt.policy import prior
+from tests.oneslot import with_one_slot
 from tests.schema1 import old_manifest
 
 POLICY_TEXT = prior((1, 3), 3).dumps()
@@ -43,10 +44,12 @@ def _graph(name: str, inputs: str, outputs: str) -> dict[str, Any]:
 
 def _segment(number: int, layers: range, capacity: int, end: str, watched: bool) -> dict[str, Any]:
     names = [f"{kind}_{layer}" for layer in layers for kind in ("key", "value")]
-    caches = [[f"{side}_{name} float16 1 1 {capacity} 4" for name in names] for side in ("past", "present")]
-    rows = "hidden float16 1 sequence 8, position_ids int64 1 sequence, write_index int64 1, kv_length int64 1"
+    caches = [[f"{side}_{name} float16 slots 1 {capacity} 4" for name in names] for side in ("past", "present")]
+    rows = (
+        "hidden float16 slots sequence 8, position_ids int64 slots sequence, write_index int64 slots, kv_length int64 1"
+    )
     index = ["reference_index int64 reference", "visual_index int64 visual_tokens"] if watched else []
-    received = ["saliency float32 1 visual_tokens"] if watched else []
+    received = ["saliency float32 slots visual_tokens"] if watched else []
     return _graph(f"segment_{number}", ", ".join([rows, *index, *caches[0]]), ", ".join([end, *received, *caches[1]]))
 
 
@@ -61,7 +64,7 @@ def _prune(number: int, tokens: int, keep: int, narrowed: str) -> dict[str, Any]
     )
 
 
-ROWS = "hidden_out float16 1 sequence 8"
+ROWS = "hidden_out float16 slots sequence 8"
 
 # Written by hand, as an attacker would, and not by the code under test.
 VALID: dict[str, Any] = {
@@ -109,16 +112,16 @@ VALID: dict[str, Any] = {
         _graph("projector", "features float16 batch 2 16 8, alpha float32 batch 2", "visual float16 batch 16 8"),
         _graph(
             "embed",
-            "input_ids int64 1 sequence, visual float16 1 visual_tokens 8, visual_index int64 visual_tokens",
-            "hidden float16 1 sequence 8",
+            "input_ids int64 slots sequence, visual float16 1 visual_tokens 8, visual_index int64 visual_tokens",
+            "hidden float16 slots sequence 8",
         ),
         _graph("gram", "visual float16 batch 16 8", "gram float32 batch 16 16"),
         _prune(0, 16, 8, ", gram_out float32 1 8 8, visual_index_out int64 8, reference_index_out int64 reference"),
         _prune(1, 8, 2, ""),
         _segment(0, range(1), 64, ROWS, watched=True),
         _segment(1, range(1, 3), 56, ROWS, watched=True),
-        _segment(2, range(3, 4), 50, "logits float32 1 1 32", watched=False),
-        _graph("greedy", "logits float32 1 1 32", "token int64 1 1"),
+        _segment(2, range(3, 4), 50, "logits float32 slots 1 32", watched=False),
+        _graph("greedy", "logits float32 slots 1 32", "token int64 slots 1"),
     ],
     "segments": [
         {"graph": "segment_0", "first_layer": 0, "last_layer": 0, "capacity": 64},
@@ -175,6 +178,12 @@ def refused(root: Path, malformation: type[BundleError], *said: str) -> None:
 
 def test_the_sample_is_valid(root: Path) -> None:
     assert b.Bundle.open(root, verify=True).manifest.segments[1].capacity == 56
+
+
+def test_a_bundle_whose_graphs_have_one_slot_is_valid(root: Path) -> None:
+    """All were so before a step could serve several."""
+    (root / "clasp.json").write_text(json.dumps(with_one_slot(VALID)), encoding="utf-8")
+    assert b.Bundle.open(root, verify=True).graph("embed").inputs[0].shape == (1, "sequence")
 
 
 # The folder
@@ -747,7 +756,7 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "model.decoder.axes: 3, but media.image.positions of kind 'sequential' have 1": altered(
         ("model", "decoder", "axes"), 3
     ),
-    "model.decoder.axes: 1, which is not dimension 0 of position_ids of 'segment_0'": altered(
+    "graphs[6].inputs: position_ids is int64[3, sequence], expected int64[slots, sequence]": altered(
         ("graphs", SEGMENT_0, "inputs", 1, "shape", 0), 3
     ),
     "it gives pixel_values float32[batch, 3, 24, 24], which graph 'vision' does not take": altered(
@@ -817,6 +826,14 @@ def _chained(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     return changed
 
 
+def _narrow(content: dict[str, Any], *graphs: str) -> None:
+    """``graphs`` as they were before a step could serve several slots."""
+    one = with_one_slot(content)
+    content["graphs"] = [
+        old if old["name"] in graphs else new for old, new in zip(one["graphs"], content["graphs"], strict=True)
+    ]
+
+
 def _sized(content: dict[str, Any], capacity: int) -> None:
     """A context and caches that only the manifest knows."""
     content["max_context"] = capacity
@@ -848,6 +865,14 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], tuple[str, ...]]] = 
     "a capacity that the context does not ask for": (
         lambda m: m["segments"][1].update(capacity=64),
         ("segments[1].capacity: 64", "56"),
+    ),
+    "a segment of one slot": (
+        lambda m: _narrow(m, "segment_1"),
+        ("graphs[7].inputs: hidden is float16[1, sequence, 8], expected float16[slots, sequence, 8]",),
+    ),
+    "segments of several slots after an embedding of one": (
+        lambda m: _narrow(m, "embed", "segment_0", "segment_1"),
+        ("graphs[8].inputs: hidden is float16[slots, sequence, 8], expected float16[1, sequence, 8]",),
     ),
     "a capacity that no graph has": (lambda m: _sized(m, 10**9), ("graphs[6].inputs: past_key_0", "1000000000")),
     "layers that no graph has": (_endless, ("graphs[8].inputs", "caches of 1 layers", "999999997")),

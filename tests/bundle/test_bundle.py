@@ -137,7 +137,7 @@ def test_what_was_written_is_what_opens(tmp_path: Path) -> None:
     assert opened.manifest == written.manifest == replace(manifest(), files=written.manifest.files)
     assert sorted(opened.manifest.files) == sorted([*(graph.path for graph in manifest().graphs), POLICY])
     assert opened.path("graphs/segment_1.onnx").read_bytes() == WEIGHTS
-    assert opened.graph("segment_2").inputs[0].shape == (1, "sequence", 8)
+    assert opened.graph("segment_2").inputs[0].shape == ("slots", "sequence", 8)
     assert opened.policy.layers == (1, 3)
 
 

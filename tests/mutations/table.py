@@ -21,8 +21,9 @@ DECODER, COMPILER = "runtime/decoder.py", "clasp_trt/tools/build/compiler.py"
 FUSED = "fused = (features.float() * alpha[:, :, None, None]).sum(1)"
 PROJECTED = "projected: torch.Tensor = self.projector(fused.to(features.dtype))"
 CAPACITY = "return context - (tokens - self.visual)"
-SEEN = 'g.op("LessOrEqual", g.op("Unsqueeze", slots, g.const([0])), g.op("Unsqueeze", rows, g.const([1])))'
-ROWS = 'rows = g.op("Add", g.op("Range", g.const(0), sequence, g.const(1)), self.inputs[port.WRITE_INDEX])'
+SEEN = 'g.op("LessOrEqual", places, rows)'
+ROWS = 'rows = g.op("Add", g.op("Unsqueeze", self.inputs[port.WRITE_INDEX], g.const([1, 2, 3])), steps)'
+ASKED_OF = 'received = g.op("Gather", weights, places, axis=4)'
 ENDS = "ends = [rows * chunk // chunks for chunk in range(chunks + 1)]"
 FILL = "outputs = self._fill(number, part, start, stop)"
 
@@ -77,8 +78,18 @@ MUTATIONS = (
         "a step is masked as a prefill",
         SEGMENT,
         ROWS,
-        ROWS.replace("self.inputs[port.WRITE_INDEX]", "g.const(0)"),
+        ROWS.replace("self.inputs[port.WRITE_INDEX]", "g.const([0])"),
         IN_SEGMENT,
+    ),
+    Mutation(
+        "slots are masked as the first",
+        SEGMENT,
+        ROWS,
+        ROWS.replace("self.inputs[port.WRITE_INDEX]", 'g.op("Gather", self.inputs[port.WRITE_INDEX], g.const([0]))'),
+        IN_SEGMENT,
+    ),
+    Mutation(
+        "a saliency of the cache's first rows", SEGMENT, ASKED_OF, ASKED_OF.replace("places", "visual"), IN_SEGMENT
     ),
     Mutation("every row sees the whole cache", SEGMENT, "MASKED = -30000.0", "MASKED = -0.0", IN_SEGMENT),
     Mutation("a weak mask", SEGMENT, "MASKED = -30000.0", "MASKED = -3.0", IN_SEGMENT),

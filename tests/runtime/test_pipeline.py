@@ -16,6 +16,7 @@ from clasp_trt.bundle import Bundle
 from clasp_trt.errors import BackendError, BundleError, ClaspError, ImageError, PromptError, RequestError
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.sampling import Sampling
+from tests.oneslot import one_slot
 from tests.schema1 import downgraded
 
 QUESTION = "How many cups are there?"
@@ -272,6 +273,16 @@ def test_a_bundle_of_schema_1_answers_as_ever(bundle: Bundle, pipe: Pipeline, cu
     root = downgraded(bundle.root, tmp_path / "bundle")
     old = load(root, verify=True)
     assert old.bundle.manifest == bundle.manifest
+    found, expected = (each.generate(cup, QUESTION, max_new_tokens=8) for each in (old, pipe))
+    assert found.token_ids == expected.token_ids
+    assert [stage.indices.tolist() for stage in found.kept] == [stage.indices.tolist() for stage in expected.kept]
+
+
+def test_a_bundle_whose_graphs_have_one_slot_answers_as_ever(
+    bundle: Bundle, pipe: Pipeline, cup: Path, tmp_path: Path
+) -> None:
+    old = load(one_slot(bundle.root, tmp_path / "bundle"), verify=True)
+    assert old.bundle.graph("segment_1").inputs[0].shape[0] == 1
     found, expected = (each.generate(cup, QUESTION, max_new_tokens=8) for each in (old, pipe))
     assert found.token_ids == expected.token_ids
     assert [stage.indices.tolist() for stage in found.kept] == [stage.indices.tolist() for stage in expected.kept]

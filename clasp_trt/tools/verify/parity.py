@@ -216,7 +216,7 @@ class _Comparison:
         given = {**state, port.WRITE_INDEX: np.zeros(1, np.int64), port.KV_LENGTH: np.array([rows])}
         feed = {}
         for each in graph.inputs:
-            sizes = [dim for dim in each.shape if isinstance(dim, int)]  # all of them, for a cache
+            sizes = [dim if isinstance(dim, int) else 1 for dim in each.shape]  # of a cache: a single slot
             feed[each.name] = np.zeros(sizes, each.dtype) if port.is_past(each.name) else given[each.name]
 
         def layers(feed: Arrays, dtype: torch.dtype) -> Arrays:

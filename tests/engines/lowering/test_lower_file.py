@@ -21,7 +21,7 @@ from clasp_trt.engines.lowering import lower_file
 from clasp_trt.engines.lowering.rms_normalization import LowerRMSNormalization
 
 Array = NDArray[Any]
-SIZES = {"sequence": 5, "reference": 2, "visual_tokens": 2, "batch": 2}
+SIZES = {"slots": 1, "sequence": 5, "reference": 2, "visual_tokens": 2, "batch": 2}
 YOUNG = {"Attention", "RotaryEmbedding", "RMSNormalization"}  # of opset 23
 
 
@@ -214,6 +214,28 @@ def test_caches_update_in_place_when_past_and_present_share_a_buffer(
             assert value.data_ptr() == buffers[past].data_ptr()
             changed = (buffers[past].numpy() != inputs[past]).any(axis=(0, 1, 3))
             assert np.flatnonzero(changed).tolist() == [3, 4, 5, 6, 7], "the new rows alone"
+
+
+@pytest.mark.parametrize("opset", [23, 20])
+def test_a_step_of_several_slots_is_the_same(bundle: Bundle, tmp_path: Path, opset: int) -> None:
+    """Three of different fill: caches to the bit, and rows within the rounding of their precision."""
+    root, graph = _copy(bundle, tmp_path), bundle.graph("segment_1")
+    lower_file(root / graph.path, opset)
+    rng, places, sizes = np.random.default_rng(0), [7, 0, 3], {"slots": 3, "sequence": 1}
+    inputs: dict[str, Array] = {}
+    for port in graph.inputs:
+        shape = [sizes.get(d, 0) if isinstance(d, str) else d for d in port.shape]
+        inputs[port.name] = rng.standard_normal(shape).astype(port.dtype)
+    inputs |= {"position_ids": np.array(places)[:, None], "write_index": np.array(places), "kv_length": np.array([8])}
+    before, after = (_session(path).run(None, inputs) for path in (bundle.path(graph.path), root / graph.path))
+    for port, one, other in zip(graph.outputs, before, after, strict=True):
+        # what the first layer writes comes of its inputs alone
+        allowed = 16 * float(np.finfo(one.dtype).eps) * np.abs(one.astype(np.float64)).max(initial=0)
+        np.testing.assert_allclose(other.astype(np.float64), one, rtol=0, atol=allowed, err_msg=port.name)
+        if port.name.startswith("present_"):
+            past = inputs[port.name.replace("present", "past")]
+            slots, written = np.nonzero((other != past).any(axis=(1, 3)))
+            assert (slots.tolist(), written.tolist()) == ([0, 1, 2], places), "a row of each slot, at its own place"
 
 
 def test_a_graph_that_is_old_enough_is_left_alone(bundle: Bundle, tmp_path: Path) -> None:

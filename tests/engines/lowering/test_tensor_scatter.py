@@ -16,12 +16,12 @@ from tests.engines.lowering.one_node import apply, on_onnxruntime, pair
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_the_same_cache_for_every_shape_and_place(data: st.DataObject) -> None:
-    heads, capacity, size = (data.draw(st.integers(1, 6)) for _ in range(3))
+    slots, heads, capacity, size = (data.draw(st.integers(1, 6)) for _ in range(4))
     sequence = data.draw(st.integers(1, capacity))
-    place = data.draw(st.integers(0, capacity - sequence))
+    places = data.draw(st.lists(st.integers(0, capacity - sequence), min_size=slots, max_size=slots))
     rng = np.random.default_rng(0)
-    cache, update = (rng.standard_normal((1, heads, n, size)).astype(np.float16) for n in (capacity, sequence))
-    arrays = [cache, update, np.array([place])]
+    cache, update = (rng.standard_normal((slots, heads, n, size)).astype(np.float16) for n in (capacity, sequence))
+    arrays = [cache, update, np.array(places)]
     original, lowered = pair("TensorScatter", arrays, LowerTensorScatter())
     np.testing.assert_array_equal(on_onnxruntime(lowered, arrays), on_onnxruntime(original, arrays))
 

@@ -53,6 +53,12 @@ def test_what_decoding_runs_has_a_profile_of_its_own(manifest: Manifest) -> None
             )
 
 
+def test_engines_serve_one_request_at_a_time(manifest: Manifest) -> None:
+    for graph in manifest.graphs:
+        for sizes in _sizes(manifest, graph).values():
+            assert sizes.get("slots") == ((1, 1, 1) if "slots" in _dims(graph) else None)
+
+
 def test_a_segment_takes_the_longest_prompt_with_what_pruning_left(manifest: Manifest) -> None:
     arriving = {"decoder": [16, 7, 5, 4], "encoder": [8], "none": [16]}[manifest.prune_at]
     for segment, visual in zip(manifest.segments, arriving, strict=True):

@@ -37,11 +37,15 @@ class Segment:
         self.dims, self.watched, self.dtype = family.description.decoder, watched, dtype
         cut = Cut("segment", first, last, 0, watched)
         self._graph = Runnable(segment_graph(self.dims, cut, capacity, CONTEXT, family.decoder_weights(dtype), dtype))
+        self._layers, self._shape = range(first, last + 1), (1, self.dims.kv_heads, capacity, self.dims.head_dim)
+        self.empty()
+
+    def empty(self) -> None:
+        """New caches."""
         self.filled = 0
-        shape = (1, self.dims.kv_heads, capacity, self.dims.head_dim)
         self.caches = {
-            f"{kind}_{layer}": np.full(shape, 50, dtype=dtype)
-            for layer in range(first, last + 1)
+            f"{kind}_{layer}": np.full(self._shape, 50, dtype=self.dtype)
+            for layer in self._layers
             for kind in ("key", "value")
         }
 
@@ -55,19 +59,21 @@ class Segment:
         kv_length: int | None = None,
     ) -> dict[str, Array]:
         """Appends ``hidden`` ``[rows, width]``."""
-        rows = len(positions)
-        inputs = {
-            "hidden": hidden[None].astype(self.dtype),
-            "position_ids": positions[None],
-            "write_index": np.array([self.filled]),
-            "kv_length": np.array([self.filled + rows if kv_length is None else kv_length]),
-            **{f"past_{name}": cache for name, cache in self.caches.items()},
-        }
-        if self.watched:
-            inputs |= {"reference_index": reference, "visual_index": visual}
-        outputs = self._graph(**inputs)
+        stop, place = self.filled + len(positions), np.array([self.filled])
+        self.filled = stop
+        asked = {"reference_index": reference, "visual_index": visual} if self.watched else {}
+        return self.run(hidden[None], positions[None], place, stop if kv_length is None else kv_length, **asked)
+
+    def run(
+        self, hidden: Array, positions: Array, write_index: Array, kv_length: int, **asked: Array
+    ) -> dict[str, Array]:
+        """Appends ``hidden`` ``[slots, rows, width]`` to as many caches."""
+        outputs = self._graph(
+            hidden=hidden.astype(self.dtype), position_ids=positions,
+            write_index=write_index, kv_length=np.array([kv_length]),
+            **{f"past_{name}": cache for name, cache in self.caches.items()}, **asked,
+        )  # fmt: skip
         self.caches = {name: outputs.pop(f"present_{name}") for name in self.caches}
-        self.filled += rows
         return outputs
 
 
@@ -178,6 +184,49 @@ def test_saliency_ignores_later_text(checkpoint: Path) -> None:
         for rows in (11, 14)
     )
     np.testing.assert_allclose(short, long, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("first", [1, 3, 5])
+def test_saliency_of_rows_that_follow_others_in_the_cache(checkpoint: Path, dtype: str, first: int) -> None:
+    """The first rows, which are text, came before: visual and reference rows are counted without them."""
+    family = _family(checkpoint)
+    dims = family.description.decoder
+    hidden, positions = _rows(dims, 16, seed=3)
+    visual, reference = np.arange(5, 11), np.array([12, 15])
+    segment = Segment(family, 1, 2, watched=True, dtype=dtype)
+    segment(hidden[:first], positions[:first])
+    outputs = segment(hidden[first:], positions[first:], reference=reference - first, visual=visual - first)
+
+    def seen(model: NumpyLlama) -> Array:
+        received = model.layers(hidden, positions, 1, 2).attention[:, reference][:, :, visual]
+        return np.asarray(received.mean(axis=(0, 1)))
+
+    _close(outputs["saliency"][0], *(seen(_numpy(checkpoint, dims, each)) for each in ("float64", dtype)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_slots_of_different_fill_in_one_step(checkpoint: Path, dtype: str) -> None:
+    """The whole decoder with caches of three requests, of 2, 11 and 6 rows, each of which gets one more."""
+    family = _family(checkpoint)
+    dims, fills = family.description.decoder, (2, 11, 6)
+    asked = [_rows(dims, fill + 1, seed=fill) for fill in fills]
+    one = Segment(family, 0, dims.layers - 1, watched=False, dtype=dtype)
+    caches = []
+    for hidden, positions in asked:
+        one.empty()
+        one(hidden[:-1], positions[:-1])
+        caches.append(one.caches)
+    one.caches = {name: np.concatenate([each[name] for each in caches]) for name in one.caches}
+    rows, places = (np.stack([each[part][-1:] for each in asked]) for part in (0, 1))
+    found = one.run(rows, places, np.array(fills), max(fills) + 1)["logits"]
+    assert found.shape == (3, 1, dims.vocab_size)
+    for (hidden, positions), logits in zip(asked, found[:, 0], strict=True):
+        exact, near = (
+            model.logits(model.layers(hidden, positions, 0, dims.layers - 1).hidden)
+            for model in (_numpy(checkpoint, dims, each) for each in ("float64", dtype))
+        )
+        _close(logits, exact, near)
 
 
 def test_decode_passes_no_reference_and_no_visual_rows(checkpoint: Path) -> None:
