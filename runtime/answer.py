@@ -39,6 +39,11 @@ class Answer(Iterator[str]):
         raise StopIteration
 
     @property
+    def finished(self) -> bool:
+        """Whether it was made to its end."""
+        return self._result is not None
+
+    @property
     def result(self) -> Result:
         """The finished answer; whatever was not iterated yet is generated first. Raises :class:`RequestError` if an
         error or :meth:`close` ended it before."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from clasp_trt.errors import PromptError
 from clasp_trt.generation import Generation
 from clasp_trt.runtime.sampling import Constraint, Sampling
+from clasp_trt.runtime.text.messages import Dialogue
 
 DEFAULT_MAX_NEW_TOKENS = 256
 """Where an answer ends if neither the request nor the bundle says."""
@@ -18,12 +19,17 @@ class Asked:
     """A request. ``generation`` is how its tokens are chosen, with ``seed`` for draws; a ``constraint`` says what its
     answer may be. ``category`` is None where the router decides."""
 
-    prompt: str
+    prompt: str | Dialogue
     generation: Generation
     seed: int | None
     constraint: Constraint | None
     category: str | None
     ignore_stop: bool
+
+    @property
+    def text(self) -> str:
+        """What is asked, in the last message if there are several."""
+        return self.prompt if isinstance(self.prompt, str) else self.prompt.asked
 
     def limit(self, prompt: int) -> int:
         """How many tokens the answer to a prompt of so many may have. Raises :class:`PromptError` if that is none."""

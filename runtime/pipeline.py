@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +34,16 @@ from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.routing.folder import router_for
 from clasp_trt.runtime.routing.router import OwnRouter, Route, Router, forced
 from clasp_trt.runtime.sampling import OverflowedError, Sampler, Sampling
+from clasp_trt.runtime.text.messages import Dialogue, dialogue
 from clasp_trt.runtime.text.prompt import PromptReader
 from clasp_trt.runtime.text.wording import Wording
 from clasp_trt.runtime.timing import Timer
 from clasp_trt.runtime.turns import Turns
+from clasp_trt.runtime.wishes import Wishes
 from clasp_trt.shortage import memory_for
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def load(
@@ -188,6 +193,41 @@ class Pipeline:
         """
         if not isinstance(prompt, str):
             raise PromptError(f"the prompt is {type(prompt).__name__}, expected a string")
+        return self._begin(
+            prompt, listed(image),
+            max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, choices=choices, regex=regex,
+            json_schema=json_schema, category=category, ignore_stop=ignore_stop,
+        )  # fmt: skip
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], **wishes: Unpack[Wishes]) -> Result:
+        """The assistant's answer to ``messages``. See :meth:`stream_chat`."""
+        return self.stream_chat(messages, **wishes).result
+
+    def stream_chat(self, messages: Sequence[Mapping[str, Any]], **wishes: Unpack[Wishes]) -> Answer:
+        """Like :meth:`stream`, with its keywords, for a conversation in transformers' form, of which the last message
+        is the user's: ``docs/conversations.md``. Images are what :meth:`stream` takes, and count over all messages.
+
+        Tokens are chosen anew for each answer, by the text of the last message, after its last image if it has one; the
+        router reads that text alone. Raises :class:`clasp_trt.errors.ImageError` or
+        :class:`~clasp_trt.errors.PromptError`.
+        """
+        read = dialogue(messages)
+        return self._begin(read, read.images, **wishes)
+
+    def _begin(
+        self,
+        prompt: str | Dialogue,
+        images: Sequence[Picture],
+        *,
+        max_new_tokens: int | None = None,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] | None = None,
+        choices: Sequence[str] | None = None,
+        regex: str | None = None,
+        json_schema: Mapping[str, Any] | None = None,
+        category: str | None = None,
+        ignore_stop: bool = False,
+    ) -> Answer:
         generation = resolved(self.bundle.generation, sampling, max_new_tokens, stop)
         constraint = self._constraints.of(choices, regex, json_schema)
         if constraint is not None:
@@ -196,7 +236,6 @@ class Pipeline:
             generation = replace(generation, forced_eos_token_ids=())  # the constraint says how answers end
         seed = None if sampling is None else sampling.seed
         asked = Asked(prompt, generation, seed, constraint, category, ignore_stop)
-        images = listed(image)
         check_images(len(images), self.bundle)
         return Answer(self._answer(images, asked), self._turns)
 
@@ -239,7 +278,7 @@ class Pipeline:
     def _answer(self, images: Sequence[Picture], asked: Asked) -> Generator[str, None, Result]:
         timer, generation = Timer(), asked.generation
         with timer.step("route"):
-            route = self._router.route(asked.prompt) if asked.category is None else self._forced(asked.category)
+            route = self._router.route(asked.text) if asked.category is None else self._forced(asked.category)
         pictures = [image if isinstance(image, Encoded) else self._see(image, timer) for image in images]
         with timer.step("tokenize"):
             tokens = self._prompts.read(asked.prompt, *(picture.blocks for picture in pictures))

@@ -1,18 +1,20 @@
-"""The prompt as the checkpoint was trained to read it: one user turn in the checkpoint's chat template."""
+"""The prompt as the checkpoint was trained to read it: turns in the checkpoint's chat template."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from clasp_trt.errors import PromptError
 from clasp_trt.runtime.text.chat_sandbox import ChatEnvironment
+from clasp_trt.runtime.text.messages import Dialogue
 
 MAX_PROMPT_CHARACTERS = 1_000_000
 MAX_TEMPLATE_CHARACTERS = 256_000
 
 
 class ChatTemplate:
-    """Renders one user turn, with any number of images, ready for the tokenizer.
+    """Renders one user turn or a conversation, with any number of images, ready for the tokenizer.
 
     The user's text is data to the template, never template code. It is *not* escaped for the tokenizer: a
     special token spelled out in it (``</s>``, ``<|im_end|>``) becomes that token, exactly as in
@@ -65,8 +67,7 @@ class ChatTemplate:
         """
         if not prompt.strip():
             raise PromptError("the prompt is empty; ask something")
-        if len(prompt) > MAX_PROMPT_CHARACTERS:
-            raise PromptError(f"the prompt has {len(prompt)} characters; at most {MAX_PROMPT_CHARACTERS}")
+        _check_length(len(prompt))
         placed = prompt.count(self.image_token)
         if placed and not images:
             raise PromptError(f"the prompt holds {self.image_token} but no image came with it; give one, or remove it")
@@ -78,7 +79,42 @@ class ChatTemplate:
         content = [{"type": "text", "text": prompt}]
         if not placed:
             content = [{"type": "image"}] * images + content
-        rendered = self._rendered([{"role": "user", "content": content}])
+        return self._with_images([{"role": "user", "content": content}], images)
+
+    def converse(self, dialogue: Dialogue) -> tuple[str, int]:
+        """All messages and the cue for the assistant to answer.
+
+        Returns:
+            The text to tokenize, which holds the image token once for each image, and where in it the text of the last
+            message begins; 0 if that does not matter, since it has images itself or there are none.
+
+        Raises:
+            PromptError: an image token in a text, overlong texts, or a template that fails, loses an image or does not
+                write the last message's text as it is.
+        """
+        texts = [part["text"] for each in dialogue.messages for part in each["content"] if part["type"] == "text"]
+        _check_length(sum(map(len, texts)))
+        if any(self.image_token in text for text in texts):
+            raise PromptError(f"a message spells {self.image_token}; give images as parts of type 'image'")
+        rendered = self._with_images(dialogue.messages, len(dialogue.images))
+        if dialogue.last_shows or not dialogue.images:
+            return rendered, 0
+        mark = "7418529630"
+        while any(mark in text for text in (rendered, *texts)):
+            mark += "7"
+        first = next(n for n, part in enumerate(dialogue.messages[-1]["content"]) if part["text"].strip())
+        parts = [dict(part) for part in dialogue.messages[-1]["content"]]
+        parts[first]["text"] = mark + parts[first]["text"]
+        before, found, _ = self._rendered([*dialogue.messages[:-1], {"role": "user", "content": parts}]).partition(mark)
+        if not found or not rendered.startswith(before):
+            raise PromptError(
+                "the chat template does not write the last message's text where a text stands, so nothing can say "
+                "which tokens of earlier images matter; show the image again in the last message"
+            )
+        return rendered, 0 if self.image_token in rendered[len(before) :] else len(before)
+
+    def _with_images(self, messages: Sequence[Mapping[str, Any]], images: int) -> str:
+        rendered = self._rendered(messages)
         found = rendered.count(self.image_token)
         if found != images:
             raise PromptError(
@@ -87,10 +123,10 @@ class ChatTemplate:
             )
         return rendered
 
-    def _rendered(self, messages: list[dict[str, object]]) -> str:
+    def _rendered(self, messages: Sequence[Mapping[str, Any]]) -> str:
         values = {
             **self._special_tokens,
-            "messages": messages,
+            "messages": [dict(message) for message in messages],
             "tools": None,
             "documents": None,
             "add_generation_prompt": True,
@@ -105,6 +141,11 @@ def _spellings(tokens: Mapping[str, object]) -> dict[str, str]:
     """Names to strings, from entries such as ``"<s>"`` and ``{"content": "<s>", "lstrip": false}``."""
     contents = {name: value.get("content") if isinstance(value, Mapping) else value for name, value in tokens.items()}
     return {name: content for name, content in contents.items() if isinstance(content, str)}
+
+
+def _check_length(characters: int) -> None:
+    if characters > MAX_PROMPT_CHARACTERS:
+        raise PromptError(f"the prompt has {characters} characters; at most {MAX_PROMPT_CHARACTERS}")
 
 
 def _count(images: int) -> str:

@@ -14,6 +14,7 @@ from clasp_trt.errors import BundleError, PromptError
 from clasp_trt.runtime.media.seen import Block
 from clasp_trt.runtime.text.chat import ChatTemplate
 from clasp_trt.runtime.text.layouts import pieces
+from clasp_trt.runtime.text.messages import Dialogue
 from clasp_trt.runtime.text.positions import positions
 from clasp_trt.runtime.text.tokenizer import Tokenizer
 from clasp_trt.storage import foreign
@@ -24,8 +25,9 @@ class Prompt:
     """A tokenised request.
 
     ``visual_index`` and ``reference_index`` are int64 rows of the sequence: the visual tokens, which are those of the
-    blocks of all ``pictures`` in order, and the text after the last of them, which is the reference set of the
-    saliency. ``positions`` is int64 ``[axes, rows]``; ``next_position`` is that of the first token of the answer.
+    blocks of all ``pictures`` in order, and the text after the last of them, of a conversation no more than the last
+    message's, which is the reference set of the saliency. ``positions`` is int64 ``[axes, rows]``; ``next_position`` is
+    that of the first token of the answer.
     """
 
     input_ids: NDArray[np.int64]
@@ -48,13 +50,16 @@ class PromptReader:
         special = read_object(bundle, "special_tokens_map.json")
         self._chat = ChatTemplate(template, self._medium.layout.placeholder, special)
 
-    def read(self, text: str, *pictures: Sequence[Block]) -> Prompt:
+    def read(self, prompt: str | Dialogue, *pictures: Sequence[Block]) -> Prompt:
         """Token ids with one id for each visual token, and where these are. Each of ``pictures`` is the blocks that one
         became. Raises :class:`PromptError`."""
-        layout = self._medium.layout
-        rendered = self._chat.render(text, images=len(pictures))
+        layout, turn = self._medium.layout, 0
+        if isinstance(prompt, str):
+            rendered = self._chat.render(prompt, images=len(pictures))
+        else:
+            rendered, turn = self._chat.converse(prompt)
         spelled, counts = self._spelled(rendered, pictures) if pictures else (rendered, [])
-        ids = np.array(self.tokenizer.encode_chat(spelled, self._chat.bos), dtype=np.int64)
+        ids, ends = self.tokenizer.placed_chat(spelled, self._chat.bos)
         if len(ids) and ids.max() >= self._vocabulary:
             raise PromptError(
                 f"the prompt holds {self.tokenizer.written(int(ids.max()))!a}, a token beyond the {self._vocabulary} "
@@ -70,9 +75,12 @@ class PromptReader:
             )
         repeats = np.ones(len(ids), dtype=np.int64)
         repeats[places] = counts
+        # a turn begins after all images, or else it does not matter
+        begun = ends > len(spelled) - (len(rendered) - turn)
+        asked = int(repeats[: np.argmax(begun)].sum()) if begun.any() else 0
         ids = np.repeat(ids, repeats)
         visual = np.flatnonzero(ids == layout.id)
-        reference = np.arange(visual[-1] + 1 if pictures else len(ids), len(ids))
+        reference = np.arange(max(visual[-1] + 1, asked) if pictures else len(ids), len(ids))
         if pictures and self._asks and not len(reference):
             raise PromptError(
                 "no text follows the image, so nothing can say which of its tokens matter; put the question after it"

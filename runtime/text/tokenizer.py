@@ -8,7 +8,9 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import tokenizers
+from numpy.typing import NDArray
 
 from clasp_trt.charsmap import check_charsmaps
 from clasp_trt.errors import BundleError, PromptError
@@ -61,21 +63,31 @@ class Tokenizer:
         Raises:
             PromptError: `text` is not valid Unicode, or the tokenizer fails on it.
         """
+        return self._encoded(text, add_special_tokens).ids
+
+    def _encoded(self, text: str, add_special_tokens: bool) -> tokenizers.Encoding:
         try:
             with panics_raise(PromptError, "the tokenizer fails on this prompt"):
-                return self._inner.encode(text, add_special_tokens=add_special_tokens).ids
+                return self._inner.encode(text, add_special_tokens=add_special_tokens)
         except (TypeError, UnicodeError) as error:  # lone surrogates cannot be UTF-8
             raise PromptError("the prompt is not valid Unicode: it holds half of a surrogate pair") from error
 
     def encode_chat(self, rendered: str, bos: str | None) -> list[int]:
-        """Ids of a rendered chat template. Some templates write the checkpoint's `bos` token themselves: special
+        """The ids of :meth:`placed_chat`."""
+        ids: list[int] = self.placed_chat(rendered, bos)[0].tolist()
+        return ids
+
+    def placed_chat(self, rendered: str, bos: str | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids of a rendered chat template, and where in it the text of each token ends (0 for one that was added); both
+        int64 ``[tokens]``. Some templates write the checkpoint's `bos` token themselves: special
         tokens are then not added again, as in ``transformers``' ``processor.apply_chat_template``.
 
         Raises:
             PromptError: `rendered` is not valid Unicode.
         """
         written = bos is not None and rendered.startswith(bos)
-        return self.encode(rendered, add_special_tokens=not written)
+        found = self._encoded(rendered, not written)
+        return np.array(found.ids, np.int64), np.array([end for _, end in found.offsets], np.int64)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, special tokens and ids outside the vocabulary left out."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
 from clasp_trt.export.checkpoint import Checkpoint
-from clasp_trt.export.stock import stock
+from clasp_trt.export.stock import _processor, stock
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.tools.build.compiler import build
 from clasp_trt.tools.verify import compare
@@ -132,6 +132,35 @@ def test_one_selection_of_the_tokens_of_all_images(
         np.testing.assert_array_equal(stage.indices, kept)
         np.testing.assert_array_equal(stage.is_pivot, is_pivot)
     assert list(result.token_ids) == reference.tokens
+
+
+def test_a_conversation_is_the_stock_models(
+    loaded: Callable[[str], Pipeline], model: Any, folder: Path, images: list[Image.Image], family: str
+) -> None:
+    pipeline, processor = loaded("none"), _processor(str(folder))
+    talk: list[dict[str, Any]] = [
+        {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
+        {"role": "user", "content": [{"type": "image", "image": images[0]}, {"type": "text", "text": "What is it?"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "A cat."}]},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "And "},
+                {"type": "image", "image": images[1]},
+                {"type": "text", "text": "?"},
+            ],
+        },
+        {"role": "assistant", "content": [{"type": "text", "text": "A cup."}]},
+        {"role": "user", "content": [{"type": "text", "text": "Which one is darker?"}]},
+    ]
+    inputs = processor.apply_chat_template(
+        talk, chat_template=processor.chat_template or processor.tokenizer.chat_template, add_generation_prompt=True,
+        tokenize=True, return_dict=True, return_tensors="pt",
+    )  # fmt: skip
+    answer = model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
+    result = pipeline.chat(talk, max_new_tokens=NEW_TOKENS)
+    assert result.prompt_tokens == inputs["input_ids"].shape[1]
+    assert list(result.token_ids) == answer[0, inputs["input_ids"].shape[1] :].tolist()
 
 
 def test_what_is_built_is_verified(loaded: Callable[[str], Pipeline], folder: Path, images: list[Image.Image]) -> None:

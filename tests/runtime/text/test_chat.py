@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from clasp_trt.errors import PromptError
 from clasp_trt.runtime.text import chat_sandbox
 from clasp_trt.runtime.text.chat import MAX_PROMPT_CHARACTERS, ChatTemplate
+from clasp_trt.runtime.text.messages import dialogue
 from examples.random_llava import CHAT_TEMPLATE
 from tests.mistakes import says
 
@@ -147,6 +148,51 @@ def test_an_image_goes_where_the_prompt_says() -> None:
 def test_prompts_refused(prompt: str, images: int, facts: tuple[object, ...]) -> None:
     with pytest.raises(PromptError) as refused:
         ChatTemplate(CHAT_TEMPLATE, "<image>").render(prompt, images=images)
+    says(refused, *facts)
+
+
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": [{"type": "image", "path": "a.png"}, {"type": "text", "text": "What is it?"}]},
+    {"role": "assistant", "content": "It is  one: of two."},
+    {"role": "user", "content": " Of two? "},
+]
+
+
+@pytest.mark.parametrize("template", [CHAT_TEMPLATE, QWEN], ids=["llava", "qwen"])
+def test_conversations_render_as_transformers(template: str, reference: Any) -> None:
+    ours = ChatTemplate(template, "<image>", {"bos_token": "<s>"})
+    for turns in ([TALK[0], TALK[1]], TALK, [*TALK[1:], {"role": "assistant", "content": "Yes."}, TALK[1]]):
+        read = dialogue(turns)
+        theirs = reference.apply_chat_template(
+            list(read.messages), chat_template=template, add_generation_prompt=True, tokenize=False
+        )
+        rendered, begins = ours.converse(read)
+        assert rendered == theirs
+        if turns is TALK:
+            assert rendered[begins:].startswith(" Of two? ")
+            assert rendered[:begins].count("two") == 1
+        else:
+            assert begins == 0, "the last message has an image of its own"
+
+
+@pytest.mark.parametrize(
+    ("template", "talk", "facts"),
+    [
+        (CHAT_TEMPLATE, [{"role": "user", "content": "What is <image>?"}], ("<image>", "parts")),
+        (
+            CHAT_TEMPLATE,
+            [*TALK[:3], {"role": "user", "content": "x" * MAX_PROMPT_CHARACTERS}],
+            (MAX_PROMPT_CHARACTERS,),
+        ),
+        ("{{ messages[-1].content[0].text }}", TALK, ("<image>", "0 times", "1 image")),
+        ("<image>{{ messages[-1].content[0].text | length }}", TALK, ("last message", "show the image again")),
+        ("{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}", TALK, ("no system",)),
+    ],
+)
+def test_conversations_refused(template: str, talk: list[dict[str, Any]], facts: tuple[object, ...]) -> None:
+    with pytest.raises(PromptError) as refused:
+        ChatTemplate(template, "<image>").converse(dialogue(talk))
     says(refused, *facts)
 
 
