@@ -68,7 +68,9 @@ class Decoder:
         self._no_visual = backend.zeros((1, 0, dims.width), dtype)
         self._no_index = backend.upload(np.zeros(0, dtype=np.int64))
         # what changes from step to step lies in the same tensors, so that a backend may record a step
-        self._token, self._position = (backend.zeros((1, 1), "int64") for _ in range(2))
+        self._token = backend.zeros((1, 1), "int64")
+        self._next = (1, 1) if dims.axes == 1 else (dims.axes, 1, 1)
+        self._position = backend.zeros(self._next, "int64")
         self._write_index = [backend.zeros((1,), "int64") for _ in self._segments]
         slots = sum(2 * segment.capacity * (segment.last_layer - segment.first_layer + 1) for segment in self._segments)
         needed = slots * dims.kv_heads * dims.head_dim * BYTES[dtype]
@@ -119,7 +121,7 @@ class Decoder:
         self._cached = None
         upload = self._backend.upload
         state: dict[str, Tensor] = {
-            port.POSITION_IDS: upload(prompt.positions),
+            port.POSITION_IDS: upload(prompt.position_ids),
             port.VISUAL_INDEX: upload(prompt.visual_index) if visual is not None else self._no_index,
             port.REFERENCE_INDEX: upload(prompt.reference_index) if visual is not None else self._no_index,
         }
@@ -162,7 +164,7 @@ class Decoder:
             )
         lengths = self._lengths(sequence)
         self._backend.write(self._token, np.array([[token]]))
-        self._backend.write(self._position, np.array([[sequence.next_position]]))
+        self._backend.write(self._position, np.full(self._next, sequence.next_position))
         for place, filled in zip(self._write_index, sequence.filled, strict=True):
             self._backend.write(place, np.array([filled]))
         kv_lengths = [self._backend.upload(np.array([length])) for length in lengths]
@@ -258,11 +260,12 @@ class Decoder:
         most = self._backend.prefill_rows
         chunks = 1 if most is None else -(-rows // most)
         ends = [rows * chunk // chunks for chunk in range(chunks + 1)]
+        positions = None if chunks == 1 else self._backend.download(state[port.POSITION_IDS])
         for start, stop in pairwise(ends):
             part = dict(state)
-            if chunks > 1:
-                for name in (port.HIDDEN, port.POSITION_IDS):
-                    part[name] = self._backend.rows(state[name], start, stop)
+            if positions is not None:
+                part[port.HIDDEN] = self._backend.rows(state[port.HIDDEN], start, stop)
+                part[port.POSITION_IDS] = self._backend.upload(positions[..., start:stop].copy())
             for number in range(self._tail, len(self._segments)):
                 with timer.step(self._segments[number].graph):
                     outputs = self._fill(number, part, start, stop)

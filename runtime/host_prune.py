@@ -57,12 +57,12 @@ class HostPrune:
                 f"method {self._method.name} kept {len(kept)} of {len(visual)} tokens at {self._keeps[stage]}"
             )
         self._left = self._left[kept]
-        stays = np.ones(positions.shape[1], dtype=np.bool_)
+        stays = np.ones(positions.shape[-1], dtype=np.bool_)
         stays[np.delete(visual, kept)] = False
         new_row = np.cumsum(stays) - 1
         return {
             port.HIDDEN_OUT: upload(arrays[port.HIDDEN][:, stays]),
-            port.out(port.POSITION_IDS): upload(positions[:, stays]),
+            port.out(port.POSITION_IDS): upload(positions[..., stays]),
             port.KEPT: upload(kept[None]),
             port.IS_PIVOT: upload(is_pivot[None]),
             port.out(port.GRAM): upload(gram[np.ix_(kept, kept)][None]),

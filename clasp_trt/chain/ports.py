@@ -55,9 +55,9 @@ class DecoderSizes(Protocol):
     def axes(self) -> int: ...
 
 
-def _positions(axes: int, slots: int | str) -> tuple[int | str, ...]:
+def _positions(axes: int, slots: int | str, sequence: str = port.SEQUENCE) -> tuple[int | str, ...]:
     """The shape of ``position_ids``: a number for each row, or ``axes`` of them."""
-    rows = (slots, port.SEQUENCE)
+    rows = (slots, sequence)
     return rows if axes == 1 else (axes, *rows)
 
 
@@ -209,8 +209,9 @@ def gram(tokens: int | str, width: int, dtype: str) -> Ports:
     )
 
 
-def prune(stage: Prune, width: int, dtype: str) -> Ports:
-    """All rows to those that stay; a stage that another follows also narrows what that one needs.
+def prune(stage: Prune, width: int, dtype: str, axes: int = 1) -> Ports:
+    """All rows, with ``axes`` positions each, to those that stay; a stage that another follows also narrows what that
+    one needs.
 
     Where the number of tokens varies, how many stay is how many ``ranks`` there are.
     """
@@ -225,7 +226,7 @@ def prune(stage: Prune, width: int, dtype: str) -> Ports:
     return Ports(
         (
             Port(port.HIDDEN, dtype, (1, port.SEQUENCE, width), "hidden states of text and visual tokens"),
-            Port(port.POSITION_IDS, "int64", (1, port.SEQUENCE), "original rotary positions"),
+            Port(port.POSITION_IDS, "int64", _positions(axes, 1), "original rotary positions"),
             Port(port.SALIENCY, "float32", (1, tokens), "attention that each visual token receives"),
             Port(port.GRAM, "float32", (1, tokens, tokens), "similarities of these visual tokens"),
             Port(port.PIVOT_COUNT, "int64", (1,), "how many of the kept are pivots"),
@@ -235,7 +236,7 @@ def prune(stage: Prune, width: int, dtype: str) -> Ports:
         ),
         (
             Port(port.HIDDEN_OUT, dtype, (1, port.KEPT_SEQUENCE, width), "what stays"),
-            Port(port.out(port.POSITION_IDS), "int64", (1, port.KEPT_SEQUENCE), "its positions"),
+            Port(port.out(port.POSITION_IDS), "int64", _positions(axes, 1, port.KEPT_SEQUENCE), "its positions"),
             Port(port.KEPT, "int64", (1, keep), "kept visual tokens, ascending, as indices into this stage's tokens"),
             Port(port.IS_PIVOT, "bool", (1, keep), "pivot (true) or medoid"),
             *(() if stage.last else narrowed),
@@ -303,7 +304,7 @@ def decoder(
     if chain.schedule.stages:
         yield names.GRAM, gram(port.VISUAL_TOKENS if chain.varies else tokens, sizes.width, dtype)
     for stage in chain.prunes:
-        yield stage.name, prune(stage, sizes.width, dtype)
+        yield stage.name, prune(stage, sizes.width, dtype, sizes.axes)
     for cut in chain.cuts:
         yield cut.name, segment(cut, sizes, cut.capacity(context, tokens), dtype, slots)
     yield names.GREEDY, greedy(sizes.vocab_size, slots)

@@ -49,8 +49,9 @@ def gram_graph(tokens: int | None, width: int, dtype: str) -> ir.Model:
     return g.model()
 
 
-def prune_graph(stage: Prune, width: int, dtype: str) -> ir.Model:
-    """One stage: keeps ``stage.keep`` of the visual tokens that arrive and all text, in their original order.
+def prune_graph(stage: Prune, width: int, dtype: str, axes: int = 1) -> ir.Model:
+    """One stage: keeps ``stage.keep`` of the visual tokens that arrive and all text, in their original order; each row
+    has ``axes`` positions.
 
     A stage that another follows also narrows the Gram matrix for it. Where their number varies, the graph keeps as many
     of however many arrive as there are ``ranks``.
@@ -59,29 +60,30 @@ def prune_graph(stage: Prune, width: int, dtype: str) -> ir.Model:
         g = GraphBuilder(stage.name, "Keeps as many visual tokens as there are ranks, and all text.")
     else:
         g = GraphBuilder(stage.name, f"Keeps {stage.keep} of {stage.arriving} visual tokens and all text.")
-    taken, given = ports.prune(stage, width, dtype)
+    taken, given = ports.prune(stage, width, dtype, axes)
     hidden, positions, saliency, gram, count, *ranks, visual, reference = g.take(taken)
     sizes: Sizes = Varying(saliency, *ranks) if ranks else Fixed(stage.arriving, stage.keep)
 
     kept, is_pivot = _select(g, sizes, saliency, count, gram)
     chosen = g.op("Squeeze", kept, g.const([0]))
+    row_axis = 1 if axes == 1 else 2  # of positions
 
     # rows to keep: all but the visual tokens that were not chosen
-    ones = g.op("Expand", g.const([1]), g.op("Shape", positions, start=1))
+    ones = g.op("Expand", g.const([1]), g.op("Shape", positions, start=row_axis))
     text_only = g.op("ScatterElements", ones, visual, sizes.zeros(g))
     kept_rows = g.op("Gather", visual, chosen)
     stays = g.op("ScatterElements", text_only, kept_rows, sizes.ones(g))
     new_row = g.op("Sub", g.op("CumSum", stays, g.const(0)), g.const(1))
     # where each new row comes from: dropped rows all write to one place past the end, which is cut off; there is room
     # for as many rows as there were, since TensorRT refuses to scatter more than there are places
-    old_length = g.op("Shape", positions, start=1)
+    old_length = g.op("Shape", positions, start=row_axis)
     new_length = g.op("Sub", old_length, sizes.dropped(g))
     place = g.op("Where", g.op("Greater", stays, g.const(0)), new_row, new_length)
     sources = g.op("Range", g.const(0), g.op("Squeeze", old_length), g.const(1))
     room = g.op("Expand", g.const([0]), old_length)
     origin = g.op("Slice", g.op("ScatterElements", room, place, sources), g.const([0]), new_length)
 
-    stay = [g.op("Gather", hidden, origin, axis=1), g.op("Gather", positions, origin, axis=1), kept, is_pivot]
+    stay = [g.op("Gather", hidden, origin, axis=1), g.op("Gather", positions, origin, axis=row_axis), kept, is_pivot]
     if not stage.last:
         narrowed = g.op("Gather", g.op("Gather", gram, chosen, axis=1), chosen, axis=2)
         stay += [narrowed, g.op("Gather", new_row, kept_rows), g.op("Gather", new_row, reference)]

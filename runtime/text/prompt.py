@@ -37,6 +37,11 @@ class Prompt:
     next_position: int
     pictures: tuple[tuple[Block, ...], ...] = ()
 
+    @property
+    def position_ids(self) -> NDArray[np.int64]:
+        """``positions`` as the decoder takes them, of one slot: ``[1, rows]``, or ``[axes, 1, rows]`` of several."""
+        return self.positions if len(self.positions) == 1 else self.positions[:, None]
+
 
 class PromptReader:
     """Makes a :class:`Prompt` of what a user wrote, by the bundle's chat template and :attr:`tokenizer`."""

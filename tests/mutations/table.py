@@ -109,8 +109,8 @@ MUTATIONS = (
     Mutation(
         "a chunk with the positions of the first",
         DECODER,
-        "for name in (port.HIDDEN, port.POSITION_IDS):",
-        "for name in (port.HIDDEN,):",
+        "positions[..., start:stop]",
+        "positions[..., : stop - start]",
         IN_DECODER,
     ),
     Mutation(

@@ -18,7 +18,9 @@ from clasp_trt.chain import names, port
 from clasp_trt.runtime.backends.interface import Backend, Runner
 from clasp_trt.runtime.backends.memory import HostMemory
 from clasp_trt.runtime.decoder import Decoder
+from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
+from tests.bundle.grids import grid_manifest
 from tests.bundle.test_bundle import build
 from tests.prompts import prompt_of
 
@@ -69,3 +71,28 @@ def test_chunks_take_every_row_once(tmp_path: Path, rows: int, most: int | None)
         filled += count
         assert inputs[port.KV_LENGTH].tolist() == [filled], "a chunk sees no slot after its own"
     assert filled == rows
+
+
+def _grid_prompt(rows: int) -> Prompt:
+    """Three axes of positions that are not alike."""
+    positions = np.stack([np.arange(rows), 2 * np.arange(rows), 100 - np.arange(rows)])
+    none = np.zeros(0, np.int64)
+    return Prompt(np.arange(rows) + 5, none, none, positions, 40)
+
+
+@pytest.mark.parametrize("most", [3, None])
+def test_every_row_has_its_positions_on_all_axes(tmp_path: Path, most: int | None) -> None:
+    backend = Noting(most)
+    decoder = Decoder(build(tmp_path / "out", made_of=grid_manifest()), backend)
+    prompt = _grid_prompt(8)
+    sequence, _, _ = decoder.prefill(prompt, None, None, (), Timer())
+    given = {name: [] for name in ("segment_0", "segment_1", TAIL)}
+    for name, inputs in backend.calls:
+        given[name].append(inputs[port.POSITION_IDS])
+    for found in given.values():
+        np.testing.assert_array_equal(np.concatenate(found, axis=2), prompt.positions[:, None])
+    for step in range(2):
+        backend.calls.clear()
+        decoder.step(sequence, 7)
+        for _, inputs in backend.calls:
+            np.testing.assert_array_equal(inputs[port.POSITION_IDS], np.full((3, 1, 1), 40 + step))

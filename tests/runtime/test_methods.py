@@ -354,3 +354,22 @@ def test_a_variant_refuses_a_policy_of_other_layers(pipe: Pipeline) -> None:
         pipe.variant(policy=replace(pipe.policy, layers=layers))
     assert isinstance(pipe.policy, Policy)
     assert pipe.policy.layers == pipe.bundle.policy.layers
+
+
+def test_rows_keep_all_their_positions_on_the_host() -> None:
+    backend = OrtBackend()
+    (host,) = HostPrune(METHODS["clasp"], backend, [2], boxes(2), None).runners
+    positions = np.random.default_rng(0).integers(0, 50, (3, 1, 7))
+    inputs = {
+        "hidden": np.arange(7, dtype=np.float32).reshape(1, 7, 1),
+        "position_ids": positions,
+        "saliency": np.array([[3, 1, 2, 4]], np.float32),
+        "gram": np.eye(4, dtype=np.float32)[None],
+        "pivot_count": np.array([2]),
+        "visual_index": np.array([1, 2, 3, 4]),
+        "reference_index": np.array([6]),
+    }
+    found = host({name: backend.upload(array) for name, array in inputs.items()}, {})
+    rows = [0, 1, 4, 5, 6]
+    np.testing.assert_array_equal(backend.download(found["position_ids_out"]), positions[:, :, rows])
+    assert backend.download(found["hidden_out"])[0, :, 0].tolist() == rows

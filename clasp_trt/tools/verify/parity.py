@@ -122,7 +122,7 @@ class _Comparison:
         feed = {port.INPUT_IDS: prompt.input_ids[None], port.VISUAL: visual, port.VISUAL_INDEX: prompt.visual_index}
         state: dict[str, NDArray[Any]] = {
             port.HIDDEN: self._modules(names.EMBED, feed, reference.embed)[port.HIDDEN],
-            port.POSITION_IDS: prompt.positions,
+            port.POSITION_IDS: prompt.position_ids,
             port.VISUAL_INDEX: prompt.visual_index,
             port.REFERENCE_INDEX: prompt.reference_index,
             port.SALIENCY: saliency,
@@ -212,7 +212,7 @@ class _Comparison:
 
     def _segment(self, segment: Segment, state: dict[str, NDArray[Any]]) -> None:
         """Runs a segment on all rows with empty caches and leaves what follows it in ``state``."""
-        graph, rows = self._bundle.graph(segment.graph), state[port.POSITION_IDS].shape[1]
+        graph, rows = self._bundle.graph(segment.graph), state[port.POSITION_IDS].shape[-1]
         given = {**state, port.WRITE_INDEX: np.zeros(1, np.int64), port.KV_LENGTH: np.array([rows])}
         feed = {}
         for each in graph.inputs:
@@ -237,7 +237,11 @@ class _Comparison:
 
     def _step(self, graph: Graph, feed: Arrays, last: int) -> Arrays:
         """The outputs of row ``last`` as a decode step: all rows before it are in the caches already."""
-        sliced = {name: (feed[name][:, :last], feed[name][:, last:]) for name in (port.HIDDEN, port.POSITION_IDS)}
+        hidden, positions = feed[port.HIDDEN], feed[port.POSITION_IDS]
+        sliced = {
+            port.HIDDEN: (hidden[:, :last], hidden[:, last:]),
+            port.POSITION_IDS: (positions[..., :last], positions[..., last:]),
+        }
         rows = {name: feed[name] for name in (port.VISUAL_INDEX, port.REFERENCE_INDEX) if name in feed}
         with GraphRunner(self._backend, self._bundle.path(graph.path), graph) as runner:
             prefill = {

@@ -17,13 +17,13 @@ def prune(feed: Mapping[str, NDArray[Any]], keep: int, *, last: bool) -> dict[st
     pivots = pivot_select(feed[port.SALIENCY], feed[port.PIVOT_COUNT], keep)
     kept, is_pivot = spherical_kmeans(feed[port.GRAM], pivots, keep)
     visual, chosen = feed[port.VISUAL_INDEX], kept[0]
-    stays = np.ones(feed[port.POSITION_IDS].shape[1], dtype=np.bool_)
+    stays = np.ones(feed[port.POSITION_IDS].shape[-1], dtype=np.bool_)
     stays[np.delete(visual, chosen)] = False
     found = {
         port.KEPT: kept,
         port.IS_PIVOT: is_pivot,
         port.HIDDEN_OUT: feed[port.HIDDEN][:, stays],
-        port.out(port.POSITION_IDS): feed[port.POSITION_IDS][:, stays],
+        port.out(port.POSITION_IDS): feed[port.POSITION_IDS][..., stays],
     }
     if not last:
         new_row = np.cumsum(stays) - 1

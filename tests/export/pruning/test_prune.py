@@ -149,6 +149,25 @@ def test_visual_tokens_need_not_lie_together() -> None:
     assert found["reference_index_out"].tolist() == [2, 5]
 
 
+@pytest.mark.parametrize("varies", [False, True])
+@pytest.mark.parametrize("last", [False, True])
+def test_rows_keep_all_their_positions(varies: bool, last: bool) -> None:
+    stage = Runnable(prune_graph(Prune("prune_0", 0, 4, 2, last, varies=varies), WIDTH, "float32", axes=3))
+    positions = np.random.default_rng(4).integers(0, 50, (3, 1, 8))
+    found = stage(
+        **({"ranks": np.arange(2)} if varies else {}),
+        hidden=np.arange(8 * WIDTH, dtype=np.float32).reshape(1, 8, WIDTH),
+        position_ids=positions,
+        saliency=np.array([[0, 1, 0, 2]], dtype=np.float32),
+        gram=token_gram(np.eye(4)[None]),
+        pivot_count=np.array([2]),
+        visual_index=np.array([0, 2, 3, 6]),
+        reference_index=np.array([4, 7]),
+    )
+    np.testing.assert_array_equal(found["position_ids_out"], positions[:, :, [1, 2, 4, 5, 6, 7]])
+    np.testing.assert_array_equal(found["hidden_out"][0, :, 0], WIDTH * np.array([1, 2, 4, 5, 6, 7]))
+
+
 def test_the_nodes_tell_a_plugin_what_the_bodies_were_made_for() -> None:
     model = prune_graph(Prune("prune_0", 0, 9, 4, last=True), WIDTH, "float32")
     nodes = {node.op_type: node.attributes for node in model.graph if node.domain == DOMAIN}

@@ -1,0 +1,49 @@
+"""A bundle whose pictures keep their shape, written and read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from clasp_trt.bundle import POLICY, Bundle, FileEntry, InconsistentManifest, TensorSpec
+from clasp_trt.bundle.consistency import check
+from tests.bundle.grids import grid_manifest
+from tests.bundle.test_bundle import build
+from tests.mistakes import says
+
+
+def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    written = build(tmp_path / "out", made_of=grid_manifest())
+    assert Bundle.open(tmp_path / "out").manifest == written.manifest
+    assert written.manifest.media == grid_manifest().media
+
+
+@pytest.mark.parametrize(
+    ("graph", "name", "shape"),
+    [
+        ("vision", "window_valid", ("windows", 16)),
+        ("vision", "features", ("frames", 2, "patches", 9)),
+        ("projector", "cls_saliency", ("frames", "visual_tokens")),
+        ("prune_0", "position_ids", (1, "sequence")),
+        ("segment_1", "position_ids", ("slots", "sequence")),
+    ],
+)
+def test_ports_are_those_of_its_kinds(graph: str, name: str, shape: tuple[int | str, ...]) -> None:
+    made_of = grid_manifest()
+    files = dict.fromkeys((POLICY, *(each.path for each in made_of.graphs)), FileEntry(1, "0" * 64))
+    check(replace(made_of, files=files), "clasp.json")
+
+    def changed(port: TensorSpec) -> TensorSpec:
+        return replace(port, shape=shape) if port.name == name else port
+
+    graphs = tuple(
+        replace(each, inputs=tuple(map(changed, each.inputs)), outputs=tuple(map(changed, each.outputs)))
+        if each.name == graph
+        else each
+        for each in made_of.graphs
+    )
+    with pytest.raises(InconsistentManifest) as error:
+        check(replace(made_of, graphs=graphs, files=files), "clasp.json")
+    says(error, name)
