@@ -178,3 +178,8 @@ class GridDescription(Description):
 
     tower: GridSpec
     projector: MergerSpec
+
+    def capped(self, tokens: int | None) -> GridDescription:
+        """The same whose larger pictures are scaled down to ``tokens``."""
+        patching = replace(self.tower.patching, most_tokens=tokens)
+        return replace(self, tower=replace(self.tower, patching=patching))

@@ -142,7 +142,7 @@ def _graphs(family: Family, layers: tuple[int, ...], chain: Chain, max_context: 
     if chain.prunes:
         yield gram_graph(None if chain.varies else chain.schedule.tokens, dims.width, dtype)
     for stage in chain.prunes:
-        yield prune_graph(stage, dims.width, dtype, dims.axes)
+        yield prune_graph(stage, dims.width, dtype, dims.axes, dims.deepstack)
     for cut in chain.cuts:
         yield segment_graph(dims, cut, cut.capacity(max_context, chain.schedule.tokens), max_context, weights, dtype)
     yield greedy_graph(dims.vocab_size)

@@ -67,6 +67,8 @@ class Decoder:
         dims, dtype = manifest.model.decoder, bundle.graph(names.EMBED).outputs[0].dtype
         self._no_visual = backend.zeros((1, 0, dims.width), dtype)
         self._no_index = backend.upload(np.zeros(0, dtype=np.int64))
+        self._taken = {graph.name: {each.name for each in graph.inputs} for graph in manifest.graphs}
+        self._no_deepstack = backend.zeros((dims.deepstack, 0, dims.width), dtype)
         # what changes from step to step lies in the same tensors, so that a backend may record a step
         self._token = backend.zeros((1, 1), "int64")
         self._next = (1, 1) if dims.axes == 1 else (dims.axes, 1, 1)
@@ -110,12 +112,15 @@ class Decoder:
         pivot_counts: tuple[int, ...],
         timer: Timer,
         method: Method = DEFAULT,
+        *,
+        deepstack: Tensor | None = None,
     ) -> tuple[Sequence, Scores, tuple[Kept, ...]]:
         """Runs the whole prompt; returns the sequence, the scores after its last row, and what each stage kept.
 
         ``visual`` is ``[1, tokens, width]`` or None without an image; ``cls_saliency`` ``[1, tokens]`` serves pruning
-        before the decoder and methods that ask for it. A method that is not compiled chooses on the host. Raises
-        :class:`PromptError` if the prompt does not fit.
+        before the decoder and methods that ask for it; ``deepstack`` ``[layers, tokens, width]`` is added to the visual
+        tokens after each of the first layers, in models that have it. A method that is not compiled chooses on the
+        host. Raises :class:`PromptError` if the prompt does not fit.
         """
         self.room(prompt, method)
         self._cached = None
@@ -124,6 +129,7 @@ class Decoder:
             port.POSITION_IDS: upload(prompt.position_ids),
             port.VISUAL_INDEX: upload(prompt.visual_index) if visual is not None else self._no_index,
             port.REFERENCE_INDEX: upload(prompt.reference_index) if visual is not None else self._no_index,
+            port.DEEPSTACK: self._no_deepstack if deepstack is None else deepstack,
         }
         with timer.step(names.EMBED):
             state[port.HIDDEN] = self._embed_rows(prompt.input_ids, visual, state[port.VISUAL_INDEX])
@@ -201,6 +207,7 @@ class Decoder:
             port.POSITION_IDS: self._position,
             port.VISUAL_INDEX: self._no_index,
             port.REFERENCE_INDEX: self._no_index,
+            port.DEEPSTACK: self._no_deepstack,
         }
         logits: Tensor = None
         for number, (place, kv_length) in enumerate(zip(self._write_index, kv_lengths, strict=True)):
@@ -255,9 +262,11 @@ class Decoder:
         """Runs all rows through the segments that no prune follows; returns the logits of the last row.
 
         That row is all that they owe, so they take the rows in chunks: a chunk attends to no slot after its own, where
-        one call would compute those products and mask them.
+        one call would compute those products and mask them. Segments that add to visual tokens take them whole.
         """
-        most = self._backend.prefill_rows
+        tail = (segment.graph for segment in self._segments[self._tail :])
+        adds = any(port.DEEPSTACK in self._taken[graph] for graph in tail)
+        most = None if adds else self._backend.prefill_rows
         chunks = 1 if most is None else -(-rows // most)
         ends = [rows * chunk // chunks for chunk in range(chunks + 1)]
         positions = None if chunks == 1 else self._backend.download(state[port.POSITION_IDS])
@@ -288,11 +297,9 @@ class Decoder:
             port.KV_LENGTH: kv_length,
             **{port.past(name): cache for name, cache in caches.items()},
         }
-        if segment.last_layer in self._stage_after:
-            inputs[port.VISUAL_INDEX], inputs[port.REFERENCE_INDEX] = (
-                state[port.VISUAL_INDEX],
-                state[port.REFERENCE_INDEX],
-            )
+        for name in (port.VISUAL_INDEX, port.REFERENCE_INDEX, port.DEEPSTACK):
+            if name in self._taken[segment.graph]:
+                inputs[name] = state[name]
         return self._runners[number](inputs, {port.present(name): cache for name, cache in caches.items()})
 
     def _prune(
@@ -307,7 +314,8 @@ class Decoder:
         """Runs the stage after ``after_layer`` on ``state`` and narrows ``state`` to what it kept."""
         number = self._stage_after[after_layer]
         with timer.step(names.prune(number)):
-            inputs = {name: state[name] for name in (*port.NARROWED, port.SALIENCY)}
+            taken = self._taken[names.prune(number)]
+            inputs = {name: state[name] for name in (*port.NARROWED, port.SALIENCY) if name in taken}
             inputs[port.PIVOT_COUNT] = self._backend.upload(np.array([pivot_counts[number]]))
             if self._varies:
                 inputs[port.RANKS] = self._backend.upload(np.arange(keeps[number]))

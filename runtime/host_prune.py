@@ -60,7 +60,10 @@ class HostPrune:
         stays = np.ones(positions.shape[-1], dtype=np.bool_)
         stays[np.delete(visual, kept)] = False
         new_row = np.cumsum(stays) - 1
+        stacked = arrays.get(port.DEEPSTACK)
+        added = {} if stacked is None else {port.out(port.DEEPSTACK): upload(stacked[:, kept])}
         return {
+            **added,
             port.HIDDEN_OUT: upload(arrays[port.HIDDEN][:, stays]),
             port.out(port.POSITION_IDS): upload(positions[..., stays]),
             port.KEPT: upload(kept[None]),

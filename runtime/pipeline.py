@@ -108,6 +108,7 @@ class Pipeline:
         self._process = processor(bundle.manifest.media.image.processor)
         self._vision = backend.load(bundle.path(bundle.graph(names.VISION).path), bundle.graph(names.VISION))
         self._projector = backend.load(bundle.path(bundle.graph(names.PROJECTOR).path), bundle.graph(names.PROJECTOR))
+        self._merges = any(each.name == port.CLS_SALIENCY for each in bundle.graph(names.PROJECTOR).inputs)
         self._decoder = Decoder(bundle, backend)
         stops, vocabulary = self._model.stop_token_ids, self._model.decoder.vocab_size
         self._constraints = Constraints(self._prompts.tokenizer, stops, vocabulary)
@@ -292,10 +293,12 @@ class Pipeline:
         )  # fmt: skip
         strings = () if asked.ignore_stop else generation.stop_strings
         wording = Wording(self._prompts.tokenizer, strings, tokens.input_ids.tolist())
-        visual, saliency = self._visual(pictures, route.category, timer)
+        visual, saliency, deepstack = self._visual(pictures, route.category, timer)
         keeps = () if visual is None else self.bundle.manifest.schedule.keeps_of(len(tokens.visual_index))
         counts = self.policy.pivot_counts(route.category, keeps)
-        sequence, scores, kept = self._decoder.prefill(tokens, visual, saliency, counts, timer, self.method)
+        sequence, scores, kept = self._decoder.prefill(
+            tokens, visual, saliency, counts, timer, self.method, deepstack=deepstack
+        )
         token = self._next(sampler, scores)
         timer.milliseconds["ttft"] = timer.elapsed_ms()
         ids, decoding, reason = [token], Timer(), "stop"
@@ -356,14 +359,17 @@ class Pipeline:
 
     def _visual(
         self, pictures: Sequence[Encoded | Seen], category: int, timer: Timer
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """What :meth:`_project` makes of each picture, one after another along the tokens; None of no picture."""
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """What :meth:`_project` makes of each picture, one after another along the tokens, and what the tower gives the
+        decoder's first layers, if it gives them something; None of no picture."""
         if not pictures:
-            return None, None
+            return None, None, None
         encoded = [each if isinstance(each, Encoded) else self._run_vision(each, timer) for each in pictures]
         visual, saliency = zip(*(self._project(each, category, timer) for each in encoded), strict=True)
+        stacked = [each.outputs[port.DEEPSTACK] for each in encoded if port.DEEPSTACK in each.outputs]
         with timer.step("project"):
-            return self._backend.join(visual), self._backend.join(saliency)
+            join = self._backend.join
+            return join(visual), join(saliency), join(stacked) if stacked else None
 
     def _project(self, image: Encoded, category: int, timer: Timer) -> tuple[Tensor, Tensor]:
         """Visual tokens ``[1, tokens, width]``, fused for ``category`` if the method fuses, and what the tower says of
@@ -382,7 +388,7 @@ class Pipeline:
                 port.ALPHA: self._backend.upload(alpha),
             }
             seen: Tensor = image.outputs[port.CLS_SALIENCY]
-            if image.pack:  # the tower saw tiles, and an index says which of their patches are tokens
+            if self._merges:  # patches are not tokens yet, but tokens shall have their saliency
                 inputs.update(image.pack, **{port.CLS_SALIENCY: seen})
             projected = self._projector(inputs, {})
         return projected[port.VISUAL], projected.get(port.TOKEN_SALIENCY, seen)

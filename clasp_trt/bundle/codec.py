@@ -46,6 +46,7 @@ _KEYS = (
 _ENGINES = "engines"  # a key of bundles that have some, and of no others
 _GENERATION = "generation"  # a key that older bundles lack
 _PLUGINS = "plugins"  # a key of engines that have some, and of no others
+_DEEPSTACK = "deepstack"  # a key of decoders that have it, and of no others
 _SOURCE = "source"  # a key of models from a hub, and of no others
 _FORMAT = Format(ManifestSyntax, ManifestField, "rebuild the bundle, or copy it again")
 _SM = re.compile(r"[1-9][0-9]*\.[0-9]")
@@ -83,6 +84,8 @@ def _model_content(model: ModelInfo) -> dict[str, object]:
     content = asdict(model)
     if model.source is None:
         del content[_SOURCE]
+    if not model.decoder.deepstack:
+        del content["decoder"][_DEEPSTACK]
     return content
 
 
@@ -183,7 +186,8 @@ def _vision(item: Field) -> VisionDims:
 
 
 def _decoder(item: Field) -> DecoderDims:
-    of = item.record(*(entry.name for entry in fields(DecoderDims)))
+    names = (entry.name for entry in fields(DecoderDims) if entry.name != _DEEPSTACK)
+    of = item.record(*names, optional=(_DEEPSTACK,))
     axes, visible = of.pop("axes").integer(1, MAX_AXES), of.pop("visible").one_of(VISIBLE)
     return DecoderDims(**{name: value.integer(1) for name, value in of.items()}, axes=axes, visible=visible)
 

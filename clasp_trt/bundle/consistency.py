@@ -54,6 +54,8 @@ def _dims(manifest: Manifest) -> Iterator[str]:
             yield f"model.stop_token_ids[{i}]: {token} is outside the vocabulary of {decoder.vocab_size}"
     if schedule.tokens != max(manifest.model.tokens):
         yield f"schedule.tokens: {schedule.tokens}, but model.tokens is {list(manifest.model.tokens)}"
+    if decoder.deepstack > decoder.layers:
+        yield f"model.decoder.deepstack: {decoder.deepstack}, but the decoder has {decoder.layers} layers"
     if schedule.layers != decoder.layers:
         yield f"schedule.layers: {schedule.layers}, but model.decoder.layers is {decoder.layers}"
 
@@ -171,7 +173,9 @@ def _seen(manifest: Manifest, i: int, vision: Graph, j: int, projector: Graph, d
     model, processor = manifest.model, manifest.media.image.processor
     expected = processor.projector(read, model.vision.width, model.decoder.width, dtype)
     frames, _, rows, _ = expected.inputs[0].shape
-    given = (expected.inputs[0], TensorSpec(port.CLS_SALIENCY, "float32", (frames, rows)))
+    given = [expected.inputs[0].spec, TensorSpec(port.CLS_SALIENCY, "float32", (frames, rows))]
+    if (sets := manifest.model.decoder.deepstack) > 0:
+        given.append(TensorSpec(port.DEEPSTACK, dtype, (sets, port.VISUAL_TOKENS, manifest.model.decoder.width)))
     yield from _differing(f"graphs[{i}].outputs", vision.outputs, given)
     yield from _differing(f"graphs[{j}].inputs", projector.inputs, expected.inputs)
     yield from _differing(f"graphs[{j}].outputs", projector.outputs, expected.outputs)

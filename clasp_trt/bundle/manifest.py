@@ -48,7 +48,9 @@ class VisionDims:
 
 @dataclass(frozen=True)
 class DecoderDims:
-    """The decoder. ``axes`` is how many rotary positions a row has, ``visible`` one of :data:`VISIBLE`."""
+    """The decoder. ``axes`` is how many rotary positions a row has, ``visible`` one of :data:`VISIBLE`. The first
+    ``deepstack`` layers are each followed by an addition to the visual tokens, of what the vision tower gives for
+    it."""
 
     layers: int
     width: int
@@ -58,6 +60,7 @@ class DecoderDims:
     vocab_size: int
     axes: int
     visible: str
+    deepstack: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def out(name: str) -> str:
 
 
 HIDDEN_OUT = out(HIDDEN)
-NARROWED = (HIDDEN, POSITION_IDS, GRAM, VISUAL_INDEX, REFERENCE_INDEX)
+NARROWED = (HIDDEN, POSITION_IDS, GRAM, VISUAL_INDEX, REFERENCE_INDEX, DEEPSTACK)
 """What a prune takes and gives back narrowed to the rows or tokens that stay."""
 
 

@@ -53,6 +53,8 @@ class DecoderSizes(Protocol):
     def vocab_size(self) -> int: ...
     @property
     def axes(self) -> int: ...
+    @property
+    def deepstack(self) -> int: ...
 
 
 def _positions(axes: int, slots: int | str, sequence: str = port.SEQUENCE) -> tuple[int | str, ...]:
@@ -209,9 +211,14 @@ def gram(tokens: int | str, width: int, dtype: str) -> Ports:
     )
 
 
-def prune(stage: Prune, width: int, dtype: str, axes: int = 1) -> Ports:
+def adds(layer: int, deepstack: int) -> bool:
+    """Whether something is still added to the visual tokens, in ``layer`` or after it."""
+    return layer < deepstack
+
+
+def prune(stage: Prune, width: int, dtype: str, axes: int = 1, deepstack: int = 0) -> Ports:
     """All rows, with ``axes`` positions each, to those that stay; a stage that another follows also narrows what that
-    one needs.
+    one needs, and one before the last of ``deepstack`` additions what is still to be added.
 
     Where the number of tokens varies, how many stay is how many ``ranks`` there are.
     """
@@ -223,6 +230,11 @@ def prune(stage: Prune, width: int, dtype: str, axes: int = 1) -> Ports:
         Port(port.out(port.VISUAL_INDEX), "int64", (keep,), "their new rows"),
         Port(port.out(port.REFERENCE_INDEX), "int64", (port.REFERENCE,), "new rows of the text after the image"),
     )
+    stacked = _stacked(stage.after_layer + 1, deepstack, tokens, width, dtype)
+    added = tuple(
+        Port(port.out(each.name), dtype, (deepstack, keep, width), "additions to the kept") for each in stacked
+    )
+    following = narrowed if not stage.last else narrowed[1:2] if stacked else ()
     return Ports(
         (
             Port(port.HIDDEN, dtype, (1, port.SEQUENCE, width), "hidden states of text and visual tokens"),
@@ -233,15 +245,24 @@ def prune(stage: Prune, width: int, dtype: str, axes: int = 1) -> Ports:
             *(ranks if stage.varies else ()),
             Port(port.VISUAL_INDEX, "int64", (tokens,), "rows of the visual tokens, ascending"),
             Port(port.REFERENCE_INDEX, "int64", (port.REFERENCE,), "rows of the text after the image"),
+            *stacked,
         ),
         (
             Port(port.HIDDEN_OUT, dtype, (1, port.KEPT_SEQUENCE, width), "what stays"),
             Port(port.out(port.POSITION_IDS), "int64", _positions(axes, 1, port.KEPT_SEQUENCE), "its positions"),
             Port(port.KEPT, "int64", (1, keep), "kept visual tokens, ascending, as indices into this stage's tokens"),
             Port(port.IS_PIVOT, "bool", (1, keep), "pivot (true) or medoid"),
-            *(() if stage.last else narrowed),
+            *following,
+            *added,
         ),
     )
+
+
+def _stacked(layer: int, deepstack: int, tokens: int | str, width: int, dtype: str) -> tuple[Port, ...]:
+    """What is added to the visual tokens in each of the first layers, as long as ``layer`` is none after them."""
+    shape = (deepstack, tokens, width)
+    additions = Port(port.DEEPSTACK, dtype, shape, "what is added to the visual tokens after each of the first layers")
+    return (additions,) if adds(layer, deepstack) else ()
 
 
 def segment(cut: Cut, sizes: DecoderSizes, capacity: int, dtype: str, slots: int | str = port.SLOTS) -> Ports:
@@ -260,6 +281,7 @@ def segment(cut: Cut, sizes: DecoderSizes, capacity: int, dtype: str, slots: int
         end = Port(port.LOGITS, "float32", (slots, 1, sizes.vocab_size), "scores of the next token")
     else:
         end = Port(port.HIDDEN_OUT, dtype, rows, "hidden states after the last layer")
+    stacked = _stacked(cut.first, sizes.deepstack, port.VISUAL_TOKENS, sizes.width, dtype)
     received = "attention of the reference rows, mean over heads and rows"
     return Ports(
         (
@@ -267,7 +289,8 @@ def segment(cut: Cut, sizes: DecoderSizes, capacity: int, dtype: str, slots: int
             Port(port.POSITION_IDS, "int64", _positions(sizes.axes, slots), "rotary positions of the new rows"),
             Port(port.WRITE_INDEX, "int64", (slots,), "place in each cache of the first new row"),
             Port(port.KV_LENGTH, "int64", (1,), filled),
-            *(watched if cut.watched else ()),
+            *(watched if cut.watched else watched[1:] if stacked else ()),
+            *stacked,
             *(Port(port.past(name), dtype, cache, "cache, filled up to write_index") for name in _caches(cut)),
         ),
         (
@@ -304,7 +327,7 @@ def decoder(
     if chain.schedule.stages:
         yield names.GRAM, gram(port.VISUAL_TOKENS if chain.varies else tokens, sizes.width, dtype)
     for stage in chain.prunes:
-        yield stage.name, prune(stage, sizes.width, dtype, sizes.axes)
+        yield stage.name, prune(stage, sizes.width, dtype, sizes.axes, sizes.deepstack)
     for cut in chain.cuts:
         yield cut.name, segment(cut, sizes, cut.capacity(context, tokens), dtype, slots)
     yield names.GREEDY, greedy(sizes.vocab_size, slots)

@@ -49,9 +49,9 @@ def gram_graph(tokens: int | None, width: int, dtype: str) -> ir.Model:
     return g.model()
 
 
-def prune_graph(stage: Prune, width: int, dtype: str, axes: int = 1) -> ir.Model:
+def prune_graph(stage: Prune, width: int, dtype: str, axes: int = 1, deepstack: int = 0) -> ir.Model:
     """One stage: keeps ``stage.keep`` of the visual tokens that arrive and all text, in their original order; each row
-    has ``axes`` positions.
+    has ``axes`` positions. Of ``deepstack`` additions, what is still to be added stays for the kept alone.
 
     A stage that another follows also narrows the Gram matrix for it. Where their number varies, the graph keeps as many
     of however many arrive as there are ``ranks``.
@@ -60,8 +60,10 @@ def prune_graph(stage: Prune, width: int, dtype: str, axes: int = 1) -> ir.Model
         g = GraphBuilder(stage.name, "Keeps as many visual tokens as there are ranks, and all text.")
     else:
         g = GraphBuilder(stage.name, f"Keeps {stage.keep} of {stage.arriving} visual tokens and all text.")
-    taken, given = ports.prune(stage, width, dtype, axes)
-    hidden, positions, saliency, gram, count, *ranks, visual, reference = g.take(taken)
+    taken, given = ports.prune(stage, width, dtype, axes, deepstack)
+    values = list(g.take(taken))
+    stacked = values.pop() if ports.adds(stage.after_layer + 1, deepstack) else None
+    hidden, positions, saliency, gram, count, *ranks, visual, reference = values
     sizes: Sizes = Varying(saliency, *ranks) if ranks else Fixed(stage.arriving, stage.keep)
 
     kept, is_pivot = _select(g, sizes, saliency, count, gram)
@@ -87,6 +89,10 @@ def prune_graph(stage: Prune, width: int, dtype: str, axes: int = 1) -> ir.Model
     if not stage.last:
         narrowed = g.op("Gather", g.op("Gather", gram, chosen, axis=1), chosen, axis=2)
         stay += [narrowed, g.op("Gather", new_row, kept_rows), g.op("Gather", new_row, reference)]
+    elif stacked is not None:
+        stay.append(g.op("Gather", new_row, kept_rows))
+    if stacked is not None:
+        stay.append(g.op("Gather", stacked, chosen, axis=1))
     g.give(given, *stay)
     size = (None, None) if stage.varies else (stage.arriving, stage.keep)
     return g.model([pivot_select(*size), spherical_kmeans(*size)])

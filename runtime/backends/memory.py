@@ -58,7 +58,7 @@ class Memory(ABC, Generic[T]):
         return self.upload(self.download(tensor)[:, start:stop])
 
     def join(self, tensors: Sequence[T]) -> T:
-        """Tensors ``[1, rows, ...]`` of one dtype and width, one at least, as one with all of their rows in order."""
+        """Tensors ``[sets, rows, ...]``, one at least, alike but for their rows, as one with all of these in order."""
         return self.upload(np.concatenate([self.download(tensor) for tensor in tensors], axis=1))
 
 

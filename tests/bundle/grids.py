@@ -14,10 +14,13 @@ PROCESSOR = Grid(
 )
 
 
-def grid_manifest() -> Manifest:
-    """Of two stages, which keep shares of whatever comes, and three segments."""
+def grid_manifest(deepstack: int = 0) -> Manifest:
+    """Of two stages, which keep shares of whatever comes, and three segments; something is added after ``deepstack`` of
+    its layers."""
     sample, layers, most = manifest(), 4, PROCESSOR.token_range[-1]
-    decoder = DecoderDims(layers, 8, heads=2, kv_heads=1, head_dim=4, vocab_size=32, axes=3, visible="causal")
+    decoder = DecoderDims(
+        layers, 8, heads=2, kv_heads=1, head_dim=4, vocab_size=32, axes=3, visible="causal", deepstack=deepstack
+    )
     made = replace(
         sample,
         model=replace(sample.model, tokens=PROCESSOR.token_range, decoder=decoder),
@@ -30,7 +33,19 @@ def grid_manifest() -> Manifest:
     segments = tuple(Segment(cut.name, cut.first, cut.last, cut.capacity(100, most)) for cut in chain.cuts)
     values = 3 * PROCESSOR.time * PROCESSOR.patch**2
     found = [
-        ("vision", ports.grid_vision(2, values, 8, 3, "float32", window=PROCESSOR.window, table=PROCESSOR.table)),
+        (
+            "vision",
+            ports.grid_vision(
+                2,
+                values,
+                8,
+                3,
+                "float32",
+                window=PROCESSOR.window,
+                table=PROCESSOR.table,
+                deepstack=(deepstack, 8) if deepstack else None,
+            ),
+        ),
         ("projector", ports.merging_projector(2, 8, 8, "float32")),
         *ports.decoder(chain, decoder, made.max_context, "float32"),
     ]

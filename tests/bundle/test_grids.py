@@ -14,10 +14,12 @@ from tests.bundle.test_bundle import build
 from tests.mistakes import says
 
 
-def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    written = build(tmp_path / "out", made_of=grid_manifest())
+@pytest.mark.parametrize("deepstack", [0, 2])
+def test_it_comes_back_as_it_was_written(tmp_path: Path, deepstack: int) -> None:
+    written = build(tmp_path / "out", made_of=grid_manifest(deepstack))
     assert Bundle.open(tmp_path / "out").manifest == written.manifest
-    assert written.manifest.media == grid_manifest().media
+    assert written.manifest.model == grid_manifest(deepstack).model
+    assert written.manifest.media == grid_manifest(deepstack).media
 
 
 @pytest.mark.parametrize(
@@ -28,10 +30,14 @@ def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
         ("projector", "cls_saliency", ("frames", "visual_tokens")),
         ("prune_0", "position_ids", (1, "sequence")),
         ("segment_1", "position_ids", ("slots", "sequence")),
+        ("vision", "deepstack", (3, "visual_tokens", 8)),
+        ("prune_0", "deepstack", (2, "visual_tokens", 9)),
+        ("prune_0", "deepstack_out", (2, "visual_tokens", 8)),
+        ("segment_1", "deepstack", (1, "visual_tokens", 8)),
     ],
 )
 def test_ports_are_those_of_its_kinds(graph: str, name: str, shape: tuple[int | str, ...]) -> None:
-    made_of = grid_manifest()
+    made_of = grid_manifest(deepstack=2)
     files = dict.fromkeys((POLICY, *(each.path for each in made_of.graphs)), FileEntry(1, "0" * 64))
     check(replace(made_of, files=files), "clasp.json")
 

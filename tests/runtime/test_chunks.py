@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 
 from clasp_trt.bundle import Graph
 from clasp_trt.chain import names, port
+from clasp_trt.methods import METHODS
 from clasp_trt.runtime.backends.interface import Backend, Runner
 from clasp_trt.runtime.backends.memory import HostMemory
 from clasp_trt.runtime.decoder import Decoder
+from clasp_trt.runtime.media.seen import Block
 from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
 from tests.bundle.grids import grid_manifest
 from tests.bundle.test_bundle import build
-from tests.prompts import prompt_of
+from tests.prompts import boxes, prompt_of
 
 Array = NDArray[Any]
 WIDTH, VOCABULARY, START = 8, 32, 3
@@ -42,10 +44,12 @@ class Noting(Backend[Array]):
         def run(inputs: Mapping[str, Array], into: Mapping[str, Array]) -> dict[str, Array]:
             if graph.name == names.EMBED:
                 return {port.HIDDEN: np.repeat(inputs[port.INPUT_IDS][..., None], WIDTH, 2).astype(np.float32)}
+            if graph.name == names.GRAM:
+                return {port.GRAM: np.eye(inputs[port.VISUAL].shape[1], dtype=np.float32)[None]}
             self.calls.append((graph.name, {name: np.array(value) for name, value in inputs.items()}))
             if graph.name == TAIL:
                 return {port.LOGITS: np.zeros((1, 1, VOCABULARY), np.float32)}
-            saliency = np.zeros((1, 0), np.float32)  # of no picture
+            saliency = np.zeros((1, len(inputs.get(port.VISUAL_INDEX, ()))), np.float32)
             return {port.HIDDEN_OUT: inputs[port.HIDDEN], port.SALIENCY: saliency}
 
         return run
@@ -71,6 +75,28 @@ def test_chunks_take_every_row_once(tmp_path: Path, rows: int, most: int | None)
         filled += count
         assert inputs[port.KV_LENGTH].tolist() == [filled], "a chunk sees no slot after its own"
     assert filled == rows
+
+
+def test_what_is_added_goes_to_the_tokens_that_are_left(tmp_path: Path) -> None:
+    backend = Noting(None)
+    decoder = Decoder(build(tmp_path / "out", made_of=grid_manifest(deepstack=2)), backend)
+    blocks = ((Block(16, (1, 4, 4), boxes(4)),),)
+    positions = np.tile(np.arange(20), (3, 1))
+    prompt = Prompt(np.arange(20) + 5, np.arange(2, 18), np.array([18, 19]), positions, 20, blocks)
+    visual, additions = np.zeros((1, 16, WIDTH), np.float32), np.random.default_rng(0).random((2, 16, WIDTH))
+    sequence, _, kept = decoder.prefill(
+        prompt, visual, None, (1, 1), Timer(), METHODS["uniform"], deepstack=additions.astype(np.float32)
+    )
+    given = dict(backend.calls)
+    np.testing.assert_array_equal(given["segment_0"][port.DEEPSTACK], additions.astype(np.float32))
+    left = kept[0].indices
+    assert 0 < len(left) < 16
+    np.testing.assert_array_equal(given["segment_1"][port.DEEPSTACK], additions.astype(np.float32)[:, left])
+    assert port.DEEPSTACK not in given[TAIL]
+    backend.calls.clear()
+    decoder.step(sequence, 7)
+    given = dict(backend.calls)
+    assert [given[name][port.DEEPSTACK].shape for name in ("segment_0", "segment_1")] == [(2, 0, WIDTH)] * 2
 
 
 def _grid_prompt(rows: int) -> Prompt:

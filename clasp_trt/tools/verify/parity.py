@@ -118,14 +118,15 @@ class _Comparison:
     def answer(self, request: Request) -> None:
         """All stages of a prefill."""
         bundle, prompt, reference = self._bundle, request.prompt, self._reference
-        visual, saliency = self._seen(request)
+        seen = self._seen(request)
+        visual = seen[port.VISUAL]
         feed = {port.INPUT_IDS: prompt.input_ids[None], port.VISUAL: visual, port.VISUAL_INDEX: prompt.visual_index}
         state: dict[str, NDArray[Any]] = {
             port.HIDDEN: self._modules(names.EMBED, feed, reference.embed)[port.HIDDEN],
             port.POSITION_IDS: prompt.position_ids,
             port.VISUAL_INDEX: prompt.visual_index,
             port.REFERENCE_INDEX: prompt.reference_index,
-            port.SALIENCY: saliency,
+            **seen,
         }
         stages = self._manifest.schedule.stages
         if stages:
@@ -158,18 +159,20 @@ class _Comparison:
 
     # --- stages ---------------------------------------------------------------------------------------------
 
-    def _seen(self, request: Request) -> tuple[NDArray[Any], NDArray[Any]]:
-        """``visual`` ``[1, tokens, width]`` and the saliency ``[1, tokens]`` of the tokens of all images."""
+    def _seen(self, request: Request) -> dict[str, NDArray[Any]]:
+        """``visual`` ``[1, tokens, width]`` of all images, the ``saliency`` ``[1, tokens]`` of these tokens, and
+        ``deepstack`` ``[layers, tokens, width]`` if the tower gives one."""
         alpha = self._bundle.policy.alpha(request.route.category)[None]
-        visual, saliency = list[NDArray[Any]](), list[NDArray[Any]]()
+        found = list[dict[str, NDArray[Any]]]()
         for seen in request.seen:
             vision = self._vision(seen.vision)
             given = {**vision, port.ALPHA: alpha, **seen.pack}
             taken = {each.name: given[each.name] for each in self._bundle.graph(names.PROJECTOR).inputs}
             projected = self._modules(names.PROJECTOR, taken, self._reference.projector)
-            visual.append(projected[port.VISUAL])
-            saliency.append(projected.get(port.TOKEN_SALIENCY, vision[port.CLS_SALIENCY]))
-        return np.concatenate(visual, axis=1), np.concatenate(saliency, axis=1)
+            saliency = projected.get(port.TOKEN_SALIENCY, vision[port.CLS_SALIENCY])
+            stacked = {name: vision[name] for name in (port.DEEPSTACK,) if name in vision}
+            found.append({port.VISUAL: projected[port.VISUAL], port.SALIENCY: saliency, **stacked})
+        return {name: np.concatenate([each[name] for each in found], axis=1) for name in found[0]}
 
     def _vision(self, feed: Arrays) -> Arrays:
         layers, saliency_layer = self._layers, self._tower.saliency_layer(self._layers)
@@ -187,9 +190,8 @@ class _Comparison:
                 given = self._layer_like(seen, feed, saliency_layer)
                 if given is not None and given != layer:
                     self._read_instead[layer] = given
-        self._judge(
-            graph, port.CLS_SALIENCY, truth[port.CLS_SALIENCY], found[port.CLS_SALIENCY], rough[port.CLS_SALIENCY]
-        )
+        for name in (each for each in truth if each != port.FEATURES):
+            self._judge(graph, name, truth[name], found[name], rough[name])
         return self._as_ports(truth, graph)
 
     def _layer_like(self, seen: NDArray[Any], feed: Arrays, saliency_layer: int) -> int | None:
@@ -243,6 +245,9 @@ class _Comparison:
             port.POSITION_IDS: (positions[..., :last], positions[..., last:]),
         }
         rows = {name: feed[name] for name in (port.VISUAL_INDEX, port.REFERENCE_INDEX) if name in feed}
+        if port.DEEPSTACK in feed:
+            stacked, count = feed[port.DEEPSTACK], int((feed[port.VISUAL_INDEX] < last).sum())
+            sliced[port.DEEPSTACK] = stacked[:, :count], stacked[:, count:]
         with GraphRunner(self._backend, self._bundle.path(graph.path), graph) as runner:
             prefill = {
                 **feed,

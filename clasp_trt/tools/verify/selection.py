@@ -25,8 +25,11 @@ def prune(feed: Mapping[str, NDArray[Any]], keep: int, *, last: bool) -> dict[st
         port.HIDDEN_OUT: feed[port.HIDDEN][:, stays],
         port.out(port.POSITION_IDS): feed[port.POSITION_IDS][..., stays],
     }
+    new_row = np.cumsum(stays) - 1
+    if port.DEEPSTACK in feed:
+        found[port.out(port.DEEPSTACK)] = feed[port.DEEPSTACK][:, chosen]
+        found[port.out(port.VISUAL_INDEX)] = new_row[visual[chosen]]
     if not last:
-        new_row = np.cumsum(stays) - 1
         found[port.out(port.GRAM)] = feed[port.GRAM][:, chosen][:, :, chosen]
         found[port.out(port.VISUAL_INDEX)] = new_row[visual[chosen]]
         found[port.out(port.REFERENCE_INDEX)] = new_row[feed[port.REFERENCE_INDEX]]

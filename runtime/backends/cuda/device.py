@@ -88,13 +88,16 @@ class Device(Memory[DeviceTensor]):
 
     def join(self, tensors: Sequence[DeviceTensor]) -> DeviceTensor:
         first, rows = tensors[0], sum(tensor.shape[1] for tensor in tensors)
-        shape = (1, rows, *first.shape[2:])
+        sets = first.shape[0]
+        shape = (sets, rows, *first.shape[2:])
         whole = DeviceTensor(self, shape, first.dtype, self.pool.take(size_of(shape, first.dtype)))
         place = whole.address
-        for tensor in tensors:
-            if tensor.nbytes:
-                self.driver.copy(place, tensor.address, tensor.nbytes)
-            place += tensor.nbytes
+        for number in range(sets):
+            for tensor in tensors:
+                size = tensor.nbytes // sets
+                if size:
+                    self.driver.copy(place, tensor.address + number * size, size)
+                place += size
         return whole
 
     def download(self, tensor: DeviceTensor) -> NDArray[Any]:

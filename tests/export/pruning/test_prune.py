@@ -168,6 +168,32 @@ def test_rows_keep_all_their_positions(varies: bool, last: bool) -> None:
     np.testing.assert_array_equal(found["hidden_out"][0, :, 0], WIDTH * np.array([1, 2, 4, 5, 6, 7]))
 
 
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("after", [-1, 1])
+def test_what_is_still_to_be_added_stays_for_the_kept(last: bool, after: int) -> None:
+    graph = prune_graph(Prune("prune_0", after, 4, 2, last, varies=True), WIDTH, "float32", deepstack=3)
+    additions = np.random.default_rng(5).standard_normal((3, 4, WIDTH)).astype(np.float32)
+    feed = {
+        "hidden": np.arange(8 * WIDTH, dtype=np.float32).reshape(1, 8, WIDTH),
+        "position_ids": np.arange(8)[None],
+        "saliency": np.array([[0, 1, 0, 2]], dtype=np.float32),
+        "gram": token_gram(np.eye(4)[None]),
+        "pivot_count": np.array([2]),
+        "ranks": np.arange(2),
+        "visual_index": np.array([0, 2, 3, 6]),
+        "reference_index": np.array([4, 7]),
+    }
+    found = Runnable(graph)(**feed, deepstack=additions)
+    np.testing.assert_array_equal(found["deepstack_out"], additions[:, [1, 3]])
+    assert found["visual_index_out"].tolist() == [1, 4]
+    assert ("gram_out" in found) is not last
+
+
+def test_nothing_is_carried_once_all_is_added() -> None:
+    graph = prune_graph(Prune("prune_0", 2, 4, 2, last=True), WIDTH, "float32", deepstack=3)
+    assert "deepstack" not in {value.name for value in (*graph.graph.inputs, *graph.graph.outputs)}
+
+
 def test_the_nodes_tell_a_plugin_what_the_bodies_were_made_for() -> None:
     model = prune_graph(Prune("prune_0", 0, 9, 4, last=True), WIDTH, "float32")
     nodes = {node.op_type: node.attributes for node in model.graph if node.domain == DOMAIN}

@@ -266,8 +266,9 @@ def test_what_is_written_has_the_shape_and_dtype_of_its_place(array: Array) -> N
 @pytest.mark.parametrize("make", [Adding, Boxed, partial(OrtBackend, 1)])
 def test_tensors_are_joined_by_their_rows(make: Callable[[], Backend[Any]]) -> None:
     backend = make()
-    for dtype, wide in itertools.product((np.float32, np.float16, np.int64), ((), (3,), (2, 3))):
-        parts = [np.arange(count * math.prod(wide)).reshape(1, count, *wide).astype(dtype) for count in (2, 0, 1, 4)]
+    for sets, dtype, wide in itertools.product((1, 3), (np.float32, np.float16, np.int64), ((), (3,), (2, 3))):
+        shapes = [(sets, count, *wide) for count in (2, 0, 1, 4)]
+        parts = [np.arange(math.prod(shape)).reshape(shape).astype(dtype) for shape in shapes]
         found = backend.download(backend.join([backend.upload(part) for part in parts]))
         assert found.dtype == dtype
         np.testing.assert_array_equal(found, np.concatenate(parts, axis=1))
@@ -276,7 +277,7 @@ def test_tensors_are_joined_by_their_rows(make: Callable[[], Backend[Any]]) -> N
 
 
 @pytest.mark.parametrize(
-    "others", [[], [np.zeros((1, 2))], [np.zeros((2, 2), np.float32)] * 2, [np.zeros((1, 2, 1), np.float32)]]
+    "others", [[], [np.zeros((1, 2))], [np.zeros((2, 2), np.float32)], [np.zeros((1, 2, 1), np.float32)]]
 )
 def test_what_has_other_rows_is_not_joined(others: list[Array]) -> None:
     backend = Adding()

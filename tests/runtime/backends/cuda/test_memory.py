@@ -124,12 +124,13 @@ def test_rows_are_those_between() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_joined_tensors_follow_one_another(dtype: str) -> None:
+@pytest.mark.parametrize("sets", [1, 3])
+def test_joined_tensors_follow_one_another(dtype: str, sets: int) -> None:
     cuda = NullCuda()
     device = Device(Driver(cuda))
-    parts = [np.arange(6 * rows).reshape(1, rows, 6).astype(dtype) for rows in (3, 0, 1, 5)]
+    parts = [np.arange(6 * rows * sets).reshape(sets, rows, 6).astype(dtype) for rows in (3, 0, 1, 5)]
     whole = device.join([device.upload(part) for part in parts])
-    assert device.spec(whole) == (dtype, (1, 9, 6))
+    assert device.spec(whole) == (dtype, (sets, 9, 6))
     np.testing.assert_array_equal(device.download(whole), np.concatenate(parts, axis=1))
 
 
