@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from clasp_trt.errors import PromptError
 from clasp_trt.generation import Generation
+from clasp_trt.runtime.logits.constraint import Constraints
 from clasp_trt.runtime.sampling import Constraint, Sampling
 from clasp_trt.runtime.text.messages import Dialogue
 
@@ -42,6 +44,32 @@ class Asked:
                 "the answer may be (max_new_tokens)"
             )
         return whole - prompt
+
+
+def request(
+    prompt: str | Dialogue,
+    settings: Generation,
+    constraints: Constraints,
+    *,
+    max_new_tokens: int | None = None,
+    sampling: Sampling | None = None,
+    stop: Sequence[str] | None = None,
+    choices: Sequence[str] | None = None,
+    regex: str | None = None,
+    json_schema: Mapping[str, Any] | None = None,
+    category: str | None = None,
+    ignore_stop: bool = False,
+) -> Asked:
+    """What the keywords of :meth:`Pipeline.stream` ask for, where a bundle's own ``settings`` hold otherwise. Raises
+    :class:`PromptError`."""
+    generation = resolved(settings, sampling, max_new_tokens, stop)
+    constraint = constraints.of(choices, regex, json_schema)
+    if constraint is not None:
+        if ignore_stop:
+            raise PromptError("ignore_stop is for answers of any kind, but this one is held to what it may be")
+        generation = replace(generation, forced_eos_token_ids=())  # the constraint says how answers end
+    seed = None if sampling is None else sampling.seed
+    return Asked(prompt, generation, seed, constraint, category, ignore_stop)
 
 
 def resolved(

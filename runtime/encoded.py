@@ -8,7 +8,7 @@ from typing import cast
 
 from clasp_trt.runtime.backends.interface import Runner, Tensor
 from clasp_trt.runtime.media.image import ImageSource
-from clasp_trt.runtime.media.seen import Block
+from clasp_trt.runtime.media.seen import Block, Seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +24,19 @@ class Encoded:
     pack: Mapping[str, Tensor]
     blocks: tuple[Block, ...]
     vision: Runner[Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Fresh:
+    """An image that the vision graph is yet to see; ``key`` stands for its pixels where these are kept."""
+
+    seen: Seen
+    key: bytes | None
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Which tokens come of it."""
+        return self.seen.blocks
 
 
 Picture = ImageSource | Encoded

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import replace
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,11 +18,12 @@ from clasp_trt.errors import ImageError, PromptError, RouterError
 from clasp_trt.methods import DEFAULT, Method, get
 from clasp_trt.policy import Policy
 from clasp_trt.runtime.answer import Answer
-from clasp_trt.runtime.asked import Asked, resolved
+from clasp_trt.runtime.asked import Asked, request
 from clasp_trt.runtime.backends.find import backend_for
 from clasp_trt.runtime.backends.interface import Backend, Tensor
 from clasp_trt.runtime.decoder import Decoder, Scores
-from clasp_trt.runtime.encoded import Encoded, Picture, Pictures, listed
+from clasp_trt.runtime.encoded import Encoded, Fresh, Picture, Pictures, listed
+from clasp_trt.runtime.feature_cache import DEFAULT_BYTES, FeatureCache
 from clasp_trt.runtime.fitting import check_images, check_method, columns, routing
 from clasp_trt.runtime.logits.constraint import Constraints
 from clasp_trt.runtime.logits.processors import Request, processors
@@ -55,6 +55,7 @@ def load(
     threads: int | None = None,
     provider: str | None = None,
     verify: bool = False,
+    image_cache_bytes: int = DEFAULT_BYTES,
 ) -> Pipeline:
     """Opens a bundle for inference: its engines on the GPU, or its graphs by ONNX Runtime on the CPU.
 
@@ -62,9 +63,11 @@ def load(
     :data:`clasp_trt.methods.METHODS`; ``router`` is a folder that ``clasp-trt router`` made, or a router of your own,
     in place of what the bundle brings (or the rules); ``threads`` bounds the compute threads on the CPU (default: the
     usable cores); ``provider`` (``cpu``, ``cuda`` or ``tensorrt``) has ONNX Runtime run the graphs there, also those of
-    a bundle of engines; ``verify`` also checks every file's hash. Close the pipeline, or use it as a context, to give a
-    GPU's memory back before the process ends. Raises a :class:`clasp_trt.errors.ClaspError` for a malformed bundle, a
-    backend that refuses it, or a router whose categories are not the policy's.
+    a bundle of engines; ``verify`` also checks every file's hash. What the vision graph gave for the latest pictures is
+    kept in ``image_cache_bytes``, by their pixels (``docs/conversations.md``; 0 keeps nothing). Close the pipeline, or
+    use it as a context, to give a GPU's memory back before the process ends. Raises a
+    :class:`clasp_trt.errors.ClaspError` for a malformed bundle, a backend that refuses it, or a router whose categories
+    are not the policy's.
     """
     chosen = None if method is None else get(method)
     opened = Bundle.open(bundle, verify=verify)
@@ -72,7 +75,9 @@ def load(
     backend = backend_for(opened, threads=threads, provider=provider)
     try:
         with memory_for("to load the bundle"):
-            return Pipeline(opened, backend, policy=loaded, method=chosen, router=router)
+            return Pipeline(
+                opened, backend, policy=loaded, method=chosen, router=router, image_cache_bytes=image_cache_bytes
+            )
     except BaseException:
         backend.close()
         raise
@@ -94,8 +99,10 @@ class Pipeline:
         policy: Policy | None = None,
         method: Method | None = None,
         router: str | PathLike[str] | Router | None = None,
+        image_cache_bytes: int = 0,
     ) -> None:
         self.bundle = bundle
+        self._features = FeatureCache(image_cache_bytes)
         self._router: Router
         self._given_router = router
         self._routed: Policy | None = None
@@ -144,7 +151,7 @@ class Pipeline:
         """
         timer = Timer()
         with self._turns.between(), memory_for("to encode the picture"):
-            return self._run_vision(self._see(image, timer), timer)
+            return self._encoded(self._see(image, timer), timer)
 
     def generate(
         self,
@@ -215,28 +222,8 @@ class Pipeline:
         read = dialogue(messages)
         return self._begin(read, read.images, **wishes)
 
-    def _begin(
-        self,
-        prompt: str | Dialogue,
-        images: Sequence[Picture],
-        *,
-        max_new_tokens: int | None = None,
-        sampling: Sampling | None = None,
-        stop: Sequence[str] | None = None,
-        choices: Sequence[str] | None = None,
-        regex: str | None = None,
-        json_schema: Mapping[str, Any] | None = None,
-        category: str | None = None,
-        ignore_stop: bool = False,
-    ) -> Answer:
-        generation = resolved(self.bundle.generation, sampling, max_new_tokens, stop)
-        constraint = self._constraints.of(choices, regex, json_schema)
-        if constraint is not None:
-            if ignore_stop:
-                raise PromptError("ignore_stop is for answers of any kind, but this one is held to what it may be")
-            generation = replace(generation, forced_eos_token_ids=())  # the constraint says how answers end
-        seed = None if sampling is None else sampling.seed
-        asked = Asked(prompt, generation, seed, constraint, category, ignore_stop)
+    def _begin(self, prompt: str | Dialogue, images: Sequence[Picture], **wishes: Unpack[Wishes]) -> Answer:
+        asked = request(prompt, self.bundle.generation, self._constraints, **wishes)
         check_images(len(images), self.bundle)
         return Answer(self._answer(images, asked), self._turns)
 
@@ -286,9 +273,9 @@ class Pipeline:
             room = self._decoder.room(tokens, self.method)
             self._backend.check_prompt(len(tokens.input_ids) - len(tokens.visual_index))
         stops = self._model.stop_token_ids
-        request = Request(tokens.input_ids, stops, asked.limit(len(tokens.input_ids)))
+        wanted = Request(tokens.input_ids, stops, asked.limit(len(tokens.input_ids)))
         sampler = Sampler(
-            generation, seed=asked.seed, prompt=tokens.input_ids, processors=processors(generation, request),
+            generation, seed=asked.seed, prompt=tokens.input_ids, processors=processors(generation, wanted),
             constraint=asked.constraint,
         )  # fmt: skip
         strings = () if asked.ignore_stop else generation.stop_strings
@@ -308,8 +295,8 @@ class Pipeline:
                 yield piece
             if wording.stopped or sampler.complete:
                 break
-            if len(ids) == request.limit or len(ids) > room:
-                reason = "length" if len(ids) == request.limit else "context"
+            if len(ids) == wanted.limit or len(ids) > room:
+                reason = "length" if len(ids) == wanted.limit else "context"
                 break
             self._turns.check()
             with decoding.step("decode"):
@@ -325,6 +312,8 @@ class Pipeline:
             kept=kept,
             prompt_tokens=len(tokens.input_ids),
             visual_tokens=len(tokens.visual_index),
+            reused_images=sum(given is not taken for given, taken in zip(images, pictures, strict=True))
+            - sum(isinstance(taken, Fresh) for taken in pictures),
             timings_ms=timer.milliseconds,
             tpot_ms=tuple(span.milliseconds for span in decoding.spans),
             spans=(*timer.spans, *decoding.spans),
@@ -332,6 +321,7 @@ class Pipeline:
         )
 
     def _release(self) -> None:
+        self._features.clear()
         try:
             self._decoder.release()
             self._backend.close()
@@ -346,25 +336,35 @@ class Pipeline:
             )
         return forced(self._names, self._names.index(category))
 
-    def _see(self, image: ImageSource, timer: Timer) -> Seen:
+    def _see(self, image: ImageSource, timer: Timer) -> Encoded | Fresh:
+        """The picture as the vision graph saw it before, or else as it will."""
         with timer.step("preprocess"):
-            return self._process(load_image(image))
+            picture = load_image(image)
+            key = self._features.key(picture)
+            return self._features.get(key) or Fresh(self._process(picture), key)
 
-    def _run_vision(self, seen: Seen, timer: Timer) -> Encoded:
-        upload = self._backend.upload
+    def _encoded(self, picture: Encoded | Fresh, timer: Timer) -> Encoded:
+        if isinstance(picture, Encoded):
+            return picture
+        if (known := self._features.get(picture.key)) is not None:  # of the same request
+            return known
+        upload, seen = self._backend.upload, picture.seen
         with timer.step(names.VISION):
             outputs = self._vision({name: upload(array) for name, array in seen.vision.items()}, {})
             pack = {name: upload(array) for name, array in seen.pack.items()}
-        return Encoded(outputs, pack, seen.blocks, self._vision)
+        encoded = Encoded(outputs, pack, seen.blocks, self._vision)
+        held = sum(self._backend.nbytes(tensor) for tensor in (*outputs.values(), *pack.values()))
+        self._features.put(picture.key, encoded, held + sum(block.boxes.nbytes for block in seen.blocks))
+        return encoded
 
     def _visual(
-        self, pictures: Sequence[Encoded | Seen], category: int, timer: Timer
+        self, pictures: Sequence[Encoded | Fresh], category: int, timer: Timer
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """What :meth:`_project` makes of each picture, one after another along the tokens, and what the tower gives the
         decoder's first layers, if it gives them something; None of no picture."""
         if not pictures:
             return None, None, None
-        encoded = [each if isinstance(each, Encoded) else self._run_vision(each, timer) for each in pictures]
+        encoded = [self._encoded(each, timer) for each in pictures]
         visual, saliency = zip(*(self._project(each, category, timer) for each in encoded), strict=True)
         stacked = [each.outputs[port.DEEPSTACK] for each in encoded if port.DEEPSTACK in each.outputs]
         with timer.step("project"):

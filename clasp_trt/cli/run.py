@@ -70,7 +70,9 @@ def command(
         keep_apart(show, *image, bundle, policy, router)
     check_images(len(image), Bundle.open(bundle))
     seen = pictures(image, max_pixels)
-    with load(bundle, policy=policy, router=router, threads=threads, provider=provider) as pipeline:
+    with load(
+        bundle, policy=policy, router=router, threads=threads, provider=provider, image_cache_bytes=0
+    ) as pipeline:
         stop_if_asked()
         answer = wanted.ask(pipeline, seen, prompt, category)
         result = answer.result if as_json else _print_answer(answer)

@@ -67,7 +67,9 @@ def command(
         )
     check_images(len(image), opened)
     seen = pictures(image, max_pixels)
-    with load(bundle, policy=policy, router=router, method=method, threads=threads, provider=provider) as pipeline:
+    with load(
+        bundle, policy=policy, router=router, method=method, threads=threads, provider=provider, image_cache_bytes=0
+    ) as pipeline:
         stop_if_asked()
         result = pipeline.generate(seen, prompt, max_new_tokens=1, category=category)
         save_overlay(output, seen, result, pipeline)

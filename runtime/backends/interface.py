@@ -128,6 +128,11 @@ class Backend(ABC, Generic[T]):
             raise RuntimeError(f"tensors {[memory.spec(tensor) for tensor in tensors]} cannot be joined by their rows")
         return tensors[0] if len(tensors) == 1 else memory.join(tensors)
 
+    def nbytes(self, tensor: T) -> int:
+        """How many bytes of :attr:`memory` a tensor is."""
+        dtype, shape = self.memory.spec(tensor)
+        return prod(shape) * BYTES[dtype]
+
     def repeat(self, key: Hashable, step: Callable[[], S]) -> S:
         """What ``step`` returns, which runs graphs and does nothing else. With an equal ``key`` it always runs the same
         graphs on the same tensors, whose contents alone differ; so a backend may record it, and replay it later. The
