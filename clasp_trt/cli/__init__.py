@@ -20,7 +20,8 @@ from clasp_trt.errors import ClaspError
 COMMANDS = {
     "build": "Compile a checkpoint or portable bundle for a target.",
     "export": "Export a checkpoint to portable ONNX graphs.",
-    "run": "Answer a prompt about an image.",
+    "run": "Answer a prompt about images.",
+    "chat": "Talk about images, one line a turn.",
     "show": "Draw the visual tokens that a prompt keeps.",
     "profile": "Measure latency by stage, and memory.",
     "eval": "Measure accuracy per category and method.",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from clasp_trt.runtime.encoded import Pictures
     from clasp_trt.runtime.pipeline import Pipeline
     from clasp_trt.runtime.sampling import Sampling
+    from clasp_trt.runtime.wishes import Wishes
 
 _BUNDLE = "[default: as the bundle says]"
 _OPTIONS = (
@@ -56,13 +57,23 @@ class Answering:
     regex: str | None
     json_schema: dict[str, Any] | None
 
+    @property
+    def wishes(self) -> Wishes:
+        """The same as keywords of a request."""
+        return {
+            "max_new_tokens": self.max_new_tokens,
+            "sampling": self.sampling,
+            "stop": self.stop,
+            "choices": self.choices,
+            "regex": self.regex,
+            "json_schema": self.json_schema,
+        }
+
     def ask(self, pipeline: Pipeline, image: Pictures, prompt: str, category: str | None) -> Answer:
         """The answer of ``pipeline``, in which nothing is computed yet."""
-        return pipeline.stream(
-            image, prompt,
-            max_new_tokens=self.max_new_tokens, sampling=self.sampling, stop=self.stop, choices=self.choices,
-            regex=self.regex, json_schema=self.json_schema, category=category,
-        )  # fmt: skip
+        wishes = self.wishes
+        wishes["category"] = category
+        return pipeline.stream(image, prompt, **wishes)
 
 
 def answering_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from clasp_trt.cli.answering import answering, answering_options
-from clasp_trt.cli.describe import chosen
+from clasp_trt.cli.answers import answer_json, facts, print_answer
 from clasp_trt.cli.examples import examples
-from clasp_trt.cli.kept import kept_json, kept_line
 from clasp_trt.cli.options import image_options, pictures, prompt_option, provider_option, threads_option
 from clasp_trt.cli.output import json_option, print_json
 from clasp_trt.cli.signals import stop_if_asked
-
-if TYPE_CHECKING:
-    from clasp_trt.runtime.answer import Answer
-    from clasp_trt.runtime.result import Result
 
 
 @click.command(
@@ -75,48 +69,10 @@ def command(
     ) as pipeline:
         stop_if_asked()
         answer = wanted.ask(pipeline, seen, prompt, category)
-        result = answer.result if as_json else _print_answer(answer)
+        result = answer.result if as_json else print_answer(answer)
         if as_json:
-            print_json(_as_json(result))
+            print_json(answer_json(result))
         else:
-            click.echo(_facts(result), err=True)
+            click.echo(facts(result), err=True)
         if show is not None:
             save_overlay(show, seen, result, pipeline)
-
-
-def _print_answer(answer: Answer) -> Result:
-    """Prints the pieces as they come; whatever ends them, what follows starts on a line of its own."""
-    begun = False
-    try:
-        for piece in answer:
-            click.echo(piece, nl=False)
-            begun = True
-    finally:
-        if begun:
-            click.echo()
-    return answer.result
-
-
-def _facts(result: Result) -> str:
-    count = len(result.token_ids)
-    made = "1 token" if count == 1 else f"{count} tokens, {result.tokens_per_second:.1f} tokens/s"
-    facts = [kept_line(result), f"TTFT {result.timings_ms['ttft']:.0f} ms", made]
-    how = replace(result.generation, max_new_tokens=None, max_length=None)  # not where it ends
-    return " | ".join([*facts, chosen(how)] if how.effective() else facts)
-
-
-def _as_json(result: Result) -> dict[str, object]:
-    return {
-        "text": result.text,
-        "category": result.category,
-        "confidence": result.route.confidence,
-        "finish_reason": result.finish_reason,
-        "generation": result.generation.effective(),
-        "prompt_tokens": result.prompt_tokens,
-        "visual_tokens": result.visual_tokens,
-        "generated_tokens": len(result.token_ids),
-        "tokens_per_second": result.tokens_per_second,
-        "timings_ms": result.timings_ms,
-        "tpot_ms": list(result.tpot_ms),
-        "kept": kept_json(result),
-    }

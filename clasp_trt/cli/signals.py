@@ -43,6 +43,19 @@ def signals_raise() -> Iterator[list[int]]:
         sys.unraisablehook = hook
 
 
+@contextmanager
+def interrupts_end_a_turn() -> Iterator[None]:
+    """Within the block an interrupt raises ``KeyboardInterrupt``, after which a command may go on; other signals end it
+    as ever."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        if before is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def stop_if_asked() -> None:
     """Raises :class:`Stopped` if a signal came whose exception was lost, as happens while large libraries load."""
     if _caught:
