@@ -122,8 +122,11 @@ def check(schedule: Schedule, context: int, max_positions: int) -> None:
         raise ScheduleError(f"one selection handles {MAX_TOKENS} visual tokens, not {tokens}; use --prune-at none")
     if context > max_positions:
         raise ScheduleError(f"--max-context {context} exceeds the checkpoint's {max_positions} positions")
-    if context < tokens + MIN_TEXT:
+    if context < (least := tokens + MIN_TEXT):
+        enough = f"expected {least} to {max_positions}"
+        if least > max_positions:
+            enough = f"the checkpoint has {max_positions} positions, less than the {least} that this takes"
         raise ScheduleError(
-            f"--max-context {context} leaves too little room for text beside {tokens} visual tokens; "
-            f"expected {tokens + MIN_TEXT} to {max_positions}"
+            f"--max-context {context} leaves too little room for text beside {tokens} visual tokens; {enough}; where a "
+            "picture's size decides, --max-visual-tokens makes them fewer"
         )

@@ -31,10 +31,22 @@ def spatial(kind: Spatial, rows: int, blocks: Sequence[Block], visual_index: NDA
         found[:, row:first] = np.arange(following, following + first - row)
         following += first - row
         row, seen = first + block.tokens, seen + block.tokens
-        found[:, first:row] = following + np.indices(block.grid).reshape(3, -1)
+        places = np.indices(block.grid).reshape(3, -1)
+        places[0] = _times(kind, block)[places[0]]
+        found[:, first:row] = following + places
         following += max(block.grid[1:])
     found[:, row:] = np.arange(following, following + rows - row)
-    return found, following + rows - row
+    return found, int(found.max(initial=-1)) + 1  # the last frame of a clip may be later than the text after it
+
+
+def _times(kind: Spatial, block: Block) -> NDArray[np.int64]:
+    """The position of each frame of ``block``, counted from its first. In float32, as in ``transformers``."""
+    frames = np.arange(block.grid[0])
+    if kind.rate is None or block.seconds is None:
+        return frames
+    apart = np.float32(kind.rate) * np.float32(block.seconds)
+    times: NDArray[np.int64] = (frames.astype(np.float32) * apart).astype(np.int64)
+    return times
 
 
 KINDS: Mapping[str, Callable[[Any, int, Sequence[Block], NDArray[np.int64]], Positions]] = MappingProxyType(

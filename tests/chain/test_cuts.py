@@ -12,6 +12,7 @@ from clasp_trt.chain import Chain, cuts
 from clasp_trt.errors import ScheduleError
 from clasp_trt.operators import MAX_TOKENS
 from clasp_trt.schedule import Schedule
+from tests.mistakes import says
 
 TOKENS = 40
 
@@ -105,3 +106,9 @@ def test_thousands_of_stages_are_walked_once() -> None:
     chain = Chain.of(schedule)
     assert [cut.visual for cut in chain.cuts] == [MAX_TOKENS, *schedule.keeps]
     assert all(cut.watched for cut in chain.cuts[:-1])
+
+
+def test_a_checkpoint_with_too_few_positions_is_told_apart() -> None:
+    with pytest.raises(ScheduleError) as error:
+        cuts.check(schedules.none(4096, 4), 4000, 4096)
+    says(error, "--max-context 4000", 4096, 4096 + cuts.MIN_TEXT, "--max-visual-tokens")

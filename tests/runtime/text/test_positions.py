@@ -55,3 +55,24 @@ def test_positions_are_the_librarys(model: Any, grids: list[tuple[int, int, int]
     expected, after = _library(model, kinds, grids)
     np.testing.assert_array_equal(found, expected)
     assert (found.dtype, following) == (np.int64, after)
+
+
+@pytest.mark.parametrize("model", [Qwen2VLModel, Qwen2_5_VLModel], ids=lambda model: model.__name__)
+@pytest.mark.parametrize("seconds", [1.0, 1 / 3, 0.8, 7.5])
+@pytest.mark.parametrize("last", [1, 30])
+def test_times_of_a_clip_are_the_librarys(model: Any, seconds: float, last: int) -> None:
+    """Of frames as they come, and of frames that lie so many positions a second apart."""
+    grid = (7, 2, 3)
+    kinds = 2 * _rows([grid], [4, last])
+    config = MODELS[model]()
+    rate = getattr(config.vision_config, "tokens_per_second", None)
+    stub = type("Stub", (), {"config": config, "get_vision_position_ids": model.get_vision_position_ids})()
+    types = torch.tensor(kinds)[None]
+    expected, delta = model.get_rope_index(
+        stub, torch.ones_like(types), types, video_grid_thw=torch.tensor([(7, 4, 6)]),
+        second_per_grid_ts=torch.tensor([seconds]),
+    )  # fmt: skip
+    block = Block(42, grid, np.zeros((42, 4), np.float32), seconds=seconds)
+    found, following = positions(Spatial(rate), len(kinds), [block], np.flatnonzero(kinds))
+    np.testing.assert_array_equal(found, expected[:, 0])
+    assert following == len(kinds) + int(delta)
