@@ -61,11 +61,17 @@ def stock(
 
 def _processor(root: str) -> Any:
     """The whole processor, pictures by Pillow: torchvision, where it is installed, rounds otherwise."""
-    from transformers import AutoImageProcessor, AutoProcessor
+    from transformers import AutoConfig, AutoImageProcessor, AutoProcessor
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+    from transformers.utils.import_utils import is_torchvision_available
 
+    pictures: Any = AutoImageProcessor.from_pretrained(root, local_files_only=True, backend="pil")  # type: ignore[no-untyped-call]
+    kind: Any = PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(root, local_files_only=True)), None)
+    if kind is not None and "video_processor" in kind.get_attributes() and not is_torchvision_available():
+        return _without_videos(kind, root, pictures)
     untyped: Any = AutoProcessor
-    processor, pictures = untyped.from_pretrained(root, local_files_only=True), AutoImageProcessor
-    processor.image_processor = pictures.from_pretrained(root, local_files_only=True, backend="pil")  # type: ignore[no-untyped-call]
+    processor = untyped.from_pretrained(root, local_files_only=True)
+    processor.image_processor = pictures
     return processor
 
 
@@ -73,6 +79,19 @@ def _pixels(processor: Any, image: Image) -> NDArray[np.float32]:
     """Those of one picture, without the dimension that some processors have for pictures."""
     found = np.asarray(processor.image_processor(image, return_tensors="np")["pixel_values"], np.float32)
     return found[None] if found.ndim == 2 else found.reshape(-1, *found.shape[-3:])
+
+
+def _without_videos(kind: Any, root: str, pictures: Any) -> Any:
+    """A processor of ``kind`` that takes no videos, for which alone the library asks for torchvision."""
+    from transformers import AutoTokenizer
+
+    class Still(kind):  # type: ignore[misc]
+        def check_argument_for_proper_class(self, name: str, argument: Any) -> Any:
+            return None if argument is None else super().check_argument_for_proper_class(name, argument)
+
+    tokenizer = AutoTokenizer.from_pretrained(root, local_files_only=True)
+    found, _ = kind.get_processor_dict(root, local_files_only=True)
+    return Still(image_processor=pictures, tokenizer=tokenizer, chat_template=found.get("chat_template"))
 
 
 def _apply(processor: Any, images: Sequence[Image], prompt: str) -> Any:

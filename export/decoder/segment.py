@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -23,6 +24,10 @@ from clasp_trt.export.weights.graph import Weights
 MASKED = -30000.0
 """Additive mask of keys that a row may not see: far below any score, and finite in float16."""
 
+Turn: TypeAlias = tuple[ir.Value, ...]
+"""What RotaryEmbedding takes beside the rows: tables of cosines and sines and where to look in them, or those of each
+row, ``[slots, sequence, head_dim / 2]``."""
+
 
 def segment_graph(
     dims: DecoderSpec, cut: Cut, capacity: int, max_positions: int, weights: Weights, dtype: str
@@ -32,7 +37,8 @@ def segment_graph(
     g = GraphBuilder(cut.name, f"Decoder layers {cut.first} to {cut.last}, prefill and decode.")
     taken, given = ports.segment(cut, dims, capacity, dtype)
     values = {each.name: value for each, value in zip(taken, g.take(taken), strict=True)}
-    step = _Step(g, dims, weights, dtype, values, _rotary(g, dims, max_positions, dtype))
+    tables = _rotary(g, dims, max_positions, dtype)
+    step = _Step(g, dims, weights, dtype, values, _turn(g, dims, tables, values[port.POSITION_IDS]))
 
     hidden = values[port.HIDDEN]
     for layer in range(cut.first, cut.last + 1):
@@ -53,10 +59,10 @@ class _Step:
         weights: Weights,
         dtype: str,
         inputs: Mapping[str, ir.Value],
-        rotary: tuple[ir.Value, ir.Value],
+        turn: Turn,
     ) -> None:
         self.g, self.dims, self.weights, self.dtype = g, dims, weights, dtype
-        self.inputs, self.rotary = inputs, rotary
+        self.inputs, self.turn = inputs, turn
         self.mask = self._causal_mask()
         self.saliency: list[ir.Value] = []
         self.caches: list[ir.Value] = []
@@ -69,15 +75,15 @@ class _Step:
         """
         g, dims = self.g, self.dims
         prefix = f"layers.{layer}"
-        positions, mask = self.inputs[port.POSITION_IDS], self.mask
+        turn, mask = self.turn, self.mask
         normed = self._norm(f"{prefix}.input_layernorm", hidden, dims.width)
-        key = self._turned(f"{prefix}.self_attn.k", normed, dims.kv_heads, positions)
+        key = self._turned(f"{prefix}.self_attn.k", normed, dims.kv_heads, turn)
         value = self._heads(f"{prefix}.self_attn.v_proj", normed, dims.kv_heads)
         keys, values = (self._cached(*each) for each in zip(port.caches(layer), (key, value), strict=True))
         if last_row:
             hidden, normed = self._last(hidden, axis=1), self._last(normed, axis=1)
-            positions, mask = self._last(positions, axis=-1), self._last(mask, axis=2)
-        query = self._turned(f"{prefix}.self_attn.q", normed, dims.heads, positions)
+            turn, mask = self._last_turn(), self._last(mask, axis=2)
+        query = self._turned(f"{prefix}.self_attn.q", normed, dims.heads, turn)
         attended = g.op("Attention", query, keys, values, mask, scale=1.0 / math.sqrt(dims.head_dim))
         joined = g.op(
             "Reshape", g.op("Transpose", attended, perm=[0, 2, 1, 3]), g.const([0, 0, dims.heads * dims.head_dim])
@@ -125,12 +131,19 @@ class _Step:
         split = self.g.op("Reshape", flat, self.g.const([0, 0, heads, self.dims.head_dim]))
         return self.g.op("Transpose", split, perm=[0, 2, 1, 3])
 
-    def _turned(self, name: str, x: ir.Value, heads: int, positions: ir.Value) -> ir.Value:
+    def _turned(self, name: str, x: ir.Value, heads: int, turn: Turn) -> ir.Value:
         """Queries or keys, turned to their positions; ``name`` lacks its ``_proj``."""
         split = self._heads(f"{name}_proj", x, heads)
         if self.dims.qk_norm:
             split = self._norm(f"{name}_norm", split, self.dims.head_dim)
-        return self.g.op("RotaryEmbedding", split, *self.rotary, positions)
+        return self.g.op("RotaryEmbedding", split, *turn)
+
+    def _last_turn(self) -> Turn:
+        """Of the last row of each slot."""
+        if self.dims.frequency_axes:
+            return tuple(self._last(rows, axis=1) for rows in self.turn)
+        *tables, positions = self.turn
+        return *tables, self._last(positions, axis=-1)
 
     def _last(self, x: ir.Value, axis: int) -> ir.Value:
         return self.g.op("Slice", x, self.g.const([-1]), self.g.const([np.iinfo(np.int64).max]), self.g.const([axis]))
@@ -170,6 +183,21 @@ def _rotary(g: GraphBuilder, dims: DecoderSpec, max_positions: int, dtype: str) 
     tables = [(function(angles) * np.float32(turned.gain)).astype(np.float32) for function in (np.cos, np.sin)]
     cos, sin = (ir.tensor(table.astype(DTYPES[dtype].numpy())) for table in tables)
     return g.weight("rotary_cos", cos), g.weight("rotary_sin", sin)
+
+
+def _turn(g: GraphBuilder, dims: DecoderSpec, tables: tuple[ir.Value, ir.Value], positions: ir.Value) -> Turn:
+    """Rows of one position look up tables by themselves. Of several, ``[axes, slots, sequence]``, each frequency takes
+    its own from what all axes look up."""
+    if not dims.frequency_axes:
+        return *tables, positions
+    axes, found = np.asarray(dims.frequency_axes), []
+    for table in tables:
+        every = g.op("Gather", table, positions, axis=0)  # [axes, slots, sequence, head_dim / 2]
+        chosen = g.op("Gather", every, g.const(0), axis=0)
+        for axis in range(1, dims.axes):
+            chosen = g.op("Where", g.const(axes == axis, "bool"), g.op("Gather", every, g.const(axis), axis=0), chosen)
+        found.append(chosen)
+    return tuple(found)
 
 
 def _logits(g: GraphBuilder, dims: DecoderSpec, weights: Weights, hidden: ir.Value) -> ir.Value:

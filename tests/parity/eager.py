@@ -43,12 +43,12 @@ class _Rows:
     """The rows that are still in the sequence, in their original order."""
 
     hidden: Tensor  # [1, rows, decoder width]
-    positions: Tensor  # [rows] original positions, ascending
+    positions: Tensor  # [..., rows] original positions; several axes lead
     visual: Tensor  # [rows] original visual index, -1 for text
 
     def without(self, dropped: Tensor) -> _Rows:
         stay = ~dropped
-        return _Rows(self.hidden[:, stay], self.positions[stay], self.visual[stay])
+        return _Rows(self.hidden[:, stay], self.positions[..., stay], self.visual[stay])
 
 
 class EagerClasp:
@@ -97,16 +97,17 @@ class EagerClasp:
         visual = self.project(hidden_states, alpha, layers)
         result.visual_tokens = visual.float().numpy()
         rows = self._merge(input_ids, visual)
+        following = int(rows.positions.max()) + 1
 
         if prune_at == "encoder":
             rows = self._prune(rows, self.cls_saliency(hidden_states), stages[0], result)
         cache = DynamicCache(config=self.model.config.text_config)
-        length = input_ids.shape[1]
         by_layer = {stage[0]: stage for stage in stages}
         for index, layer in enumerate(self.decoder.layers):
             stage = by_layer.get(index)
             saliency = self._text_saliency(layer, rows) if stage else None
             rows.hidden = self._layer(layer, rows, cache)
+            self._stack(index, rows)
             if stage is not None and saliency is not None:
                 rows = self._prune(rows, saliency, stage, result)
         token = self._say(rows.hidden, result)
@@ -117,7 +118,8 @@ class EagerClasp:
             if token in stop_ids:
                 break
             embedded = self.decoder.embed_tokens(torch.tensor([[token]]))
-            rows = _Rows(embedded, torch.tensor([length + step]), torch.tensor([-1]))
+            places = torch.full_like(rows.positions[..., :1], following + step)
+            rows = _Rows(embedded, places, torch.tensor([-1]))
             for layer in self.decoder.layers:
                 rows.hidden = self._layer(layer, rows, cache)
             token = self._say(rows.hidden, result)
@@ -170,15 +172,18 @@ class EagerClasp:
         index[places] = torch.arange(count)
         return _Rows(hidden, torch.arange(input_ids.shape[1]), index)
 
+    def _stack(self, index: int, rows: _Rows) -> None:
+        """Adds to the visual rows what some decoders get after layer ``index``."""
+
     def _layer(self, layer: Any, rows: _Rows, cache: DynamicCache) -> Tensor:
         """Output of ``layer``; its keys and values join its cache, whatever length the other layers' have."""
-        count = len(rows.positions)
+        count = rows.positions.shape[-1]
         mask = None
         if count > 1:  # prefill: rows are in order, so causality is by row; a decoded row sees all that is cached
             blocked = torch.ones(count, count, dtype=torch.bool).triu(diagonal=1)
             mask = torch.zeros(1, 1, count, count, dtype=rows.hidden.dtype)
             mask.masked_fill_(blocked, torch.finfo(rows.hidden.dtype).min)
-        rotary = self.decoder.rotary_emb(rows.hidden, position_ids=rows.positions[None])
+        rotary = self.decoder.rotary_emb(rows.hidden, position_ids=_batched(rows.positions))
         output: Tensor = layer(rows.hidden, attention_mask=mask, past_key_values=cache, position_embeddings=rotary)
         return output
 
@@ -189,14 +194,12 @@ class EagerClasp:
         """
         attention = layer.self_attn
         states = layer.input_layernorm(rows.hidden)
-        cos, sin = self.decoder.rotary_emb(rows.hidden, position_ids=rows.positions[None])
-        split = (1, len(rows.positions), -1, attention.head_dim)
-        query, keys = apply_rotary_pos_emb(
-            attention.q_proj(states).view(split).transpose(1, 2),
-            attention.k_proj(states).view(split).transpose(1, 2),
-            cos,
-            sin,
-        )
+        cos, sin = self.decoder.rotary_emb(rows.hidden, position_ids=_batched(rows.positions))
+        split = (1, rows.positions.shape[-1], -1, attention.head_dim)
+        query, keys = attention.q_proj(states).view(split), attention.k_proj(states).view(split)
+        if hasattr(attention, "q_norm"):
+            query, keys = attention.q_norm(query), attention.k_norm(keys)
+        query, keys = apply_rotary_pos_emb(query.transpose(1, 2), keys.transpose(1, 2), cos, sin)
         keys = keys.repeat_interleave(attention.num_key_value_groups, dim=1)
         is_visual = rows.visual >= 0
         first = int(is_visual.nonzero()[-1]) + 1  # the first reference row
@@ -224,3 +227,8 @@ class EagerClasp:
         result.logits.append(logits.float().numpy())
         result.tokens.append(int(logits.argmax()))
         return result.tokens[-1]
+
+
+def _batched(positions: Tensor) -> Tensor:
+    """``[rows]`` as ``[1, rows]``, ``[axes, rows]`` as ``[axes, 1, rows]``."""
+    return positions.unsqueeze(-2)

@@ -27,6 +27,7 @@ from clasp_trt.errors import BackendError, TargetError
 from clasp_trt.runtime.pipeline import load as load_pipeline
 from clasp_trt.tools.build.compiler import build
 from clasp_trt.tools.profile.loaders import EngineBytes
+from examples import random_qwen
 from examples.random_llava import PRESETS, make
 from tests.house import ROOT
 from tests.mistakes import says
@@ -275,6 +276,17 @@ def test_ctrl_c_ends_the_build_of_a_large_segment(tmp_path: Path) -> None:
     print(f"ended {taken_s:.2f} s after SIGINT")
     assert taken_s < 20
     assert list((tmp_path / "here").iterdir()) == []
+
+
+@pytest.mark.parametrize("preset", ["tiny-qwen2.5"])
+def test_graphs_of_pictures_of_any_shape(tmp_path: Path, preset: str) -> None:
+    """Windows of patches, positions on three axes: every graph of a Qwen-VL becomes an engine."""
+    model = random_qwen.make(tmp_path / "model", random_qwen.PRESETS[preset])
+    made = build(
+        model, tmp_path / "out", target="rtx4090", precision="fp16", prune_at="encoder", budget="1/4", max_context=256,
+        cache=False,
+    )  # fmt: skip
+    assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
 
 
 def test_graphs_of_any_number_of_tokens(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from transformers import AutoConfig
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl
 from transformers.models.qwen2_vl import modeling_qwen2_vl
 from transformers.models.qwen3_vl import modeling_qwen3_vl
-from transformers.vision_utils import get_vision_window_index
 
 from clasp_trt.bundle import Grid
 from clasp_trt.export.config import Settings
@@ -28,6 +27,7 @@ from clasp_trt.export.weights.stored import Weight
 from clasp_trt.export.weights.transforms import cast, flattened
 from clasp_trt.runtime.media.processors.grid import GridProcessor
 from tests.export.running import Runnable
+from tests.towers import Watched
 
 MULTIPLE = 4  # of the error of the library's own modules in the same precision
 PIXELS = (28 * 28, 64 * 28 * 28)
@@ -114,48 +114,11 @@ def _seen(spec: GridSpec, shape: tuple[int, int], frames: int = 1) -> dict[str, 
     return {**found, "patches": np.concatenate(more)}
 
 
-class Eager:
-    """What transformers' tower makes of the inputs of a vision graph, in float64 but computed in ``dtype``: ``tokens``,
-    ``stacked``, and in the order of the patches ``states`` and, by block, the ``received`` attention of full blocks."""
-
-    @torch.inference_mode()
-    def __init__(self, kind: str, seen: Mapping[str, NDArray[Any]], dtype: torch.dtype) -> None:
-        tower = _library(kind).to(dtype)
-        rows, columns = (int(axis.max()) + 1 for axis in seen["positions"])
-        frames, patches, numbers = seen["patches"].shape
-        grid = torch.tensor([[frames, rows, columns]])
-        order = torch.arange(frames * patches // 4)
-        if hasattr(tower, "window_size"):
-            order, _ = get_vision_window_index(grid, 2, tower.window_size, tower.patch_size)
-        states, attended = list[torch.Tensor](), list[list[torch.Tensor]]()
-        tower.blocks[0].register_forward_pre_hook(lambda _, taken: states.append(taken[0]))
-        for block in tower.blocks:
-            block.register_forward_pre_hook(lambda _, taken: attended.append([]))
-            block.register_forward_hook(lambda _, taken, given: states.append(given))
-        module, _ = MODELS[kind]
-        with pytest.MonkeyPatch.context() as patched:
-            own = module.eager_attention_forward
-
-            def watched(*args: Any, **kwargs: Any) -> Any:
-                found = own(*args, **kwargs)
-                attended[-1].append(found[1])
-                return found
-
-            patched.setattr(module, "eager_attention_forward", watched)
-            output = tower(torch.from_numpy(seen["patches"]).to(dtype).reshape(-1, numbers), grid)
-
-        def aligned(state: torch.Tensor) -> NDArray[np.float64]:
-            blocks = state.reshape(-1, 4, state.shape[-1])[torch.argsort(order)]
-            return blocks.reshape(frames, patches, -1).double().numpy()
-
-        self.tokens = output.pooler_output.double().numpy()
-        self.states = [aligned(state) for state in states]
-        self.stacked = [each.double().numpy() for each in getattr(output, "deepstack_features", None) or []]
-        self.received = {
-            number: aligned(torch.cat([each.double().mean((0, 1, 2)) for each in block])[:, None])[..., 0]
-            for number, block in enumerate(attended, start=1)
-            if len(block) == frames
-        }
+def _watched(kind: str, seen: Mapping[str, NDArray[Any]], dtype: torch.dtype) -> Watched:
+    frames, _, numbers = seen["patches"].shape
+    rows, columns = (int(axis.max()) + 1 for axis in seen["positions"])
+    patches = torch.from_numpy(seen["patches"]).to(dtype).reshape(-1, numbers)
+    return Watched(_library(kind).to(dtype), patches, (frames, rows, columns))
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
@@ -175,7 +138,7 @@ def _agrees(kind: str, seen: dict[str, NDArray[Any]], dtype: str) -> None:
     projector = Runnable(merger_graph(spec.merger, len(layers), weights, dtype))
     alpha = np.array([[0, 0, 0, 1]], np.float32)
     made = projector(features=found["features"], alpha=alpha, cls_saliency=found["cls_saliency"])
-    near, exact = Eager(kind, seen, getattr(torch, dtype)), Eager(kind, seen, torch.float64)
+    near, exact = _watched(kind, seen, getattr(torch, dtype)), _watched(kind, seen, torch.float64)
     for place, layer in enumerate(layers):
         _close(found["features"][:, place], near.states[layer], exact.states[layer])
     _close(made["visual"][0], near.tokens, exact.tokens)
@@ -186,7 +149,7 @@ def _agrees(kind: str, seen: dict[str, NDArray[Any]], dtype: str) -> None:
     np.testing.assert_allclose(made["token_saliency"][0], saliency, rtol=1e-6)
 
 
-def _close(found: NDArray[Any], near: NDArray[Any], exact: NDArray[Any], least: float = 0.0) -> None:
+def _close(found: NDArray[Any], near: torch.Tensor, exact: torch.Tensor, least: float = 0.0) -> None:
     assert found.shape == exact.shape
-    allowed = MULTIPLE * max(np.abs(near - exact).max(), least * np.abs(exact).max())
-    assert np.abs(found - exact).max() <= allowed
+    allowed = MULTIPLE * max((near - exact).abs().max().item(), least * exact.abs().max().item())
+    assert (torch.from_numpy(found) - exact).abs().max() <= allowed
