@@ -33,7 +33,7 @@ _MOST_BYTES = 4 * 2**20  # of a line: more characters than a prompt may have
     "chat",
     epilog=examples(
         "clasp-trt chat bundle --image photo.jpg",
-        'echo "What is this?" | clasp-trt chat bundle --image photo.jpg --json',
+        'clasp-trt chat bundle --image photo.jpg --system "Be brief." --json',
     ),
 )
 @click.argument("bundle", type=click.Path())
