@@ -6,7 +6,7 @@ A tile that stands for the whole picture comes last, unless one tile holds all o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 
@@ -72,6 +72,13 @@ class ByRatio(Split):
         """Height and width in pixels of a picture with the usual number of tokens: 3 to 4."""
         return 3 * self.tile, 4 * self.tile
 
+    def capped(self, tokens: int | None) -> ByRatio:
+        """The same with fewer tiles, so that no picture has more than ``tokens``, or one tile."""
+        if tokens is None or self.token_range[2] <= tokens:
+            return self
+        most = max(1, tokens // self.tokens - 1)  # and the whole picture
+        return replace(self, least=min(self.least, most), most=most)
+
     @property
     def tile_range(self) -> tuple[int, int, int]:
         return _with_whole(self.least), self.tiles(*self.usual_size), _with_whole(self.most)
@@ -99,6 +106,13 @@ class ByEdge(Split):
     def usual_size(self) -> tuple[int, int]:
         """Height and width in pixels of a picture with the usual number of tokens: 3 to 4."""
         return max(1, self.longest * 3 // 4), self.longest
+
+    def capped(self, tokens: int | None) -> ByEdge:
+        """The same with a shorter edge, so that no picture has more than ``tokens``, or one tile."""
+        if tokens is None or self.token_range[2] <= tokens:
+            return self
+        edge = max(1, math.isqrt(max(0, tokens // self.tokens - 1))) * self.tile
+        return replace(self, longest=edge - edge % 2)  # a short side that is made even may be longer than an odd one
 
     @property
     def tile_range(self) -> tuple[int, int, int]:

@@ -168,7 +168,8 @@ def _vision_tensors(shape: Shape) -> Iterator[TensorSpec]:
     yield from norm(f"{tower}.post_layernorm", width, bias=True)
 
 
-def _decoder_tensors(shape: Shape, unspoken: tuple[int, ...]) -> Iterator[TensorSpec]:
+def decoder_tensors(shape: Shape, unspoken: tuple[int, ...]) -> Iterator[TensorSpec]:
+    """Those of the decoder and its output head, whose rows of ``unspoken`` token ids are zero."""
     width = shape.width
     query, key = shape.heads * shape.resolved_head_dim, shape.kv_heads * shape.resolved_head_dim
     tied = shape.tie_word_embeddings
@@ -209,7 +210,7 @@ def tensors(shape: Shape, unspoken: Sequence[int] = ()) -> Iterator[TensorSpec]:
     yield from linear("multi_modal_projector.linear_2", shape.width, shape.width, 1.5, bias=True)
     if shape.pinpoints is not None:
         yield TensorSpec("image_newline", (shape.width,), 1.0)
-    yield from _decoder_tensors(shape, tuple(unspoken))
+    yield from decoder_tensors(shape, tuple(unspoken))
 
 
 # --- tokenizer ----------------------------------------------------------------------------------------------
@@ -229,7 +230,7 @@ CORPUS = (
 )
 
 
-def _train_tokenizer(vocab: int) -> Tokenizer:
+def train_tokenizer(vocab: int) -> Tokenizer:
     """A byte-fallback BPE tokenizer in Llama's order: specials, bytes, characters, merges, <image>, <pad>."""
     prefix = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
@@ -299,7 +300,7 @@ def _config(shape: Shape, dtype: DType, image_token_id: int, pad_token_id: int) 
         "tie_word_embeddings": shape.tie_word_embeddings,
         "vision_feature_layer": shape.vision_feature_layer,
         "vision_feature_select_strategy": _strategy(shape),
-        "text_config": _text_config(shape),
+        "text_config": text_config(shape),
         "vision_config": _vision_config(shape),
     }
 
@@ -308,7 +309,8 @@ def _strategy(shape: Shape) -> str:
     return "default" if shape.has_cls else "full"
 
 
-def _text_config(shape: Shape) -> dict[str, object]:
+def text_config(shape: Shape) -> dict[str, object]:
+    """The decoder's part of ``config.json``."""
     own: dict[Decoder, dict[str, object]] = {
         "llama": {"attention_bias": False, "mlp_bias": False},
         "mistral": {"sliding_window": None},
@@ -428,7 +430,7 @@ def make(out: Path, shape: Shape, seed: int = 0, dtype: DType = "float32", shard
 
 
 def _write(out: Path, shape: Shape, seed: int, dtype: DType, shards: int | None) -> None:
-    tokenizer = _train_tokenizer(shape.vocab)
+    tokenizer = train_tokenizer(shape.vocab)
     image_token_id = tokenizer.get_vocab_size(with_added_tokens=False)
     pad_token_id = image_token_id + 1
     tokenizer.save(str(out / "tokenizer.json"))

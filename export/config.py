@@ -45,6 +45,10 @@ class Settings:
         """The same object with further defaults."""
         return Settings(self.source, self.place, self._values, defaults)
 
+    def replaced(self, values: Mapping[str, Any]) -> Settings:
+        """The same object with other ``values`` for some fields."""
+        return Settings(self.source, self.place, {**self._values, **values}, {})
+
     @property
     def given(self) -> frozenset[str]:
         """The fields that the file itself has."""

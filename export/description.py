@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import pairwise
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from clasp_trt.chain import names
 from clasp_trt.export.decoder.spec import DecoderSpec
 from clasp_trt.export.towers.grid import GridSpec, MergerSpec
 from clasp_trt.export.towers.spec import TowerSpec
+from clasp_trt.splitting import ByEdge, ByRatio
 from clasp_trt.tiling import Tiling
 
 
@@ -72,20 +73,40 @@ class Projector(Protocol):
 
 @dataclass(frozen=True)
 class ProjectorSpec:
-    """Linear layers from ``widths[0]``, the tower's, to ``widths[-1]``, the decoder's, with ``activation`` between."""
+    """Linear layers from ``widths[0]``, the tower's, to ``widths[-1]``, the decoder's, with ``activation`` between.
+
+    Before them ``merge`` by ``merge`` patches of a tile that lie side by side become one row, so that ``widths[0]`` is
+    that of all of these. ``patch_norm`` and ``token_norm`` are the epsilons of LayerNorms before that and after it, if
+    there are any.
+    """
 
     widths: tuple[int, ...]
     activation: str
     bias: bool
+    merge: int = 1
+    patch_norm: float | None = None
+    token_norm: float | None = None
+
+    @property
+    def patch_width(self) -> int:
+        """Width of a row of its input."""
+        return self.widths[0] // self.merge**2
 
     @property
     def matrices(self) -> int:
-        """Weights without biases."""
+        """Weights that each row of its input meets, those of merged rows being shared among them."""
+        return self._weights // self.merge**2
+
+    @property
+    def _weights(self) -> int:
         return sum(inputs * outputs for inputs, outputs in pairwise(self.widths))
 
     @property
     def parameters(self) -> int:
-        return self.matrices + (sum(self.widths[1:]) if self.bias else 0)
+        found = self._weights + (sum(self.widths[1:]) if self.bias else 0)
+        for width, epsilon in ((self.patch_width, self.patch_norm), (self.widths[0], self.token_norm)):
+            found += 0 if epsilon is None else 2 * width
+        return found
 
 
 @dataclass(frozen=True)
@@ -183,3 +204,29 @@ class GridDescription(Description):
         """The same whose larger pictures are scaled down to ``tokens``."""
         patching = replace(self.tower.patching, most_tokens=tokens)
         return replace(self, tower=replace(self.tower, patching=patching))
+
+
+@dataclass(frozen=True)
+class MergingDescription(Description):
+    """One whose tower takes squares, the tiles of a picture that is ``split``, and whose projector merges patches.
+    ``most_tokens`` is what the pictures were capped to."""
+
+    tower: TowerSpec
+    projector: ProjectorSpec
+    _: KW_ONLY
+    split: ByRatio | ByEdge
+    most_tokens: int | None = None
+
+    @property
+    def picture_tokens(self) -> tuple[int, int, int]:
+        """The least, usual and most visual tokens of one picture."""
+        return self.split.token_range
+
+    def capped(self, tokens: int | None) -> MergingDescription:
+        """The same that splits pictures into fewer tiles, so that none has more than ``tokens``."""
+        return replace(self, split=self.split.capped(tokens), most_tokens=tokens)
+
+    @property
+    def tiles(self) -> int:
+        """How many squares the tower takes of a picture, at most."""
+        return max(self.split.tile_range)

@@ -99,6 +99,11 @@ def describe(config: object, source: str, name: str) -> Description:
     """
     top = Settings(source, "", config, {})
     kind = top.get("model_type")
+    if kind in _REMOTE:
+        raise CheckpointError(
+            f"{source} is of {kind}, whose code comes with its files; expected the layout of transformers: give the "
+            f"converted repository, such as {_converted(name)}"
+        )
     if kind not in supported():
         flat = next((name for name in sorted(top.given) if name.startswith(AUTHORS)), None)
         layout = f": with {flat} at its top it is in the layout of LLaVA's authors, so give the converted repository"
@@ -109,6 +114,16 @@ def describe(config: object, source: str, name: str) -> Description:
     refuse_quantised(config, source)  # type: ignore[arg-type]  # Settings takes nothing but an object
     description: Description = _module(kind).describe(top, name)
     return description
+
+
+_REMOTE = ("internvl_chat", "internvl_chat_v1_5", "internvl_chat_v1-5")
+"""The ``model_type`` of checkpoints whose authors ship code of their own, and that were converted since."""
+
+
+def _converted(name: str) -> str:
+    """The repository that a checkpoint of the folder or repository ``name`` was converted to."""
+    own = name.rstrip("/").rpartition("/")[2]
+    return f"OpenGVLab/{own if own.startswith('InternVL') else 'InternVL3-8B'}-hf"
 
 
 def _module(kind: str) -> Any:

@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import isqrt
 
 import onnx_ir as ir
 import torch
 from transformers.activations import ACT2FN
 
-from clasp_trt.chain import ports
+from clasp_trt.chain import port, ports
 from clasp_trt.export.description import ProjectorSpec
 from clasp_trt.export.trace import on_meta, trace
 from clasp_trt.export.weights.graph import Weights
 
 
 class _Projector(torch.nn.Module):
-    """Linear layers ``linear_1`` and so on, with an activation between."""
+    """Linear layers ``linear_1`` and so on, with an activation between, of patches that were merged."""
 
     def __init__(self, spec: ProjectorSpec) -> None:
         super().__init__()
+        self._merge = spec.merge
+        self.patch_norm = _norm(spec.patch_width, spec.patch_norm)
+        self.token_norm = _norm(spec.widths[0], spec.token_norm)
         for number, (inputs, outputs) in enumerate(pairwise(spec.widths), start=1):
             self.add_module(f"linear_{number}", torch.nn.Linear(inputs, outputs, bias=spec.bias))
         self._activation = ACT2FN[spec.activation]
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """``[tiles, rows, width]`` to ``[tiles, rows of merged patches, decoder width]``."""
+        hidden = self.token_norm(_merged(self.patch_norm(hidden), self._merge))
         first, *others = (module for name, module in self.named_children() if name.startswith("linear_"))
         hidden = first(hidden)
         for linear in others:
             hidden = linear(self._activation(hidden))
         return hidden
+
+
+def _norm(width: int, epsilon: float | None) -> torch.nn.Module:
+    return torch.nn.Identity() if epsilon is None else torch.nn.LayerNorm(width, eps=epsilon)
+
+
+def _merged(rows: torch.Tensor, merge: int) -> torch.Tensor:
+    """``[tiles, patches, width]`` to ``[tiles, tokens, merge * merge * width]``: blocks in raster order, in each its
+    patches row by row."""
+    if merge == 1:
+        return rows
+    side, width = isqrt(rows.shape[1]) // merge, rows.shape[2]
+    blocks = rows.view(-1, side, merge, side, merge, width).transpose(2, 3)
+    return blocks.reshape(-1, side * side, merge * merge * width)
 
 
 class _FusedProjector(torch.nn.Module):
@@ -57,6 +77,32 @@ class _PackingProjector(_FusedProjector):
         rows = torch.cat([super().forward(features, alpha).flatten(0, 1), self.newline[None]])
         saliency = torch.cat([cls_saliency.flatten(), cls_saliency.new_zeros(1)])
         return rows[row_index][None], saliency[row_index][None]
+
+
+class _MergingProjector(_FusedProjector):
+    """The same of each tile, whose tokens follow one another; each has the mean saliency of its patches."""
+
+    def forward(  # type: ignore[override]  # of more inputs
+        self, features: torch.Tensor, alpha: torch.Tensor, cls_saliency: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        visual = super().forward(features, alpha).flatten(0, 1)
+        saliency = _merged(cls_saliency[..., None], self.projector._merge).mean(-1).flatten()
+        return visual[None], saliency[None]
+
+
+def merging_projector_graph(spec: ProjectorSpec, layers: int, rows: int, weights: Weights, dtype: str) -> ir.Model:
+    """The graph from ``features`` ``[tiles, layers, rows, width]``, ``alpha`` float32 ``[1, layers]`` and what the
+    tower says of each row, ``cls_saliency`` float32 ``[tiles, rows]``, to ``visual`` ``[1, visual_tokens, widths[-1]]``
+    and ``token_saliency`` float32 ``[1, visual_tokens]``.
+
+    ``weights`` are named ``projector.linear_1`` and so on, and ``projector.patch_norm`` and ``projector.token_norm``.
+    """
+    return trace(
+        on_meta(_MergingProjector, spec, dtype=dtype),
+        ports.merging_projector(layers, spec.patch_width, spec.widths[-1], dtype, pictures=port.BATCH, rows=rows),
+        weights=weights,
+        purpose="Fuses support layers by the category's weights, merges patches and projects to decoder width.",
+    )
 
 
 def packing_projector_graph(spec: ProjectorSpec, layers: int, rows: int, weights: Weights, dtype: str) -> ir.Model:

@@ -77,7 +77,8 @@ def _processor(root: str) -> Any:
 
 def _pixels(processor: Any, image: Image) -> NDArray[np.float32]:
     """Those of one picture, without the dimension that some processors have for pictures."""
-    found = np.asarray(processor.image_processor(image, return_tensors="np")["pixel_values"], np.float32)
+    own = getattr(processor, "images_kwargs", {})  # what it has done, whatever the settings of pictures say
+    found = np.asarray(processor.image_processor(image, return_tensors="np", **own)["pixel_values"], np.float32)
     return found[None] if found.ndim == 2 else found.reshape(-1, *found.shape[-3:])
 
 

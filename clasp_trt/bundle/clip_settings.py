@@ -100,12 +100,12 @@ class Pixels(NamedTuple):
     std: Channels
 
 
-def pixels(config: Mapping[str, object], mean: Channels, std: Channels) -> Pixels:
-    """What ``config`` does to values, ``mean`` and ``std`` being the processor's defaults. Raises
+def pixels(config: Mapping[str, object], mean: Channels, std: Channels, resample: str = "bicubic") -> Pixels:
+    """What ``config`` does to values, ``mean``, ``std`` and ``resample`` being the processor's defaults. Raises
     :class:`SettingsError`."""
     normalize = _flag(config, "do_normalize", True)
     return Pixels(
-        _resample(config.get("resample")),
+        resample if config.get("resample") is None else _resample(config["resample"]),
         _number(config, "rescale_factor", 1 / 255) if _flag(config, "do_rescale", True) else 1.0,
         _channels(config, "image_mean", mean) if normalize else (0.0, 0.0, 0.0),
         _channels(config, "image_std", std) if normalize else (1.0, 1.0, 1.0),
@@ -180,8 +180,6 @@ def _crop(value: object) -> tuple[int, int]:
 
 
 def _resample(value: object) -> str:
-    if value is None:
-        value = _BICUBIC
     if isinstance(value, str):
         tell(
             f"preprocessor_config.json: resample is the name {value[:20]!a}, which is read as {_OTHERWISE}, as by the "

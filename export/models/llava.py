@@ -14,6 +14,7 @@ from clasp_trt.export.towers.configs import TOWERS
 if TYPE_CHECKING:
     from clasp_trt.export.checkpoint import Checkpoint
     from clasp_trt.export.reference import Reference
+    from clasp_trt.export.towers.spec import TowerSpec
 
 DEFAULTS = {
     "image_token_index": 32000,
@@ -58,9 +59,8 @@ def describe(config: Settings, name: str) -> SquareDescription:
     vision = top.part("vision_config", WHOLE_VISION if top.get("vision_config") is None else {})
     vision = vision.over({"model_type": "clip_vision_model"})
     kind = vision.require("model_type", "clip_vision_model", "siglip_vision_model")
-    tower = TOWERS[kind](vision, _feature_layer(top))
-    if not 0 <= tower.feature_layer <= tower.layers:
-        raise top.wrong("vision_feature_layer", f"one hidden state of the tower's {tower.layers} layers, such as -2")
+    tower = TOWERS[kind](vision, feature_layer(top))
+    check_feature_layer(top, tower)
     # every patch is a visual token, and nothing else is
     top.require("vision_feature_select_strategy", "default" if tower.has_cls else "full")
     spec = decoder(top.part("text_config", {}), tied=top.flag("tie_word_embeddings"))
@@ -79,7 +79,7 @@ def describe(config: Settings, name: str) -> SquareDescription:
     )
 
 
-def _feature_layer(top: Settings) -> int:
+def feature_layer(top: Settings) -> int:
     """One layer, as a number or alone in a list: a projector of both kinds takes the width of one."""
     layer = top.get("vision_feature_layer")
     if isinstance(layer, list) and len(layer) == 1:
@@ -87,6 +87,12 @@ def _feature_layer(top: Settings) -> int:
     if type(layer) is not int:
         raise top.wrong("vision_feature_layer", "one layer, such as -2")
     return layer
+
+
+def check_feature_layer(top: Settings, tower: TowerSpec) -> None:
+    """Raises :class:`CheckpointError` if the tower has no such layer."""
+    if not 0 <= tower.feature_layer <= tower.layers:
+        raise top.wrong("vision_feature_layer", f"one hidden state of the tower's {tower.layers} layers, such as -2")
 
 
 def _refuse_flat(config: Settings) -> None:

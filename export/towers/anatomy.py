@@ -27,13 +27,15 @@ class Attention:
 @dataclass(frozen=True)
 class Anatomy:
     """``build(spec)`` makes transformers' own tower, with whatever weights. ``embed(tower, pixels)`` is the input of
-    the first of ``blocks(tower)``; ``attention(block, hidden)`` is that of a block on its input."""
+    the first of ``blocks(tower)``; ``attention(block, hidden)`` is that of a block on its input, and
+    ``step(block, hidden)`` its output."""
 
     title: str
     build: Callable[[TowerSpec], Any]
     embed: Callable[[Any, torch.Tensor], torch.Tensor]
     blocks: Callable[[Any], Sequence[Any]]
     attention: Callable[[Any, torch.Tensor], Attention]
+    step: Callable[[Any, torch.Tensor], torch.Tensor] = lambda block, hidden: block(hidden, attention_mask=None)
 
 
 def anatomy(kind: str) -> Anatomy:

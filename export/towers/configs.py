@@ -43,6 +43,32 @@ _DINOV2 = {
     "use_swiglu_ffn": False,
     "use_mask_token": True,
 }
+_INTERNVL = {
+    **_COMMON,
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "image_size": 448,
+    "patch_size": 14,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-6,
+    "attention_bias": False,
+    "norm_type": "layer_norm",
+    "use_qk_norm": False,
+    "use_mask_token": False,
+    "use_absolute_position_embeddings": True,
+    "use_mean_pooling": True,
+}
+_IDEFICS3 = {
+    **_COMMON,
+    "hidden_size": 1152,
+    "intermediate_size": 3072,
+    "num_attention_heads": 16,
+    "patch_size": 32,
+    "hidden_act": "gelu_pytorch_tanh",
+    "layer_norm_eps": 1e-6,
+}
 _ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh", "gelu_new", "relu", "silu")
 
 
@@ -77,6 +103,35 @@ def dinov2(vision: Settings, feature_layer: int) -> TowerSpec:
     )  # fmt: skip
 
 
+def internvl(vision: Settings, feature_layer: int) -> TowerSpec:
+    """InternVL's: [CLS], layer scale, and no norm after the last block; the largest has RMSNorms, of queries and keys
+    too. The mask token that only training needs is not read."""
+    given = {name: _one(vision.over(_INTERNVL), name) for name in ("image_size", "patch_size")}
+    vision = vision.over(_INTERNVL).replaced(given)
+    for name in ("use_absolute_position_embeddings", "use_mean_pooling"):  # else without positions, or with a last norm
+        vision.require(name, True)
+    return _tower(
+        vision, "internvl", feature_layer, vision.count("intermediate_size"), has_cls=True, patch_bias=True,
+        layer_scale=True, qkv_bias=vision.flag("attention_bias"),
+        unread=vision.count("hidden_size") if vision.flag("use_mask_token") else 0,
+        rms_norm=vision.require("norm_type", "layer_norm", "rms_norm") == "rms_norm",
+        qk_norm=vision.flag("use_qk_norm"), final_norm=False,
+    )  # fmt: skip
+
+
+def idefics3(vision: Settings) -> TowerSpec:
+    """Idefics3's and SmolVLM's: as SigLIP's, but the norm after the last block is read, by the projector, to which it
+    counts."""
+    vision = vision.over(_IDEFICS3)
+    return _tower(vision, "idefics3", -1, vision.count("intermediate_size"), patch_bias=True, final_norm=False)
+
+
+def _one(vision: Settings, name: str) -> object:
+    """A side that may stand twice, as height and width."""
+    value = vision.get(name)
+    return value[0] if isinstance(value, list) and len(value) == 2 and value[0] == value[1] else value
+
+
 TOWERS: Mapping[str, Callable[[Settings, int], TowerSpec]] = {
     "clip_vision_model": clip,
     "siglip_vision_model": siglip,
@@ -97,6 +152,9 @@ def _tower(
     qkv_bias: bool = True,
     layer_scale: bool = False,
     unread: int = 0,
+    rms_norm: bool = False,
+    qk_norm: bool = False,
+    final_norm: bool = True,
 ) -> TowerSpec:
     """The tower whose hidden state ``feature_layer`` is read, as transformers counts: from the end if negative."""
     layers = vision.count("num_hidden_layers")
@@ -121,4 +179,7 @@ def _tower(
         qkv_bias=qkv_bias,
         layer_scale=layer_scale,
         unread=unread,
+        rms_norm=rms_norm,
+        qk_norm=qk_norm,
+        final_norm=final_norm,
     )

@@ -33,7 +33,7 @@ class _Tower(torch.nn.Module):
                 break
             if number == self._saliency_layer:
                 saliency = (_from_cls if self._has_cls else _received)(parts.attention(block, hidden))
-            hidden = block(hidden, attention_mask=None)
+            hidden = parts.step(block, hidden)
             states.append(hidden)
         assert saliency is not None
         return torch.stack([states[layer][:, first:] for layer in self._layers], dim=1), saliency

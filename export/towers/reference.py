@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isqrt
 from typing import Any
 
 import torch
@@ -16,10 +17,14 @@ from clasp_trt.export.towers.spec import TowerSpec
 
 class Squares:
     """See :class:`~clasp_trt.export.reference.Eyes`: ``tower`` of the kind that ``spec`` says, and ``projector`` from
-    fused features to visual tokens. Where tiles are packed, ``newline`` ``[width]`` ends each row."""
+    fused features to visual tokens. Where tiles are packed, ``newline`` ``[width]`` ends each row; where ``merge`` by
+    ``merge`` patches become one token, tiles follow one another."""
 
-    def __init__(self, spec: TowerSpec, tower: Any, projector: Any, newline: Any = None) -> None:
-        self._spec, self._tower, self._projector, self._newline = spec, tower, projector, newline
+    def __init__(
+        self, spec: TowerSpec, tower: Any, projector: Any, newline: Any = None, merge: int | None = None
+    ) -> None:
+        self._spec, self._tower, self._projector = spec, tower, projector
+        self._newline, self._merge = newline, merge
 
     @torch.inference_mode()
     def vision(self, feed: Arrays, layers: Sequence[int], block: int, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
@@ -31,7 +36,7 @@ class Squares:
         for number, module in enumerate(parts.blocks(tower)[: max(*layers, block)], start=1):
             if number == block:
                 saliency = _tower_saliency(parts.attention(module, hidden), has_cls)
-            hidden = module(hidden, attention_mask=None)
+            hidden = parts.step(module, hidden)
             states.append(hidden)
         features = torch.stack([states[layer][:, int(has_cls) :] for layer in layers], dim=1)
         return {port.FEATURES: array(features), port.CLS_SALIENCY: array(saliency)}
@@ -43,6 +48,11 @@ class Squares:
         floats = wide(dtype)
         fused = torch.einsum("bltw,l->btw", features.to(floats), alpha[0].to(floats))
         visual = cast(self._projector, dtype)(fused.to(dtype))
+        if self._merge is not None:
+            saliency = torch.from_numpy(feed[port.CLS_SALIENCY])
+            tiles = saliency.view(len(saliency), 1, isqrt(saliency.shape[1]), -1)
+            merged = torch.nn.functional.avg_pool2d(tiles, self._merge)
+            return {port.VISUAL: array(visual.flatten(0, 1)[None]), port.TOKEN_SALIENCY: array(merged.reshape(1, -1))}
         if self._newline is None:
             return {port.VISUAL: array(visual)}
         index, saliency = torch.from_numpy(feed[port.ROW_INDEX]), torch.from_numpy(feed[port.CLS_SALIENCY])

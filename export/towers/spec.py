@@ -13,12 +13,14 @@ CHANNELS = 3
 
 @dataclass(frozen=True)
 class TowerSpec(VisionDims):
-    """A vision transformer over square patches, with LayerNorms, biased linear layers and an MLP of two.
+    """A vision transformer over square patches, with norms, biased linear layers and an MLP of two.
 
     ``kind`` names the module of :mod:`clasp_trt.export.towers` that knows its parts. Pictures are squares of
     ``image_size`` pixels, patches of ``patch_size``; each patch is a visual token. ``pre_norm``: a LayerNorm before the
     first block; ``patch_bias``, ``qkv_bias``: biases of the patch embedding and of queries, keys and values;
-    ``layer_scale``: a vector that scales what each half of a block adds. ``unread`` counts the parameters that a
+    ``layer_scale``: a vector that scales what each half of a block adds; ``rms_norm``: the norms of a block are
+    RMSNorms; ``qk_norm``: queries and keys pass one of all heads' width; ``final_norm``: a LayerNorm after the last
+    block, which is not read. ``unread`` counts the parameters that a
     checkpoint stores beside all these, and no graph reads.
 
     ``feature_layer`` is the hidden state that the checkpoint reads (0: before the first block), and so the number of
@@ -37,6 +39,9 @@ class TowerSpec(VisionDims):
     qkv_bias: bool
     layer_scale: bool
     unread: int
+    rms_norm: bool = False
+    qk_norm: bool = False
+    final_norm: bool = True
 
     @property
     def dims(self) -> VisionDims:
@@ -84,10 +89,10 @@ class TowerSpec(VisionDims):
 
     @property
     def block_parameters(self) -> int:
-        """One block: matrices with their biases, two LayerNorms, and the scales of both halves."""
+        """One block: matrices with their biases, its norms, and the scales of both halves."""
         biases = (3 * self.width if self.qkv_bias else 0) + 2 * self.width + self.mlp
-        scales = 2 * self.width if self.layer_scale else 0
-        return self.block_matrices + biases + 2 * 2 * self.width + scales
+        vectors = 2 * (1 if self.rms_norm else 2) + 2 * self.qk_norm + 2 * self.layer_scale
+        return self.block_matrices + biases + vectors * self.width
 
     @property
     def patch_matrix(self) -> int:
@@ -103,7 +108,8 @@ class TowerSpec(VisionDims):
     @property
     def parameters(self) -> int:
         """What the checkpoint stores, the LayerNorm after the last block included."""
-        return self.embedding_parameters + self.layers * self.block_parameters + 2 * self.width + self.unread
+        last = 2 * self.width if self.final_norm else 0
+        return self.embedding_parameters + self.layers * self.block_parameters + last + self.unread
 
     @property
     def built_blocks(self) -> int:

@@ -90,3 +90,16 @@ def test_every_layer_token_and_column_is_in_its_own_place(checkpoint: Path, fami
         other[:, layer, 5] += 1
         changed = project(features=other, alpha=alpha)["visual"]
         assert (changed == found).all(axis=-1)[0].tolist() == [token != 5 for token in range(TOKENS)]
+
+
+@torch.inference_mode()
+def test_patches_are_merged_as_the_libraries_merge_them() -> None:
+    from transformers.models.idefics3.modeling_idefics3 import Idefics3Connector
+    from transformers.models.internvl.modeling_internvl import InternVLModel
+
+    rows = torch.arange(2 * 36 * 5.0).reshape(2, 36, 5)
+    for merge in (1, 2, 3):
+        expected = Idefics3Connector.pixel_shuffle(None, rows, merge)
+        assert torch.equal(projector._merged(rows, merge), expected)
+    shuffled = InternVLModel.pixel_shuffle(None, rows.reshape(2, 6, 6, 5), 0.5)
+    assert torch.equal(projector._merged(rows, 2), shuffled.reshape(2, 9, 20))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clasp_trt.bundle import MANIFEST, Anyres, Bundle, Grid
+from clasp_trt.bundle import MANIFEST, Anyres, Bundle, Grid, Longest, Ratio
 from clasp_trt.chain import port
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
@@ -67,6 +67,10 @@ def _sizes(processor: Processor) -> dict[str, object]:
         return {"image_grid_pinpoints": [list(each) for each in processor.pinpoints]}
     if isinstance(processor, Grid):
         return {"size": {"shortest_edge": processor.least_pixels, "longest_edge": processor.most_pixels}}
+    if isinstance(processor, Ratio):
+        return {"min_patches": processor.least, "max_patches": processor.most}
+    if isinstance(processor, Longest):
+        return {"size": {"longest_edge": processor.longest}}
     return {}
 
 

@@ -27,7 +27,7 @@ from clasp_trt.errors import BackendError, TargetError
 from clasp_trt.runtime.pipeline import load as load_pipeline
 from clasp_trt.tools.build.compiler import build
 from clasp_trt.tools.profile.loaders import EngineBytes
-from examples import random_qwen
+from examples import random_qwen, random_tiles
 from examples.random_llava import PRESETS, make
 from tests.house import ROOT
 from tests.mistakes import says
@@ -298,3 +298,11 @@ def test_graphs_of_any_number_of_tokens(tmp_path: Path) -> None:
     with pytest.raises(BackendError) as error:
         build(model, tmp_path / "plugins", target="rtx4090", plugins=True, **options)
     says(error, "--plugins", "fixed number")
+
+
+@pytest.mark.parametrize("preset", ["tiny-internvl", "tiny-smolvlm"])
+def test_graphs_of_merged_patches(tmp_path: Path, preset: str) -> None:
+    model = random_tiles.make(tmp_path / "model", random_tiles.PRESETS[preset])
+    options: dict[str, Any] = {"precision": "fp16", "budget": "paper:192", "max_context": 256, "cache": False}
+    made = build(model, tmp_path / "out", target="rtx4090", **options)
+    assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
