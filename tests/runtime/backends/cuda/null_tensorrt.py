@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from clasp_trt.bundle import Bundle, Engine, TensorSpec
+from clasp_trt.bundle import Bundle, Engine, Grid, TensorSpec
 from tests.runtime.backends.cuda.null_driver import DEVICE_BASE, NullCuda, Violation, Work, host_int
 
 ON_HOST = ("kv_length",)
@@ -102,6 +102,8 @@ class _Engine:
         self.entry: Engine = next(each for each in bundle.manifest.engines.engines if each.graph == name)
         self.path = str(bundle.path(self.graph.path))
         self.ports = {port.name: port for port in (*self.graph.inputs, *self.graph.outputs)}
+        processor = bundle.manifest.media.image.processor
+        self.merged = processor.merge**2 if isinstance(processor, Grid) else None  # patches of a visual token
         self.device_memory_size_v2 = SCRATCH + len(self.ports)
         self.is_capturable = True
         if aliasing:
@@ -315,10 +317,13 @@ class _Context:
                 if isinstance(stated, str):
                     sizes[stated] = size
         if "sequence" in sizes and (kept := self._engine.ports.get("kept")):
-            tokens, keep = self._engine.ports["visual_index"].shape[0], kept.shape[1]
-            assert isinstance(tokens, int)
-            assert isinstance(keep, int)
+            tokens, keep = (
+                dim if isinstance(dim, int) else sizes.get(dim, -1)
+                for dim in (self._engine.ports["visual_index"].shape[0], kept.shape[1])
+            )
             sizes["kept_sequence"] = sizes["sequence"] - tokens + keep
+        if "patches" in sizes and (merged := self._engine.merged):
+            sizes["visual_tokens"] = sizes["frames"] * sizes["patches"] // merged
         return sizes
 
     def _changes(self, what: str) -> None:
