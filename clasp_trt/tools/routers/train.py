@@ -34,7 +34,7 @@ from clasp_trt.tools.routers.metrics import Costs
 from clasp_trt.tools.routers.phrases import ASSET, ASSETS, Phrases
 from clasp_trt.tools.routers.prompts import HELD_OUT, TRAIN, VALIDATION, Labelled, generate, part_of
 
-BUCKETS = 2**16
+BUCKETS = 2**17
 PER_CATEGORY = {TRAIN: 12000, VALIDATION: 800, HELD_OUT: 1200}
 """About how many prompts of each category the divided phrases give to each part."""
 

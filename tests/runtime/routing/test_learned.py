@@ -263,7 +263,7 @@ def copied(tmp_path: Path) -> Path:
         ({"metrics": None}, "metrics: expected an object, got null"),
         ({"sha256": "0"}, "is not the graph that router.json beside it names"),
         ({"categories": ["a", "default"], "overrides": {}}, "has 9 categories, router.json 2"),
-        ({"buckets": 2**20}, "has 65536 buckets, router.json 1048576"),
+        ({"buckets": 2**20}, "has 131072 buckets, router.json 1048576"),
     ],
     ids=lambda value: str(value)[:30],
 )
