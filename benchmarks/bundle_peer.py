@@ -16,7 +16,7 @@ class BundlePeer:
     def __init__(self, bundle: Path, threads: int) -> None:
         from clasp_trt.runtime.pipeline import load
 
-        self._pipeline = load(bundle, threads=threads, image_cache_bytes=0)
+        self._pipeline = load(bundle, threads=threads, image_cache_bytes=0, reuse_prompts=False)
 
     def run(self, image: Path, prompt: str, new_tokens: int) -> Sample:
         """Answers ``prompt`` about the picture in the file ``image`` greedily, with exactly ``new_tokens`` tokens."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clasp_trt.bundle import Bundle
+from clasp_trt.bundle import Bundle, Graph
 from clasp_trt.chain import names, port
 from clasp_trt.errors import BackendError, PromptError
 from clasp_trt.methods import DEFAULT, Method, Raters
@@ -25,10 +25,12 @@ from clasp_trt.tensors import BYTES
 
 @dataclass
 class Sequence:
-    """One request in the decoder: how full each segment's cache is and which position comes next, on every axis."""
+    """One request in the decoder: how full each segment's cache is, which position comes next, on every axis, and how
+    many rows of the prompt were there before."""
 
     next_position: int
     filled: list[int] = field(default_factory=list)
+    reused: int = 0
 
 
 class Scores(NamedTuple):
@@ -48,9 +50,13 @@ class _Stage(NamedTuple):
 
 
 class Decoder:
-    """Runs prefill and decode steps of one request at a time; the caches are allocated once."""
+    """Runs prefill and decode steps of one request at a time; the caches are allocated once.
 
-    def __init__(self, bundle: Bundle, backend: Backend[Any]) -> None:
+    With ``reuses``, a prompt that begins like the one before starts after what both have before their first image:
+    there no row is ever dropped, and none sees what comes later, so that its keys and values are in every cache.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend[Any], *, reuses: bool = False) -> None:
         manifest = bundle.manifest
         self._backend: Backend[Tensor] = backend
         self._schedule, self._segments = manifest.schedule, manifest.segments
@@ -86,6 +92,9 @@ class Decoder:
                 for segment in self._segments
             ]
         self._cached: Sequence | None = None
+        # graphs from before slots rank visual tokens by all rows from the first on
+        self._reuses = reuses and dims.visible == "causal" and has_slots(bundle.graph(names.EMBED))
+        self._known = np.zeros(0, np.int64)  # the ids of the rows that all caches begin with
 
     def room(self, prompt: Prompt, method: Method = DEFAULT) -> int:
         """How many tokens :meth:`step` can append to ``prompt``. Raises :class:`PromptError` if it fills a cache."""
@@ -115,7 +124,7 @@ class Decoder:
         *,
         deepstack: Tensor | None = None,
     ) -> tuple[Sequence, Scores, tuple[Kept, ...]]:
-        """Runs the whole prompt; returns the sequence, the scores after its last row, and what each stage kept.
+        """Runs the prompt; returns the sequence, the scores after its last row, and what each stage kept.
 
         ``visual`` is ``[1, tokens, width]`` or None without an image; ``cls_saliency`` ``[1, tokens]`` serves pruning
         before the decoder and methods that ask for it; ``deepstack`` ``[layers, tokens, width]`` is added to the visual
@@ -124,6 +133,9 @@ class Decoder:
         """
         self.room(prompt, method)
         self._cached = None
+        filled, whole = self._rows(len(prompt.input_ids), len(prompt.visual_index), method), prompt
+        start = self._start(prompt)
+        self._known, prompt = self._known[:start], prompt.after(start)
         upload = self._backend.upload
         state: dict[str, Tensor] = {
             port.POSITION_IDS: upload(prompt.position_ids),
@@ -141,20 +153,19 @@ class Decoder:
                 state[port.REFERENCE_INDEX] = self._rating(method.raters, prompt, state[port.HIDDEN])
         prunes = self._prunes if method.compiled else self._host_prunes(method, prompt, cls_saliency)
         keeps = self._schedule.keeps_of(len(prompt.visual_index))
-        sequence, stages = Sequence(prompt.next_position), list[_Stage]()
+        sequence, stages = Sequence(prompt.next_position, filled, start), list[_Stage]()
         if visual is not None and -1 in self._stage_after:
             state[port.SALIENCY] = cls_saliency
             stages.append(self._prune(-1, prunes, state, keeps, pivot_counts, timer))
-        sequence.filled = self._rows(len(prompt.input_ids), len(prompt.visual_index), method)
         for number, segment in enumerate(self._segments[: self._tail]):
             with timer.step(segment.graph):
-                outputs = self._fill(number, state, 0, sequence.filled[number])
+                outputs = self._fill(number, state, start, filled[number])
             state[port.HIDDEN] = outputs[port.HIDDEN_OUT]
             if visual is not None and segment.last_layer in self._stage_after:
                 state[port.SALIENCY] = outputs[port.SALIENCY]
                 stages.append(self._prune(segment.last_layer, prunes, state, keeps, pivot_counts, timer))
-        logits = self._prefill_tail(state, sequence.filled[-1], timer)
-        self._cached = sequence
+        logits = self._prefill_tail(state, start, filled[-1], timer)
+        self._cached, self._known = sequence, whole.text_before
         scores = self._scores(logits)
         # last, since this waits for the device: until here it was never asked for anything
         return sequence, scores, self._fetch(stages)
@@ -182,7 +193,7 @@ class Decoder:
     def forget(self) -> None:
         """Empties the caches after an overflow: a step may read slots that the mask then hides, and 0 times NaN is
         NaN."""
-        self._cached = None
+        self._cached, self._known = None, self._known[:0]
         for segment in self._caches:
             for cache in segment.values():
                 self._backend.clear(cache)
@@ -192,6 +203,14 @@ class Decoder:
         self._cached = None
         for segment in self._caches:
             segment.clear()
+
+    def _start(self, prompt: Prompt) -> int:
+        """How many rows of the prompt are in the caches already; its last one never is, since scores follow it."""
+        if not self._reuses:
+            return 0
+        most = min(len(self._known), len(prompt.text_before), len(prompt.input_ids) - 1)
+        differing = np.flatnonzero(self._known[:most] != prompt.input_ids[:most])
+        return int(differing[0]) if len(differing) else most
 
     def _lengths(self, sequence: Sequence) -> tuple[int, ...]:
         """Slots that each segment reads in the next step: those that are filled by then, and as many more in each as
@@ -258,8 +277,9 @@ class Decoder:
         }
         return self._embed(inputs, {})[port.HIDDEN]
 
-    def _prefill_tail(self, state: Mapping[str, Tensor], rows: int, timer: Timer) -> Tensor:
-        """Runs all rows through the segments that no prune follows; returns the logits of the last row.
+    def _prefill_tail(self, state: Mapping[str, Tensor], first: int, end: int, timer: Timer) -> Tensor:
+        """Runs all rows, ``first`` to ``end`` of the caches, through the segments that no prune follows; returns the
+        logits of the last row.
 
         That row is all that they owe, so they take the rows in chunks: a chunk attends to no slot after its own, where
         one call would compute those products and mask them. Segments that add to visual tokens take them whole.
@@ -267,6 +287,7 @@ class Decoder:
         tail = (segment.graph for segment in self._segments[self._tail :])
         adds = any(port.DEEPSTACK in self._taken[graph] for graph in tail)
         most = None if adds else self._backend.prefill_rows
+        rows = end - first
         chunks = 1 if most is None else -(-rows // most)
         ends = [rows * chunk // chunks for chunk in range(chunks + 1)]
         positions = None if chunks == 1 else self._backend.download(state[port.POSITION_IDS])
@@ -277,7 +298,7 @@ class Decoder:
                 part[port.POSITION_IDS] = self._backend.upload(positions[..., start:stop].copy())
             for number in range(self._tail, len(self._segments)):
                 with timer.step(self._segments[number].graph):
-                    outputs = self._fill(number, part, start, stop)
+                    outputs = self._fill(number, part, first + start, first + stop)
                 part[port.HIDDEN] = outputs.get(port.HIDDEN_OUT)
         return outputs[port.LOGITS]
 
@@ -322,6 +343,11 @@ class Decoder:
             outputs = prunes[number](inputs, {})
         state.update({name: outputs[port.out(name)] for name in port.NARROWED if port.out(name) in outputs})
         return _Stage(after_layer, outputs[port.KEPT], outputs[port.IS_PIVOT])
+
+
+def has_slots(embed: Graph) -> bool:
+    """Whether the bundle of this graph counts new rows apart from those that are in the caches."""
+    return any(each.name == port.HIDDEN and each.shape[0] == port.SLOTS for each in embed.outputs)
 
 
 def _load(bundle: Bundle, backend: Backend[Any], name: str) -> Runner[Tensor]:

@@ -56,6 +56,7 @@ def load(
     provider: str | None = None,
     verify: bool = False,
     image_cache_bytes: int = DEFAULT_BYTES,
+    reuse_prompts: bool = True,
 ) -> Pipeline:
     """Opens a bundle for inference: its engines on the GPU, or its graphs by ONNX Runtime on the CPU.
 
@@ -64,8 +65,9 @@ def load(
     in place of what the bundle brings (or the rules); ``threads`` bounds the compute threads on the CPU (default: the
     usable cores); ``provider`` (``cpu``, ``cuda`` or ``tensorrt``) has ONNX Runtime run the graphs there, also those of
     a bundle of engines; ``verify`` also checks every file's hash. What the vision graph gave for the latest pictures is
-    kept in ``image_cache_bytes``, by their pixels (``docs/conversations.md``; 0 keeps nothing). Close the pipeline, or
-    use it as a context, to give a GPU's memory back before the process ends. Raises a
+    kept in ``image_cache_bytes``, by their pixels (``docs/conversations.md``; 0 keeps nothing); with ``reuse_prompts``
+    a prompt that begins like the one before starts after what both have before their first image. Close the pipeline,
+    or use it as a context, to give a GPU's memory back before the process ends. Raises a
     :class:`clasp_trt.errors.ClaspError` for a malformed bundle, a backend that refuses it, or a router whose categories
     are not the policy's.
     """
@@ -76,8 +78,10 @@ def load(
     try:
         with memory_for("to load the bundle"):
             return Pipeline(
-                opened, backend, policy=loaded, method=chosen, router=router, image_cache_bytes=image_cache_bytes
-            )
+                opened, backend,
+                policy=loaded, method=chosen, router=router, image_cache_bytes=image_cache_bytes,
+                reuse_prompts=reuse_prompts,
+            )  # fmt: skip
     except BaseException:
         backend.close()
         raise
@@ -100,6 +104,7 @@ class Pipeline:
         method: Method | None = None,
         router: str | PathLike[str] | Router | None = None,
         image_cache_bytes: int = 0,
+        reuse_prompts: bool = False,
     ) -> None:
         self.bundle = bundle
         self._features = FeatureCache(image_cache_bytes)
@@ -116,7 +121,7 @@ class Pipeline:
         self._vision = backend.load(bundle.path(bundle.graph(names.VISION).path), bundle.graph(names.VISION))
         self._projector = backend.load(bundle.path(bundle.graph(names.PROJECTOR).path), bundle.graph(names.PROJECTOR))
         self._merges = any(each.name == port.CLS_SALIENCY for each in bundle.graph(names.PROJECTOR).inputs)
-        self._decoder = Decoder(bundle, backend)
+        self._decoder = Decoder(bundle, backend, reuses=reuse_prompts)
         stops, vocabulary = self._model.stop_token_ids, self._model.decoder.vocab_size
         self._constraints = Constraints(self._prompts.tokenizer, stops, vocabulary)
 
@@ -314,6 +319,7 @@ class Pipeline:
             visual_tokens=len(tokens.visual_index),
             reused_images=sum(given is not taken for given, taken in zip(images, pictures, strict=True))
             - sum(isinstance(taken, Fresh) for taken in pictures),
+            reused_tokens=sequence.reused,
             timings_ms=timer.milliseconds,
             tpot_ms=tuple(span.milliseconds for span in decoding.spans),
             spans=(*timer.spans, *decoding.spans),

@@ -35,7 +35,8 @@ class Result:
     is fulfilled), ``length`` (``max_new_tokens`` or ``max_length``) or ``context`` (the bundle's ``max_context`` is
     full). ``text`` ends before what stopped it; ``token_ids`` hold that too. ``spans`` say when each step ran: those
     until the first token, then one ``decode`` for each later token. ``generation`` are the settings that held.
-    ``reused_images`` is how many images the vision graph had seen before, so that it did not run for them.
+    ``reused_images`` is how many images the vision graph had seen before, so that it did not run for them, and
+    ``reused_tokens`` how many of the prompt's tokens were in the decoder's caches.
     """
 
     text: str
@@ -50,6 +51,7 @@ class Result:
     spans: tuple[Span, ...] = field(default=(), repr=False)
     generation: Generation = field(default=Generation(), repr=False)
     reused_images: int = 0
+    reused_tokens: int = 0
 
     @property
     def category(self) -> str:

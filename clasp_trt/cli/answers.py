@@ -48,6 +48,7 @@ def answer_json(result: Result) -> dict[str, object]:
         "prompt_tokens": result.prompt_tokens,
         "visual_tokens": result.visual_tokens,
         "reused_images": result.reused_images,
+        "reused_tokens": result.reused_tokens,
         "generated_tokens": len(result.token_ids),
         "tokens_per_second": result.tokens_per_second,
         "timings_ms": result.timings_ms,

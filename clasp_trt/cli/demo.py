@@ -64,7 +64,9 @@ def command(out: str, checkpoint: str | None, budgets: tuple[int, ...], as_json:
     schedules = {name: bundle.manifest.schedule for name, bundle in built.bundles.items()}
     talk = Silent() if as_json else Spoken(schedules)
     talk.open(model, folder, built)
-    pipelines = {name: load(bundle.root, image_cache_bytes=0) for name, bundle in built.bundles.items()}
+    pipelines = {
+        name: load(bundle.root, image_cache_bytes=0, reuse_prompts=False) for name, bundle in built.bundles.items()
+    }
     asking.warm_up(pipelines.values(), rows[0], images[0])
     asked = [_ask(row, image, pipelines, talk) for row, image in zip(rows, images, strict=True)]
     scores = {name: asking.score(asked, name) for name in pipelines}

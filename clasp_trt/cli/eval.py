@@ -100,7 +100,15 @@ def command(
     )  # fmt: skip
     with (
         nullcontext() if output is None else results.opened(output, wanted, questions) as store,
-        load(bundle, policy=policy, router=router, threads=threads, provider=provider, image_cache_bytes=0) as pipeline,
+        load(
+            bundle,
+            policy=policy,
+            router=router,
+            threads=threads,
+            provider=provider,
+            image_cache_bytes=0,
+            reuse_prompts=False,
+        ) as pipeline,
         progress_bar() as progress,
     ):
         stop_if_asked()

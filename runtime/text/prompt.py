@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,21 @@ class Prompt:
     positions: NDArray[np.int64]
     next_position: int
     pictures: tuple[tuple[Block, ...], ...] = ()
+
+    @property
+    def text_before(self) -> NDArray[np.int64]:
+        """The ids before the first visual token; all of a prompt without one."""
+        return self.input_ids[: self.visual_index[0]] if len(self.visual_index) else self.input_ids
+
+    def after(self, rows: int) -> Prompt:
+        """What follows the first ``rows``, text all of them, with indices that count from there."""
+        return replace(
+            self,
+            input_ids=self.input_ids[rows:],
+            visual_index=self.visual_index - rows,
+            reference_index=self.reference_index - rows,
+            positions=self.positions[..., rows:],
+        )
 
     @property
     def position_ids(self) -> NDArray[np.int64]:

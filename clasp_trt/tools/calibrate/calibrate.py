@@ -110,7 +110,7 @@ def calibrate(
     inputs = _inputs(opened, questions, samples, options)
     with open_journal(journal_path(target), inputs, restart=restart) as journal:
         answers = Answers(
-            load(opened.root, threads=threads, image_cache_bytes=0), questions.name,
+            load(opened.root, threads=threads, image_cache_bytes=0, reuse_prompts=False), questions.name,
             max_new_tokens=options.max_new_tokens, cache_bytes=cache_mb * 10**6,
         )  # fmt: skip
         run = _Run(opened, options, answers, journal, progress)
