@@ -25,7 +25,7 @@ SEEN = 'g.op("LessOrEqual", places, rows)'
 ROWS = 'rows = g.op("Add", g.op("Unsqueeze", self.inputs[port.WRITE_INDEX], g.const([1, 2, 3])), steps)'
 ASKED_OF = 'received = g.op("Gather", weights, places, axis=4)'
 ENDS = "ends = [rows * chunk // chunks for chunk in range(chunks + 1)]"
-FILL = "outputs = self._fill(number, part, start, stop)"
+FILL = "outputs = self._fill(number, part, first + start, first + stop)"
 
 IN_PROJECTOR, IN_CHAIN = ("tests/export/test_projector.py",), ("tests/chain",)
 IN_SEGMENT = ("tests/export/decoder/test_visible.py", "tests/export/decoder/test_segment.py")
@@ -103,9 +103,11 @@ MUTATIONS = (
         IN_DECODER,
     ),
     Mutation(
-        "a chunk that is written to the first slots", DECODER, FILL, FILL.replace("start, stop", "0, stop"), IN_DECODER
+        "a chunk that is written to the first slots", DECODER, FILL, FILL.replace("first + start", "0"), IN_DECODER
     ),
-    Mutation("a chunk that sees its own rows alone", DECODER, FILL, FILL.replace("stop", "stop - start"), IN_DECODER),
+    Mutation(
+        "a chunk that sees its own rows alone", DECODER, FILL, FILL.replace("first + stop", "stop - start"), IN_DECODER
+    ),
     Mutation(
         "a chunk with the positions of the first",
         DECODER,
