@@ -137,6 +137,15 @@ PRESETS: Mapping[str, Shape] = {
         vision_layers=24, vision_width=1024, vision_heads=16, vision_mlp=4096, image_size=336, patch_size=14,
         layers=22, width=2048, heads=32, kv_heads=4, mlp=5632, vocab=32064,
     ),
+    "llava-1.5-7b": Shape(
+        vision_layers=24, vision_width=1024, vision_heads=16, vision_mlp=4096, image_size=336, patch_size=14,
+        layers=32, width=4096, heads=32, kv_heads=32, mlp=11008, vocab=32064,
+    ),
+    "llava-next-13b": Shape(  # Vicuna's, of LLaVA-1.6
+        vision_layers=24, vision_width=1024, vision_heads=16, vision_mlp=4096, image_size=336, patch_size=14,
+        layers=40, width=5120, heads=40, kv_heads=40, mlp=13824, vocab=32064,
+        pinpoints=((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)),
+    ),
 }  # fmt: skip
 
 

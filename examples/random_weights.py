@@ -1,7 +1,8 @@
 """Random weights that say nothing, yet let no fault hide: drawn tensor by tensor, and straight to safetensors files.
 
-Each tensor comes from a generator seeded by its own name: memory is a few times the largest one, and the number of
-shards changes no weight. Needs numpy, neither torch nor transformers.
+Each tensor comes from a generator seeded by its own name, so that the number of shards changes no weight. A large one
+is drawn in part, and continued with the same numbers moved on, since drawing takes longer than writing: memory is a few
+times that part. Needs numpy, neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ SAFETENSORS_DTYPE: Mapping[DType, tuple[str, int]] = {  # name in a safetensors 
     "bfloat16": ("BF16", 2),
 }
 SHARD_BYTES = 1_000_000_000
+DRAWN = 1 << 22
+"""Elements of a tensor that are drawn; those after them are the same, moved on so that no two rows agree."""
+_MOVED = 7919
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,18 @@ class TensorSpec:
         """Number of elements."""
         return math.prod(self.shape)
 
-    def draw(self, seed: int) -> NDArray[np.float32]:
-        """The values, the same for the same seed wherever the tensor is stored."""
+    def parts(self, seed: int, dtype: DType) -> Iterator[NDArray[Any]]:
+        """The values in order, flat, in parts and as they are stored; the same for the same seed wherever that is."""
         rng = np.random.default_rng([seed, zlib.crc32(self.name.encode())])
-        values = rng.standard_normal(self.shape, dtype=np.float32)
+        values = rng.standard_normal(min(self.size, DRAWN), dtype=np.float32)
         values *= np.float32(self.std)
         values += np.float32(self.mean)
-        if self.zero_rows:
-            values[list(self.zero_rows)] = 0.0
-        return values
+        stored, row = _encode(values, dtype), self.size // self.shape[0]
+        for start in range(0, self.size, DRAWN):
+            part = np.roll(stored, start // DRAWN * _MOVED)[: self.size - start]
+            for each in self.zero_rows:
+                part[max(each * row - start, 0) : max((each + 1) * row - start, 0)] = 0
+            yield part
 
 
 def linear(name: str, rows: int, columns: int, gain: float = 1.0, *, bias: bool = False) -> Iterator[TensorSpec]:
@@ -77,15 +84,15 @@ EMBEDDING_STD = 0.5
 TIED_EMBEDDING_STD = 0.25
 
 
-def _encode(values: NDArray[np.float32], dtype: DType) -> bytes:
-    """Little-endian bytes of ``values`` in ``dtype``, rounded to nearest even."""
+def _encode(values: NDArray[np.float32], dtype: DType) -> NDArray[Any]:
+    """``values`` in ``dtype``, little-endian, rounded to nearest even."""
     if dtype == "float32":
-        return values.astype("<f4").tobytes()
+        return values.astype("<f4")
     if dtype == "float16":
-        return values.astype("<f2").tobytes()
+        return values.astype("<f2")
     bits = values.view(np.uint32)
     rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16  # numpy has no bfloat16
-    return rounded.astype("<u2").tobytes()
+    return rounded.astype("<u2")
 
 
 def _write_shard(path: Path, specs: Sequence[TensorSpec], dtype: DType, seed: int) -> None:
@@ -101,7 +108,8 @@ def _write_shard(path: Path, specs: Sequence[TensorSpec], dtype: DType, seed: in
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for spec in specs:
-            file.write(_encode(spec.draw(seed), dtype))
+            for part in spec.parts(seed, dtype):
+                file.write(part.data)
 
 
 def _split(specs: Sequence[TensorSpec], parts: int) -> Iterator[Sequence[TensorSpec]]:

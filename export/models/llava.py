@@ -1,4 +1,4 @@
-"""LLaVA-1.5: a CLIP or SigLIP tower, a two-layer projector, a Llama-like decoder."""
+"""LLaVA-1.5: a CLIP, SigLIP or DINOv2 tower, a two-layer projector, a Llama-like decoder."""
 
 from __future__ import annotations
 
@@ -43,8 +43,18 @@ _DECODERS_OWN = frozenset(
     )
 )
 """What a ``text_config`` says. Where there is none, transformers has Llama's defaults, whatever the top says."""
+_TOWER = r"^(?:model\.)?vision_tower\.(?:vision_model\.)?"
 LAYOUTS = (
-    (r"^(?:model\.)?vision_tower\.(?:vision_model\.)?", "tower."),
+    *(  # DINOv2's
+        (rf"{_TOWER}encoder\.layer\.(\d+)\.attention\.{old}\.", rf"tower.encoder.layer.\1.attention.{new}_proj.")
+        for old, new in (
+            (r"attention\.query", "q"),
+            (r"attention\.key", "k"),
+            (r"attention\.value", "v"),
+            (r"output\.dense", "o"),
+        )
+    ),
+    (_TOWER, "tower."),
     (r"^(?:model\.)?multi_modal_projector\.", "projector."),
     (r"^(?:language_model\.)?lm_head\.", "decoder.lm_head."),
     (r"^(?:model\.)?language_model\.(?:model\.)?", "decoder."),
@@ -58,7 +68,7 @@ def describe(config: Settings, name: str) -> SquareDescription:
     top = config.over(DEFAULTS)
     vision = top.part("vision_config", WHOLE_VISION if top.get("vision_config") is None else {})
     vision = vision.over({"model_type": "clip_vision_model"})
-    kind = vision.require("model_type", "clip_vision_model", "siglip_vision_model")
+    kind = vision.require("model_type", "clip_vision_model", "siglip_vision_model", "dinov2")
     tower = TOWERS[kind](vision, feature_layer(top))
     check_feature_layer(top, tower)
     # every patch is a visual token, and nothing else is

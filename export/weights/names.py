@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from clasp_trt.errors import CheckpointError
 
 Rules = Sequence[tuple[str, str]]
-"""A rule is a regular expression for the start of a name, and what stands in its place; the first match counts."""
+"""A rule is a regular expression for the start of a name, and what stands in its place, where ``\\1`` is the first
+group; the first match counts."""
 
 _ADAPTED = re.compile(r"\.(lora_[AB]|lora_embedding_[AB]|lora_magnitude_vector|base_layer|modules_to_save)(\.|$)")
 
@@ -70,7 +71,7 @@ def _unwrapped(key: str, rules: Rules) -> tuple[str, str]:
 def _known(name: str, rules: Rules) -> str | None:
     for pattern, start in rules:
         if found := re.match(pattern, name):
-            return start + name[found.end() :]
+            return found.expand(start) + name[found.end() :]
     return None
 
 

@@ -246,7 +246,10 @@ def test_a_bad_config(folder: Path, content: str) -> None:
         (lambda c: c["text_config"].update(num_attention_heads="six"), "text_config.num_attention_heads is 'six'"),
         (lambda c: c["text_config"].update(num_key_value_heads=4), "num_key_value_heads is 4.* divisor of the 6"),
         (lambda c: c["text_config"].update(head_dim=7), "head_dim is 7.* even"),
-        (lambda c: c["vision_config"].update(model_type="dinov2"), "expected clip_vision_model or siglip_vision_model"),
+        (
+            lambda c: c["vision_config"].update(model_type="vit"),
+            "expected clip_vision_model or siglip_vision_model or dinov2",
+        ),
         (
             lambda c: c["vision_config"].update(model_type="siglip_vision_model"),
             "'default'.* expected full",
