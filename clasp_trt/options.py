@@ -157,8 +157,8 @@ class Options:
             raise PolicyError(
                 "--policy and --vision-layers exclude each other: a policy names the layers that it reads"
             )
-        if self.max_visual_tokens is not None and self.max_visual_tokens < 1:
-            raise ScheduleError(f"--max-visual-tokens is {self.max_visual_tokens}; expected a positive number")
+        if type(self.most_tokens) is not int or self.most_tokens < 1:
+            raise ScheduleError(f"--max-visual-tokens is {self.max_visual_tokens!r}; expected a whole number above 0")
 
     @property
     def floats(self) -> str:

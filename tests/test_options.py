@@ -102,10 +102,11 @@ def test_a_cap_in_vain_is_refused(
     says(error, *facts)
 
 
-def test_a_cap_of_none_is_refused() -> None:
+@pytest.mark.parametrize("most", [0, -5, "64", 64.0, True])
+def test_a_cap_that_is_no_number_of_tokens_is_refused(most: Any) -> None:
     with pytest.raises(ScheduleError) as error:
-        Options(max_visual_tokens=0)
-    says(error, "--max-visual-tokens", 0)
+        Options(max_visual_tokens=most)
+    says(error, "--max-visual-tokens", repr(most))
 
 
 def test_kernels_get_no_more_scratch_than_the_build_may_take() -> None:
