@@ -60,5 +60,5 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e '.[export,dev,grammar,kernels,profile,tensorrt-rtx]'
+	$(INSTALL) -e '.[export,dev,grammar,kernels,profile,tensorrt-rtx,video]'
 	touch $@ $(VENV)/.installed-demo

@@ -17,18 +17,20 @@ from pathlib import Path
 
 import click
 
+from benchmarks.qwen import CONFIGS
 from benchmarks.ttft_cpu import PHOTO, PROMPT
 from clasp_trt import targets
 from clasp_trt.export.decoder.spec import DecoderSpec
 from clasp_trt.export.family import describe, read_description
 from clasp_trt.tools.build.compiler import Pruning
 from clasp_trt.tools.plan import Cut, Machine, Request, make, measure
-from clasp_trt.tools.plan.roofline import Work, decode_work, prefill_work, rates_of, stage
+from clasp_trt.tools.plan.roofline import Work, decode_work, prefill_work, projector_work, rates_of, stage, tower_work
 from examples.random_llava import PRESETS, _config
 
 ROOT = Path(__file__).parents[1]
 INT4_BYTES = 0.5 + 2 / 128  # a weight in groups of 128 that share one fp16 scale; the output head stays fp16
 FP16_BYTES = 2.0
+PATCHES = 4  # become one visual token
 PROMPT_TOKENS = 63  # of PROMPT with its template, in the vocabulary of a random checkpoint
 
 
@@ -47,26 +49,6 @@ class Comparison:
         return self.planned / self.found - 1
 
 
-@dataclass(frozen=True)
-class _Vit:
-    """A vision transformer over ``4 * tokens`` patches, four of which become a token; attention in ``windows`` of so
-    many patches in all but ``full`` layers. ``matrices`` counts the MLP's."""
-
-    layers: int
-    width: int
-    mlp: int
-    matrices: int
-    full: int
-    window: int
-
-    def work(self, tokens: int) -> Work:
-        rows = 4 * tokens
-        linear = 4 * self.width**2 + self.matrices * self.width * self.mlp
-        seen = self.full * rows + (self.layers - self.full) * min(rows, self.window)
-        flops = 2 * rows * self.layers * linear + 4 * rows * seen * self.width
-        return Work(flops, self.layers * linear * FP16_BYTES)
-
-
 def _decoder(
     layers: int, width: int, heads: int, kv_heads: int, mlp: int, vocabulary: int, *, tied: bool, head_dim: int = 128
 ) -> DecoderSpec:
@@ -78,22 +60,15 @@ def _decoder(
     )  # fmt: skip
 
 
-_SMALL_VIT = _Vit(layers=24, width=1024, mlp=4096, matrices=2, full=24, window=0)
-_LARGE_VIT = _Vit(layers=27, width=1152, mlp=4304, matrices=2, full=27, window=0)
-_WINDOW_VIT = _Vit(layers=32, width=1280, mlp=3420, matrices=3, full=4, window=64)
-_QWEN3_2B = _decoder(28, 2048, 16, 8, 6144, 151936, tied=True)
-_QWEN3_4B = _decoder(36, 2560, 32, 8, 9728, 151936, tied=True)
-_QWEN3_8B = _decoder(36, 4096, 32, 8, 12288, 151936, tied=False)
-_QWEN25_7B = _decoder(28, 3584, 28, 4, 18944, 152064, tied=False)
 _LLAMA_1B = _decoder(16, 2048, 32, 8, 8192, 128256, tied=True, head_dim=64)
 _LLAMA_3B = _decoder(28, 3072, 24, 8, 8192, 128256, tied=True)
 
-# name, vision tower, decoder, visual tokens, text tokens, then ms, ms and tokens/s (None: speculative, another thing)
+# name, visual tokens, text tokens, then ms, ms and tokens/s (None: speculative, another thing)
 _PUBLISHED = (
-    ("Qwen3-VL-2B", _SMALL_VIT, _QWEN3_2B, 265, 21, 39, 50, 98),
-    ("Qwen3-VL-4B", _SMALL_VIT, _QWEN3_4B, 265, 21, 39, 124, 52),
-    ("Qwen3-VL-8B", _LARGE_VIT, _QWEN3_8B, 265, 21, 57, 225, 32),
-    ("Qwen2.5-VL-7B", _WINDOW_VIT, _QWEN25_7B, 349, 32, 89, 261, None),
+    ("Qwen3-VL-2B", 265, 21, 39, 50, 98),
+    ("Qwen3-VL-4B", 265, 21, 39, 124, 52),
+    ("Qwen3-VL-8B", 265, 21, 57, 225, 32),
+    ("Qwen2.5-VL-7B", 349, 32, 89, 261, None),
 )
 _PUBLISHED_FP16 = (("Llama-3.2-1B", _LLAMA_1B, 65.02), ("Llama-3.2-3B", _LLAMA_3B, 25.64))
 
@@ -102,10 +77,13 @@ def published() -> Iterator[Comparison]:
     """Public figures of an AGX Orin 64GB: vision and prefill in ms, decoding in tokens/s."""
     rates = rates_of(targets.get("orin-agx-64"), "fp16", None)
     assert rates is not None
-    for name, vit, decoder, visual, text, vision_ms, prefill_ms, speed in _PUBLISHED:
-        rows = visual + text
+    for name, visual, text, vision_ms, prefill_ms, speed in _PUBLISHED:
+        model = describe(CONFIGS[name], "config.json", name)
+        decoder, rows = model.decoder, visual + text
         cut = Cut("whole", 0, decoder.layers - 1, visual, watched=False)
-        seen = stage("vision", visual, vit.work(visual), rates.products, rates.bandwidth)
+        look = tower_work(model.tower, 1, PATCHES * visual, FP16_BYTES)
+        look += projector_work(model.projector, visual, FP16_BYTES)
+        seen = stage("vision", visual, look, rates.products, rates.bandwidth)
         yield Comparison(f"{name}, vision", "ms", vision_ms, seen.seconds * 1e3)
         work = prefill_work(decoder, cut, rows, text, INT4_BYTES)
         filled = stage("prefill", rows, work, rates.products, rates.bandwidth)

@@ -111,7 +111,7 @@ PRESETS: Mapping[str, Shape] = {
     "tiny-qwen3": Shape(
         "qwen3_vl", vision_layers=4, vision_width=32, vision_heads=2, vision_mlp=64, patch_size=16,
         layers=5, width=48, heads=4, kv_heads=2, head_dim=16, mlp=96, vocab=512, sections=(4, 2, 2),
-        table=6, deepstack=(0, 1, 2), tie_word_embeddings=True,
+        table=6, deepstack=(0, 1, 2),
     ),
 }  # fmt: skip
 

@@ -209,7 +209,7 @@ class GridDescription(Description):
 @dataclass(frozen=True)
 class MergingDescription(Description):
     """One whose tower takes squares, the tiles of a picture that is ``split``, and whose projector merges patches.
-    ``most_tokens`` is what the pictures were capped to."""
+    Pictures have at most ``most_tokens``, if that is said."""
 
     tower: TowerSpec
     projector: ProjectorSpec
@@ -218,15 +218,20 @@ class MergingDescription(Description):
     most_tokens: int | None = None
 
     @property
+    def used(self) -> ByRatio | ByEdge:
+        """:attr:`split` into as few tiles as that asks for."""
+        return self.split.capped(self.most_tokens)
+
+    @property
     def picture_tokens(self) -> tuple[int, int, int]:
         """The least, usual and most visual tokens of one picture."""
-        return self.split.token_range
+        return self.used.token_range
 
     def capped(self, tokens: int | None) -> MergingDescription:
         """The same that splits pictures into fewer tiles, so that none has more than ``tokens``."""
-        return replace(self, split=self.split.capped(tokens), most_tokens=tokens)
+        return replace(self, most_tokens=tokens)
 
     @property
     def tiles(self) -> int:
         """How many squares the tower takes of a picture, at most."""
-        return max(self.split.tile_range)
+        return max(self.used.tile_range)

@@ -40,7 +40,7 @@ class Merging(Parts[MergingDescription]):
 
     @cached_property
     def media(self) -> Media:
-        made = splits.media(self.image_settings, self.description.split, self._layout, self._checkpoint.root)
+        made = splits.media(self.image_settings, self.description.used, self._layout, self._checkpoint.root)
         return replace(made, images=self.description.images)
 
     def vision_graph(self, layers: Sequence[int], dtype: str) -> ir.Model:

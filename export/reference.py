@@ -60,6 +60,10 @@ class Reference:
             if number == last and port.REFERENCE_INDEX in feed:
                 found[port.SALIENCY] = array(_text_saliency(layer, hidden, rotary, blocked, feed))
             hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
+            if number < len(feed.get(port.DEEPSTACK, ())):
+                visual = torch.from_numpy(feed[port.VISUAL_INDEX])
+                hidden = hidden.clone()
+                hidden[:, visual] += torch.from_numpy(feed[port.DEEPSTACK][number]).to(dtype)
         if last < len(self._decoder.layers) - 1:
             return {port.HIDDEN_OUT: array(hidden), **found}
         normed = cast(self._decoder.norm, dtype)(hidden[:, -1:])

@@ -5,6 +5,7 @@ A verification compares a bundle with this, and not with what the rest of this r
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -90,9 +91,14 @@ def _without_videos(kind: Any, root: str, pictures: Any) -> Any:
         def check_argument_for_proper_class(self, name: str, argument: Any) -> Any:
             return None if argument is None else super().check_argument_for_proper_class(name, argument)
 
-    tokenizer = AutoTokenizer.from_pretrained(root, local_files_only=True)
-    found, _ = kind.get_processor_dict(root, local_files_only=True)
-    return Still(image_processor=pictures, tokenizer=tokenizer, chat_template=found.get("chat_template"))
+    settings, _ = kind.get_processor_dict(root, local_files_only=True)
+    taken = set(inspect.signature(kind).parameters) - set(kind.get_attributes())
+    return Still(
+        image_processor=pictures,
+        tokenizer=AutoTokenizer.from_pretrained(root, local_files_only=True),
+        video_processor=None,
+        **{name: value for name, value in settings.items() if name in taken},
+    )
 
 
 def _apply(processor: Any, images: Sequence[Image], prompt: str) -> Any:

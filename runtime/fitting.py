@@ -21,6 +21,14 @@ def check_images(count: int, bundle: Bundle) -> None:
         )
 
 
+def check_video(bundle: Bundle) -> None:
+    """Raises :class:`ImageError` for a request with a clip where the bundle takes none."""
+    raise ImageError(
+        f"{bundle.root} takes no clips: {bundle.manifest.model.name} ({bundle.manifest.model.model_type}) has no "
+        "media.video; give frames as images"
+    )
+
+
 def check_method(method: Method, bundle: Bundle) -> None:
     """Raises :class:`MethodError` for a method that the bundle cannot follow."""
     stages, layer = bundle.manifest.schedule.stages, bundle.manifest.model.vision.feature_layer

@@ -24,9 +24,10 @@ from clasp_trt.runtime.backends.interface import Backend, Tensor
 from clasp_trt.runtime.decoder import Decoder, Scores
 from clasp_trt.runtime.encoded import Encoded, Fresh, Picture, Pictures, listed
 from clasp_trt.runtime.feature_cache import DEFAULT_BYTES, FeatureCache
-from clasp_trt.runtime.fitting import check_images, check_method, columns, routing
+from clasp_trt.runtime.fitting import check_images, check_method, check_video, columns, routing
 from clasp_trt.runtime.logits.constraint import Constraints
 from clasp_trt.runtime.logits.processors import Request, processors
+from clasp_trt.runtime.media.clip import ClipSource
 from clasp_trt.runtime.media.image import ImageSource, load_image
 from clasp_trt.runtime.media.processors import processor
 from clasp_trt.runtime.media.seen import Seen
@@ -163,6 +164,7 @@ class Pipeline:
         image: Pictures,
         prompt: str,
         *,
+        video: ClipSource | None = None,
         max_new_tokens: int | None = None,
         sampling: Sampling | None = None,
         stop: Sequence[str] | None = None,
@@ -175,7 +177,7 @@ class Pipeline:
         """Answers ``prompt`` about ``image``, which may be encoded, or a list of several (None: about text alone). See
         :meth:`stream`."""
         return self.stream(
-            image, prompt,
+            image, prompt, video=video,
             max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, choices=choices, regex=regex,
             json_schema=json_schema, category=category, ignore_stop=ignore_stop,
         ).result  # fmt: skip
@@ -185,6 +187,7 @@ class Pipeline:
         image: Pictures,
         prompt: str,
         *,
+        video: ClipSource | None = None,
         max_new_tokens: int | None = None,
         sampling: Sampling | None = None,
         stop: Sequence[str] | None = None,
@@ -201,11 +204,14 @@ class Pipeline:
         what the whole answer may be. ``category`` overrides the router; with ``ignore_stop`` an answer goes on after a
         stop token or string, so that its length is known beforehand. Nothing is computed before the first piece is
         asked for. Images go where ``prompt`` has the image's token, once for each, or else before it, in their order.
-        The timings of an encoded image leave out what :meth:`encode` did. Raises
+        The timings of an encoded image leave out what :meth:`encode` did. A ``video`` is refused by bundles that take
+        no clips. Raises
         :class:`clasp_trt.errors.ImageError` or :class:`~clasp_trt.errors.PromptError`.
         """
         if not isinstance(prompt, str):
             raise PromptError(f"the prompt is {type(prompt).__name__}, expected a string")
+        if video is not None:
+            check_video(self.bundle)
         return self._begin(
             prompt, listed(image),
             max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, choices=choices, regex=regex,
@@ -225,6 +231,8 @@ class Pipeline:
         :class:`~clasp_trt.errors.PromptError`.
         """
         read = dialogue(messages)
+        if read.clips:
+            check_video(self.bundle)
         return self._begin(read, read.images, **wishes)
 
     def _begin(self, prompt: str | Dialogue, images: Sequence[Picture], **wishes: Unpack[Wishes]) -> Answer:

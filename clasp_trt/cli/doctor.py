@@ -49,6 +49,7 @@ class _Part:
 _TASKS = (
     _Task("answer with bundles (run)", ""),
     _Task("hold answers to a form (run --regex, --json-schema)", "grammar"),
+    _Task("read video files that are no animations", "video"),
     _Task("complete portable bundles (build BUNDLE)", "build"),
     _Task("compile checkpoints (build, export)", "export"),
     _Task("measure latency and memory (profile)", "profile"),

@@ -24,6 +24,7 @@ from clasp_trt.cli.signals import stop_if_asked
 )
 @click.argument("bundle", type=click.Path())
 @image_options("the prompt is text alone")
+@click.option("--video", help="Clip, for a bundle that takes some: file, folder of frames, URL, or base64.")
 @prompt_option
 @answering_options
 @click.option("--category", help="Take this category instead of the router's.")
@@ -37,6 +38,7 @@ def command(
     bundle: str,
     image: tuple[str, ...],
     max_pixels: int | None,
+    video: str | None,
     prompt: str,
     category: str | None,
     policy: str | None,
@@ -50,7 +52,7 @@ def command(
     """Answer a prompt about images with BUNDLE; the answer streams, one line of facts follows."""
     from clasp_trt.bundle import Bundle
     from clasp_trt.errors import PromptError
-    from clasp_trt.runtime.fitting import check_images
+    from clasp_trt.runtime.fitting import check_images, check_video
     from clasp_trt.runtime.overlay import check_destination, save_overlay
     from clasp_trt.runtime.pipeline import load
     from clasp_trt.storage.apart import keep_apart
@@ -62,7 +64,10 @@ def command(
     if show is not None:
         check_destination(show)
         keep_apart(show, *image, bundle, policy, router)
-    check_images(len(image), Bundle.open(bundle))
+    opened = Bundle.open(bundle)
+    check_images(len(image), opened)
+    if video is not None:
+        check_video(opened)
     seen = pictures(image, max_pixels)
     with load(
         bundle, policy=policy, router=router, threads=threads, provider=provider, image_cache_bytes=0

@@ -44,6 +44,8 @@ def segment_graph(
     for layer in range(cut.first, cut.last + 1):
         is_watched = cut.watched and layer == cut.last
         hidden = step.layer(layer, hidden, is_watched=is_watched, last_row=layer == dims.layers - 1)
+        if layer < dims.deepstack:
+            hidden = step.stacked(layer, hidden)
     ends = [_logits(g, dims, weights, hidden) if cut.last == dims.layers - 1 else hidden]
     g.give(given, *ends, *step.saliency, *step.caches)
     return g.model()
@@ -104,6 +106,18 @@ class _Step:
         if is_watched:
             self.saliency.append(self._received(query, keys))
         return hidden
+
+    def stacked(self, layer: int, hidden: ir.Value) -> ir.Value:
+        """``hidden`` ``[slots, sequence, width]`` with what the tower gives for ``layer`` added to the visual rows.
+
+        Only a single slot may have any.
+        """
+        g = self.g
+        rows = g.op("Reshape", hidden, g.const([-1, self.dims.width]))  # of all slots; those of the first come first
+        visual = g.op("Unsqueeze", self.inputs[port.VISUAL_INDEX], g.const([-1]))
+        added = g.op("Gather", self.inputs[port.DEEPSTACK], g.const(layer), axis=0)
+        sums = g.op("Add", g.op("Gather", rows, self.inputs[port.VISUAL_INDEX], axis=0), added)
+        return g.op("Reshape", g.op("ScatterND", rows, visual, sums), g.op("Shape", hidden))
 
     def _causal_mask(self) -> ir.Value:
         """Additive ``[slots, 1, sequence, kv_length]``: row ``i`` sees places up to ``write_index + i``."""

@@ -78,8 +78,7 @@ def family(checkpoint: Checkpoint, description: MergingDescription) -> Merging:
     assert isinstance(description.split, ByEdge)
     splits.check_tokens(checkpoint, "image_seq_len", 169, description.split.tokens)
     split = splits.by_edge(image_settings(checkpoint), description.split, checkpoint.root)
-    found = replace(description, split=split).capped(description.most_tokens)
-    return Merging(checkpoint, found, LAYOUTS, _reference, _layout)
+    return Merging(checkpoint, replace(description, split=split), LAYOUTS, _reference, _layout)
 
 
 def _layout(description: MergingDescription, tokenizer: Tokenizer, root: Path) -> Tiles:

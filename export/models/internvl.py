@@ -68,8 +68,7 @@ def family(checkpoint: Checkpoint, description: MergingDescription) -> Merging:
     assert isinstance(description.split, ByRatio)
     splits.check_tokens(checkpoint, "image_seq_length", 256, description.split.tokens)
     split = splits.by_ratio(image_settings(checkpoint), description.split, checkpoint.root)
-    found = replace(description, split=split).capped(description.most_tokens)
-    return Merging(checkpoint, found, LAYOUTS, _reference, _layout)
+    return Merging(checkpoint, replace(description, split=split), LAYOUTS, _reference, _layout)
 
 
 def _layout(description: MergingDescription, tokenizer: Tokenizer, root: Path) -> Run:

@@ -3,6 +3,7 @@ axes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clasp_trt.export.config import Settings
@@ -51,12 +52,15 @@ def described(
     tower = grid_tower(vision, kind, pixels)
     if tower.merger.out != spec.width:
         raise vision.over(kind.defaults).wrong(kind.out, f"the decoder's width {spec.width}")
+    if len(tower.deepstack) >= spec.layers:
+        fewer = f"fewer blocks than the decoder's {spec.layers} layers, the first of which add what these give"
+        raise vision.over(kind.defaults).wrong("deepstack_visual_indexes", fewer)
     return GridDescription(
         model_type=model_type,
         name=name,
         tower=tower,
         projector=tower.merger,
-        decoder=spec,
+        decoder=replace(spec, deepstack=len(tower.deepstack)),
         image_token_id=top.id("image_token_id"),
     )
 

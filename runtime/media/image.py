@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar, cast
 
 from PIL import Image
 
@@ -17,6 +17,10 @@ from clasp_trt.runtime.media.decoding import MOST_PIXELS, decode, upright_rgb
 from clasp_trt.runtime.media.fetch import fetch
 from clasp_trt.runtime.media.texts import DATA, check_length, from_base64, from_data_url
 from clasp_trt.runtime.media.urls import redacted
+
+T = TypeVar("T")
+Take = Callable[[bytes | IO[bytes], str], T]
+"""Makes something of encoded data, or an open file, and of what errors call it."""
 
 ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image
 """A file, an http(s) or data URL, base64, encoded bytes, an open file, or a Pillow image."""
@@ -63,48 +67,64 @@ def load_image(
             small or too elongated.
         ShortageError: it takes more memory than this process may have.
     """
-    max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
-    if type(max_pixels) is not int or not 1 <= max_pixels <= MOST_PIXELS:
-        raise ImageError(f"max_pixels is {max_pixels!r}; expected a whole number from 1 to {MOST_PIXELS}")
-    _check(sources)
+    most = bound_of(max_pixels)
     if isinstance(source, Image.Image):
+        _check(sources)
         return upright_rgb(source, "the image given", MOST_PIXELS)
+    return read_source(source, lambda data, name: decode(data, name, most), sources)
+
+
+def bound_of(max_pixels: int | None) -> int:
+    """``max_pixels``, or its default. Raises :class:`ImageError` for a number that is none."""
+    most = MAX_PIXELS if max_pixels is None else max_pixels
+    if type(most) is not int or not 1 <= most <= MOST_PIXELS:
+        raise ImageError(f"max_pixels is {max_pixels!r}; expected a whole number from 1 to {MOST_PIXELS}")
+    return most
+
+
+def read_source(source: object, take: Take[T], sources: Collection[str], noun: str = "image") -> T:
+    """What ``take`` makes of the contents of a path, text, bytes or open file, for which errors have a name.
+
+    Raises :class:`ImageError` as :func:`load_image` does.
+    """
+    _check(sources)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return decode(_bounded(source, "the data given"), "the data given", max_pixels)
+        return take(_bounded(source, "the data given", noun), "the data given")
     if isinstance(source, os.PathLike):
         _allow("files", sources, "a path")
-        return _open_file(Path(os.fsdecode(source)), max_pixels)
+        return _open_file(Path(os.fsdecode(source)), take, noun)
     if isinstance(source, str):
-        return _from_text(source, sources, max_pixels)
+        return _from_text(source, take, sources, noun)
     if hasattr(source, "read"):
-        return _from_stream(source, "the file given", max_pixels)
+        return _from_stream(cast("IO[bytes]", source), "the file given", take, noun)
+    a = "an" if noun[0] in "aeiou" else "a"
     raise ImageError(
-        f"an image is a path, URL, base64 text, bytes, open file or Pillow image, not {type(source).__name__}"
+        f"{a} {noun} is a path, URL, base64 text, bytes, open file or Pillow image, not {type(source).__name__}"
     )
 
 
-def _from_text(text: str, sources: Collection[str], max_pixels: int) -> Image.Image:
+def _from_text(text: str, take: Take[T], sources: Collection[str], noun: str) -> T:
     check_length(text, MAX_BYTES, "the text given")
     text = text.strip()
     if not text:
-        raise ImageError("the image's name is empty; give a file, an http(s) or data URL, or base64 text")
+        raise ImageError(f"the {noun}'s name is empty; give a file, an http(s) or data URL, or base64 text")
     start = text[:8].lower()
     if start.startswith(("http://", "https://")):
         _allow("urls", sources, "an http(s) URL")
-        return decode(fetch(text, MAX_BYTES, TIMEOUT_S), redacted(text), max_pixels)
+        return take(fetch(text, MAX_BYTES, TIMEOUT_S), redacted(text))
     if "files" in sources and text == _STDIN:
-        return _from_stdin(max_pixels)
+        return _from_stdin(take, noun)
     if "files" in sources and len(text) <= _MOST_PATH and os.path.exists(text):
-        return _open_file(Path(text), max_pixels)
+        return _open_file(Path(text), take, noun)
     if start.startswith(DATA):
         _allow("data", sources, "a data: URL")
-        return decode(from_data_url(text, MAX_BYTES), "the data: URL", max_pixels)
+        return take(from_data_url(text, MAX_BYTES), "the data: URL")
     # a string that names nothing: base64, or a mistake; short ones are most likely a mistyped path
     if Path(text[:_MOST_PATH]).suffix or len(text) < 64 or "\0" in text:
         _allow("files", sources, redacted(text))
         raise ImageError(f"there is no file {redacted(text)}; give a file, an http(s):// or data: URL, or base64 text")
     _allow("data", sources, "base64 text")
-    return decode(from_base64(text, MAX_BYTES, "the text given"), "the base64 text", max_pixels)
+    return take(from_base64(text, MAX_BYTES, "the text given"), "the base64 text")
 
 
 def _check(sources: Collection[str]) -> None:
@@ -119,41 +139,41 @@ def _allow(kind: str, sources: Collection[str], what: str) -> None:
         raise ImageError(f"{what} is not taken here; expected {taken or 'the bytes of an image'}")
 
 
-def _open_file(path: Path, max_pixels: int) -> Image.Image:
+def _open_file(path: Path, take: Take[T], noun: str) -> T:
     name = clipped(str(path))
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
-            raise ImageError(f"{name} is a folder; give one image file")
+            raise ImageError(f"{name} is a folder; give one {noun} file")
         with path.open("rb") as file:
-            return decode(file, name, max_pixels) if stat.S_ISREG(mode) else _to_its_end(file, name, max_pixels)
+            return take(file, name) if stat.S_ISREG(mode) else _to_its_end(file, name, take, noun)
     except (FileNotFoundError, NotADirectoryError):
-        raise ImageError(f"there is no image file {name}") from None
+        raise ImageError(f"there is no {noun} file {name}") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL
         raise ImageError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _from_stdin(max_pixels: int) -> Image.Image:
+def _from_stdin(take: Take[T], noun: str) -> T:
     stream = getattr(sys.stdin, "buffer", None)
     if stream is None or sys.stdin.isatty():
-        raise ImageError("- is standard input, to which no image is piped; write clasp-trt ... --image - < photo.jpg")
-    return _from_stream(stream, "standard input", max_pixels)
+        raise ImageError(f"- is standard input, to which no {noun} is piped; write clasp-trt ... --{noun} - < FILE")
+    return _from_stream(stream, "standard input", take, noun)
 
 
-def _from_stream(stream: IO[bytes], what: str, max_pixels: int) -> Image.Image:
+def _from_stream(stream: IO[bytes], what: str, take: Take[T], noun: str) -> T:
     """What an open file holds: all of it if it can be wound back, else what is still to come."""
     try:
         nothing: object = stream.read(0)
         if isinstance(nothing, str):
             raise ImageError(f"{what} is open as text, expected bytes; open it with 'rb'")
         if hasattr(stream, "seekable") and stream.seekable():
-            return decode(stream, what, max_pixels)
+            return take(stream, what)
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot read {what}: {getattr(error, 'strerror', None) or error}") from error
-    return _to_its_end(stream, what, max_pixels)
+    return _to_its_end(stream, what, take, noun)
 
 
-def _to_its_end(stream: IO[bytes], what: str, max_pixels: int) -> Image.Image:
+def _to_its_end(stream: IO[bytes], what: str, take: Take[T], noun: str) -> T:
     """A pipe or device: what comes until it ends, within the bound of encoded images."""
     pieces, size = list[bytes](), 0
     try:
@@ -161,17 +181,17 @@ def _to_its_end(stream: IO[bytes], what: str, max_pixels: int) -> Image.Image:
             pieces.append(piece)
             size += len(piece)
             if size > MAX_BYTES:
-                raise _over(what)
+                raise _over(what, noun)
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot read {what}: {getattr(error, 'strerror', None) or error}") from error
-    return decode(b"".join(pieces), what, max_pixels)
+    return take(b"".join(pieces), what)
 
 
-def _bounded(data: bytes | bytearray | memoryview, what: str) -> bytes:
+def _bounded(data: bytes | bytearray | memoryview, what: str, noun: str) -> bytes:
     if memoryview(data).nbytes > MAX_BYTES:
-        raise _over(what)
+        raise _over(what, noun)
     return bytes(data)
 
 
-def _over(what: str) -> ImageError:
-    return ImageError(f"{what} is over {MAX_BYTES >> 20} MiB; give a smaller image")
+def _over(what: str, noun: str) -> ImageError:
+    return ImageError(f"{what} is over {MAX_BYTES >> 20} MiB; give a smaller {noun}")

@@ -12,17 +12,19 @@ from clasp_trt.errors import PromptError
 ROLES = ("system", "user", "assistant")
 SOURCES = ("image", "url", "path", "base64")
 """Where a part of type ``image`` may say what it shows."""
-_TEXT, _IMAGE, _LINK = "text", "image", "image_url"
+_TEXT, _IMAGE, _LINK, _VIDEO = "text", "image", "image_url", "video"
 
 
 @dataclass(frozen=True, eq=False)
 class Dialogue:
     """``messages`` as a chat template takes them, their contents lists of parts; ``images`` are what the parts of type
-    ``image`` show, in order; ``asked`` is the text of the last message, which is the user's."""
+    ``image`` show, in order; ``asked`` is the text of the last message, which is the user's. ``clips`` counts parts of
+    type ``video``."""
 
     messages: tuple[Mapping[str, Any], ...]
     images: tuple[Any, ...]
     asked: str
+    clips: int = 0
 
     @property
     def last_shows(self) -> bool:
@@ -46,7 +48,8 @@ def dialogue(messages: object) -> Dialogue:
     asked = "\n".join(part[_TEXT] for part in read[-1]["content"] if part["type"] == _TEXT)
     if not asked.strip():
         raise PromptError("the last message has no text; ask something")
-    return Dialogue(read, tuple(images), asked)
+    clips = sum(part["type"] == _VIDEO for each in read for part in each["content"])
+    return Dialogue(read, tuple(images), asked, clips)
 
 
 def _message(given: object, place: str, images: list[object]) -> dict[str, Any]:
@@ -67,12 +70,14 @@ def _parts(content: Sequence[object], place: str, images: list[object]) -> Itera
     for number, part in enumerate(content):
         here = f"{place}[{number}]"
         kind = part.get("type") if isinstance(part, Mapping) else None
-        if not isinstance(part, Mapping) or kind not in (_TEXT, _IMAGE, _LINK):
-            raise PromptError(f"{here} is {brief(part)}; expected a part of type 'text' or 'image'")
+        if not isinstance(part, Mapping) or kind not in (_TEXT, _IMAGE, _LINK, _VIDEO):
+            raise PromptError(f"{here} is {brief(part)}; expected a part of type 'text', 'image' or 'video'")
         if kind == _TEXT:
             if not isinstance(part.get(_TEXT), str):
                 raise PromptError(f"{here}: its text is {brief(part.get(_TEXT))}; expected a string")
             yield {"type": _TEXT, _TEXT: part[_TEXT]}
+        elif kind == _VIDEO:
+            yield {"type": _VIDEO}
         else:
             images.append(_linked(part, here) if kind == _LINK else _shown(part, here))
             yield {"type": _IMAGE}

@@ -88,3 +88,7 @@ def test_inspect_and_plan_tell(clasp: Clasp, several: Path, checkpoint: Path) ->
 def test_a_context_too_short_for_all_of_them(refused: Refused, checkpoint: Path, tmp_path: Path) -> None:
     line = refused("build", checkpoint, "-o", tmp_path / "out", "--max-images", "6", "--max-context", "96")
     says(line, "--max-context 96", "96 visual tokens", 112)
+
+
+def test_clips_are_refused_by_name(refused: Refused, several: Path) -> None:
+    says(refused("run", several, "--video", "walk.mp4", "--prompt", QUESTION), several, "no clips", "media.video")

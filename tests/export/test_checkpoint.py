@@ -235,7 +235,7 @@ def test_a_bad_config(folder: Path, content: str) -> None:
     ("change", "message"),
     [
         (lambda c: c.pop("model_type"), "model_type None of .* is not supported; supported: "),
-        (lambda c: c.update(model_type="qwen2_vl"), "'qwen2_vl' of .* is not supported; supported: .*llava"),
+        (lambda c: c.update(model_type="mllama"), "'mllama' of .* is not supported; supported: .*llava"),
         (lambda c: c.update(model_type="../llava"), "is not supported"),
         (lambda c: c.update(vision_feature_layer=[-2, -5]), "expected one layer, such as -2"),
         (lambda c: c.update(vision_feature_layer=-9), "vision_feature_layer is -9.* of the tower's 4 layers"),

@@ -32,7 +32,7 @@ PRUNINGS: dict[str, dict[str, Any]] = {
     "counts": {"schedule": (30, 17, 8), "prune_layers": (0, 1, 2)},
     "none": {},
 }
-FAMILIES = ("tiny-qwen2.5",)
+FAMILIES = ("tiny-qwen2", "tiny-qwen2.5", "tiny-qwen3")
 
 
 class Whole:

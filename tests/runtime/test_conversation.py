@@ -75,3 +75,11 @@ def test_what_is_refused_was_not_said(pipe: Pipeline, photos: dict[str, Path]) -
     assert len(talk.messages) == 2
     with pytest.raises(ImageError):
         pipe.chat([user(COUNT, Path("nowhere.png"))])
+
+
+def test_clips_are_refused_by_name(pipe: Pipeline) -> None:
+    clip = {"role": "user", "content": [{"type": "video", "path": "walk.mp4"}, {"type": "text", "text": COUNT}]}
+    for ask in (lambda: pipe.chat([clip]), lambda: pipe.generate(None, COUNT, video="walk.mp4")):
+        with pytest.raises(ImageError) as refused:
+            ask()
+        says(refused, pipe.bundle.root, "no clips", "media.video")

@@ -278,9 +278,9 @@ def test_ctrl_c_ends_the_build_of_a_large_segment(tmp_path: Path) -> None:
     assert list((tmp_path / "here").iterdir()) == []
 
 
-@pytest.mark.parametrize("preset", ["tiny-qwen2.5"])
+@pytest.mark.parametrize("preset", ["tiny-qwen2.5", "tiny-qwen3"])
 def test_graphs_of_pictures_of_any_shape(tmp_path: Path, preset: str) -> None:
-    """Windows of patches, positions on three axes: every graph of a Qwen-VL becomes an engine."""
+    """Windows of patches, a table of positions, deepstack, three axes: every graph of a Qwen-VL becomes an engine."""
     model = random_qwen.make(tmp_path / "model", random_qwen.PRESETS[preset])
     made = build(
         model, tmp_path / "out", target="rtx4090", precision="fp16", prune_at="encoder", budget="1/4", max_context=256,

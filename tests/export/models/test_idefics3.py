@@ -114,6 +114,7 @@ def test_the_longest_edge_is_that_of_the_settings(folder: Path) -> None:
     assert made.info.tokens == made.media.image.processor.token_range == (12, 20, 20)
     capped = family_of(Checkpoint.open(folder), most_tokens=19)
     assert capped.info.tokens == capped.media.image.processor.token_range == (4, 4, 4)
+    assert capped.description.capped(None).tokens == (12, 20, 20)
     _edit(folder / "preprocessor_config.json", do_image_splitting=False)
     assert family_of(Checkpoint.open(folder)).info.tokens == (4, 4, 4)
 
@@ -162,3 +163,15 @@ def test_what_is_built_is_verified(tmp_path: Path, options: dict[str, Any], pres
     report = compare(bundle, str(checkpoint), [Image.fromarray(pixels)], "What is in the picture?")
     report.require()
     assert {check.stage for check in report.checks} >= {graph.name for graph in bundle.manifest.graphs}
+
+
+@pytest.mark.usefixtures("tracer")
+def test_smaller_pictures_are_verified_as_the_library_makes_them_with_a_shorter_edge(
+    whole: Path, tmp_path: Path
+) -> None:
+    bundle = build(whole, tmp_path / "bundle", max_context=256, prune_at="none", max_visual_tokens=39)
+    assert bundle.manifest.model.tokens == (12, 20, 20)
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    report = compare(bundle, str(whole), [Image.fromarray(pixels)], "What is in the picture?")
+    report.require()
+    assert report.skipped == ()

@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,12 @@ from clasp_trt.tools.verify import compare
 from examples.random_qwen import PRESETS, make
 from tests.mistakes import says
 
-FAMILIES = {"qwen2_5_vl": "tiny-qwen2.5"}
-FITTING = {"qwen2_5_vl": {"out_hidden_size": 8192}}
+FAMILIES = {"qwen2_vl": "tiny-qwen2", "qwen2_5_vl": "tiny-qwen2.5", "qwen3_vl": "tiny-qwen3"}
+FITTING = {
+    "qwen2_vl": {"hidden_size": 8192},
+    "qwen2_5_vl": {"out_hidden_size": 8192},
+    "qwen3_vl": {"out_hidden_size": 4096},
+}
 PUBLISHED = [name for name, config in CONFIGS.items() if config["model_type"] in FAMILIES]
 
 
@@ -94,7 +99,7 @@ def test_whatever_field_is_left_out_is_filled_in_or_refused_as_in_transformers(n
     assert len(read) > 15
 
 
-@pytest.mark.parametrize("name", ["Qwen2.5-VL-7B"])
+@pytest.mark.parametrize("name", ["Qwen2-VL-7B", "Qwen2.5-VL-7B"])
 def test_fields_at_the_top_are_those_of_a_text_config(name: str) -> None:
     """As old and as new files have them."""
     whole = _filled(CONFIGS[name])
@@ -119,6 +124,15 @@ def test_variants_that_are_not_compiled(changes: dict[str, Any], facts: tuple[ob
     with pytest.raises(CheckpointError) as refused:
         _described({"model_type": "qwen2_5_vl", **changes})
     says(refused, *facts)
+
+
+def test_deepstack_is_for_layers_that_there_are() -> None:
+    config = copy.deepcopy(CONFIGS["Qwen3-VL-2B"])
+    assert _described(config).decoder.deepstack == 3
+    config["text_config"]["num_hidden_layers"] = 3
+    with pytest.raises(CheckpointError) as refused:
+        _described(config)
+    says(refused, "deepstack_visual_indexes", 3)
 
 
 def test_experts_are_not_compiled() -> None:
@@ -186,3 +200,13 @@ def test_what_is_built_is_verified(whole: Path, tmp_path: Path, options: dict[st
     report.require()
     assert not report.skipped
     assert {check.stage for check in report.checks} >= {"request", *(graph.name for graph in bundle.manifest.graphs)}
+
+
+@pytest.mark.parametrize(
+    "preset", ["tiny-qwen3", *(pytest.param(each, marks=pytest.mark.full) for each in ("tiny-qwen2", "tiny-qwen2.5"))]
+)
+def test_a_tied_head_is_the_embedding(tmp_path: Path, preset: str) -> None:
+    """As in the small ones of the published checkpoints."""
+    model = make(tmp_path / "model", replace(PRESETS[preset], tie_word_embeddings=True))
+    bundle = build(model, tmp_path / "bundle", max_context=256, prune_at="none")
+    compare(bundle, str(model), [Image.new("RGB", (60, 60), "red")], "What?").require()

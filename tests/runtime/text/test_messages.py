@@ -63,7 +63,7 @@ def test_contents_become_parts_and_images_are_taken_out() -> None:
         ([{"role": "user", "content": 3}], ("messages[0]", "content", 3)),
         ([{"role": "user", "content": {"type": "text"}}], ("messages[0]", "an object")),
         ([user("hi")], ("messages[0].content[0]", "'hi'", "type")),
-        ([user({"type": "audio"})], ("messages[0].content[0]", "'text' or 'image'")),
+        ([user({"type": "audio"})], ("messages[0].content[0]", "'text', 'image' or 'video'")),
         ([user({"type": "text"})], ("messages[0].content[0]", "text", "null")),
         ([user({"type": "text", "text": ["a"]})], ("messages[0].content[0]", "string")),
         ([user({"type": "image"}, text("a"))], ("messages[0].content[0]", "image, url, path, base64", "none")),
