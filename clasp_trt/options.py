@@ -16,6 +16,8 @@ from clasp_trt.schedule import PRUNE_AT, Schedule
 from clasp_trt.targets import PRECISIONS
 
 DEFAULT_PRUNE_AT, DEFAULT_PRECISION, DEFAULT_CONTEXT = "decoder", "fp32", 2048
+DEFAULT_TEXT = 1024
+"""Positions that a context leaves for text, where pictures take more than the rest of the usual."""
 DEFAULT_VISUAL_TOKENS = 4096
 """Of a picture at most, where that varies: the kernels choose from no more (:mod:`clasp_trt.plugins.launch`)."""
 MAX_BUILD_MEMORY = 1e6
@@ -194,9 +196,11 @@ class Options:
         """``max_images``, or its default."""
         return 1 if self.max_images is None else self.max_images
 
-    def context(self, known: int) -> int:
-        """``max_context``, or its default for a decoder that knows ``known`` positions."""
-        return min(DEFAULT_CONTEXT, known) if self.max_context is None else self.max_context
+    def context(self, known: int, tokens: int) -> int:
+        """``max_context``, or its default beside ``tokens`` visual tokens for a decoder that knows ``known``
+        positions."""
+        usual = max(DEFAULT_CONTEXT, tokens + DEFAULT_TEXT)
+        return min(usual, known) if self.max_context is None else self.max_context
 
 
 def _fixed(numbers: Sequence[int] | None) -> tuple[int, ...] | None:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from clasp_trt.cli.options import compile_options
 from clasp_trt.errors import ImageError, ScheduleError
 from clasp_trt.notice import Notice
-from clasp_trt.options import DEFAULT_CONTEXT, EngineOptions, Options, Pruning
+from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_TEXT, EngineOptions, Options, Pruning
 from clasp_trt.plugins.launch import MAX_TOKENS
 from tests.mistakes import says
 
@@ -57,9 +57,15 @@ def test_a_number_of_images_that_is_none(images: Any) -> None:
 
 
 def test_a_context_that_was_not_asked_for_is_the_usual_one_or_what_the_decoder_knows() -> None:
-    assert Options().context(4096) == DEFAULT_CONTEXT
-    assert Options().context(512) == 512
-    assert Options(max_context=9000).context(512) == 9000, "it is for the exporter to refuse"
+    assert Options().context(4096, 576) == DEFAULT_CONTEXT
+    assert Options().context(512, 16) == 512
+    assert Options(max_context=9000).context(512, 16) == 9000, "it is for the exporter to refuse"
+
+
+def test_the_default_context_has_room_for_text_beside_many_visual_tokens() -> None:
+    assert Options().context(32768, 4096) == 4096 + DEFAULT_TEXT
+    assert Options().context(4096, 2928) == 2928 + DEFAULT_TEXT
+    assert Options().context(4096, 3328) == 4096
 
 
 def test_pictures_have_as_many_tokens_as_the_kernels_choose_from() -> None:

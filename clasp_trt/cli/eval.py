@@ -201,5 +201,5 @@ def _legend(report: Report) -> str:
     return (
         "Right answers in %, with Wilson's 95 % interval (questions taken as independent)\n"
         + ("of unpruned: in % of none, paired by question, 95 % bootstrap over pictures\n" if paired else "")
-        + "visual tokens: mean over decoder layers; TTFT: median, from the decoded picture on"
+        + "visual tokens: mean over decoder layers and questions; TTFT: median, from the decoded picture on"
     )

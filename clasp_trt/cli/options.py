@@ -113,7 +113,7 @@ _SHAPE = (
         "--max-context",
         type=int,
         help="Longest sequence of prompt, visual tokens and answer; text alone gets less where tokens are pruned, "
-        "see `clasp-trt inspect` [default: 2048].",
+        "see `clasp-trt inspect` [default: 2048, or 1024 beside the visual tokens].",
     ),
     click.option(
         "--max-visual-tokens",

@@ -59,7 +59,7 @@ def command(
         target=device,
         schedule=options.pruning.schedule(max(description.tokens), description.decoder.layers),
         precision=options.floats,
-        context=options.context(description.decoder.max_positions),
+        context=options.context(description.decoder.max_positions, max(description.tokens)),
         text_tokens=planning.TEXT_TOKENS if prompt_tokens is None else prompt_tokens,
         machine=planning.measure() if device.sm is None else None,
         build_memory=engines.memory_bytes,

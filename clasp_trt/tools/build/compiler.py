@@ -254,7 +254,7 @@ def _export(
         targets.check_selection(engine.backend, schedule)
         _check_plugins(engine, schedule, family.info.varies)
     policy = _prior(family, options) if policy is None else _fitting(policy, family, options)
-    context = options.context(family.description.decoder.max_positions)
+    context = options.context(family.description.decoder.max_positions, tokens)
     if engine is not None:
         engine = _for_context(engine, context, tokens)
     media = family.media

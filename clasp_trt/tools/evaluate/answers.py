@@ -30,7 +30,7 @@ class Answer:
     """What one method said to the question in line ``line``.
 
     ``ttft_ms`` is the time to the first token from a decoded picture: preprocessing and vision, which ran once for all
-    answers about the picture, are counted in each.
+    answers about the picture, are counted in each. ``visual_tokens`` are all that the picture has.
     """
 
     line: int
@@ -38,6 +38,7 @@ class Answer:
     said: str
     right: bool
     ttft_ms: float
+    visual_tokens: int
 
 
 @dataclass(frozen=True)
@@ -133,4 +134,4 @@ def _ask(
     except PromptError as error:
         raise DataError(f"{questions.place(row)}: {error}") from error
     ttft_ms = spent_ms + result.timings_ms["ttft"]
-    return Answer(row.line, run.name, result.text, matches(result.text, row.answer), ttft_ms)
+    return Answer(row.line, run.name, result.text, matches(result.text, row.answer), ttft_ms, result.visual_tokens)

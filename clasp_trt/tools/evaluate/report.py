@@ -21,8 +21,8 @@ BASELINE = "none"
 class MethodReport:
     """One method: its share of right answers overall and by category, in the policy's order.
 
-    ``mean_visual_tokens`` is the mean over decoder layers, ``ttft_ms`` the median. ``against_none`` compares it with
-    no pruning on the same questions, if that was asked for; its ratio is the retention.
+    ``mean_visual_tokens`` is the mean over decoder layers and questions, ``ttft_ms`` the median. ``against_none``
+    compares it with no pruning on the same questions, if that was asked for; its ratio is the retention.
     """
 
     name: str
@@ -66,13 +66,21 @@ def summarise(
             name=name,
             overall=tally.overall(name),
             categories=tally.categories(name, categories),
-            mean_visual_tokens=float(schedule.mean_tokens if METHODS[name].prunes else schedule.tokens),
+            mean_visual_tokens=_mean_tokens(
+                [answers[q.row.line, name].visual_tokens for q in questions], name, schedule
+            ),
             ttft_ms=stdlib.median(answers[question.row.line, name].ttft_ms for question in questions),
             against_none=tally.against(name, BASELINE),
         )
         for name in methods
     )
     return Report(tally.questions, tally.pictures, tally.routing, reports)
+
+
+def _mean_tokens(tokens: Sequence[int], method: str, schedule: Schedule) -> float:
+    """Over decoder layers and questions, of which each has its number of ``tokens``."""
+    prunes = METHODS[method].prunes
+    return stdlib.fmean(schedule.mean_of(each) if prunes else each for each in tokens)
 
 
 def share_json(share: Share) -> dict[str, object]:

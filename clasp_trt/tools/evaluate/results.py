@@ -74,6 +74,7 @@ class Results:
                 "said": answer.said,
                 "right": answer.right,
                 "ttft_ms": answer.ttft_ms,
+                "visual_tokens": answer.visual_tokens,
             }
         )
 
@@ -88,9 +89,10 @@ def opened(path: str | os.PathLike[str], wanted: Mapping[str, object], questions
 
 def _answer(item: Field, questions: Questions) -> Answer | None:
     """One line; None for a row beyond ``--limit``."""
-    of = item.open_record("line", "method", "said", "ttft_ms")
+    of = item.open_record("line", "method", "said", "ttft_ms", "visual_tokens")
     line, said = of["line"].integer(1), of["said"].string()
     row = questions.by_line.get(line)
     if row is None:
         return None
-    return Answer(line, of["method"].text(), said, matches(said, row.answer), of["ttft_ms"].number())
+    tokens = of["visual_tokens"].integer(0)
+    return Answer(line, of["method"].text(), said, matches(said, row.answer), of["ttft_ms"].number(), tokens)

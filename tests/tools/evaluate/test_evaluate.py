@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from clasp_trt.errors import DataError, MethodError
 from clasp_trt.generation import Generation
 from clasp_trt.runtime.pipeline import Pipeline
+from clasp_trt.schedule import Schedule, Stage
 from clasp_trt.tools.evaluate import Answer, Questions, check_categories, evaluate, paired
 from clasp_trt.tools.evaluate.questions import Question
+from clasp_trt.tools.evaluate.report import summarise
 
 METHODS = ("none", "clasp", "uniform")
 
@@ -121,6 +124,22 @@ def test_sums(pipeline: Pipeline, marked: Questions) -> None:
     )
     schedule = pipeline.bundle.manifest.schedule
     assert (none.mean_visual_tokens, clasp.mean_visual_tokens) == (schedule.tokens, schedule.mean_tokens)
+
+
+def test_the_mean_of_tokens_is_that_of_the_pictures_asked_about(questions: Questions) -> None:
+    """Which differ in their tokens where a model takes pictures of any shape."""
+    rows = questions.rows[:2]
+    asked = [Question(row, "default", "default", None) for row in rows]
+    tokens = {rows[0].line: 16, rows[1].line: 64}
+    answers = {
+        (line, name): Answer(line, name, "", False, 1.0, count)
+        for line, count in tokens.items()
+        for name in ("none", "clasp")
+    }
+    schedule = Schedule(layers=2, tokens=64, stages=(Stage(0, 32, Fraction(1, 2)),), source="given")
+    none, clasp = summarise(asked, answers, ("none", "clasp"), ("default",), schedule).methods
+    assert none.mean_visual_tokens == (16 + 64) / 2
+    assert clasp.mean_visual_tokens == ((16 + 8) / 2 + (64 + 32) / 2) / 2
 
 
 def test_without_none_nothing_is_held_against_it(pipeline: Pipeline, questions: Questions) -> None:

@@ -23,7 +23,9 @@ HEADER: dict[str, object] = {"data": "1", "methods": ["clasp"]}
 def answer(questions: Questions, number: int) -> tuple[Question, Answer]:
     row = questions.rows[number]
     question = Question(row, "default", "default", None)
-    return question, Answer(row.line, "clasp", row.answer if number % 2 else "wrong\r\n\u2028 ü", number % 2 == 1, 1.5)
+    return question, Answer(
+        row.line, "clasp", row.answer if number % 2 else "wrong\r\n\u2028 ü", number % 2 == 1, 1.5, 16
+    )
 
 
 @pytest.fixture
