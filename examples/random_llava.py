@@ -239,8 +239,9 @@ CORPUS = (
 )
 
 
-def train_tokenizer(vocab: int) -> Tokenizer:
-    """A byte-fallback BPE tokenizer in Llama's order: specials, bytes, characters, merges, <image>, <pad>."""
+def train_tokenizer(vocab: int, added: Sequence[str] = (IMAGE_TOKEN, PAD_TOKEN)) -> Tokenizer:
+    """A byte-fallback BPE tokenizer in Llama's order: specials, bytes, characters, merges, and those that are
+    ``added``; of a vocabulary of 10 more than the merges leave."""
     prefix = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     room = vocab - UNUSED_IDS - 2
@@ -272,7 +273,7 @@ def train_tokenizer(vocab: int) -> Tokenizer:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A <s>:1 $B:1", special_tokens=[("<s>", BOS_ID)]
     )
-    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>", IMAGE_TOKEN, PAD_TOKEN])
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>", *added])
     return tokenizer
 
 

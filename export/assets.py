@@ -110,10 +110,10 @@ def token_ids(stop: object, source: str) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def image_token(tokenizer: Tokenizer, id: int, vocabulary: int) -> str:
+def image_token(tokenizer: Tokenizer, id: int, vocabulary: int | None) -> str:
     """The spelling of the added token ``id`` under each visual token. Raises :class:`CheckpointError` if the tokenizer
-    has none, or the decoder's ``vocabulary`` no such id."""
-    if id >= vocabulary:
+    has none, or the decoder's ``vocabulary`` no such id, where that matters."""
+    if vocabulary is not None and id >= vocabulary:
         raise CheckpointError(
             f"image_token_id {id} of config.json is outside the decoder's vocabulary of {vocabulary}; "
             "take the config.json that belongs to the checkpoint"

@@ -77,7 +77,8 @@ class ProjectorSpec:
 
     Before them ``merge`` by ``merge`` patches of a tile that lie side by side become one row, so that ``widths[0]`` is
     that of all of these. ``patch_norm`` and ``token_norm`` are the epsilons of LayerNorms before that and after it, if
-    there are any.
+    there are any. With a ``pool`` each square of so many patches a side becomes its mean instead, which passes an
+    RMSNorm of the epsilon ``patch_norm``, and a single matrix.
     """
 
     widths: tuple[int, ...]
@@ -86,6 +87,7 @@ class ProjectorSpec:
     merge: int = 1
     patch_norm: float | None = None
     token_norm: float | None = None
+    pool: int = 1
 
     @property
     def patch_width(self) -> int:
@@ -106,7 +108,7 @@ class ProjectorSpec:
         found = self._weights + (sum(self.widths[1:]) if self.bias else 0)
         for width, epsilon in ((self.patch_width, self.patch_norm), (self.widths[0], self.token_norm)):
             found += 0 if epsilon is None else 2 * width
-        return found
+        return found + (self.widths[0] if self.pool > 1 else 0)
 
 
 @dataclass(frozen=True)

@@ -138,13 +138,15 @@ def _graphs(family: Family, layers: tuple[int, ...], chain: Chain, max_context: 
     weights = family.decoder_weights(dtype)
     yield _named(family.vision_graph(layers, dtype), names.VISION)
     yield _named(family.projector_graph(len(layers), dtype), names.PROJECTOR)
-    yield embed_graph(weights.tensor("embed_tokens.weight", (dims.vocab_size, dims.width)), dims.width, dtype)
+    table = weights.tensor("embed_tokens.weight", (dims.vocab_size, dims.width))
+    yield embed_graph(table, dims.width, dtype, family.embedding_scale)
     if chain.prunes:
         yield gram_graph(None if chain.varies else chain.schedule.tokens, dims.width, dtype)
     for stage in chain.prunes:
-        yield prune_graph(stage, dims.width, dtype, dims.axes, dims.deepstack)
+        yield prune_graph(stage, dims.width, dtype, dims.axes, dims.deepstack, dims.visible)
+    turned = max_context + family.media.image.positions.start  # the first position may be 1
     for cut in chain.cuts:
-        yield segment_graph(dims, cut, cut.capacity(max_context, chain.schedule.tokens), max_context, weights, dtype)
+        yield segment_graph(dims, cut, cut.capacity(max_context, chain.schedule.tokens), turned, weights, dtype)
     yield greedy_graph(dims.vocab_size)
 
 
@@ -163,7 +165,8 @@ def _check(family: Family, layers: tuple[int, ...], schedule: Schedule, max_cont
 def _weigh(family: Family, max_context: int, dtype: str) -> Callable[[int, int], int]:
     """The function from first and last layer (inclusive) of a segment to the bytes of its weights."""
     dims, weights = family.description.decoder, family.decoder_weights(dtype)
-    rotary = max_context * dims.head_dim * DTYPES[dtype].bitwidth // 8
+    tables = 1 if dims.local_rotary is None else 2
+    rotary = tables * max_context * dims.head_dim * DTYPES[dtype].bitwidth // 8
     head = weights.nbytes("norm.") + weights.nbytes("lm_head.")
 
     def weigh(first: int, last: int) -> int:

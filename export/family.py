@@ -58,6 +58,10 @@ class Family(Protocol):
     def decoder_weights(self, dtype: str) -> Weights:
         """Weights named ``layers.N...``, ``norm``, ``embed_tokens`` and ``lm_head``; tied ones are one tensor."""
 
+    @property
+    def embedding_scale(self) -> float | None:
+        """What embedded text is multiplied by, if by anything."""
+
     def chat_template(self) -> str:
         """The Jinja template that turns messages into a prompt."""
 

@@ -8,12 +8,15 @@ from pathlib import Path
 
 from clasp_trt.brief import brief
 from clasp_trt.bundle import Anyres, Media, Medium, Run, Sequential, Square, clip_settings
+from clasp_trt.bundle.media import RESAMPLINGS
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.notice import tell
 from clasp_trt.tiling import PINPOINTS, Tiling
 
 _OWN, _SHARED = "preprocessor_config.json", "processor_config.json"
+_POOLED_TYPES = ("Gemma3ImageProcessor", "Gemma3ImageProcessorFast", "Gemma3ImageProcessorPil")
+_NOT_READ = ("do_pad", "pad_size", "do_center_crop", "crop_size")  # by these, though their files may have them
 _TILING_TYPES = ("LlavaNextImageProcessor", "LlavaNextImageProcessorFast", "LlavaNextImageProcessorPil")
 
 
@@ -30,6 +33,30 @@ def squares(settings: Mapping[str, object], side: int, cell: int, token: str, id
         reason = str(error).removeprefix(f"{_OWN}: ")
         raise CheckpointError(f"the {_OWN} of {root} cannot be used: {reason}; mend or replace it") from error
     return Media(Medium(processor, Run(token, token, id, before="", after=""), Sequential(start=0)))
+
+
+def pooled(settings: Mapping[str, object], side: int, cell: int, pool: int, token: str, id: int, root: Path) -> Media:
+    """The same, where squares of ``pool`` by ``pool`` cells become a visual token, by Gemma 3's image processor: it
+    resizes a picture of any shape to the square. Crops of it, which that can make besides, are refused."""
+    kind = settings.get("image_processor_type", _POOLED_TYPES[0])
+    if kind not in _POOLED_TYPES:
+        raise CheckpointError(
+            f"the {_OWN} of {root} cannot be used: image_processor_type is {brief(kind)}; expected one of "
+            f"{', '.join(_POOLED_TYPES)}; mend or replace it"
+        )
+    if settings.get("do_pan_and_scan"):
+        raise CheckpointError(
+            f"the {_OWN} of {root} cannot be used: do_pan_and_scan is {brief(settings['do_pan_and_scan'])}; expected "
+            "false, for crops of a picture beside it are not supported; mend or replace it"
+        )
+    as_siglip = {
+        **{"default_to_square": True, "resample": RESAMPLINGS.index("bilinear")},
+        **{name: value for name, value in settings.items() if value is not None and name not in _NOT_READ},
+        "image_processor_type": "SiglipImageProcessor",
+    }
+    made = squares(as_siglip, side, cell, token, id, root)
+    assert isinstance(made.image.processor, Square)
+    return Media(replace(made.image, processor=replace(made.image.processor, pool=pool)))
 
 
 def tiles(settings: Mapping[str, object], tiling: Tiling, token: str, id: int, root: Path) -> Media:

@@ -24,6 +24,8 @@ _BUFFERS = ("rotary_emb.inv_freq", "position_ids")
 """Constants that old files hold beside their weights, and every library computes anew."""
 _PARTS = ("weight", "bias")
 """What linear layers and norms consist of."""
+_RAISED = r"decoder\.(.*[._])?norm\.weight|decoder\..*_layernorm\.weight|projector\.mm_soft_emb_norm\.weight"
+"""RMSNorms, where they multiply by 1 more than what is stored; others are LayerNorms."""
 
 
 Described = TypeVar("Described", bound=Description)
@@ -37,6 +39,9 @@ class Parts(Generic[Described]):
     what :meth:`reference` returns. Raises :class:`CheckpointError` if there is no chat template, or if the tokenizer
     lacks the image's token.
     """
+
+    beyond_vocabulary = False
+    """Whether the image's token may have an id that the embedding lacks."""
 
     def __init__(
         self,
@@ -62,10 +67,17 @@ class Parts(Generic[Described]):
                 f"{checkpoint.root}: eos_token_id {beyond[0]} is outside the decoder's vocabulary of {vocabulary}; "
                 "take the files that belong to the checkpoint"
             )
-        self._template = assets.chat_template(checkpoint)
-        self.tokenizer = Tokenizer.of(checkpoint)
-        self._token = assets.image_token(self.tokenizer, description.image_token_id, vocabulary)
+        self._template = self._read_template()
+        self.tokenizer = self._read_tokenizer()
+        known = None if self.beyond_vocabulary else vocabulary
+        self._token = assets.image_token(self.tokenizer, description.image_token_id, known)
         self._read: set[str] = set()
+
+    def _read_template(self) -> str:
+        return assets.chat_template(self._checkpoint)
+
+    def _read_tokenizer(self) -> Tokenizer:
+        return Tokenizer.of(self._checkpoint)
 
     @cached_property
     def image_settings(self) -> Mapping[str, object]:
@@ -73,6 +85,16 @@ class Parts(Generic[Described]):
 
     def decoder_weights(self, dtype: str) -> Weights:
         return self._weights(dtype, "decoder.")
+
+    @property
+    def embedding_scale(self) -> float | None:
+        """The root of the width in the type of the checkpoint's weights, which is what the model was trained with."""
+        if not self.description.decoder.scales_embedding:
+            return None
+        from clasp_trt.export.decoder.gemma import embedding_scale
+
+        stored = self._tensors["decoder.embed_tokens.weight"].dtype
+        return embedding_scale(self.description.decoder.width, stored)
 
     def chat_template(self) -> str:
         return self._template
@@ -104,11 +126,11 @@ class Parts(Generic[Described]):
     def _tensors(self) -> Tensors:
         from clasp_trt.export.weights.names import refuse_wrapped
         from clasp_trt.export.weights.stored import stored
-        from clasp_trt.export.weights.transforms import renamed, tied
+        from clasp_trt.export.weights.transforms import raised, renamed, tied
 
         found = stored(self._checkpoint)
         refuse_wrapped(found, self._layouts, self._checkpoint.root)
         tensors = renamed(found, self._layouts)
         if self.description.decoder.tied:
             tensors = tied(tensors, "decoder.lm_head.weight", "decoder.embed_tokens.weight")
-        return tensors
+        return raised(tensors, _RAISED) if self.description.decoder.norm_offset else tensors

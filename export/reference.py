@@ -18,6 +18,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from clasp_trt.chain import port
 
 Arrays = Mapping[str, NDArray[Any]]
+_SLIDES = "sliding_attention"
 
 
 class Eyes(Protocol):
@@ -50,13 +51,11 @@ class Reference:
         """Prefill of layers ``first`` to ``last``: ``hidden_out``, or the ``logits`` of the last row; and
         ``saliency`` of the last layer where the graph has reference rows."""
         hidden = torch.from_numpy(feed[port.HIDDEN]).to(dtype)
-        rotary = self._decoder.rotary_emb(hidden, position_ids=torch.from_numpy(feed[port.POSITION_IDS]))
-        count = hidden.shape[1]
-        blocked = torch.ones(count, count, dtype=torch.bool).triu(diagonal=1)
-        mask = torch.zeros(1, 1, count, count, dtype=dtype).masked_fill_(blocked, torch.finfo(dtype).min)
-        found = {}
+        positions, found = torch.from_numpy(feed[port.POSITION_IDS]), {}
         for number in range(first, last + 1):
-            layer = cast(self._decoder.layers[number], dtype)
+            layer, kind = cast(self._decoder.layers[number], dtype), self._kind(number)
+            rotary, blocked = self._rotary(hidden, positions, kind), _blocked(feed, kind == _SLIDES)
+            mask = torch.zeros(1, 1, *blocked.shape, dtype=dtype).masked_fill_(blocked, torch.finfo(dtype).min)
             if number == last and port.REFERENCE_INDEX in feed:
                 found[port.SALIENCY] = array(_text_saliency(layer, hidden, rotary, blocked, feed))
             hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
@@ -66,8 +65,35 @@ class Reference:
                 hidden[:, visual] += torch.from_numpy(feed[port.DEEPSTACK][number]).to(dtype)
         if last < len(self._decoder.layers) - 1:
             return {port.HIDDEN_OUT: array(hidden), **found}
-        normed = cast(self._decoder.norm, dtype)(hidden[:, -1:])
-        return {port.LOGITS: array(cast(self._head, dtype)(normed)), **found}
+        logits = cast(self._head, dtype)(cast(self._decoder.norm, dtype)(hidden[:, -1:]))
+        return {port.LOGITS: array(_capped(logits, self._decoder.config, "final_logit_softcapping")), **found}
+
+    def _kind(self, layer: int) -> str | None:
+        """What the library calls the kind of a layer, where its decoder has several."""
+        kinds = getattr(self._decoder.config, "layer_types", None)
+        return None if kinds is None else str(kinds[layer])
+
+    def _rotary(self, hidden: torch.Tensor, positions: torch.Tensor, kind: str | None) -> Any:
+        """Cosines and sines, of which some decoders have others for each kind of layer."""
+        if kind in self._decoder.config.rope_parameters:
+            return self._decoder.rotary_emb(hidden, positions, kind)
+        return self._decoder.rotary_emb(hidden, position_ids=positions)
+
+
+def _blocked(feed: Arrays, slides: bool) -> torch.Tensor:
+    """Which of all rows each row does not see, bool ``[rows, rows]``: those after it, or what it is told."""
+    count = feed[port.HIDDEN].shape[1]
+    if port.VISIBLE not in feed:
+        return torch.ones(count, count, dtype=torch.bool).triu(diagonal=1)
+    (start,), (end,) = torch.from_numpy(feed[port.VISIBLE])
+    places = torch.arange(count)
+    beyond = places >= end[:, None]
+    return torch.logical_or(beyond, places < start[:, None]) if slides else beyond
+
+
+def _capped(scores: torch.Tensor, config: Any, name: str) -> torch.Tensor:
+    cap: float | None = getattr(config, name, None)
+    return scores if cap is None else torch.tanh(scores / cap) * cap
 
 
 def _text_saliency(
@@ -85,7 +111,7 @@ def _text_saliency(
     rows, visual = torch.from_numpy(feed[port.REFERENCE_INDEX]), torch.from_numpy(feed[port.VISUAL_INDEX])
     floats = wide(hidden.dtype)
     scores: torch.Tensor = query[0, :, rows].to(floats) @ keys[0].to(floats).transpose(1, 2) * attention.scaling
-    scores = scores.masked_fill(blocked[rows], -torch.inf)
+    scores = _capped(scores, attention.config, "attn_logit_softcapping").masked_fill(blocked[rows], -torch.inf)
     return scores.softmax(dim=-1).mean(dim=(0, 1))[visual][None]
 
 

@@ -102,14 +102,17 @@ def _without_videos(kind: Any, root: str, pictures: Any) -> Any:
 
 
 def _apply(processor: Any, images: Sequence[Image], prompt: str) -> Any:
+    # a processor without a template of its own is silent about that of its tokenizer
+    template = processor.chat_template or processor.tokenizer.chat_template
+    if template is None:
+        return processor(images=[list(images)], text=[prompt], return_tensors="np")
     placed = str(getattr(processor, "image_token", "")) in prompt
     content: list[dict[str, object]] = [{"type": "text", "text": prompt}]
     if not placed:
         content = [*({"type": "image", "image": image} for image in images), *content]
     return processor.apply_chat_template(
         [{"role": "user", "content": content}],
-        # a processor without a template of its own is silent about that of its tokenizer
-        chat_template=processor.chat_template or processor.tokenizer.chat_template,
+        chat_template=template,
         add_generation_prompt=True,
         tokenize=True,
         return_dict=True,

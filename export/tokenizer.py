@@ -7,7 +7,7 @@ asked, once, and what it made is what a bundle holds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,11 @@ class Tokenizer:
     added: Mapping[int, str]
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint) -> Tokenizer:
-        """Raises :class:`CheckpointError` for a folder without a tokenizer that the ``tokenizers`` library can run."""
+    def of(cls, checkpoint: Checkpoint, prepare: Callable[[Any], None] = lambda tokenizer: None) -> Tokenizer:
+        """``prepare`` does to transformers' tokenizer what a model's processor does when it takes it over.
+
+        Raises :class:`CheckpointError` for a folder without a tokenizer that the ``tokenizers`` library can run.
+        """
         from transformers import AutoTokenizer
 
         from clasp_trt.export.loading import quietly
@@ -46,6 +49,7 @@ class Tokenizer:
                 if _FILE in files:
                     check_charsmaps((checkpoint.root / _FILE).read_text(encoding="utf-8"))
                 found: Any = AutoTokenizer.from_pretrained(str(checkpoint.root), local_files_only=True)
+                prepare(found)
                 backend = getattr(found, "backend_tokenizer", None)
                 if backend is not None:
                     check_growth(backend)

@@ -18,6 +18,7 @@ from clasp_trt.runtime.host_prune import HostPrune
 from clasp_trt.runtime.media.seen import side_by_side
 from clasp_trt.runtime.result import Kept
 from clasp_trt.runtime.text.prompt import Prompt
+from clasp_trt.runtime.text.visible import Sight
 from clasp_trt.runtime.timing import Timer
 from clasp_trt.shortage import memory_for
 from clasp_trt.tensors import BYTES
@@ -31,6 +32,8 @@ class Sequence:
     next_position: int
     filled: list[int] = field(default_factory=list)
     reused: int = 0
+    sights: tuple[Sight, ...] = ()
+    """What steps see of each segment's cache, where that is told."""
 
 
 class Scores(NamedTuple):
@@ -80,6 +83,9 @@ class Decoder:
         self._next = (1, 1) if dims.axes == 1 else (dims.axes, 1, 1)
         self._position = backend.zeros(self._next, "int64")
         self._write_index = [backend.zeros((1,), "int64") for _ in self._segments]
+        self._sees, self._window = dims.visible != "causal", dims.window
+        self._visible = [backend.zeros((2, 1, 1), "int64") for _ in self._segments if self._sees]
+        self._vocabulary = dims.vocab_size
         slots = sum(2 * segment.capacity * (segment.last_layer - segment.first_layer + 1) for segment in self._segments)
         needed = slots * dims.kv_heads * dims.head_dim * BYTES[dtype]
         with memory_for(f"for the key-value caches of a context of {manifest.max_context}", needed):
@@ -143,8 +149,11 @@ class Decoder:
             port.REFERENCE_INDEX: upload(prompt.reference_index) if visual is not None else self._no_index,
             port.DEEPSTACK: self._no_deepstack if deepstack is None else deepstack,
         }
+        if prompt.visible is not None:
+            state[port.VISIBLE] = upload(prompt.visible)
         with timer.step(names.EMBED):
-            state[port.HIDDEN] = self._embed_rows(prompt.input_ids, visual, state[port.VISUAL_INDEX])
+            ids = prompt.known(self._vocabulary)
+            state[port.HIDDEN] = self._embed_rows(ids, visual, state[port.VISUAL_INDEX])
         if visual is not None and self._gram is not None:
             with timer.step(names.GRAM):
                 state[port.GRAM] = self._gram({port.VISUAL: visual}, {})[port.GRAM]
@@ -168,7 +177,10 @@ class Decoder:
         self._cached, self._known = sequence, whole.text_before
         scores = self._scores(logits)
         # last, since this waits for the device: until here it was never asked for anything
-        return sequence, scores, self._fetch(stages)
+        kept = self._fetch(stages)
+        if self._sees:
+            sequence.sights = tuple(self._sight(prompt, segment.first_layer, kept) for segment in self._segments)
+        return sequence, scores, kept
 
     def step(self, sequence: Sequence, token: int) -> Scores:
         """Appends one token; returns the scores that follow it.
@@ -184,6 +196,8 @@ class Decoder:
         self._backend.write(self._position, np.full(self._next, sequence.next_position))
         for place, filled in zip(self._write_index, sequence.filled, strict=True):
             self._backend.write(place, np.array([filled]))
+        for seen, sight in zip(self._visible, sequence.sights, strict=True):
+            self._backend.write(seen, sight.of(sequence.next_position))
         kv_lengths = [self._backend.upload(np.array([length])) for length in lengths]
         scores = self._backend.repeat(lengths, lambda: self._step(kv_lengths))
         sequence.filled = [filled + 1 for filled in sequence.filled]
@@ -230,6 +244,8 @@ class Decoder:
         }
         logits: Tensor = None
         for number, (place, kv_length) in enumerate(zip(self._write_index, kv_lengths, strict=True)):
+            if self._sees:
+                state[port.VISIBLE] = self._visible[number]
             outputs = self._run(number, state, place, kv_length)
             logits, state[port.HIDDEN] = outputs.get(port.LOGITS), outputs.get(port.HIDDEN_OUT)
         return self._scores(logits)
@@ -252,6 +268,14 @@ class Decoder:
             is_pivot = self._backend.download(stage.is_pivot)[0]
             kept.append(Kept(stage.after_layer, kept[-1].indices[indices] if kept else indices, is_pivot))
         return tuple(kept)
+
+    def _sight(self, prompt: Prompt, layer: int, kept: Iterable[Kept]) -> Sight:
+        """What steps see of the cache of ``layer``, by what of the prompt the stages before it ``kept``."""
+        stays = np.ones(len(prompt.input_ids), np.bool_)
+        for stage in kept:
+            if stage.after_layer < layer:
+                stays[np.delete(prompt.visual_index, stage.indices)] = False
+        return Sight(prompt.positions[0, stays], prompt.next_position, self._window)
 
     def _rows(self, length: int, visual: int, method: Method) -> list[int]:
         """Rows of the prompt that reach each segment, ``visual`` of which are visual tokens at first."""
@@ -282,11 +306,12 @@ class Decoder:
         logits of the last row.
 
         That row is all that they owe, so they take the rows in chunks: a chunk attends to no slot after its own, where
-        one call would compute those products and mask them. Segments that add to visual tokens take them whole.
+        one call would compute those products and mask them. Segments that add to visual tokens take them whole, and so
+        do those in which a row may see one that comes after it.
         """
-        tail = (segment.graph for segment in self._segments[self._tail :])
-        adds = any(port.DEEPSTACK in self._taken[graph] for graph in tail)
-        most = None if adds else self._backend.prefill_rows
+        tail = [self._taken[segment.graph] for segment in self._segments[self._tail :]]
+        whole = any(not taken.isdisjoint((port.DEEPSTACK, port.VISIBLE)) for taken in tail)
+        most = None if whole else self._backend.prefill_rows
         rows = end - first
         chunks = 1 if most is None else -(-rows // most)
         ends = [rows * chunk // chunks for chunk in range(chunks + 1)]
@@ -318,7 +343,7 @@ class Decoder:
             port.KV_LENGTH: kv_length,
             **{port.past(name): cache for name, cache in caches.items()},
         }
-        for name in (port.VISUAL_INDEX, port.REFERENCE_INDEX, port.DEEPSTACK):
+        for name in (port.VISIBLE, port.VISUAL_INDEX, port.REFERENCE_INDEX, port.DEEPSTACK):
             if name in self._taken[segment.graph]:
                 inputs[name] = state[name]
         return self._runners[number](inputs, {port.present(name): cache for name, cache in caches.items()})

@@ -62,6 +62,8 @@ class HostPrune:
         new_row = np.cumsum(stays) - 1
         stacked = arrays.get(port.DEEPSTACK)
         added = {} if stacked is None else {port.out(port.DEEPSTACK): upload(stacked[:, kept])}
+        if port.VISIBLE in arrays:
+            added[port.out(port.VISIBLE)] = upload(narrowed(arrays[port.VISIBLE], stays))
         return {
             **added,
             port.HIDDEN_OUT: upload(arrays[port.HIDDEN][:, stays]),
@@ -72,6 +74,13 @@ class HostPrune:
             port.out(port.VISUAL_INDEX): upload(new_row[visual[kept]]),
             port.out(port.REFERENCE_INDEX): upload(new_row[arrays[port.REFERENCE_INDEX]]),
         }
+
+
+def narrowed(visible: NDArray[np.int64], stays: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """First row and end int64 ``[2, 1, rows]`` of what each row sees, among those of ``rows`` that stay."""
+    before = np.concatenate([[0], np.cumsum(stays)])  # how many stay before each row, and before the end
+    moved: NDArray[np.int64] = before[visible][:, :, stays]
+    return moved
 
 
 def extent(boxes: NDArray[np.float32]) -> tuple[float, float, float, float]:

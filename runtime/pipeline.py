@@ -121,7 +121,7 @@ class Pipeline:
         self._process = processor(bundle.manifest.media.image.processor)
         self._vision = backend.load(bundle.path(bundle.graph(names.VISION).path), bundle.graph(names.VISION))
         self._projector = backend.load(bundle.path(bundle.graph(names.PROJECTOR).path), bundle.graph(names.PROJECTOR))
-        self._merges = any(each.name == port.CLS_SALIENCY for each in bundle.graph(names.PROJECTOR).inputs)
+        self._projected = [each.name for each in bundle.graph(names.PROJECTOR).inputs]
         self._decoder = Decoder(bundle, backend, reuses=reuse_prompts)
         stops, vocabulary = self._model.stop_token_ids, self._model.decoder.vocab_size
         self._constraints = Constraints(self._prompts.tokenizer, stops, vocabulary)
@@ -286,9 +286,10 @@ class Pipeline:
             room = self._decoder.room(tokens, self.method)
             self._backend.check_prompt(len(tokens.input_ids) - len(tokens.visual_index))
         stops = self._model.stop_token_ids
-        wanted = Request(tokens.input_ids, stops, asked.limit(len(tokens.input_ids)))
+        known = tokens.known(self._model.decoder.vocab_size)
+        wanted = Request(known, stops, asked.limit(len(known)))
         sampler = Sampler(
-            generation, seed=asked.seed, prompt=tokens.input_ids, processors=processors(generation, wanted),
+            generation, seed=asked.seed, prompt=known, processors=processors(generation, wanted),
             constraint=asked.constraint,
         )  # fmt: skip
         strings = () if asked.ignore_stop else generation.stop_strings
@@ -397,15 +398,10 @@ class Pipeline:
                 alpha[0, self._columns] = self.policy.alpha(category)
             else:
                 alpha[0, layers.index(self._model.vision.feature_layer)] = 1
-            inputs = {
-                port.FEATURES: image.outputs[port.FEATURES],
-                port.ALPHA: self._backend.upload(alpha),
-            }
-            seen: Tensor = image.outputs[port.CLS_SALIENCY]
-            if self._merges:  # patches are not tokens yet, but tokens shall have their saliency
-                inputs.update(image.pack, **{port.CLS_SALIENCY: seen})
-            projected = self._projector(inputs, {})
-        return projected[port.VISUAL], projected.get(port.TOKEN_SALIENCY, seen)
+            given = {**image.outputs, **image.pack, port.ALPHA: self._backend.upload(alpha)}
+            # the saliency too, where patches are not tokens yet
+            projected = self._projector({name: given[name] for name in self._projected}, {})
+        return projected[port.VISUAL], projected.get(port.TOKEN_SALIENCY, image.outputs[port.CLS_SALIENCY])
 
     def _next(self, sampler: Sampler, scores: Scores) -> int:
         """The next token: found where the logits are if possible, else from the logits."""

@@ -48,6 +48,7 @@ _GENERATION = "generation"  # a key that older bundles lack
 _PLUGINS = "plugins"  # a key of engines that have some, and of no others
 _DEEPSTACK = "deepstack"  # a key of decoders that have it, and of no others
 _SOURCE = "source"  # a key of models from a hub, and of no others
+_WINDOW = "window"  # a key of decoders that have one, and of no others
 _FORMAT = Format(ManifestSyntax, ManifestField, "rebuild the bundle, or copy it again")
 _SM = re.compile(r"[1-9][0-9]*\.[0-9]")
 
@@ -86,6 +87,8 @@ def _model_content(model: ModelInfo) -> dict[str, object]:
         del content[_SOURCE]
     if not model.decoder.deepstack:
         del content["decoder"][_DEEPSTACK]
+    if model.decoder.window is None:
+        del content["decoder"][_WINDOW]
     return content
 
 
@@ -186,8 +189,8 @@ def _vision(item: Field) -> VisionDims:
 
 
 def _decoder(item: Field) -> DecoderDims:
-    names = (entry.name for entry in fields(DecoderDims) if entry.name != _DEEPSTACK)
-    of = item.record(*names, optional=(_DEEPSTACK,))
+    names = (entry.name for entry in fields(DecoderDims) if entry.name not in (_DEEPSTACK, _WINDOW))
+    of = item.record(*names, optional=(_DEEPSTACK, _WINDOW))
     axes, visible = of.pop("axes").integer(1, MAX_AXES), of.pop("visible").one_of(VISIBLE)
     return DecoderDims(**{name: value.integer(1) for name, value in of.items()}, axes=axes, visible=visible)
 

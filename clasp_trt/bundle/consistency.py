@@ -81,6 +81,8 @@ def _media(manifest: Manifest) -> Iterator[str]:
             f"model.decoder.axes: {model.decoder.axes}, but media.image.positions of kind '{image.positions.kind}' have"
             f" {image.positions.axes}"
         )
+    if model.decoder.window is not None and model.decoder.visible == "causal":
+        yield f"model.decoder.window: {model.decoder.window}, but no graph of 'causal' rows is told of a window"
     for graph in manifest.graphs:
         given = image.processor.inputs
         if graph.name == names.VISION and {*graph.inputs} != {*given}:

@@ -21,8 +21,9 @@ PORTABLE = "portable"
 """Backend and target of a bundle that holds graphs only."""
 SALIENCY = ("cls", "received")
 """What a tower's saliency is: the attention of its [CLS] token, or the mean of what each patch receives."""
-VISIBLE = ("causal",)
-"""Which rows a row of the decoder sees: those up to itself."""
+VISIBLE = ("causal", "blocks", "prefix")
+"""Which rows a row of the decoder sees: those up to itself; or up to the end of the picture that it belongs to; or all
+of the prompt."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class VisionDims:
 
 @dataclass(frozen=True)
 class DecoderDims:
-    """The decoder. ``axes`` is how many rotary positions a row has, ``visible`` one of :data:`VISIBLE`. The first
-    ``deepstack`` layers are each followed by an addition to the visual tokens, of what the vision tower gives for
-    it."""
+    """The decoder. ``axes`` is how many rotary positions a row has, ``visible`` one of :data:`VISIBLE`; ``window`` how
+    many positions the rows of some layers see back, itself among them, None where all see all. The first ``deepstack``
+    layers are each followed by an addition to the visual tokens, of what the vision tower gives for it."""
 
     layers: int
     width: int
@@ -61,6 +62,7 @@ class DecoderDims:
     axes: int
     visible: str
     deepstack: int = field(default=0, kw_only=True)
+    window: int | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ class Square:
     ``longest_edge``, or all of it to ``size`` (height, width), or not at all where all are None; then the centre is cut
     out, padded with zeros where the picture is smaller. 8-bit values are resampled by the filter ``resample`` of
     :data:`RESAMPLINGS`, multiplied by ``rescale``, less ``mean``, over ``std`` (both by channel). What is left of
-    ``side`` over whole cells, to the right and below, belongs to no token.
+    ``side`` over whole cells, to the right and below, belongs to no token. With a ``pool`` a token is as many cells a
+    side, of which the tower gives a row each.
     """
 
     kind: ClassVar[str] = "square"
@@ -52,11 +53,12 @@ class Square:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     longest_edge: int | None = None
+    pool: int = 1
 
     @property
     def grid(self) -> int:
         """Rows, and as many columns, of tokens."""
-        return self.side // self.cell
+        return self.side // self.cell // self.pool
 
     @property
     def tokens(self) -> int:
@@ -66,7 +68,7 @@ class Square:
     @property
     def rows(self) -> int:
         """Rows of features that the tower gives for each of what it sees."""
-        return self.tokens
+        return (self.side // self.cell) ** 2
 
     @property
     def token_range(self) -> tuple[int, int, int]:
@@ -90,6 +92,8 @@ class Square:
 
     def projector(self, layers: int, vision_width: int, width: int, dtype: str) -> Ports:
         """Those of the graph that makes visual tokens of ``layers`` layers of features."""
+        if self.pool > 1:
+            return ports.pooling_projector(layers, self.rows, self.tokens, vision_width, width, dtype)
         return ports.projector(layers, self.rows, vision_width, width, dtype)
 
 
@@ -257,6 +261,7 @@ class Spatial:
 
     kind: ClassVar[str] = "grid"
     axes: ClassVar[int] = 3
+    start: ClassVar[int] = 0
     rate: float | None
 
 
@@ -299,6 +304,8 @@ def _values(record: Processor | Layout | Positions) -> dict[str, Any]:
     values = {name: _listed(value) for name, value in vars(record).items()}
     if values.get("longest_edge", 0) is None:  # a key of records that have one, and of no others
         del values["longest_edge"]
+    if values.get("pool") == 1:
+        del values["pool"]
     return values
 
 

@@ -40,7 +40,7 @@ MAX_PINPOINTS = 100
 """Canvases that a picture may be fitted into."""
 MAX_FRAMES = 16
 """Frames that a patch is deep."""
-_LONGEST = "longest_edge"  # a key of squares that have one, and of no others
+_LONGEST, _POOL = "longest_edge", "pool"  # keys of squares that have one, and of no others
 _IMAGES = "images"  # a key of bundles that take several pictures, and of no others
 
 _Record = TypeVar("_Record")
@@ -76,9 +76,13 @@ def _members(item: Field, record: type[object]) -> dict[str, Field]:
 
 
 def _square(item: Field) -> Square:
-    names = [entry.name for entry in fields(Square) if entry.name != _LONGEST]
-    of = item.record("kind", *names, optional=(_LONGEST,))
+    names = [entry.name for entry in fields(Square) if entry.name not in (_LONGEST, _POOL)]
+    of = item.record("kind", *names, optional=(_LONGEST, _POOL))
     side = of["side"].integer(1, MAX_SIDE)
+    cell = of["cell"].integer(1, side)
+    pool = of[_POOL].integer(2, side // cell) if _POOL in of else 1
+    if side // cell % pool:
+        of[_POOL].fail(f"a divisor of the {side // cell} cells a side")
     edge = None if of["shortest_edge"].value is None else of["shortest_edge"].integer(1, MAX_SIDE)
     size = None if of["size"].value is None else _size(of["size"])
     if edge is not None and size is not None:
@@ -88,7 +92,7 @@ def _square(item: Field) -> Square:
         of[_LONGEST].fail("a shortest_edge beside a longest_edge")
     return Square(
         side=side,
-        cell=of["cell"].integer(1, side),
+        cell=cell,
         shortest_edge=edge,
         size=size,
         resample=of["resample"].one_of(RESAMPLINGS),
@@ -96,6 +100,7 @@ def _square(item: Field) -> Square:
         mean=_three(of["mean"], _value),
         std=_three(of["std"], _positive),
         longest_edge=longest,
+        pool=pool,
     )
 
 

@@ -29,6 +29,7 @@ HIDDEN = "hidden"
 POSITION_IDS = "position_ids"
 WRITE_INDEX = "write_index"
 KV_LENGTH = "kv_length"
+VISIBLE = "visible"
 VISUAL_INDEX = "visual_index"
 REFERENCE_INDEX = "reference_index"
 GRAM = "gram"
@@ -63,8 +64,8 @@ def out(name: str) -> str:
 
 
 HIDDEN_OUT = out(HIDDEN)
-NARROWED = (HIDDEN, POSITION_IDS, GRAM, VISUAL_INDEX, REFERENCE_INDEX, DEEPSTACK)
-"""What a prune takes and gives back narrowed to the rows or tokens that stay."""
+NARROWED = (HIDDEN, POSITION_IDS, VISIBLE, GRAM, VISUAL_INDEX, REFERENCE_INDEX, DEEPSTACK)
+"""What a prune takes and gives back narrowed to the rows or tokens that stay, as far as a chain has it."""
 
 
 def caches(layer: int) -> tuple[str, str]:

@@ -55,12 +55,22 @@ class DecoderSizes(Protocol):
     def axes(self) -> int: ...
     @property
     def deepstack(self) -> int: ...
+    @property
+    def visible(self) -> str: ...
 
 
 def _positions(axes: int, slots: int | str, sequence: str = port.SEQUENCE) -> tuple[int | str, ...]:
     """The shape of ``position_ids``: a number for each row, or ``axes`` of them."""
     rows = (slots, sequence)
     return rows if axes == 1 else (axes, *rows)
+
+
+def _visible(visible: str, slots: int | str, rows: str, name: str = port.VISIBLE) -> tuple[Port, ...]:
+    """What each row sees, where that does not follow from its place. Of both numbers the axis comes first, as of
+    positions, so that a row of a step is a column in either."""
+    if visible == "causal":
+        return ()
+    return (Port(name, "int64", (2, slots, rows), "first place that each row sees in a window, and the end"),)
 
 
 def square_vision(
@@ -171,6 +181,22 @@ def projector(layers: int, tokens: int, vision_width: int, width: int, dtype: st
     )
 
 
+def pooling_projector(layers: int, patches: int, tokens: int, vision_width: int, width: int, dtype: str) -> Ports:
+    """The same of patches of which several become a token, and take the mean of their saliency along."""
+    taken = (port.BATCH, layers, patches, vision_width)
+    return Ports(
+        (
+            Port(port.FEATURES, dtype, taken, "patch states of the support layers"),
+            Port(port.ALPHA, "float32", (port.BATCH, layers), "convex weights of the layers"),
+            Port(port.CLS_SALIENCY, "float32", (port.BATCH, patches), "saliency of the patches"),
+        ),
+        (
+            Port(port.VISUAL, dtype, (port.BATCH, tokens, width), "visual tokens in decoder space"),
+            Port(port.TOKEN_SALIENCY, "float32", (port.BATCH, tokens), "mean saliency of the patches of each"),
+        ),
+    )
+
+
 def packing_projector(layers: int, rows: int, vision_width: int, width: int, dtype: str) -> Ports:
     """The same of tiles of ``rows`` each: an index makes tokens of the rows of all of them and, after these, a newline,
     and takes the saliency along."""
@@ -216,7 +242,7 @@ def adds(layer: int, deepstack: int) -> bool:
     return layer < deepstack
 
 
-def prune(stage: Prune, width: int, dtype: str, axes: int = 1, deepstack: int = 0) -> Ports:
+def prune(stage: Prune, width: int, dtype: str, axes: int = 1, deepstack: int = 0, visible: str = "causal") -> Ports:
     """All rows, with ``axes`` positions each, to those that stay; a stage that another follows also narrows what that
     one needs, and one before the last of ``deepstack`` additions what is still to be added.
 
@@ -239,6 +265,7 @@ def prune(stage: Prune, width: int, dtype: str, axes: int = 1, deepstack: int = 
         (
             Port(port.HIDDEN, dtype, (1, port.SEQUENCE, width), "hidden states of text and visual tokens"),
             Port(port.POSITION_IDS, "int64", _positions(axes, 1), "original rotary positions"),
+            *_visible(visible, 1, port.SEQUENCE),
             Port(port.SALIENCY, "float32", (1, tokens), "attention that each visual token receives"),
             Port(port.GRAM, "float32", (1, tokens, tokens), "similarities of these visual tokens"),
             Port(port.PIVOT_COUNT, "int64", (1,), "how many of the kept are pivots"),
@@ -250,6 +277,7 @@ def prune(stage: Prune, width: int, dtype: str, axes: int = 1, deepstack: int = 
         (
             Port(port.HIDDEN_OUT, dtype, (1, port.KEPT_SEQUENCE, width), "what stays"),
             Port(port.out(port.POSITION_IDS), "int64", _positions(axes, 1, port.KEPT_SEQUENCE), "its positions"),
+            *_visible(visible, 1, port.KEPT_SEQUENCE, port.out(port.VISIBLE)),
             Port(port.KEPT, "int64", (1, keep), "kept visual tokens, ascending, as indices into this stage's tokens"),
             Port(port.IS_PIVOT, "bool", (1, keep), "pivot (true) or medoid"),
             *following,
@@ -289,6 +317,7 @@ def segment(cut: Cut, sizes: DecoderSizes, capacity: int, dtype: str, slots: int
             Port(port.POSITION_IDS, "int64", _positions(sizes.axes, slots), "rotary positions of the new rows"),
             Port(port.WRITE_INDEX, "int64", (slots,), "place in each cache of the first new row"),
             Port(port.KV_LENGTH, "int64", (1,), filled),
+            *_visible(sizes.visible, slots, port.SEQUENCE),
             *(watched if cut.watched else watched[1:] if stacked else ()),
             *stacked,
             *(Port(port.past(name), dtype, cache, "cache, filled up to write_index") for name in _caches(cut)),
@@ -327,7 +356,7 @@ def decoder(
     if chain.schedule.stages:
         yield names.GRAM, gram(port.VISUAL_TOKENS if chain.varies else tokens, sizes.width, dtype)
     for stage in chain.prunes:
-        yield stage.name, prune(stage, sizes.width, dtype, sizes.axes, sizes.deepstack)
+        yield stage.name, prune(stage, sizes.width, dtype, sizes.axes, sizes.deepstack, sizes.visible)
     for cut in chain.cuts:
         yield cut.name, segment(cut, sizes, cut.capacity(context, tokens), dtype, slots)
     yield names.GREEDY, greedy(sizes.vocab_size, slots)

@@ -139,7 +139,7 @@ def decoder(text: Settings, *, tied: bool = False, known: str | None = None) -> 
         raise text.wrong("head_dim", f"an even number, for rotary positions, not {head_dim}")
     biased = kind.qkv_bias is None and text.flag("attention_bias")
     positions = text.count("max_position_embeddings")
-    rotary = _rotary(text, positions, kind.other_default)
+    rotary = rotary_parameters(text, positions, kind.other_default)
     return DecoderSpec(
         layers=text.count("num_hidden_layers"),
         width=width,
@@ -193,7 +193,7 @@ def _frequency_axes(text: Settings, kind: _Kind, rotary: Mapping[str, Any], half
     return tuple(number % 3 if number < 3 * sections[number % 3] else 0 for number in range(half))
 
 
-def _rotary(text: Settings, positions: int, other_default: str | None) -> dict[str, Any]:
+def rotary_parameters(text: Settings, positions: int, other_default: str | None = None) -> dict[str, Any]:
     """Rope parameters as transformers completes them: ``rope_type``, ``rope_theta``, and what the type needs."""
     name = "rope_scaling" if text.get("rope_scaling") else "rope_parameters"
     given = text.get(name) or {}

@@ -2,14 +2,14 @@
 
 A segment is a run of layers in one graph that serves prefill and decode alike. Keys and values live in caches of
 fixed capacity that the graph updates at ``write_index``; attention runs over the first ``kv_length`` places under a
-causal mask in their order, which is right because pruning keeps tokens in theirs. A call serves any number of slots,
-each a request with caches of its own, filled as far as it may be.
+causal mask in their order, which is right because pruning keeps tokens in theirs, or under a mask of what each row is
+told to see. A call serves any number of slots, each a request with caches of its own, filled as far as it may be.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -37,8 +37,8 @@ def segment_graph(
     g = GraphBuilder(cut.name, f"Decoder layers {cut.first} to {cut.last}, prefill and decode.")
     taken, given = ports.segment(cut, dims, capacity, dtype)
     values = {each.name: value for each, value in zip(taken, g.take(taken), strict=True)}
-    tables = _rotary(g, dims, max_positions, dtype)
-    step = _Step(g, dims, weights, dtype, values, _turn(g, dims, tables, values[port.POSITION_IDS]))
+    slides = sorted({dims.slides(layer) for layer in range(cut.first, cut.last + 1)})
+    step = _Step(g, dims, weights, dtype, values, _turns(g, dims, slides, max_positions, dtype, values))
 
     hidden = values[port.HIDDEN]
     for layer in range(cut.first, cut.last + 1):
@@ -52,7 +52,10 @@ def segment_graph(
 
 
 class _Step:
-    """What the layers of one segment share, inputs, mask and rotary tables, and what they give besides their rows."""
+    """What the layers of one segment share, inputs, masks and rotary tables, and what they give besides their rows.
+
+    Masks and ``turns`` are by whether a layer slides.
+    """
 
     def __init__(
         self,
@@ -61,11 +64,11 @@ class _Step:
         weights: Weights,
         dtype: str,
         inputs: Mapping[str, ir.Value],
-        turn: Turn,
+        turns: Mapping[bool, Turn],
     ) -> None:
         self.g, self.dims, self.weights, self.dtype = g, dims, weights, dtype
-        self.inputs, self.turn = inputs, turn
-        self.mask = self._causal_mask()
+        self.inputs, self.turns = inputs, turns
+        self.masks = self._masks()
         self.saliency: list[ir.Value] = []
         self.caches: list[ir.Value] = []
 
@@ -77,34 +80,39 @@ class _Step:
         """
         g, dims = self.g, self.dims
         prefix = f"layers.{layer}"
-        turn, mask = self.turn, self.mask
+        slides = dims.slides(layer)
+        turn, mask = self.turns[slides], self.masks[slides]
         normed = self._norm(f"{prefix}.input_layernorm", hidden, dims.width)
         key = self._turned(f"{prefix}.self_attn.k", normed, dims.kv_heads, turn)
         value = self._heads(f"{prefix}.self_attn.v_proj", normed, dims.kv_heads)
         keys, values = (self._cached(*each) for each in zip(port.caches(layer), (key, value), strict=True))
         if last_row:
             hidden, normed = self._last(hidden, axis=1), self._last(normed, axis=1)
-            turn, mask = self._last_turn(), self._last(mask, axis=2)
+            turn, mask = self._last_turn(turn), self._last(mask, axis=2)
         query = self._turned(f"{prefix}.self_attn.q", normed, dims.heads, turn)
-        attended = g.op("Attention", query, keys, values, mask, scale=1.0 / math.sqrt(dims.head_dim))
+        attended = self._attended(query, keys, values, mask)
         joined = g.op(
             "Reshape", g.op("Transpose", attended, perm=[0, 2, 1, 3]), g.const([0, 0, dims.heads * dims.head_dim])
         )
-        hidden = g.op(
-            "Add",
-            hidden,
-            self._linear(f"{prefix}.self_attn.o_proj", joined, dims.attention_width, dims.width, bias=dims.output_bias),
+        added = self._linear(
+            f"{prefix}.self_attn.o_proj", joined, dims.attention_width, dims.width, bias=dims.output_bias
         )
-        normed = self._norm(f"{prefix}.post_attention_layernorm", hidden, dims.width)
+        if dims.post_norms:
+            added = self._norm(f"{prefix}.post_attention_layernorm", added, dims.width)
+        hidden = g.op("Add", hidden, added)
+        before = "pre_feedforward_layernorm" if dims.post_norms else "post_attention_layernorm"
+        normed = self._norm(f"{prefix}.{before}", hidden, dims.width)
         gate, up = (
             self._linear(f"{prefix}.mlp.{name}_proj", normed, dims.width, dims.mlp, bias=dims.mlp_bias)
             for name in ("gate", "up")
         )
-        activated = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
+        activated = g.op("Mul", self._activated(gate), up)
         down = self._linear(f"{prefix}.mlp.down_proj", activated, dims.mlp, dims.width, bias=dims.mlp_bias)
+        if dims.post_norms:
+            down = self._norm(f"{prefix}.post_feedforward_layernorm", down, dims.width)
         hidden = g.op("Add", hidden, down)
         if is_watched:
-            self.saliency.append(self._received(query, keys))
+            self.saliency.append(self._received(query, keys, self.masks[slides]))
         return hidden
 
     def stacked(self, layer: int, hidden: ir.Value) -> ir.Value:
@@ -119,6 +127,24 @@ class _Step:
         sums = g.op("Add", g.op("Gather", rows, self.inputs[port.VISUAL_INDEX], axis=0), added)
         return g.op("Reshape", g.op("ScatterND", rows, visual, sums), g.op("Shape", hidden))
 
+    def _masks(self) -> dict[bool, ir.Value]:
+        """Additive ``[slots, 1, sequence, kv_length]``, by whether a layer slides."""
+        if port.VISIBLE not in self.inputs:
+            return {False: self._causal_mask()}
+        g, found = self.g, dict[bool, ir.Value]()
+        places = g.op("Range", g.const(0), g.op("Squeeze", self.inputs[port.KV_LENGTH]), g.const(1))
+        for slides in self.turns:
+            seen = g.op("Less", places, self._told(1))
+            if slides:
+                seen = g.op("And", g.op("GreaterOrEqual", places, self._told(0)), seen)
+            found[slides] = g.op("Where", seen, g.const(0.0, self.dtype), g.const(MASKED, self.dtype))
+        return found
+
+    def _told(self, number: int) -> ir.Value:
+        """The first place that each row sees, or the end of those: ``[slots, 1, sequence, 1]``."""
+        g = self.g
+        return g.op("Unsqueeze", g.op("Gather", self.inputs[port.VISIBLE], g.const(number), axis=0), g.const([1, 3]))
+
     def _causal_mask(self) -> ir.Value:
         """Additive ``[slots, 1, sequence, kv_length]``: row ``i`` sees places up to ``write_index + i``."""
         g = self.g
@@ -128,6 +154,31 @@ class _Step:
         places = g.op("Range", g.const(0), g.op("Squeeze", self.inputs[port.KV_LENGTH]), g.const(1))
         seen = g.op("LessOrEqual", places, rows)
         return g.op("Where", seen, g.const(0.0, self.dtype), g.const(MASKED, self.dtype))
+
+    def _attended(self, query: ir.Value, keys: ir.Value, values: ir.Value, mask: ir.Value) -> ir.Value:
+        """What each head of each row takes of ``values``. Scores that are capped are written out: the operator would
+        cap them in some versions after the mask, and TensorRT knows no cap."""
+        g, dims = self.g, self.dims
+        if dims.score_cap is None:
+            return g.op("Attention", query, keys, values, mask, scale=dims.scale)
+        groups = dims.heads // dims.kv_heads
+        scaled = g.op("Mul", query, g.const(dims.scale, self.dtype))  # first, so that no product leaves float16
+        split = g.op("Reshape", scaled, g.const([0, dims.kv_heads, groups, -1, dims.head_dim]))
+        transposed = g.op("Unsqueeze", g.op("Transpose", keys, perm=[0, 1, 3, 2]), g.const([2]))
+        scores = self._capped(g.cast(g.op("MatMul", split, transposed), "float32"))
+        wide = g.cast(g.op("Unsqueeze", mask, g.const([1])), "float32")
+        weights = g.cast(g.op("Softmax", g.op("Add", scores, wide), axis=-1), self.dtype)
+        taken = g.op("MatMul", weights, g.op("Unsqueeze", values, g.const([2])))
+        return g.op("Reshape", taken, g.const([0, dims.heads, -1, dims.head_dim]))
+
+    def _capped(self, scores: ir.Value) -> ir.Value:
+        """Float32 scores of queries and keys, by the decoder's cap."""
+        return scores if self.dims.score_cap is None else _below(self.g, scores, self.dims.score_cap)
+
+    def _activated(self, gate: ir.Value) -> ir.Value:
+        if self.dims.activation == "silu":
+            return self.g.op("Mul", gate, self.g.op("Sigmoid", gate))
+        return self.g.op("Gelu", gate, approximate="tanh")
 
     def _norm(self, name: str, x: ir.Value, width: int) -> ir.Value:
         scale = self.g.weight(f"{name}.weight", self.weights.vector(f"{name}.weight", width))
@@ -152,11 +203,11 @@ class _Step:
             split = self._norm(f"{name}_norm", split, self.dims.head_dim)
         return self.g.op("RotaryEmbedding", split, *turn)
 
-    def _last_turn(self) -> Turn:
+    def _last_turn(self, turn: Turn) -> Turn:
         """Of the last row of each slot."""
         if self.dims.frequency_axes:
-            return tuple(self._last(rows, axis=1) for rows in self.turn)
-        *tables, positions = self.turn
+            return tuple(self._last(rows, axis=1) for rows in turn)
+        *tables, positions = turn
         return *tables, self._last(positions, axis=-1)
 
     def _last(self, x: ir.Value, axis: int) -> ir.Value:
@@ -169,7 +220,7 @@ class _Step:
         self.caches.append(present)
         return g.op("Slice", present, g.const([0]), self.inputs[port.KV_LENGTH], g.const([2]))
 
-    def _received(self, query: ir.Value, keys: ir.Value) -> ir.Value:
+    def _received(self, query: ir.Value, keys: ir.Value, mask: ir.Value) -> ir.Value:
         """Eqs. 4 and 32-33: softmax over all keys that a reference row sees, mean over heads and reference rows.
 
         Rows are those of the only slot that has any; the key of row ``i`` lies at ``write_index + i``.
@@ -181,22 +232,49 @@ class _Step:
         split = g.op("Reshape", query, g.const([0, dims.kv_heads, groups, -1, dims.head_dim]))
         rows = g.cast(g.op("Gather", split, reference, axis=3), "float32")
         transposed = g.op("Unsqueeze", g.op("Transpose", g.cast(keys, "float32"), perm=[0, 1, 3, 2]), g.const([2]))
-        scores = g.op("Mul", g.op("MatMul", rows, transposed), g.const(1.0 / math.sqrt(dims.head_dim), "float32"))
-        mask = g.cast(g.op("Unsqueeze", g.op("Gather", self.mask, reference, axis=2), g.const([1])), "float32")
-        weights = g.op("Softmax", g.op("Add", scores, mask), axis=-1)
+        scores = self._capped(g.op("Mul", g.op("MatMul", rows, transposed), g.const(dims.scale, "float32")))
+        wide = g.cast(g.op("Unsqueeze", g.op("Gather", mask, reference, axis=2), g.const([1])), "float32")
+        weights = g.op("Softmax", g.op("Add", scores, wide), axis=-1)
         places = g.op("Add", visual, g.op("Gather", self.inputs[port.WRITE_INDEX], g.const(0)))
         received = g.op("Gather", weights, places, axis=4)
         return g.op("ReduceMean", received, g.const([1, 2, 3]), keepdims=0)
 
 
-def _rotary(g: GraphBuilder, dims: DecoderSpec, max_positions: int, dtype: str) -> tuple[ir.Value, ir.Value]:
+def _turns(
+    g: GraphBuilder,
+    dims: DecoderSpec,
+    slides: Sequence[bool],
+    max_positions: int,
+    dtype: str,
+    inputs: Mapping[str, ir.Value],
+) -> dict[bool, Turn]:
+    """By whether a layer slides: sliding layers may look up tables of their own."""
+    found: dict[bool, Turn] = {}
+    for local in slides:
+        if found and dims.local_rotary is None:
+            found[local] = next(iter(found.values()))
+            continue
+        name, spec = "rotary", dims
+        if local and dims.local_rotary is not None:
+            name, spec = "local_rotary", replace(dims, rotary=dims.local_rotary)
+        tables = _rotary(g, spec, max_positions, dtype, name)
+        found[local] = _turn(g, dims, tables, inputs[port.POSITION_IDS])
+    return found
+
+
+def _below(g: GraphBuilder, x: ir.Value, cap: float) -> ir.Value:
+    """Float32 ``x``, softly held between ``-cap`` and ``cap``."""
+    return g.op("Mul", g.op("Tanh", g.op("Mul", x, g.const(1.0 / cap, "float32"))), g.const(cap, "float32"))
+
+
+def _rotary(g: GraphBuilder, dims: DecoderSpec, max_positions: int, dtype: str, name: str) -> tuple[ir.Value, ir.Value]:
     """Cosine and sine tables ``[max_positions, head_dim / 2]``, computed in float32 as the checkpoint does."""
     turned = rotary(dims)
     frequencies = np.asarray(turned.inverse_frequencies, dtype=np.float32)
     angles = np.arange(max_positions, dtype=np.float32)[:, None] * frequencies[None]
     tables = [(function(angles) * np.float32(turned.gain)).astype(np.float32) for function in (np.cos, np.sin)]
     cos, sin = (ir.tensor(table.astype(DTYPES[dtype].numpy())) for table in tables)
-    return g.weight("rotary_cos", cos), g.weight("rotary_sin", sin)
+    return g.weight(f"{name}_cos", cos), g.weight(f"{name}_sin", sin)
 
 
 def _turn(g: GraphBuilder, dims: DecoderSpec, tables: tuple[ir.Value, ir.Value], positions: ir.Value) -> Turn:
@@ -218,4 +296,5 @@ def _logits(g: GraphBuilder, dims: DecoderSpec, weights: Weights, hidden: ir.Val
     scale = g.weight("norm.weight", weights.vector("norm.weight", dims.width))
     normed = g.op("RMSNormalization", hidden, scale, epsilon=dims.norm_epsilon)
     head = weights.linear("lm_head", dims.width, dims.vocab_size)
-    return g.cast(g.op("MatMul", normed, g.weight("lm_head.weight", head)), "float32")
+    logits = g.cast(g.op("MatMul", normed, g.weight("lm_head.weight", head)), "float32")
+    return logits if dims.logit_cap is None else _below(g, logits, dims.logit_cap)

@@ -21,16 +21,19 @@ MOST = 3e38
 """Just below the greatest float32: no sum of scores that mean anything comes near."""
 
 
-def embed_graph(weight: ir.TensorProtocol, width: int, dtype: str) -> ir.Model:
+def embed_graph(weight: ir.TensorProtocol, width: int, dtype: str, scale: float | None = None) -> ir.Model:
     """Token ids to hidden states, with visual tokens in the places that ``visual_index`` names.
 
-    ``weight`` is the embedding table ``[vocabulary, width]``.
+    ``weight`` is the embedding table ``[vocabulary, width]``; what it gives is multiplied by ``scale``, if there is
+    one.
     """
     g = GraphBuilder(names.EMBED, "Embeds a prompt and puts the visual tokens in their places.")
     taken, given = ports.embed(width, dtype)
     ids, visual, index = g.take(taken)
     table = g.weight("embedding", weight)
     text = g.op("Gather", table, ids, axis=0)
+    if scale is not None:
+        text = g.op("Mul", text, g.const(scale, dtype))
     rows = g.op("Reshape", text, g.const([-1, width]))  # of all slots; those of the first come first
     merged = g.op("ScatterND", rows, g.op("Unsqueeze", index, g.const([-1])), g.op("Squeeze", visual, g.const([0])))
     g.give(given, g.op("Reshape", merged, g.op("Shape", text)))
@@ -49,9 +52,12 @@ def gram_graph(tokens: int | None, width: int, dtype: str) -> ir.Model:
     return g.model()
 
 
-def prune_graph(stage: Prune, width: int, dtype: str, axes: int = 1, deepstack: int = 0) -> ir.Model:
+def prune_graph(
+    stage: Prune, width: int, dtype: str, axes: int = 1, deepstack: int = 0, visible: str = "causal"
+) -> ir.Model:
     """One stage: keeps ``stage.keep`` of the visual tokens that arrive and all text, in their original order; each row
-    has ``axes`` positions. Of ``deepstack`` additions, what is still to be added stays for the kept alone.
+    has ``axes`` positions and, by what is ``visible``, is told what it sees. Of ``deepstack`` additions, what is still
+    to be added stays for the kept alone.
 
     A stage that another follows also narrows the Gram matrix for it. Where their number varies, the graph keeps as many
     of however many arrive as there are ``ranks``.
@@ -60,9 +66,10 @@ def prune_graph(stage: Prune, width: int, dtype: str, axes: int = 1, deepstack: 
         g = GraphBuilder(stage.name, "Keeps as many visual tokens as there are ranks, and all text.")
     else:
         g = GraphBuilder(stage.name, f"Keeps {stage.keep} of {stage.arriving} visual tokens and all text.")
-    taken, given = ports.prune(stage, width, dtype, axes, deepstack)
+    taken, given = ports.prune(stage, width, dtype, axes, deepstack, visible)
     values = list(g.take(taken))
     stacked = values.pop() if ports.adds(stage.after_layer + 1, deepstack) else None
+    seen = [] if visible == "causal" else [values.pop(2)]
     hidden, positions, saliency, gram, count, *ranks, visual, reference = values
     sizes: Sizes = Varying(saliency, *ranks) if ranks else Fixed(stage.arriving, stage.keep)
 
@@ -85,7 +92,9 @@ def prune_graph(stage: Prune, width: int, dtype: str, axes: int = 1, deepstack: 
     room = g.op("Expand", g.const([0]), old_length)
     origin = g.op("Slice", g.op("ScatterElements", room, place, sources), g.const([0]), new_length)
 
-    stay = [g.op("Gather", hidden, origin, axis=1), g.op("Gather", positions, origin, axis=row_axis), kept, is_pivot]
+    stay = [g.op("Gather", hidden, origin, axis=1), g.op("Gather", positions, origin, axis=row_axis)]
+    stay += [g.op("Gather", _among(g, each, stays, new_row), origin, axis=2) for each in seen]
+    stay += [kept, is_pivot]
     if not stage.last:
         narrowed = g.op("Gather", g.op("Gather", gram, chosen, axis=1), chosen, axis=2)
         stay += [narrowed, g.op("Gather", new_row, kept_rows), g.op("Gather", new_row, reference)]
@@ -96,6 +105,15 @@ def prune_graph(stage: Prune, width: int, dtype: str, axes: int = 1, deepstack: 
     g.give(given, *stay)
     size = (None, None) if stage.varies else (stage.arriving, stage.keep)
     return g.model([pivot_select(*size), spherical_kmeans(*size)])
+
+
+def _among(g: GraphBuilder, visible: ir.Value, stays: ir.Value, new_row: ir.Value) -> ir.Value:
+    """First place and end ``[2, 1, sequence]`` of what each row sees, among the rows that stay: the end follows the
+    last of these that it saw, the first is the next one that stays."""
+    first, end = (g.op("Gather", visible, g.const([number]), axis=0) for number in (0, 1))
+    moved = g.op("Sub", g.op("Add", g.op("Gather", new_row, first), g.const(1)), g.op("Gather", stays, first))
+    ended = g.op("Add", g.op("Gather", new_row, g.op("Sub", end, g.const(1))), g.const(1))
+    return g.op("Concat", moved, ended, axis=0)
 
 
 def _select(g: GraphBuilder, sizes: Sizes, saliency: ir.Value, count: ir.Value, gram: ir.Value) -> Sequence[ir.Value]:

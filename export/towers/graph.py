@@ -69,7 +69,7 @@ def tower_graph(spec: TowerSpec, layers: Sequence[int], weights: Weights, dtype:
     read = ", ".join(map(str, layers))
     return trace(
         _Tower(spec, on_meta(parts.build, spec, dtype=dtype), layers),
-        ports.square_vision(spec.image_size, len(layers), spec.tokens, spec.width, block, dtype, has_cls=spec.has_cls),
+        ports.square_vision(spec.image_size, len(layers), spec.patches, spec.width, block, dtype, has_cls=spec.has_cls),
         weights=weights,
         purpose=f"{parts.title} vision tower up to layer {max(*layers, block)}; support layers {read}.",
     )

@@ -53,6 +53,11 @@ class Squares:
             tiles = saliency.view(len(saliency), 1, isqrt(saliency.shape[1]), -1)
             merged = torch.nn.functional.avg_pool2d(tiles, self._merge)
             return {port.VISUAL: array(visual.flatten(0, 1)[None]), port.TOKEN_SALIENCY: array(merged.reshape(1, -1))}
+        if self._spec.pool > 1:
+            squares = torch.from_numpy(feed[port.CLS_SALIENCY])
+            side = self._spec.image_size // self._spec.patch_size
+            means = torch.nn.functional.avg_pool2d(squares.view(-1, 1, side, side), self._spec.pool)
+            return {port.VISUAL: array(visual), port.TOKEN_SALIENCY: array(means.flatten(1))}
         if self._newline is None:
             return {port.VISUAL: array(visual)}
         index, saliency = torch.from_numpy(feed[port.ROW_INDEX]), torch.from_numpy(feed[port.CLS_SALIENCY])

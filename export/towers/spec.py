@@ -16,11 +16,11 @@ class TowerSpec(VisionDims):
     """A vision transformer over square patches, with norms, biased linear layers and an MLP of two.
 
     ``kind`` names the module of :mod:`clasp_trt.export.towers` that knows its parts. Pictures are squares of
-    ``image_size`` pixels, patches of ``patch_size``; each patch is a visual token. ``pre_norm``: a LayerNorm before the
-    first block; ``patch_bias``, ``qkv_bias``: biases of the patch embedding and of queries, keys and values;
-    ``layer_scale``: a vector that scales what each half of a block adds; ``rms_norm``: the norms of a block are
-    RMSNorms; ``qk_norm``: queries and keys pass one of all heads' width; ``final_norm``: a LayerNorm after the last
-    block, which is not read. ``unread`` counts the parameters that a
+    ``image_size`` pixels, patches of ``patch_size``; each patch is a visual token, or each square of ``pool`` by
+    ``pool`` patches. ``pre_norm``: a LayerNorm before the first block; ``patch_bias``, ``qkv_bias``: biases of the
+    patch embedding and of queries, keys and values; ``layer_scale``: a vector that scales what each half of a block
+    adds; ``rms_norm``: the norms of a block are RMSNorms; ``qk_norm``: queries and keys pass one of all heads' width;
+    ``final_norm``: a LayerNorm after the last block, which is not read. ``unread`` counts the parameters that a
     checkpoint stores beside all these, and no graph reads.
 
     ``feature_layer`` is the hidden state that the checkpoint reads (0: before the first block), and so the number of
@@ -42,6 +42,7 @@ class TowerSpec(VisionDims):
     rms_norm: bool = False
     qk_norm: bool = False
     final_norm: bool = True
+    pool: int = 1
 
     @property
     def dims(self) -> VisionDims:
@@ -51,6 +52,11 @@ class TowerSpec(VisionDims):
     @property
     def tokens(self) -> int:
         """Visual tokens of every picture."""
+        return (self.image_size // self.patch_size // self.pool) ** 2
+
+    @property
+    def patches(self) -> int:
+        """Patches of every picture."""
         return (self.image_size // self.patch_size) ** 2
 
     @property
@@ -64,8 +70,8 @@ class TowerSpec(VisionDims):
 
     @property
     def rows(self) -> int:
-        """Rows of a block: the visual tokens, and [CLS]."""
-        return self.tokens + self.has_cls
+        """Rows of a block: the patches, and [CLS]."""
+        return self.patches + self.has_cls
 
     @property
     def token_range(self) -> tuple[int, int, int]:

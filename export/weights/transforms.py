@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -47,6 +48,26 @@ def flattened(tensors: Tensors, name: str) -> dict[str, Weight]:
 
 def _flattened(kernel: Weight) -> torch.Tensor:
     return kernel.read().flatten(1)
+
+
+def raised(tensors: Tensors, pattern: str) -> dict[str, Weight]:
+    """Weights whose whole names match ``pattern`` are 1 more than what is stored, in float32 at least."""
+    return {
+        name: replace(weight, dtype=_at_least_float32(weight.dtype), read=partial(_raised, weight))
+        if re.fullmatch(pattern, name) and weight.dtype in FLOATS.values()
+        else weight
+        for name, weight in tensors.items()
+    }
+
+
+def _at_least_float32(dtype: str) -> str:
+    return dtype if dtype == "float64" else "float32"
+
+
+def _raised(weight: Weight) -> torch.Tensor:
+    import torch
+
+    return weight.read().to(getattr(torch, _at_least_float32(weight.dtype))) + 1
 
 
 def cast(tensors: Tensors, dtype: str) -> dict[str, Weight]:

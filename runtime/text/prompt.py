@@ -17,6 +17,7 @@ from clasp_trt.runtime.text.layouts import pieces
 from clasp_trt.runtime.text.messages import Dialogue
 from clasp_trt.runtime.text.positions import positions
 from clasp_trt.runtime.text.tokenizer import Tokenizer
+from clasp_trt.runtime.text.visible import visible
 from clasp_trt.storage import foreign
 
 
@@ -27,7 +28,8 @@ class Prompt:
     ``visual_index`` and ``reference_index`` are int64 rows of the sequence: the visual tokens, which are those of the
     blocks of all ``pictures`` in order, and the text after the last of them, of a conversation no more than the last
     message's, which is the reference set of the saliency. ``positions`` is int64 ``[axes, rows]``; ``next_position`` is
-    that of the first token of the answer.
+    that of the first token of the answer. ``visible`` is int64 ``[2, 1, rows]``, see
+    :func:`clasp_trt.runtime.text.visible.visible`.
     """
 
     input_ids: NDArray[np.int64]
@@ -36,6 +38,7 @@ class Prompt:
     positions: NDArray[np.int64]
     next_position: int
     pictures: tuple[tuple[Block, ...], ...] = ()
+    visible: NDArray[np.int64] | None = None
 
     @property
     def text_before(self) -> NDArray[np.int64]:
@@ -57,13 +60,17 @@ class Prompt:
         """``positions`` as the decoder takes them, of one slot: ``[1, rows]``, or ``[axes, 1, rows]`` of several."""
         return self.positions if len(self.positions) == 1 else self.positions[:, None]
 
+    def known(self, vocabulary: int) -> NDArray[np.int64]:
+        """The ids, 0 in place of those that a ``vocabulary`` of this size lacks, as the token of an image may be."""
+        return np.where(self.input_ids < vocabulary, self.input_ids, 0)
+
 
 class PromptReader:
     """Makes a :class:`Prompt` of what a user wrote, by the bundle's chat template and :attr:`tokenizer`."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._medium = bundle.manifest.media.image
-        self._vocabulary = bundle.manifest.model.decoder.vocab_size
+        self._decoder = bundle.manifest.model.decoder
         self._asks = any(stage.after_layer >= 0 for stage in bundle.manifest.schedule.stages)
         self.tokenizer = Tokenizer.from_file(bundle.path("tokenizer.json"))
         template = foreign.read_text(bundle.path("chat_template.jinja"), BundleError, "rebuild the bundle")
@@ -80,10 +87,11 @@ class PromptReader:
             rendered, turn = self._chat.converse(prompt)
         spelled, counts = self._spelled(rendered, pictures) if pictures else (rendered, [])
         ids, ends = self.tokenizer.placed_chat(spelled, self._chat.bos)
-        if len(ids) and ids.max() >= self._vocabulary:
+        vocabulary = self._decoder.vocab_size
+        if len(beyond := ids[(ids >= vocabulary) & (ids != layout.id)]):
             raise PromptError(
-                f"the prompt holds {self.tokenizer.written(int(ids.max()))!a}, a token beyond the {self._vocabulary} "
-                "of the model; leave it out"
+                f"the prompt holds {self.tokenizer.written(int(beyond[0]))!a}, a token beyond the {vocabulary} of the "
+                "model; leave it out"
             )
         places = np.flatnonzero(ids == layout.id)
         if len(places) != len(counts):
@@ -107,7 +115,8 @@ class PromptReader:
             )
         blocks = tuple(block for picture in pictures for block in picture)
         placed = positions(self._medium.positions, len(ids), blocks, visual)
-        return Prompt(ids, visual, reference, *placed, tuple(tuple(picture) for picture in pictures))
+        seen = visible(self._decoder.visible, len(ids), visual, self._decoder.window)
+        return Prompt(ids, visual, reference, *placed, tuple(tuple(picture) for picture in pictures), seen)
 
     def _spelled(self, rendered: str, pictures: Sequence[Sequence[Block]]) -> tuple[str, list[int]]:
         """``rendered`` with each placeholder replaced by what the layout puts there, one visual token in place of

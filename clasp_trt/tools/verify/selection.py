@@ -25,6 +25,8 @@ def prune(feed: Mapping[str, NDArray[Any]], keep: int, *, last: bool) -> dict[st
         port.HIDDEN_OUT: feed[port.HIDDEN][:, stays],
         port.out(port.POSITION_IDS): feed[port.POSITION_IDS][..., stays],
     }
+    if port.VISIBLE in feed:
+        found[port.out(port.VISIBLE)] = _seen(feed[port.VISIBLE], stays)
     new_row = np.cumsum(stays) - 1
     if port.DEEPSTACK in feed:
         found[port.out(port.DEEPSTACK)] = feed[port.DEEPSTACK][:, chosen]
@@ -34,3 +36,12 @@ def prune(feed: Mapping[str, NDArray[Any]], keep: int, *, last: bool) -> dict[st
         found[port.out(port.VISUAL_INDEX)] = new_row[visual[chosen]]
         found[port.out(port.REFERENCE_INDEX)] = new_row[feed[port.REFERENCE_INDEX]]
     return found
+
+
+def _seen(visible: NDArray[np.int64], stays: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """What each row that stays sees, counted among those that stay: row by row, from the definition."""
+    (first,), (end,) = visible
+    rows = np.flatnonzero(stays)
+    counted = [[int(stays[: first[row]].sum()), int(stays[: end[row]].sum())] for row in rows]
+    seen: NDArray[np.int64] = np.array(counted).T[:, None]
+    return seen

@@ -96,7 +96,7 @@ class SquareProcessor:
 def _boxes(record: Square) -> NDArray[np.float32]:
     """float32 ``[tokens, 4]``: the cells in raster order."""
     top, left = np.divmod(np.arange(record.tokens), record.grid)
-    corners = np.stack([left, top, left + 1, top + 1], axis=1) * record.cell
+    corners = np.stack([left, top, left + 1, top + 1], axis=1) * record.cell * record.pool
     return corners.astype(np.float32)
 
 

@@ -27,7 +27,7 @@ from clasp_trt.errors import BackendError, TargetError
 from clasp_trt.runtime.pipeline import load as load_pipeline
 from clasp_trt.tools.build.compiler import build
 from clasp_trt.tools.profile.loaders import EngineBytes
-from examples import random_qwen, random_tiles
+from examples import random_gemma, random_qwen, random_tiles
 from examples.random_llava import PRESETS, make
 from tests.house import ROOT
 from tests.mistakes import says
@@ -286,6 +286,14 @@ def test_graphs_of_pictures_of_any_shape(tmp_path: Path, preset: str) -> None:
         model, tmp_path / "out", target="rtx4090", precision="fp16", prune_at="encoder", budget="1/4", max_context=256,
         cache=False,
     )  # fmt: skip
+    assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
+
+
+@pytest.mark.parametrize("preset", ["tiny-paligemma2", "tiny-gemma3"])
+def test_graphs_whose_rows_are_told_what_they_see(tmp_path: Path, preset: str) -> None:
+    """Windows, caps, two rotary tables, patches averaged to tokens: every graph of a Gemma becomes an engine."""
+    model = random_gemma.make(tmp_path / "model", random_gemma.PRESETS[preset])
+    made = build(model, tmp_path / "out", target="rtx4090", precision="fp16", budget=8, max_context=96, cache=False)
     assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
 
 

@@ -189,6 +189,38 @@ def test_what_is_still_to_be_added_stays_for_the_kept(last: bool, after: int) ->
     assert ("gram_out" in found) is not last
 
 
+@pytest.mark.parametrize("varies", [False, True])
+@pytest.mark.parametrize("last", [False, True])
+def test_what_rows_see_is_counted_among_those_that_stay(varies: bool, last: bool) -> None:
+    """Rows 0 and 3 go: a first that goes is the next that stays, an end follows the last that stays."""
+    graph = prune_graph(Prune("prune_0", 0, 4, 2, last, varies=varies), WIDTH, "float32", visible="blocks")
+    rng = np.random.default_rng(6)
+    first = np.minimum(rng.integers(0, 8, 8), np.arange(8))
+    end = np.maximum(rng.integers(1, 9, 8), np.arange(8) + 1)
+    found = Runnable(graph)(
+        **({"ranks": np.arange(2)} if varies else {}),
+        hidden=np.zeros((1, 8, WIDTH), dtype=np.float32),
+        position_ids=np.arange(8)[None],
+        visible=np.stack([first, end])[:, None],
+        saliency=np.array([[0, 1, 0, 2]], dtype=np.float32),
+        gram=token_gram(np.eye(4)[None]),
+        pivot_count=np.array([2]),
+        visual_index=np.array([0, 2, 3, 6]),
+        reference_index=np.array([4, 7]),
+    )
+    rows = np.array([1, 2, 4, 5, 6, 7])
+    expected = [[(rows < first[row]).sum(), (rows < end[row]).sum()] for row in rows]
+    assert found["visible_out"].tolist() == [[list(column)] for column in zip(*expected, strict=True)]
+
+
+def test_text_alone_is_scaled() -> None:
+    table = np.random.default_rng(0).standard_normal((11, WIDTH)).astype(np.float32)
+    embed = Runnable(embed_graph(ir.tensor(table), WIDTH, "float32", scale=6.5))
+    visual = np.random.default_rng(1).standard_normal((1, 2, WIDTH)).astype(np.float32)
+    hidden = embed(input_ids=np.array([[1, 9, 9, 4]]), visual=visual, visual_index=np.array([1, 2]))["hidden"][0]
+    np.testing.assert_array_equal(hidden, [table[1] * np.float32(6.5), *visual[0], table[4] * np.float32(6.5)])
+
+
 def test_nothing_is_carried_once_all_is_added() -> None:
     graph = prune_graph(Prune("prune_0", 2, 4, 2, last=True), WIDTH, "float32", deepstack=3)
     assert "deepstack" not in {value.name for value in (*graph.graph.inputs, *graph.graph.outputs)}

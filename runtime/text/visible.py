@@ -1,0 +1,59 @@
+"""Which rows of a prompt each of its rows sees, one function for each kind that a manifest may name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+
+def blocks(rows: int, visual_index: Indices, window: int | None) -> Indices:
+    """The rows up to itself and, of visual tokens that follow one another, all of them; in a window as many as it
+    holds up to itself."""
+    own = np.arange(rows)
+    is_visual = np.zeros(rows + 1, np.bool_)
+    is_visual[visual_index] = True
+    # of each row the next one that holds no visual token: of a text that is itself
+    following = np.flatnonzero(~is_visual)
+    end = np.maximum(following[np.searchsorted(following, own)], own + 1)
+    first = np.zeros(rows, np.int64) if window is None else np.maximum(own - window + 1, 0)
+    return np.stack([first, end])
+
+
+def prefix(rows: int, visual_index: Indices, window: int | None) -> Indices:
+    """All rows of the prompt, whatever the window: that is for what follows."""
+    return np.stack([np.zeros(rows, np.int64), np.full(rows, rows)])
+
+
+KINDS: Mapping[str, Callable[[int, Indices, int | None], Indices]] = MappingProxyType(
+    {"blocks": blocks, "prefix": prefix}
+)
+"""By what :class:`clasp_trt.bundle.DecoderDims` says, where that is more than causal."""
+
+
+def visible(kind: str, rows: int, visual_index: Indices, window: int | None) -> Indices | None:
+    """First row and end of what each of ``rows`` rows sees, int64 ``[2, 1, rows]``, ``visual_index`` int64 ``[tokens]``
+    being those of visual tokens; None where each sees those up to itself. The first counts in a window alone."""
+    return None if kind not in KINDS else KINDS[kind](rows, visual_index, window)[:, None]
+
+
+class Sight:
+    """What the row of a step sees of one cache, whose places hold rows at ascending ``positions`` int64 ``[filled]``
+    and then, from ``next_position`` on, those of the answer."""
+
+    def __init__(self, positions: Indices, next_position: int, window: int | None) -> None:
+        self._positions, self._next, self._window = positions, next_position, window
+
+    def of(self, position: int) -> Indices:
+        """First place and end int64 ``[2, 1, 1]`` for the row at ``position``, which is the last."""
+        answered = position - self._next
+        end = len(self._positions) + answered + 1
+        first = 0
+        if self._window is not None:
+            lost = position - self._window  # the last position that is out of the window
+            first = int(np.searchsorted(self._positions, lost, "right")) + max(0, lost - self._next + 1)
+        return np.array([[[first]], [[end]]])
