@@ -20,10 +20,11 @@ QUESTION = "How many cups are there?"
 Rigs = Callable[..., Rig]
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+@pytest.fixture(scope="module", params=["tiny-qwen2.5", "tiny-qwen3"])
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Windows, or a table of positions and additions to the visual tokens after the first layers."""
     root = tmp_path_factory.mktemp("grids")
-    made = make(root / "checkpoint", PRESETS["tiny-qwen2.5"])
+    made = make(root / "checkpoint", PRESETS[request.param])
     portable = build(made, root / "portable", target=None, budget="1/3", max_context=512, max_images=2)
     return compile_null(portable, root / "bundle", "tensorrt", None)
 
