@@ -20,6 +20,8 @@ PROJECTOR, CUTS, SEGMENT = "export/projector.py", "clasp_trt/chain/cuts.py", "ex
 DECODER, COMPILER = "runtime/decoder.py", "clasp_trt/tools/build/compiler.py"
 FUSED = "fused = (features.float() * alpha[:, :, None, None]).sum(1)"
 PROJECTED = "projected: torch.Tensor = self.projector(fused.to(features.dtype))"
+MERGED = "rows.view(-1, side, merge, side, merge, width).transpose(2, 3)"
+SPLIT, WHOLE_LAST = "runtime/media/processors/split.py", "blocks[:0] = "
 CAPACITY = "return context - (tokens - self.visual)"
 SEEN = 'g.op("LessOrEqual", places, rows)'
 ROWS = 'rows = g.op("Add", g.op("Unsqueeze", self.inputs[port.WRITE_INDEX], g.const([1, 2, 3])), steps)'
@@ -27,6 +29,7 @@ ASKED_OF = 'received = g.op("Gather", weights, places, axis=4)'
 ENDS = "ends = [rows * chunk // chunks for chunk in range(chunks + 1)]"
 FILL = "outputs = self._fill(number, part, first + start, first + stop)"
 
+IN_SPLIT = ("tests/runtime/media/processors/test_split.py",)
 IN_PROJECTOR, IN_CHAIN = ("tests/export/test_projector.py",), ("tests/chain",)
 IN_SEGMENT = ("tests/export/decoder/test_visible.py", "tests/export/decoder/test_segment.py")
 IN_DECODER, IN_BUILD = ("tests/runtime/test_chunks.py",), ("tests/tools/build/test_bundles.py",)
@@ -68,6 +71,8 @@ MUTATIONS = (
     Mutation(
         "no activation between layers", PROJECTOR, "linear(self._activation(hidden))", "linear(hidden)", IN_PROJECTOR
     ),
+    Mutation("patches of a token column by column", PROJECTOR, MERGED, f"{MERGED}.transpose(3, 4)", IN_PROJECTOR),
+    Mutation("the whole picture before its tiles", SPLIT, WHOLE_LAST, WHOLE_LAST.replace("[:0] =", " +="), IN_SPLIT),
     Mutation("a slot too few", CUTS, CAPACITY, f"{CAPACITY} - 1", IN_CHAIN),
     Mutation("a slot too many", CUTS, CAPACITY, f"{CAPACITY} + 1", IN_CHAIN),
     Mutation("slots as if nothing was pruned", CUTS, CAPACITY, "return context", IN_CHAIN),

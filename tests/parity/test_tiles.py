@@ -31,6 +31,7 @@ PRUNINGS: dict[str, dict[str, Any]] = {
     "encoder": {"budget": "1/4"},
     "counts": {"schedule": (9, 6, 4), "prune_layers": (0, 1, 2)},
     "none": {},
+    "several": {"budget": "1/3", "max_images": 2},
 }
 QUICK = ("tiny-internvl", "tiny-smolvlm")
 MODELS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.full) for name in PRESETS]
@@ -57,7 +58,7 @@ def loaded(folders: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
     def get(name: str, pruning: str) -> Pipeline:
         if (name, pruning) not in done:
             out = tmp_path_factory.mktemp("tiles") / "bundle"
-            place = "decoder" if pruning == "counts" else pruning
+            place = pruning if pruning in ("decoder", "encoder", "none") else "decoder"
             build(folders(name), out, prune_at=place, max_context=512, **PRUNINGS[pruning])
             done[name, pruning] = load(out, threads=1)
         return done[name, pruning]
@@ -180,18 +181,18 @@ def test_kept_tokens_and_answer(
     """One bundle for pictures of every number of tokens."""
     pipeline, image = loaded(name, pruning), picture(size)
     result = pipeline.generate(image, QUESTION, max_new_tokens=NEW_TOKENS)
-    reference = eager(pipeline, stock(name), image, result.route.category)
+    reference = eager(pipeline, stock(name), result.route.category, image)
     for stage, kept, is_pivot in zip(result.kept, reference.kept, reference.is_pivot, strict=True):
         np.testing.assert_array_equal(stage.indices, kept)
         np.testing.assert_array_equal(stage.is_pivot, is_pivot)
     assert list(result.token_ids) == reference.tokens
 
 
-def eager(pipeline: Pipeline, model: Any, image: Image.Image, category: int) -> Reference:
+def eager(pipeline: Pipeline, model: Any, category: int, *images: Image.Image) -> Reference:
     """The reference's answer to what the pipeline was asked; only tokenizing and preprocessing are shared."""
     manifest, policy = pipeline.bundle.manifest, pipeline.policy
-    seen = pipeline.see(image)
-    prompt = pipeline._prompts.read(QUESTION, seen.blocks)
+    seen = [pipeline.see(image) for image in images]
+    prompt = pipeline._prompts.read(QUESTION, *(each.blocks for each in seen))
     row, weights = policy.categories[category], np.exp(policy.tau * np.array(policy.categories[category].scores))
     keeps = manifest.schedule.keeps_of(len(prompt.visual_index))
     stages = [
@@ -199,7 +200,7 @@ def eager(pipeline: Pipeline, model: Any, image: Image.Image, category: int) -> 
         for stage, keep in zip(manifest.schedule.stages, keeps, strict=True)
     ]
     return EagerTiles(model).generate(
-        torch.from_numpy(seen.vision["pixel_values"]),
+        torch.from_numpy(np.concatenate([each.vision["pixel_values"] for each in seen])),
         torch.from_numpy(prompt.input_ids)[None],
         (weights / weights.sum()).tolist(),
         policy.layers,
@@ -207,6 +208,20 @@ def eager(pipeline: Pipeline, model: Any, image: Image.Image, category: int) -> 
         manifest.prune_at,
         max_new_tokens=NEW_TOKENS,
     )
+
+
+@pytest.mark.parametrize("name", ["tiny-smolvlm", pytest.param("tiny-internvl", marks=pytest.mark.full)])
+def test_the_tiles_of_several_pictures_are_one_selection(
+    loaded: Callable[[str, str], Pipeline], stock: Callable[[str], Any], processors: Callable[[str], Any], name: str
+) -> None:
+    pipeline, images = loaded(name, "several"), [picture("wide"), picture("square")]
+    prompt = pipeline._prompts.read(QUESTION, *(pipeline.see(image).blocks for image in images))
+    assert prompt.input_ids.tolist() == asked(processors(name), *images)["input_ids"][0].tolist()
+    result = pipeline.generate(images, QUESTION, max_new_tokens=NEW_TOKENS)
+    reference = eager(pipeline, stock(name), result.route.category, *images)
+    for stage, kept in zip(result.kept, reference.kept, strict=True):
+        np.testing.assert_array_equal(stage.indices, kept)
+    assert list(result.token_ids) == reference.tokens
 
 
 @pytest.mark.parametrize("name", QUICK)
