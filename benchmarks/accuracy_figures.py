@@ -89,10 +89,11 @@ def figures(unpruned: Run, runs: list[Run]) -> dict[str, object]:
 
 def _pictures(run: Run) -> dict[int, int]:
     """A number for the picture of each line of the data."""
-    from clasp_trt.tools.evaluate.dataset import read
+    from clasp_trt.tools.evaluate.dataset import linked, read
 
-    numbers: dict[Path, int] = {}
-    return {row.line: numbers.setdefault(row.image, len(numbers)) for row in read(run.report["data"]["path"])}
+    rows, numbers = read(run.report["data"]["path"]), dict[Path, int]()
+    pictures = zip(rows, linked(rows), strict=True)
+    return {row.line: numbers.setdefault(picture, len(numbers)) for row, picture in pictures}
 
 
 def versions() -> dict[str, str]:

@@ -92,3 +92,13 @@ def test_a_context_too_short_for_all_of_them(refused: Refused, checkpoint: Path,
 
 def test_clips_are_refused_by_name(refused: Refused, several: Path) -> None:
     says(refused("run", several, "--video", "walk.mp4", "--prompt", QUESTION), several, "no clips", "media.video")
+
+
+def test_eval_asks_about_several(clasp: Clasp, refused: Refused, several: Path, bundle: Path, tmp_path: Path) -> None:
+    images = [str(PHOTOS / name) for name in ("coffee.jpg", "chelsea.jpg")]
+    row = {"image": images, "prompt": "From <image> to <image>?", "answer": "yes"}
+    data = tmp_path / "D.jsonl"
+    data.write_text(json.dumps(row) + "\n" + json.dumps({**row, "image": images[0], "prompt": "Is it?"}) + "\n")
+    told = json.loads(clasp("eval", several, "--data", data, "--method", "clasp", "--json").out)
+    assert (told["questions"], told["pictures"]) == (2, 1)
+    says(refused("eval", bundle, "--data", data), "D.jsonl:1", "2 images", "--max-images 2")

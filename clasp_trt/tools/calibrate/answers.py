@@ -41,7 +41,7 @@ class Answers:
         """
         try:
             result = self._pipeline.variant(policy=policy).generate(
-                self._encoded(row.image),
+                [self._encoded(image) for image in row.images],
                 row.prompt,
                 max_new_tokens=self._max_new_tokens,
                 sampling=GREEDY,

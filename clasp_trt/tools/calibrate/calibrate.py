@@ -34,7 +34,7 @@ from clasp_trt.tools.calibrate.report import Line, Report, Searched, held_out
 from clasp_trt.tools.calibrate.sampling import Sample, sample
 from clasp_trt.tools.calibrate.search import search
 from clasp_trt.tools.evaluate.answers import DEFAULT_MAX_NEW_TOKENS
-from clasp_trt.tools.evaluate.dataset import Row
+from clasp_trt.tools.evaluate.dataset import Row, linked
 from clasp_trt.tools.evaluate.questions import Questions, check_categories
 from clasp_trt.tools.evaluate.statistics import Share, paired
 
@@ -192,8 +192,9 @@ def _share(right: Sequence[bool]) -> Share:
 
 def _pictures(rows: Sequence[Row]) -> NDArray[np.int64]:
     """A number for each row, the same for rows of one picture."""
-    numbers = {row.image: number for number, row in enumerate(rows)}
-    return np.array([numbers[row.image] for row in rows], np.int64)
+    pictures = linked(rows)
+    numbers = {picture: number for number, picture in enumerate(pictures)}
+    return np.array([numbers[picture] for picture in pictures], np.int64)
 
 
 def _provenance(lines: tuple[Line, ...], bundle: Bundle, questions: Questions, options: Options) -> dict[str, object]:
@@ -221,7 +222,8 @@ def _provenance(lines: tuple[Line, ...], bundle: Bundle, questions: Questions, o
 def _inputs(bundle: Bundle, questions: Questions, samples: Sequence[Sample], options: Options) -> dict[str, str]:
     """What the answers depend on, each part as a hash under the name by which a person would call it."""
     pictures = hashlib.sha256()
-    for image in sorted({row.image for part in samples for row in (*part.search, *part.held_out)}):
+    asked_about = (row.images for part in samples for row in (*part.search, *part.held_out))
+    for image in sorted({image for images in asked_about for image in images}):
         try:
             pictures.update(bytes.fromhex(file_sha256(image)))
         except OSError as error:

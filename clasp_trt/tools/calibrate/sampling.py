@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clasp_trt.tools.evaluate.dataset import Row
+from clasp_trt.tools.evaluate.dataset import Row, linked
 from clasp_trt.tools.evaluate.scoring import normalise
 
 
@@ -31,19 +31,20 @@ def sample(
     ``rows`` come with their category. Pictures are divided first, in the proportion of the two numbers, and all
     questions about a picture go with it.
     """
-    pictures = list(dict.fromkeys(row.image for _, row in rows))
+    stands = linked(row for _, row in rows)
+    pictures = list(dict.fromkeys(stands))
     drawn = sorted(range(len(pictures)), key=lambda number: _draw(seed, "picture", number))
     aside = {pictures[number] for number in drawn[: len(pictures) * held_out // (questions + held_out)]}
-    of: dict[str, list[Row]] = {category: [] for category in categories}
-    for category, row in rows:
-        of[category].append(row)
+    of: dict[str, list[tuple[Path, Row]]] = {category: [] for category in categories}
+    for (category, row), picture in zip(rows, stands, strict=True):
+        of[category].append((picture, row))
     return {category: _parts(of[category], aside, questions, held_out, seed) for category in categories}
 
 
-def _parts(rows: Sequence[Row], aside: set[Path], questions: int, held_out: int, seed: int) -> Sample:
+def _parts(rows: Sequence[tuple[Path, Row]], aside: set[Path], questions: int, held_out: int, seed: int) -> Sample:
     return Sample(
-        search=_balanced([row for row in rows if row.image not in aside], seed)[:questions],
-        held_out=_balanced([row for row in rows if row.image in aside], seed)[:held_out],
+        search=_balanced([row for picture, row in rows if picture not in aside], seed)[:questions],
+        held_out=_balanced([row for picture, row in rows if picture in aside], seed)[:held_out],
     )
 
 

@@ -88,7 +88,7 @@ def answer(
     progress("answer", len(answers), len(wanted))
     waiting = [row for row in rows if any((row[0].row.line, run.name) not in answers for run in runs)]
     by_picture = _by_picture(waiting)
-    with decoded(list(by_picture)) as pictures:
+    with decoded([image for images in by_picture for image in images]) as pictures:
         for about in by_picture.values():
             encoded, spent_ms = _encode(runs[0].pipeline, pictures, questions, about[0][0])
             for row in about:
@@ -104,34 +104,34 @@ def answer(
     return answers
 
 
-def _by_picture(rows: Iterable[tuple[Question, ...]]) -> dict[Path, list[tuple[Question, ...]]]:
-    grouped: dict[Path, list[tuple[Question, ...]]] = {}
+def _by_picture(rows: Iterable[tuple[Question, ...]]) -> dict[tuple[Path, ...], list[tuple[Question, ...]]]:
+    grouped: dict[tuple[Path, ...], list[tuple[Question, ...]]] = {}
     for row in rows:
-        grouped.setdefault(row[0].row.image, []).append(row)
+        grouped.setdefault(row[0].row.images, []).append(row)
     return grouped
 
 
 def _encode(
     pipeline: Pipeline, pictures: Iterable[Image.Image], questions: Questions, question: Question
-) -> tuple[Encoded, float]:
-    """The next picture, encoded, and the milliseconds that this took."""
+) -> tuple[list[Encoded], float]:
+    """The next pictures, those of the question, encoded, and the milliseconds that this took."""
     try:
-        picture = next(iter(pictures))
+        shown = [next(iter(pictures)) for _ in question.row.images]
         start = time.perf_counter()
-        return pipeline.encode(picture), (time.perf_counter() - start) * 1e3
+        return [pipeline.encode(picture) for picture in shown], (time.perf_counter() - start) * 1e3
     except ImageError as error:
         raise DataError(f"{questions.place(question.row)}: {error}") from error
 
 
 def _ask(
-    run: Run, encoded: Encoded, spent_ms: float, question: Question, questions: Questions, max_new_tokens: int
+    run: Run, encoded: list[Encoded], spent_ms: float, question: Question, questions: Questions, max_new_tokens: int
 ) -> Answer:
     row = question.row
     try:
         result = run.pipeline.generate(
             encoded, row.prompt, max_new_tokens=max_new_tokens, sampling=GREEDY, category=question.requested
         )
-    except PromptError as error:
+    except (ImageError, PromptError) as error:
         raise DataError(f"{questions.place(row)}: {error}") from error
     ttft_ms = spent_ms + result.timings_ms["ttft"]
     return Answer(row.line, run.name, result.text, matches(result.text, row.answer), ttft_ms, result.visual_tokens)

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from clasp_trt.tools.evaluate.answers import Answer
+from clasp_trt.tools.evaluate.dataset import linked
 from clasp_trt.tools.evaluate.questions import Question
 from clasp_trt.tools.evaluate.statistics import Paired, Share, paired
 
@@ -22,7 +23,9 @@ class Tally:
         self._questions = questions
         self._right = {name: np.array([answers[q.row.line, name].right for q in questions]) for name in runs}
         self._counted = np.array([question.counted for question in questions])
-        _, self._pictures = np.unique([str(question.row.image) for question in questions], return_inverse=True)
+        _, self._pictures = np.unique(
+            [str(image) for image in linked(each.row for each in questions)], return_inverse=True
+        )
 
     @property
     def questions(self) -> int:

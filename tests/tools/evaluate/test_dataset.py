@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from clasp_trt.errors import DataError
 from clasp_trt.storage import lines as storage_lines
-from clasp_trt.tools.evaluate.dataset import Row, read
+from clasp_trt.tools.evaluate.dataset import Row, linked, read
 
 GOOD = {"image": "a.png", "prompt": "What is it?", "answer": "a star"}
 
@@ -92,6 +92,25 @@ def test_faults_name_their_line(data: Callable[..., Path], line: object, says: s
     reason = fault(data(GOOD, line, GOOD))
     assert reason.startswith("D.jsonl:2: ")
     assert says in reason
+
+
+def test_a_row_may_be_about_several_images(data: Callable[..., Path]) -> None:
+    path = data(GOOD, {**GOOD, "image": ["a.png", "a.png"]})
+    rows = read(path)
+    assert [len(row.images) for row in rows] == [1, 2]
+    assert rows[1].images == (rows[0].image, rows[0].image)
+    for image in ([], ["a.png", 3], ["a.png", "none.png"], {}):
+        assert "image" in fault(data(GOOD, {**GOOD, "image": image}))
+
+
+def test_rows_that_share_a_picture_are_linked() -> None:
+    def row(*names: str) -> Row:
+        first, *others = map(Path, names)
+        return Row(first, "?", "a", None, 1, tuple(others))
+
+    rows = [row("d"), row("c", "b"), row("e"), row("b", "a"), row("d", "e"), row("c"), row("f")]
+    assert [str(each) for each in linked(rows)] == ["d", "a", "d", "a", "d", "a", "f"]
+    assert [str(each) for each in linked([row("b"), row("a"), row("b")])] == ["b", "a", "b"]
 
 
 def test_files_from_everywhere(data: Callable[..., Path], tmp_path: Path) -> None:
