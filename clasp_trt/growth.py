@@ -9,9 +9,10 @@ import base64
 import json
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import tokenizers
+if TYPE_CHECKING:
+    import tokenizers
 
 MOST = 64
 """Times as long: far over what any published tokenizer does (18, where Unicode's compatibility forms are written out).
