@@ -83,6 +83,7 @@ def rig(compiled: Callable[..., Bundle]) -> Iterator[Callable[..., Rig]]:
         aliasing: bool = True,
         capturable: bool = True,
         computes: Bundle | None = None,
+        keeps: bool = False,
     ) -> Rig:
         bundle = bundle or compiled()
         backend = bundle.manifest.backend
@@ -90,7 +91,8 @@ def rig(compiled: Callable[..., Bundle]) -> Iterator[Callable[..., Rig]]:
         rtx = backend == "tensorrt-rtx"
         trt = NullTensorRT(cuda, bundle, VERSION, aliasing=aliasing, rtx=rtx, capturable=capturable, computes=computes)
         opened = connect(bundle, Library(backend, trt), cuda, timed=timed, trace=trace, kv_block=kv_block)
-        made.append(Rig(cuda, trt, opened, Pipeline(bundle, opened)))
+        pipeline = Pipeline(bundle, opened, image_cache_bytes=1 << 24 if keeps else 0, reuse_prompts=keeps)
+        made.append(Rig(cuda, trt, opened, pipeline))
         return made[-1]
 
     yield make
