@@ -89,6 +89,8 @@ class _Step:
         if last_row:
             hidden, normed = self._last(hidden, axis=1), self._last(normed, axis=1)
             turn, mask = self._last_turn(turn), self._last(mask, axis=2)
+            if dims.frequency_axes:
+                normed = self._one_row(normed)
         query = self._turned(f"{prefix}.self_attn.q", normed, dims.heads, turn)
         attended = self._attended(query, keys, values, mask)
         joined = g.op(
@@ -206,9 +208,16 @@ class _Step:
     def _last_turn(self, turn: Turn) -> Turn:
         """Of the last row of each slot."""
         if self.dims.frequency_axes:
-            return tuple(self._last(rows, axis=1) for rows in turn)
+            return tuple(self._one_row(self._last(rows, axis=1)) for rows in turn)
         *tables, positions = turn
         return *tables, self._last(positions, axis=-1)
+
+    def _one_row(self, x: ir.Value) -> ir.Value:
+        """Says that ``x`` ``[slots, sequence, width]`` has one row a slot.
+
+        TensorRT turns rows by as many cosines alone, and does not see of every slice how many it leaves.
+        """
+        return self.g.op("Reshape", x, self.g.const([0, 1, 0]))
 
     def _last(self, x: ir.Value, axis: int) -> ir.Value:
         return self.g.op("Slice", x, self.g.const([-1]), self.g.const([np.iinfo(np.int64).max]), self.g.const([axis]))

@@ -22,6 +22,8 @@ _COMMON: Mapping[str, Any] = {
     "temporal_patch_size": 2,
 }
 _THETA = 10000.0
+_OTHER_NAMES = (("num_hidden_layers", "depth"), ("num_attention_heads", "num_heads"))
+"""Fields by which transformers knows others too; they go before these."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,12 @@ def grid_tower(vision: Settings, kind: Kind, pixels: tuple[int, int]) -> GridSpe
 
     Raises :class:`~clasp_trt.errors.CheckpointError` for a tower that cannot be compiled.
     """
+    depth, many = (other if vision.has(other) else own for other, own in _OTHER_NAMES)
     vision = vision.over(kind.defaults)
     vision.require("in_channels", CHANNELS)
-    layers, width, heads = vision.count("depth"), vision.count(kind.width), vision.count("num_heads")
+    layers, width, heads = vision.count(depth), vision.count(kind.width), vision.count(many)
     if width % heads or width // heads % 4:
-        raise vision.wrong("num_heads", f"a divisor of the width {width} into heads of a multiple of 4")
+        raise vision.wrong(many, f"a divisor of the width {width} into heads of a multiple of 4")
     merge, patch = vision.count("spatial_merge_size"), vision.count("patch_size")
     own = kind.defaults
     return GridSpec(

@@ -23,6 +23,11 @@ PROJECTED = "projected: torch.Tensor = self.projector(fused.to(features.dtype))"
 MERGED = "rows.view(-1, side, merge, side, merge, width).transpose(2, 3)"
 SPLIT, WHOLE_LAST = "runtime/media/processors/split.py", "blocks[:0] = "
 CAPACITY = "return context - (tokens - self.visual)"
+GRID = "export/towers/grid_graph.py"
+UNSEEN = 'seen = g.op("Where", self.inputs[port.WINDOW_VALID], g.const(0.0, self.dtype), g.const(MASKED, self.dtype))'
+PARTS = "for part in range(parts):"
+AXIS = 'chosen = g.op("Where", g.const(axes == axis, "bool"),'
+ADDED = 'added = g.op("Gather", self.inputs[port.DEEPSTACK], g.const(layer), axis=0)'
 SEEN = 'g.op("LessOrEqual", places, rows)'
 ROWS = 'rows = g.op("Add", g.op("Unsqueeze", self.inputs[port.WRITE_INDEX], g.const([1, 2, 3])), steps)'
 ASKED_OF = 'received = g.op("Gather", weights, places, axis=4)'
@@ -32,6 +37,7 @@ FILL = "outputs = self._fill(number, part, first + start, first + stop)"
 IN_SPLIT = ("tests/runtime/media/processors/test_split.py",)
 IN_PROJECTOR, IN_CHAIN = ("tests/export/test_projector.py",), ("tests/chain",)
 IN_SEGMENT = ("tests/export/decoder/test_visible.py", "tests/export/decoder/test_segment.py")
+IN_AXES, IN_GRID = ("tests/export/decoder/test_axes.py",), ("tests/export/towers/test_grid_graph.py",)
 IN_DECODER, IN_BUILD = ("tests/runtime/test_chunks.py",), ("tests/tools/build/test_bundles.py",)
 WARPERS, SAMPLING, PROCESSORS = (
     "runtime/logits/warpers.py",
@@ -79,6 +85,10 @@ MUTATIONS = (
     Mutation("slots for the visual tokens alone", CUTS, CAPACITY, "return context - tokens", IN_CHAIN),
     Mutation("a row does not see itself", SEGMENT, SEEN, SEEN.replace("LessOrEqual", "Less"), IN_SEGMENT),
     Mutation("a row sees what follows it", SEGMENT, SEEN, SEEN.replace("LessOrEqual", "GreaterOrEqual"), IN_SEGMENT),
+    Mutation("a later axis turns nothing", SEGMENT, AXIS, AXIS.replace("axes == axis", "axes > 9"), IN_AXES),
+    Mutation("deepstack of another layer", SEGMENT, ADDED, ADDED.replace("(layer)", "(0)"), IN_AXES),
+    Mutation("empty slots of a window are seen", GRID, UNSEEN, UNSEEN.replace("MASKED", "0.0"), IN_GRID),
+    Mutation("saliency of one patch of four", GRID, PARTS, PARTS.replace("range(parts)", "range(1)"), IN_GRID),
     Mutation(
         "a step is masked as a prefill",
         SEGMENT,

@@ -31,13 +31,22 @@ def test_defaults_are_those_of_transformers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("given", [{}, {"depth": 26, "num_heads": 8, "hidden_size": 1024, "patch_size": 16}], ids=str)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"depth": 26, "num_heads": 8, "hidden_size": 1024, "patch_size": 16},
+        {"depth": 30, "num_hidden_layers": 25, "num_attention_heads": 8},
+    ],
+    ids=str,
+)
 def test_parameters_are_those_of_transformers(name: str, given: dict[str, Any]) -> None:
     module, model = MODELS[name]
     with torch.device("meta"):
         tower = getattr(module, model)(AutoConfig.for_model(name, **given))
     found = _tower(KINDS[name], **given)
     assert found.parameters + found.merger.parameters == tower.num_parameters()
+    assert (found.layers, found.heads) == (len(tower.blocks), tower.blocks[0].attn.num_heads)
 
 
 def test_windows_are_whole_tokens() -> None:
