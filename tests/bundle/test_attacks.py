@@ -624,6 +624,8 @@ def test_a_path_that_leaves_or_does_not_travel(root: Path, path: str) -> None:
         (("model", "source"), None),
         ((*PROCESSOR, "longest_edge"), 0),
         ((*PROCESSOR, "longest_edge"), None),
+        *(((*PROCESSOR, "pool"), value) for value in (None, True, 0, 1, 3, 5, "2")),  # of 4 cells a side
+        *((("model", "decoder", "window"), value) for value in (None, True, 0, -1, 2.0, "8")),
         *((("media", "images"), value) for value in (None, True, 0, 1, 101, 2.0, "2", [2])),
     ],
 )
@@ -755,6 +757,10 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "model.tokens: [16, 16, 16], but media.image.processor makes [4, 4, 4]": altered((*PROCESSOR, "cell"), 12),
     "model.decoder.axes: 3, but media.image.positions of kind 'sequential' have 1": altered(
         ("model", "decoder", "axes"), 3
+    ),
+    "model.decoder.window: 8, but no graph of 'causal' rows": altered(("model", "decoder", "window"), 8),
+    "graphs[4].inputs: visible is missing, expected int64[2, 1, sequence]": altered(
+        ("model", "decoder", "visible"), "prefix"
     ),
     "graphs[6].inputs: position_ids is int64[3, sequence], expected int64[slots, sequence]": altered(
         ("graphs", SEGMENT_0, "inputs", 1, "shape", 0), 3

@@ -47,6 +47,9 @@ WARPERS, SAMPLING, PROCESSORS = (
 TOP_K, TOP_P = "ranked >= ranked[min(count, ranked.size) - 1]", "np.cumsum(shares) - shares < mass"
 LIKELY, TYPICAL = "shares >= min(least, shares[0])", "np.cumsum(shares[order]) < mass"
 NEAREST = "distance <= distance[order[min(edge, ranked.size - 1)]]"
+TOLD, MOVED = "runtime/text/visible.py", 'g.op("Concat", moved, ended'
+IN_TOLD, IN_RANGES = ("tests/runtime/text/test_visible.py",), ("tests/export/decoder/test_ranges.py",)
+PRUNE, IN_PRUNE = "export/pruning/prune.py", ("tests/export/pruning/test_prune.py",)
 IN_LOGITS = ("tests/runtime/logits/test_edges.py",)
 IN_SAMPLING = ("tests/runtime/test_sampling.py",)
 IN_BUNDLE, IN_STORAGE = ("tests/bundle/test_bundle.py",), ("tests/storage",)
@@ -167,6 +170,14 @@ MUTATIONS = (
     Mutation(
         "an output may be its input", "clasp_trt/storage/apart.py", "if _same(place, source):", "if False:", IN_STORAGE
     ),
+    Mutation("a window of one more in a prompt", TOLD, "own - window + 1", "own - window", IN_TOLD),
+    Mutation("a picture that sees itself in part", TOLD, "np.searchsorted(following, own)", "own", IN_TOLD),
+    Mutation("a prefix in a window", TOLD, "np.zeros(rows, np.int64), np.full", "np.arange(rows), np.full", IN_TOLD),
+    Mutation("a window of one more in a step", TOLD, '"right"', '"left"', IN_TOLD),
+    Mutation("a window that the answer never leaves", TOLD, " + max(0, lost - self._next + 1)", "", IN_TOLD),
+    Mutation("an end that does not move", PRUNE, MOVED, 'g.op("Concat", moved, end', IN_PRUNE),
+    Mutation("a first that stays behind", PRUNE, MOVED, 'g.op("Concat", first, ended', IN_PRUNE),
+    Mutation("a window that no layer has", SEGMENT, "            if slides:\n", "            if False:\n", IN_RANGES),
     Mutation("top_k without the equals at its edge", WARPERS, TOP_K, TOP_K.replace(">=", ">"), IN_LOGITS),
     Mutation("top_k of one more", WARPERS, TOP_K, TOP_K.replace(" - 1", ""), IN_LOGITS),
     Mutation("top_p of one more at its edge", WARPERS, TOP_P, TOP_P.replace("<", "<="), IN_LOGITS),
