@@ -224,7 +224,7 @@ def test_the_tiles_of_several_pictures_are_one_selection(
     assert list(result.token_ids) == reference.tokens
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [*QUICK, "tiny-idefics3"])
 @pytest.mark.full
 def test_lowered_for_an_older_jetpack_it_answers_the_same(
     loaded: Callable[[str, str], Pipeline], folders: Callable[[str], Path], tmp_path: Path, name: str

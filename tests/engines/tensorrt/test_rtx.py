@@ -308,7 +308,7 @@ def test_graphs_of_any_number_of_tokens(tmp_path: Path) -> None:
     says(error, "--plugins", "fixed number")
 
 
-@pytest.mark.parametrize("preset", ["tiny-internvl", "tiny-smolvlm"])
+@pytest.mark.parametrize("preset", ["tiny-internvl", "tiny-idefics3", "tiny-smolvlm"])
 def test_graphs_of_merged_patches(tmp_path: Path, preset: str) -> None:
     model = random_tiles.make(tmp_path / "model", random_tiles.PRESETS[preset])
     options: dict[str, Any] = {"precision": "fp16", "budget": "paper:192", "max_context": 256, "cache": False}
