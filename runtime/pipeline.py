@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.chain import names, port
-from clasp_trt.errors import ImageError, PromptError, RouterError
+from clasp_trt.errors import PromptError, RouterError
 from clasp_trt.methods import DEFAULT, Method, get
 from clasp_trt.policy import Policy
 from clasp_trt.runtime.answer import Answer
@@ -23,13 +22,13 @@ from clasp_trt.runtime.backends.find import backend_for
 from clasp_trt.runtime.backends.interface import Backend, Tensor
 from clasp_trt.runtime.decoder import Decoder, Scores
 from clasp_trt.runtime.encoded import Encoded, Fresh, Picture, Pictures, listed
-from clasp_trt.runtime.feature_cache import DEFAULT_BYTES, FeatureCache
+from clasp_trt.runtime.eyes import Eyes
+from clasp_trt.runtime.feature_cache import DEFAULT_BYTES
 from clasp_trt.runtime.fitting import check_images, check_method, check_video, columns, routing
 from clasp_trt.runtime.logits.constraint import Constraints
 from clasp_trt.runtime.logits.processors import Request, processors
 from clasp_trt.runtime.media.clip import ClipSource
-from clasp_trt.runtime.media.image import ImageSource, load_image
-from clasp_trt.runtime.media.processors import processor
+from clasp_trt.runtime.media.image import ImageSource
 from clasp_trt.runtime.media.seen import Seen
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.routing.folder import router_for
@@ -108,7 +107,6 @@ class Pipeline:
         reuse_prompts: bool = False,
     ) -> None:
         self.bundle = bundle
-        self._features = FeatureCache(image_cache_bytes)
         self._router: Router
         self._given_router = router
         self._routed: Policy | None = None
@@ -118,10 +116,7 @@ class Pipeline:
         self._backend: Backend[Tensor] = backend
         self._model = bundle.manifest.model
         self._prompts = PromptReader(bundle)
-        self._process = processor(bundle.manifest.media.image.processor)
-        self._vision = backend.load(bundle.path(bundle.graph(names.VISION).path), bundle.graph(names.VISION))
-        self._projector = backend.load(bundle.path(bundle.graph(names.PROJECTOR).path), bundle.graph(names.PROJECTOR))
-        self._projected = [each.name for each in bundle.graph(names.PROJECTOR).inputs]
+        self._eyes = Eyes(bundle, backend, image_cache_bytes)
         self._decoder = Decoder(bundle, backend, reuses=reuse_prompts)
         stops, vocabulary = self._model.stop_token_ids, self._model.decoder.vocab_size
         self._constraints = Constraints(self._prompts.tokenizer, stops, vocabulary)
@@ -157,7 +152,7 @@ class Pipeline:
         """
         timer = Timer()
         with self._turns.between(), memory_for("to encode the picture"):
-            return self._encoded(self._see(image, timer), timer)
+            return self._eyes.encode(self._eyes.see(image, timer), timer)
 
     def generate(
         self,
@@ -247,7 +242,7 @@ class Pipeline:
 
     def see(self, image: Image.Image) -> Seen:
         """What the model sees of an image, and where each visual token looks; nothing is computed of it."""
-        return self._process(image)
+        return self._eyes.process(image)
 
     def _adopt(self, policy: Policy, method: Method) -> None:
         """Takes on a policy and a method, with all that follows from them."""
@@ -280,7 +275,7 @@ class Pipeline:
         timer, generation = Timer(), asked.generation
         with timer.step("route"):
             route = self._router.route(asked.text) if asked.category is None else self._forced(asked.category)
-        pictures = [image if isinstance(image, Encoded) else self._see(image, timer) for image in images]
+        pictures = [image if isinstance(image, Encoded) else self._eyes.see(image, timer) for image in images]
         with timer.step("tokenize"):
             tokens = self._prompts.read(asked.prompt, *(picture.blocks for picture in pictures))
             room = self._decoder.room(tokens, self.method)
@@ -294,11 +289,11 @@ class Pipeline:
         )  # fmt: skip
         strings = () if asked.ignore_stop else generation.stop_strings
         wording = Wording(self._prompts.tokenizer, strings, tokens.input_ids.tolist())
-        visual, saliency, deepstack = self._visual(pictures, route.category, timer)
-        keeps = () if visual is None else self.bundle.manifest.schedule.keeps_of(len(tokens.visual_index))
+        visual = self._eyes.look(pictures, self._alpha(route.category), timer)
+        keeps = () if visual.tokens is None else self.bundle.manifest.schedule.keeps_of(len(tokens.visual_index))
         counts = self.policy.pivot_counts(route.category, keeps)
         sequence, scores, kept = self._decoder.prefill(
-            tokens, visual, saliency, counts, timer, self.method, deepstack=deepstack
+            tokens, visual.tokens, visual.saliency, counts, timer, self.method, deepstack=visual.deepstack
         )
         token = self._next(sampler, scores)
         timer.milliseconds["ttft"] = timer.elapsed_ms()
@@ -336,7 +331,7 @@ class Pipeline:
         )
 
     def _release(self) -> None:
-        self._features.clear()
+        self._eyes.forget()
         try:
             self._decoder.release()
             self._backend.close()
@@ -351,57 +346,16 @@ class Pipeline:
             )
         return forced(self._names, self._names.index(category))
 
-    def _see(self, image: ImageSource, timer: Timer) -> Encoded | Fresh:
-        """The picture as the vision graph saw it before, or else as it will."""
-        with timer.step("preprocess"):
-            picture = load_image(image)
-            key = self._features.key(picture)
-            return self._features.get(key) or Fresh(self._process(picture), key)
-
-    def _encoded(self, picture: Encoded | Fresh, timer: Timer) -> Encoded:
-        if isinstance(picture, Encoded):
-            return picture
-        if (known := self._features.get(picture.key)) is not None:  # of the same request
-            return known
-        upload, seen = self._backend.upload, picture.seen
-        with timer.step(names.VISION):
-            outputs = self._vision({name: upload(array) for name, array in seen.vision.items()}, {})
-            pack = {name: upload(array) for name, array in seen.pack.items()}
-        encoded = Encoded(outputs, pack, seen.blocks, self._vision)
-        held = sum(self._backend.nbytes(tensor) for tensor in (*outputs.values(), *pack.values()))
-        self._features.put(picture.key, encoded, held + sum(block.boxes.nbytes for block in seen.blocks))
-        return encoded
-
-    def _visual(
-        self, pictures: Sequence[Encoded | Fresh], category: int, timer: Timer
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """What :meth:`_project` makes of each picture, one after another along the tokens, and what the tower gives the
-        decoder's first layers, if it gives them something; None of no picture."""
-        if not pictures:
-            return None, None, None
-        encoded = [self._encoded(each, timer) for each in pictures]
-        visual, saliency = zip(*(self._project(each, category, timer) for each in encoded), strict=True)
-        stacked = [each.outputs[port.DEEPSTACK] for each in encoded if port.DEEPSTACK in each.outputs]
-        with timer.step("project"):
-            join = self._backend.join
-            return join(visual), join(saliency), join(stacked) if stacked else None
-
-    def _project(self, image: Encoded, category: int, timer: Timer) -> tuple[Tensor, Tensor]:
-        """Visual tokens ``[1, tokens, width]``, fused for ``category`` if the method fuses, and what the tower says of
-        each, ``[1, tokens]``."""
-        if image.vision is not self._vision:
-            raise ImageError("the image was encoded by another loaded bundle; encode it with this pipeline")
-        with timer.step("project"):
-            layers = self.bundle.policy.layers
-            alpha = np.zeros((1, len(layers)), dtype=np.float32)
-            if self.method.fused:
-                alpha[0, self._columns] = self.policy.alpha(category)
-            else:
-                alpha[0, layers.index(self._model.vision.feature_layer)] = 1
-            given = {**image.outputs, **image.pack, port.ALPHA: self._backend.upload(alpha)}
-            # the saliency too, where patches are not tokens yet
-            projected = self._projector({name: given[name] for name in self._projected}, {})
-        return projected[port.VISUAL], projected.get(port.TOKEN_SALIENCY, image.outputs[port.CLS_SALIENCY])
+    def _alpha(self, category: int) -> NDArray[np.float32]:
+        """Weights of the exported layers, float32 ``[1, layers]``: those of the category, or of the trained layer alone
+        for a method that does not fuse."""
+        layers = self.bundle.policy.layers
+        alpha = np.zeros((1, len(layers)), dtype=np.float32)
+        if self.method.fused:
+            alpha[0, self._columns] = self.policy.alpha(category)
+        else:
+            alpha[0, layers.index(self._model.vision.feature_layer)] = 1
+        return alpha
 
     def _next(self, sampler: Sampler, scores: Scores) -> int:
         """The next token: found where the logits are if possible, else from the logits."""

@@ -16,6 +16,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.stock import stock
 from clasp_trt.runtime.pipeline import Pipeline, load
+from clasp_trt.runtime.timing import Timer
 from clasp_trt.tools.build.compiler import build
 from examples.random_qwen import PRESETS, make
 from tests.parity.eager import Result as Reference
@@ -146,9 +147,8 @@ def test_trained_layer_alone_gives_the_library_s_features(whole: Whole) -> None:
     layers = pipeline.bundle.policy.layers
     alpha = np.zeros((1, len(layers)), np.float32)
     alpha[0, layers.index(pipeline.bundle.manifest.model.vision.feature_layer)] = 1
-    inputs = {name: encoded.outputs[name] for name in ("features", "cls_saliency")}
-    outputs = pipeline._projector({**inputs, "alpha": pipeline._backend.upload(alpha)}, {})
-    found = pipeline._backend.download(outputs["visual"])[0]
+    visual, _ = pipeline._eyes.project(encoded, alpha, Timer())
+    found = pipeline._backend.download(visual)[0]
     rows, columns = (int(axis.max()) + 1 for axis in seen.vision["positions"])
     grid = torch.tensor([[1, rows, columns]])
     with torch.inference_mode():

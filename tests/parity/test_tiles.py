@@ -17,6 +17,7 @@ from transformers.models.smolvlm import processing_smolvlm
 from transformers.processing_utils import ProcessorMixin
 
 from clasp_trt.runtime.pipeline import Pipeline, load
+from clasp_trt.runtime.timing import Timer
 from clasp_trt.tools.build.compiler import build
 from examples.random_tiles import PRESETS, make
 from tests.parity.eager import Result as Reference
@@ -161,11 +162,10 @@ def test_the_trained_layer_alone_gives_the_library_s_features(
             **({"vision_feature_select_strategy": "default"} if "internvl" in name else {}),
         ).pooler_output
     expected = torch.cat(list(made)).flatten(0, -2).double().numpy()
-    outputs = pipeline._vision({port: pipeline._backend.upload(value) for port, value in seen.vision.items()}, {})
     alpha = np.zeros((1, len(pipeline.policy.layers)), np.float32)
     alpha[0, pipeline.policy.layers.index(pipeline.bundle.manifest.model.vision.feature_layer)] = 1
-    found = pipeline._projector(dict(outputs, alpha=pipeline._backend.upload(alpha)), {})
-    visual = pipeline._backend.download(found["visual"])[0]
+    found, _ = pipeline._eyes.project(pipeline.encode(picture("wide")), alpha, Timer())
+    visual = pipeline._backend.download(found)[0]
     assert visual.shape == expected.shape
     np.testing.assert_allclose(visual, expected, rtol=0, atol=64 * np.finfo(np.float32).eps * np.abs(expected).max())
 

@@ -1,0 +1,97 @@
+"""From pictures to visual tokens: preprocess, vision graph, fused projector; and what was seen before is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clasp_trt.bundle import Bundle
+from clasp_trt.chain import names, port
+from clasp_trt.errors import ImageError
+from clasp_trt.runtime.backends.interface import Backend, Tensor
+from clasp_trt.runtime.encoded import Encoded, Fresh
+from clasp_trt.runtime.feature_cache import FeatureCache
+from clasp_trt.runtime.media.image import ImageSource, load_image
+from clasp_trt.runtime.media.processors import processor
+from clasp_trt.runtime.media.seen import Seen
+from clasp_trt.runtime.timing import Timer
+
+
+class Visual(NamedTuple):
+    """All visual tokens of a request ``[1, tokens, width]``, what the tower says of each ``[1, tokens]``, and what it
+    gives the decoder's first layers, if it gives them something; None of no picture."""
+
+    tokens: Tensor | None
+    saliency: Tensor | None
+    deepstack: Tensor | None
+
+
+class Eyes:
+    """The graphs of a bundle that come before its decoder. Pictures are kept in ``cache_bytes`` of the backend's memory
+    as the vision graph saw them, which is the same for every category."""
+
+    def __init__(self, bundle: Bundle, backend: Backend[Any], cache_bytes: int) -> None:
+        self._features = FeatureCache(cache_bytes)
+        self._backend: Backend[Tensor] = backend
+        self._process = processor(bundle.manifest.media.image.processor)
+        self._vision, self._projector = (
+            backend.load(bundle.path(bundle.graph(name).path), bundle.graph(name))
+            for name in (names.VISION, names.PROJECTOR)
+        )
+        self._projected = [each.name for each in bundle.graph(names.PROJECTOR).inputs]
+
+    def process(self, image: Image.Image) -> Seen:
+        """What the model sees of an image; nothing is computed of it."""
+        return self._process(image)
+
+    def see(self, image: ImageSource, timer: Timer) -> Encoded | Fresh:
+        """The picture as the vision graph saw it before, or else as it will. Raises :class:`ImageError`."""
+        with timer.step("preprocess"):
+            picture = load_image(image)
+            key = self._features.key(picture)
+            return self._features.get(key) or Fresh(self._process(picture), key)
+
+    def encode(self, picture: Encoded | Fresh, timer: Timer) -> Encoded:
+        """Runs the vision graph, unless it saw the picture already."""
+        if isinstance(picture, Encoded):
+            return picture
+        if (known := self._features.get(picture.key)) is not None:  # of the same request
+            return known
+        upload, seen = self._backend.upload, picture.seen
+        with timer.step(names.VISION):
+            outputs = self._vision({name: upload(array) for name, array in seen.vision.items()}, {})
+            pack = {name: upload(array) for name, array in seen.pack.items()}
+        encoded = Encoded(outputs, pack, seen.blocks, self._vision)
+        held = sum(self._backend.nbytes(tensor) for tensor in (*outputs.values(), *pack.values()))
+        self._features.put(picture.key, encoded, held + sum(block.boxes.nbytes for block in seen.blocks))
+        return encoded
+
+    def look(self, pictures: Sequence[Encoded | Fresh], alpha: NDArray[np.float32], timer: Timer) -> Visual:
+        """What :meth:`project` makes of each picture, one after another along the tokens."""
+        if not pictures:
+            return Visual(None, None, None)
+        encoded = [self.encode(each, timer) for each in pictures]
+        visual, saliency = zip(*(self.project(each, alpha, timer) for each in encoded), strict=True)
+        stacked = [each.outputs[port.DEEPSTACK] for each in encoded if port.DEEPSTACK in each.outputs]
+        with timer.step("project"):
+            join = self._backend.join
+            return Visual(join(visual), join(saliency), join(stacked) if stacked else None)
+
+    def project(self, image: Encoded, alpha: NDArray[np.float32], timer: Timer) -> tuple[Tensor, Tensor]:
+        """Visual tokens ``[1, tokens, width]``, layers fused by the weights ``alpha`` ``[1, layers]``, and what the
+        tower says of each, ``[1, tokens]``."""
+        if image.vision is not self._vision:
+            raise ImageError("the image was encoded by another loaded bundle; encode it with this pipeline")
+        with timer.step("project"):
+            given = {**image.outputs, **image.pack, port.ALPHA: self._backend.upload(alpha)}
+            # the saliency too, where patches are not tokens yet
+            projected = self._projector({name: given[name] for name in self._projected}, {})
+        return projected[port.VISUAL], projected.get(port.TOKEN_SALIENCY, image.outputs[port.CLS_SALIENCY])
+
+    def forget(self) -> None:
+        """Lets all pictures go."""
+        self._features.clear()
