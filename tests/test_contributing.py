@@ -83,6 +83,7 @@ def insert(path: Path, before: str, line: str) -> None:
     path.write_text(text.replace(before, line + before))
 
 
+@pytest.mark.full
 def test_a_method_is_one_file_and_its_name(package: Path, run: Run, built: Callable[..., Any], tmp_path: Path) -> None:
     written, imported = blocks("Adding a method")
     (package / "methods" / "fastervlm.py").write_text(written)
@@ -98,6 +99,7 @@ def test_a_method_is_one_file_and_its_name(package: Path, run: Run, built: Calla
     assert kept["fastervlm"] != kept["clasp"]
 
 
+@pytest.mark.full
 def test_a_target_is_one_row(package: Path, run: Run, built: Callable[..., Any], tmp_path: Path) -> None:
     (row,) = blocks("Adding a target")
     insert(package / "targets.py", '    Target("cpu", ', f"{row.rstrip()},\n")

@@ -29,6 +29,8 @@ PAPERS = (
     "CONTRIBUTING.md",
 )
 
+pytestmark = pytest.mark.full
+
 
 def run(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(

@@ -69,6 +69,7 @@ def test_tells_what_it_found(clasp: Clasp, line: tuple[str | Path, ...], tmp_pat
     assert done.out.endswith('policy.json --image photo.jpg --prompt "..."\n')
 
 
+@pytest.mark.full
 def test_json(clasp: Clasp, line: tuple[str | Path, ...], tmp_path: Path) -> None:
     told = json.loads(clasp(*line, "--json").out)
     assert told["output"] == str(tmp_path / "policy.json")

@@ -93,6 +93,7 @@ def test_no_scene_is_in_two_splits() -> None:
     assert len({make_scene(seed) for seed in range(3000)}) == 3000
 
 
+@pytest.mark.full
 def test_vocabulary_is_closed_and_small() -> None:
     words = set(vocabulary())
     assert len(words) < 200

@@ -66,7 +66,7 @@ def _trace(folder: Path, module: torch.nn.Module, dtype: str = "float32") -> ir.
     )
 
 
-@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("batch", [2, *(pytest.param(count, marks=pytest.mark.full) for count in (1, 5))])
 def test_a_traced_module_computes_with_the_weights_of_the_checkpoint(
     tmp_path: Path, weights: dict[str, torch.Tensor], batch: int
 ) -> None:

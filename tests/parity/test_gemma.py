@@ -31,6 +31,7 @@ MODELS = {
     "paligemma2": PRESETS["tiny-paligemma2"],
     "gemma3": PRESETS["tiny-gemma3"],
 }
+NAMES = ["gemma3", *(pytest.param(name, marks=pytest.mark.full) for name in ("paligemma", "paligemma2"))]
 PRUNINGS: dict[str, dict[str, Any]] = {
     "decoder": {"schedule": (9, 6, 3), "prune_layers": (0, 1, 2)},
     "encoder": {"prune_at": "encoder", "budget": 8},
@@ -74,7 +75,7 @@ def asked(folder: Path, images: int) -> tuple[Any, Stock, list[Image.Image]]:
 
 
 @pytest.mark.parametrize("images", [1, pytest.param(2, marks=pytest.mark.full)])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_unpruned_is_the_stock_model(folder: Folders, loaded: Loaded, name: str, images: int) -> None:
     """Its processor's ids too: the answers are those of the library from end to end."""
     model, inputs, pictures = asked(folder(name), images)
@@ -92,7 +93,7 @@ def test_unpruned_is_the_stock_model(folder: Folders, loaded: Loaded, name: str,
 
 @pytest.mark.parametrize("images", [1, pytest.param(2, marks=pytest.mark.full)])
 @pytest.mark.parametrize("pruning", ["decoder", pytest.param("encoder", marks=pytest.mark.full)])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_kept_tokens_and_answer(folder: Folders, loaded: Loaded, name: str, pruning: str, images: int) -> None:
     pipeline = loaded(name, pruning)
     model, inputs, pictures = asked(folder(name), images)
@@ -120,7 +121,7 @@ def eager(pipeline: Pipeline, model: Any, inputs: Stock, category: int) -> Refer
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_trained_layer_alone_gives_the_checkpoint_s_features(folder: Folders, loaded: Loaded, name: str) -> None:
     """A method that does not fuse has visual tokens that are the library's own, but for rounding."""
     from clasp_trt.methods import get
@@ -135,7 +136,7 @@ def test_the_trained_layer_alone_gives_the_checkpoint_s_features(folder: Folders
 
 
 @pytest.mark.parametrize("method", ["random", pytest.param("sparsevlm", marks=pytest.mark.full)])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_pruning_on_the_host_answers(loaded: Loaded, name: str, method: str) -> None:
     from clasp_trt.methods import get
 
@@ -154,7 +155,7 @@ def test_the_host_prunes_as_the_graphs_do(loaded: Loaded) -> None:
 
 
 @pytest.mark.parametrize("pruning", ["decoder", pytest.param("encoder", marks=pytest.mark.full)])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_built_is_verified(folder: Folders, loaded: Loaded, name: str, pruning: str) -> None:
     bundle = loaded(name, pruning).bundle
     report = compare(bundle, str(folder(name)), [picture()], QUESTION)
@@ -163,7 +164,7 @@ def test_what_is_built_is_verified(folder: Folders, loaded: Loaded, name: str, p
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_lowered_for_an_older_jetpack_it_answers_the_same(
     folder: Folders, loaded: Loaded, tmp_path: Path, name: str
 ) -> None:

@@ -180,6 +180,7 @@ def test_every_category(built: Builder, pruning: str, category: int, monkeypatch
     assert_same(result, eager(pair.pipeline, pair.model(), prompt, category))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("pruning", PRUNINGS)
 def test_categories_answer_differently(built: Builder, pruning: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the nine cases above would be one."""

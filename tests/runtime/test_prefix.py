@@ -100,6 +100,7 @@ def test_text_alone_is_reused_but_for_its_last_token(pipe: Pipeline, plain: Pipe
     assert 0 < longer.reused_tokens < longer.prompt_tokens
 
 
+@pytest.mark.full
 def test_other_methods_and_policies_begin_with_the_same_rows(built: Built, photos: dict[str, Path]) -> None:
     root = built(max_images=2, max_context=200, budget="1/3").root
     with load(root, threads=1) as pipe, load(root, threads=1, reuse_prompts=False) as plain:

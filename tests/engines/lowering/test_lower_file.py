@@ -131,7 +131,8 @@ def test_lowered_graphs_compute_the_same(
             )
 
 
-@pytest.mark.parametrize("opset", [pytest.param(24, marks=pytest.mark.full), 20])
+@pytest.mark.full
+@pytest.mark.parametrize("opset", [24, 20])
 def test_float32_products_are_written_out_on_request(built: Callable[..., Bundle], tmp_path: Path, opset: int) -> None:
     """In fp16, where they are those of saliency and selection; indices stay, floats within rounding of float32."""
     bundle = built(precision="fp16")

@@ -151,11 +151,10 @@ def test_a_processor_that_counts_for_itself_counts_as_the_library(folder: Path) 
     says(refused, "image_seq_len", 169, "processor_config.json", 4)
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("tracer")
-@pytest.mark.parametrize("preset", ["tiny-smolvlm", pytest.param("tiny-idefics3", marks=pytest.mark.full)])
-@pytest.mark.parametrize(
-    "options", [{"budget": "paper:64"}, pytest.param({"prune_at": "encoder"}, marks=pytest.mark.full)]
-)
+@pytest.mark.parametrize("preset", ["tiny-smolvlm", "tiny-idefics3"])
+@pytest.mark.parametrize("options", [{"budget": "paper:64"}, {"prune_at": "encoder"}])
 def test_what_is_built_is_verified(tmp_path: Path, options: dict[str, Any], preset: str) -> None:
     checkpoint = make(tmp_path / "model", PRESETS[preset])
     bundle = build(checkpoint, tmp_path / "bundle", max_context=512, **options)
@@ -165,6 +164,7 @@ def test_what_is_built_is_verified(tmp_path: Path, options: dict[str, Any], pres
     assert {check.stage for check in report.checks} >= {graph.name for graph in bundle.manifest.graphs}
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("tracer")
 def test_smaller_pictures_are_verified_as_the_library_makes_them_with_a_shorter_edge(
     whole: Path, tmp_path: Path

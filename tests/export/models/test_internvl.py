@@ -170,11 +170,10 @@ def test_a_tokenizer_names_what_stands_around_pictures(folder: Path, named: dict
     says(refused, *facts)
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("tracer")
-@pytest.mark.parametrize("preset", ["tiny-internvl", pytest.param("tiny-internvl-qwen3", marks=pytest.mark.full)])
-@pytest.mark.parametrize(
-    "options", [{"budget": "paper:64"}, pytest.param({"prune_at": "encoder"}, marks=pytest.mark.full)]
-)
+@pytest.mark.parametrize("preset", ["tiny-internvl", "tiny-internvl-qwen3"])
+@pytest.mark.parametrize("options", [{"budget": "paper:64"}, {"prune_at": "encoder"}])
 def test_what_is_built_is_verified(tmp_path: Path, options: dict[str, Any], preset: str) -> None:
     checkpoint = make(tmp_path / "model", PRESETS[preset])
     bundle = build(checkpoint, tmp_path / "bundle", max_context=512, **options)

@@ -179,14 +179,15 @@ def test_a_missing_tensor_is_named_as_on_disk(folder: Path) -> None:
     says(error, "visual.patch_embed.proj.weight")
 
 
-@pytest.mark.parametrize("size", [(80, 60), pytest.param((300, 40), marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("size", [(80, 60), (300, 40)])
 @pytest.mark.parametrize(
     "options",
     [
         {"budget": "paper:64"},
-        pytest.param({"prune_at": "encoder"}, marks=pytest.mark.full),
-        pytest.param({"budget": "1/3", "precision": "fp16", "max_images": 2}, marks=pytest.mark.full),
-        pytest.param({"prune_at": "none", "precision": "fp16"}, marks=pytest.mark.full),
+        {"prune_at": "encoder"},
+        {"budget": "1/3", "precision": "fp16", "max_images": 2},
+        {"prune_at": "none", "precision": "fp16"},
     ],
     ids=str,
 )

@@ -137,7 +137,7 @@ def test_an_empty_cluster_keeps_its_center() -> None:
     assert [kept.tolist() for kept in found] == [[[0, 1, 2]], [[0, 1, 3]]]
 
 
-@pytest.mark.parametrize("count", [1, 8])
+@pytest.mark.parametrize("count", [1, pytest.param(8, marks=pytest.mark.full)])
 def test_sums_of_similarities_are_exact_at_a_large_size(count: int) -> None:
     """Similarities of 1 and -1, the largest there are, and one step less for a few: the float32 bodies must see the
     difference, though the sums need 33 bits and the squared lengths 45."""

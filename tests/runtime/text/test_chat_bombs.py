@@ -92,6 +92,7 @@ for template in json.load(sys.stdin):
 """
 
 
+@pytest.mark.full
 def test_no_bomb_takes_long_or_much() -> None:
     """In a process of its own, whose memory can be told: each ends within its seconds, which are fewer here, and all of
     them in 400 MB."""

@@ -134,7 +134,7 @@ def test_each_picture_is_encoded_once(
     assert len(set(encoded)) == 2 * QUESTIONS
 
 
-@pytest.mark.parametrize("gain", [0, -1])
+@pytest.mark.parametrize("gain", [0, pytest.param(-1, marks=pytest.mark.full)])
 def test_winner_that_is_no_better_on_held_out_questions_is_not_taken(
     planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: int
 ) -> None:

@@ -15,6 +15,8 @@ from clasp_trt.tools.demo import bundles as module
 from clasp_trt.tools.demo.bundles import RECORD, bundles
 from tests.house import PYPROJECT
 
+pytestmark = pytest.mark.full
+
 
 def silent(phase: str, done: int, total: int) -> None: ...
 

@@ -105,6 +105,7 @@ def test_a_fault_in_the_data_names_its_line(tmp_path: Path, text: str, expected:
         small(tmp_path / "missing.jsonl")
 
 
+@pytest.mark.full
 def test_a_category_without_training_prompts(tmp_path: Path) -> None:
     held_out = next(text for text in map(str, range(100)) if _part(text) == HELD_OUT)
     (tmp_path / "mine.jsonl").write_text(json.dumps({"prompt": held_out, "category": "rare"}), "utf-8")
