@@ -9,6 +9,7 @@ import onnx_ir as ir
 import torch
 
 from clasp_trt.chain import ports
+from clasp_trt.export.towers.alignment import aligned
 from clasp_trt.export.towers.anatomy import Attention, anatomy
 from clasp_trt.export.towers.spec import TowerSpec
 from clasp_trt.export.trace import on_meta, trace
@@ -22,7 +23,7 @@ class _Tower(torch.nn.Module):
         super().__init__()
         self.tower: Any = tower
         self._kind, self._layers, self._has_cls = spec.kind, tuple(layers), spec.has_cls
-        self._saliency_layer = spec.saliency_layer(layers)
+        self._saliency_layer, self._patches = spec.saliency_layer(layers), spec.patches
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         parts, first = anatomy(self._kind), int(self._has_cls)
@@ -36,7 +37,11 @@ class _Tower(torch.nn.Module):
             hidden = parts.step(block, hidden)
             states.append(hidden)
         assert saliency is not None
-        return torch.stack([states[layer][:, first:] for layer in self._layers], dim=1), saliency
+        if saliency.shape[1] != self._patches:
+            saliency = aligned(saliency[..., None], self._patches)[..., 0]
+        return torch.stack(
+            [aligned(states[layer][:, first:], self._patches) for layer in self._layers], dim=1
+        ), saliency
 
 
 def _from_cls(attention: Attention) -> torch.Tensor:

@@ -38,8 +38,20 @@ class Squares:
                 saliency = _tower_saliency(parts.attention(module, hidden), has_cls)
             hidden = parts.step(module, hidden)
             states.append(hidden)
-        features = torch.stack([states[layer][:, int(has_cls) :] for layer in layers], dim=1)
-        return {port.FEATURES: array(features), port.CLS_SALIENCY: array(saliency)}
+        features = torch.stack([self._placed(states[layer][:, int(has_cls) :]) for layer in layers], dim=1)
+        return {port.FEATURES: array(features), port.CLS_SALIENCY: array(self._placed(saliency[..., None])[..., 0])}
+
+    def _placed(self, rows: torch.Tensor) -> torch.Tensor:
+        """``rows`` ``[batch, patches, width]`` of any square grid by the place of each of the tower's patches: the mean
+        of those that lie there, or the one in which it lies."""
+        have, want = isqrt(rows.shape[1]), isqrt(self._spec.patches)
+        batch, width = rows.shape[0], rows.shape[2]
+        if have <= want:
+            grid = rows.view(batch, have, have, width)
+            spread = grid.repeat_interleave(want // have, 1).repeat_interleave(want // have, 2)
+            return spread.reshape(batch, -1, width)
+        squares = rows.reshape(batch, want, have // want, want, have // want, width)
+        return squares.mean((2, 4)).view(batch, -1, width)
 
     @torch.inference_mode()
     def projector(self, feed: Arrays, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
