@@ -278,7 +278,7 @@ def test_ctrl_c_ends_the_build_of_a_large_segment(tmp_path: Path) -> None:
     assert list((tmp_path / "here").iterdir()) == []
 
 
-@pytest.mark.parametrize("preset", ["tiny-qwen2.5", "tiny-qwen3"])
+@pytest.mark.parametrize("preset", ["tiny-qwen2", "tiny-qwen2.5", "tiny-qwen3"])
 def test_graphs_of_pictures_of_any_shape(tmp_path: Path, preset: str) -> None:
     """Windows of patches, a table of positions, deepstack, three axes: every graph of a Qwen-VL becomes an engine."""
     model = random_qwen.make(tmp_path / "model", random_qwen.PRESETS[preset])

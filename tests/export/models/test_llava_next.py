@@ -83,7 +83,7 @@ def test_a_capped_bundle_makes_of_pictures_what_the_library_makes_with_fewer_can
         bundle = build(whole, tmp_path / "bundle", max_visual_tokens=72, budget="1/3", max_context=256)
     says(told[0].message, 68, 88)
     picture = Image.effect_noise((112, 112), 90).convert("RGB")  # which takes a canvas that is left out
-    compare(bundle, str(whole), picture, "What is it?").require()
+    compare(bundle, str(whole), [picture], "What is it?").require()
 
 
 def test_a_cap_below_every_canvas(whole: Path, tmp_path: Path) -> None:
