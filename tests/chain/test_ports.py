@@ -21,7 +21,14 @@ NAMED = re.compile(
 """What only the chain has; ``vision`` is also a part of a model, ``gram`` a tensor of an operator."""
 
 
-@pytest.mark.parametrize("options", [{}, {"prune_at": "encoder"}, {"prune_at": "none"}, {"precision": "fp16"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"prune_at": "encoder"},
+        *(pytest.param(each, marks=pytest.mark.full) for each in ({"prune_at": "none"}, {"precision": "fp16"})),
+    ],
+)
 def test_a_built_bundle_has_the_chain_s_graphs_and_ports(built: Callable[..., Bundle], options: dict[str, str]) -> None:
     manifest = built(**options, target=None).manifest
     chain = Chain.of(manifest.schedule)

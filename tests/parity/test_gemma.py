@@ -91,8 +91,9 @@ def test_unpruned_is_the_stock_model(folder: Folders, loaded: Loaded, name: str,
     assert len(set(result.token_ids)) > 4, "a model that repeats itself proves little"
 
 
-@pytest.mark.parametrize("images", [1, pytest.param(2, marks=pytest.mark.full)])
-@pytest.mark.parametrize("pruning", ["decoder", pytest.param("encoder", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("pruning", ["decoder", "encoder"])
 @pytest.mark.parametrize("name", NAMES)
 def test_kept_tokens_and_answer(folder: Folders, loaded: Loaded, name: str, pruning: str, images: int) -> None:
     pipeline = loaded(name, pruning)

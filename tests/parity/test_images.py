@@ -58,7 +58,7 @@ class EagerSeveral(EagerClasp):
         return [[state[number] for state in split] for number in range(len(self._tiles))]
 
 
-@pytest.fixture(scope="module", params=[*FAMILIES])
+@pytest.fixture(scope="module", params=["llava", pytest.param("llava_next", marks=pytest.mark.full)])
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

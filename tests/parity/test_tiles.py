@@ -117,6 +117,7 @@ def asked(processor: Any, *images: Image.Image) -> Any:
     )  # fmt: skip
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_request_becomes_what_the_processor_makes_of_it(

@@ -104,7 +104,7 @@ def _spec(feature_layer: int) -> TowerSpec:
 
 
 @pytest.mark.usefixtures("tracer")
-@pytest.mark.parametrize("layers", [LAYERS, (0, 1, 2)])
+@pytest.mark.parametrize("layers", [LAYERS, pytest.param((0, 1, 2), marks=pytest.mark.full)])
 def test_a_tower_that_merges_patches_on_its_way(monkeypatch: pytest.MonkeyPatch, layers: tuple[int, ...]) -> None:
     """The graph and the reference, which were written apart, and plain numpy: all layers on the last one's grid."""
     for module in (graph, reference):

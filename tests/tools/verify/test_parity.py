@@ -83,6 +83,7 @@ def keep_others(path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
+@pytest.mark.full
 def test_other_selection(built: Callable[..., Bundle], checkpoint: Path, tampered: Tamper) -> None:
     report = compared(tampered(built(), "graphs/prune_1.onnx", keep_others), checkpoint)
     assert drifting(report) == {"prune_1"}
@@ -90,6 +91,7 @@ def test_other_selection(built: Callable[..., Bundle], checkpoint: Path, tampere
         report.require()
 
 
+@pytest.mark.full
 def test_other_weights(built: Callable[..., Bundle], tmp_path: Path) -> None:
     other = make(tmp_path / "other", PRESETS["tiny"], seed=99)
     report = compared(built(), other)
@@ -112,6 +114,7 @@ def test_other_settings_of_generation(built: Callable[..., Bundle], checkpoint: 
     says(error, "repetition_penalty", 1.5, 1.0)
 
 
+@pytest.mark.full
 def test_policy_of_other_layers(built: Callable[..., Bundle], checkpoint: Path, tampered: Tamper) -> None:
     bundle = built()
     layers = bundle.policy.layers
