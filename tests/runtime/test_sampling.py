@@ -54,6 +54,7 @@ def test_greedy_takes_the_lowest_of_equals() -> None:
     "settings",
     [
         {"top_k": 1},
+        {"top_k": 3},
         {"temperature": 1.5, "top_p": 0.6, "top_k": 4},
         *(
             pytest.param(each, marks=pytest.mark.full)
@@ -61,7 +62,6 @@ def test_greedy_takes_the_lowest_of_equals() -> None:
                 {},
                 {"temperature": 0.5},
                 {"temperature": 3.0},
-                {"top_k": 3},
                 {"top_k": 7},
                 {"top_p": 0.9},
                 {"temperature": 2.0, "top_p": 0.5},
