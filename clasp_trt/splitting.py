@@ -6,12 +6,13 @@ A tile that stands for the whole picture comes last, unless one tile holds all o
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 
 @dataclass(frozen=True)
-class Split:
+class Split(ABC):
     """Tiles of ``tile`` pixels squared, whose tower takes patches of ``patch`` pixels squared, of which ``merge`` by
     ``merge`` side by side are a token. What is left of a tile over whole tokens belongs to none."""
 
@@ -35,9 +36,9 @@ class Split:
         return self.grid**2
 
     @property
+    @abstractmethod
     def tile_range(self) -> tuple[int, int, int]:
         """The least, usual and most tiles of a picture, the whole of it among them."""
-        raise NotImplementedError
 
     @property
     def token_range(self) -> tuple[int, int, int]:
@@ -45,9 +46,9 @@ class Split:
         least, usual, most = self.tile_range
         return least * self.tokens, usual * self.tokens, most * self.tokens
 
+    @abstractmethod
     def canvas(self, height: int, width: int) -> tuple[int, int]:
         """Height and width in pixels, both multiples of :attr:`tile`, that a picture of that size is cut at."""
-        raise NotImplementedError
 
     def tiles(self, height: int, width: int) -> int:
         """Tiles of a picture of that size in pixels, the whole of it among them."""
