@@ -18,12 +18,14 @@ class Encoded:
     ``outputs`` are those of the vision graph by port name, such as the ``features`` ``[1, layers, tokens, width]`` of
     every exported layer, not fused yet: tensors of the backend, which no request changes. ``pack`` are the projector's
     other inputs, likewise; ``blocks`` say which tokens come of it all. ``vision`` is the graph that gave the outputs.
+    ``nbytes`` is what it all holds.
     """
 
     outputs: Mapping[str, Tensor]
     pack: Mapping[str, Tensor]
     blocks: tuple[Block, ...]
     vision: Runner[Tensor]
+    nbytes: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,9 +65,10 @@ class Eyes:
         with timer.step(names.VISION):
             outputs = self._vision({name: upload(array) for name, array in seen.vision.items()}, {})
             pack = {name: upload(array) for name, array in seen.pack.items()}
-        encoded = Encoded(outputs, pack, seen.blocks, self._vision)
         held = sum(self._backend.nbytes(tensor) for tensor in (*outputs.values(), *pack.values()))
-        self._features.put(picture.key, encoded, held + sum(block.boxes.nbytes for block in seen.blocks))
+        held += sum(block.boxes.nbytes for block in seen.blocks)
+        encoded = Encoded(outputs, pack, seen.blocks, self._vision, held)
+        self._features.put(picture.key, encoded, held)
         return encoded
 
     def look(self, pictures: Sequence[Encoded | Fresh], alpha: NDArray[np.float32], timer: Timer) -> Visual:

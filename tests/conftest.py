@@ -83,3 +83,15 @@ def router(classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("router") / "tiny"
     import_classifier(str(classifier), folder, CATEGORY_NAMES, mapping={"OTHER": "default"})
     return folder
+
+
+@pytest.fixture(scope="session")
+def varying(tracer: object, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle whose pictures differ in their number of tokens, 4 to 138, with up to two in a request: of a tiny
+    Qwen2.5-VL with random weights, pruned to a third of them on average."""
+    from clasp_trt.tools.build.compiler import build
+    from examples.random_qwen import PRESETS, make
+
+    folder = tmp_path_factory.mktemp("varying")
+    model = make(folder / "checkpoint", PRESETS["tiny-qwen2.5"])
+    return build(model, folder / "bundle", max_images=2, max_context=384)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,24 +16,19 @@ if TYPE_CHECKING:
     from clasp_trt.runtime.encoded import Encoded
     from clasp_trt.runtime.pipeline import Pipeline
 
-_BYTES = 4  # of a feature; half precisions need less
-
 
 class Answers:
     """Whether a policy answers a question right.
 
-    Features of the first pictures are kept in at most ``cache_bytes``, besides those of the picture in use; the others
+    Features of the first pictures are kept in at most ``cache_bytes``, besides those of the pictures in use; the others
     are computed again when a later category asks about them. ``data`` is what errors call the file of the questions.
     """
 
     def __init__(self, pipeline: Pipeline, data: str, *, max_new_tokens: int, cache_bytes: int) -> None:
         self._pipeline, self._data, self._max_new_tokens = pipeline, data, max_new_tokens
-        model = pipeline.bundle.manifest.model
-        _, usual, _ = model.tokens
-        each = _BYTES * usual * (len(pipeline.bundle.policy.layers) * model.vision.width + 1)
-        self._room = cache_bytes // each
+        self._room = cache_bytes
         self._kept: dict[Path, Encoded] = {}
-        self._current: tuple[Path, Encoded] | None = None
+        self._current: dict[Path, Encoded] = {}
 
     def right(self, policy: Policy, category: int, row: Row) -> bool:
         """Whether the greedy answer under ``policy``, with the router overruled, is that of ``row``.
@@ -41,7 +37,7 @@ class Answers:
         """
         try:
             result = self._pipeline.variant(policy=policy).generate(
-                [self._encoded(image) for image in row.images],
+                self._encoded(row.images),
                 row.prompt,
                 max_new_tokens=self._max_new_tokens,
                 sampling=GREEDY,
@@ -51,11 +47,17 @@ class Answers:
             raise DataError(f"{self._data}:{row.line}: {error}") from error
         return matches(result.text, row.answer)
 
-    def _encoded(self, image: Path) -> Encoded:
-        if image in self._kept:
-            return self._kept[image]
-        if self._current is None or self._current[0] != image:
-            self._current = image, self._pipeline.encode(image)
-            if len(self._kept) < self._room:
-                self._kept[image] = self._current[1]
-        return self._current[1]
+    def _encoded(self, images: Sequence[Path]) -> list[Encoded]:
+        found: dict[Path, Encoded] = {}
+        for image in images:
+            if image not in found:
+                found[image] = self._kept.get(image) or self._current.get(image) or self._encode(image)
+        self._current = found
+        return [found[image] for image in images]
+
+    def _encode(self, image: Path) -> Encoded:
+        encoded = self._pipeline.encode(image)
+        if encoded.nbytes <= self._room:
+            self._room -= encoded.nbytes
+            self._kept[image] = encoded
+        return encoded

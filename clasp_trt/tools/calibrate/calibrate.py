@@ -28,7 +28,7 @@ from clasp_trt.storage.apart import keep_apart
 from clasp_trt.storage.hashes import file_sha256
 from clasp_trt.storage.journal import journal_path
 from clasp_trt.tools.calibrate.answers import Answers
-from clasp_trt.tools.calibrate.candidates import RATIOS, candidates, describe
+from clasp_trt.tools.calibrate.candidates import RATIOS, candidates, describe, kept
 from clasp_trt.tools.calibrate.journal import Journal, open_journal
 from clasp_trt.tools.calibrate.report import Line, Report, Searched, held_out
 from clasp_trt.tools.calibrate.sampling import Sample, sample
@@ -169,7 +169,7 @@ class _Run:
             self.bundle.policy,
             category,
             centre=feature_layer if feature_layer in layers else layers[-1],
-            keeps=self.bundle.manifest.schedule.keeps,
+            keeps=kept(self.bundle.manifest.schedule, varies=self.bundle.manifest.model.varies),
             ratios=self.options.ratios,
         )
 

@@ -14,6 +14,7 @@ from decimal import Decimal
 import numpy as np
 
 from clasp_trt.policy import Category, Policy
+from clasp_trt.schedule import Schedule
 
 RATIOS = tuple(Decimal(tenth) / 10 for tenth in range(11))
 """The default grid of split ratios: 0, 0.1, ..., 1."""
@@ -50,8 +51,9 @@ def candidates(
     """The candidates for row ``category`` of ``policy``, the closest to it first: the first is ``policy`` itself.
 
     Every mixture of :func:`mixtures`, and the row's own, with every one of ``ratios``, and the row's own. Close means
-    little change of fusion weights (their L1 distance), then of the ratio. Of those that are the same at stages of
-    ``keeps`` tokens, the closest stays. Raises :class:`clasp_trt.errors.PolicyError` for a ratio that no policy has.
+    little change of fusion weights (their L1 distance), then of the ratio. Of those that are the same wherever a
+    stage keeps one of ``keeps`` tokens, the closest stays. Raises :class:`clasp_trt.errors.PolicyError` for a ratio
+    that no policy has.
     """
     row, weights = policy.categories[category], policy.alpha(category).astype(np.float64)
     rows = [row.scores, *(scores(mixture, policy.tau) for mixture in mixtures(policy.layers, centre))]
@@ -67,6 +69,11 @@ def candidates(
         same = (candidate.alpha(category).tobytes(), candidate.pivot_counts(category, keeps))
         distinct.setdefault(same, candidate)
     return tuple(distinct.values())
+
+
+def kept(schedule: Schedule, *, varies: bool) -> Sequence[int]:
+    """How many tokens stages keep: where that of a request ``varies``, any number up to the schedule's."""
+    return range(1, max(schedule.keeps, default=0) + 1) if varies else schedule.keeps
 
 
 def changed(policy: Policy, category: int, row: Category) -> Policy:

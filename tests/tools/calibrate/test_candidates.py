@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clasp_trt import schedule as schedules
 from clasp_trt.errors import PolicyError
 from clasp_trt.policy import Category, Policy, prior
-from clasp_trt.tools.calibrate.candidates import RATIOS, candidates, changed, describe, mixtures, scores
+from clasp_trt.tools.calibrate.candidates import RATIOS, candidates, changed, describe, kept, mixtures, scores
 
 LAYERS, CENTRE, COUNTING = (3, 12, 23), 23, 5
 KEEPS = (300, 200, 110)
@@ -79,6 +80,16 @@ def test_what_computes_the_same_is_tried_once(policy: Policy) -> None:
     assert len(found) == 10 * len(counts) < 10 * 11
     # 0.5 and 0.6 both give 1, 1 and 0 pivots: the row's own is the one that stays
     assert "0.5" not in {str(candidate.categories[COUNTING].ratio) for candidate in found}
+
+
+def test_ratios_that_differ_for_other_pictures_are_both_tried(policy: Policy) -> None:
+    """Of 6, 4 and 2 tokens 0.5 and 0.6 choose as many pivots; of the 5 that are all of a smaller picture they do
+    not."""
+    schedule = schedules.given(576, 32, (6, 4, 2))
+    for varies, tried in ((False, {"0.6"}), (True, {"0.5", "0.6"})):
+        found = candidates(policy, COUNTING, centre=CENTRE, keeps=kept(schedule, varies=varies))
+        assert {str(candidate.categories[COUNTING].ratio) for candidate in found} & {"0.5", "0.6"} == tried
+    assert not kept(schedules.none(576, 32), varies=True)
 
 
 def test_ratio_does_not_matter_without_stages(policy: Policy) -> None:
