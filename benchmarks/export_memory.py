@@ -22,9 +22,11 @@ from pathlib import Path
 
 import click
 
+from examples import random_llava, random_qwen
 from examples.random_weights import SAFETENSORS_DTYPE
 
 ROOT = Path(__file__).parents[1]
+MAKERS = {preset: maker.__name__ for maker in (random_llava, random_qwen) for preset in maker.PRESETS}
 ALLOWANCE_MB = 2500
 COPIED_MB = 4000
 PIECE = 1 << 24
@@ -33,7 +35,7 @@ import json, os, sys, time
 from benchmarks.worker import peak_rss_mb
 from clasp_trt.tools.build.compiler import build
 start = time.perf_counter()
-bundle = build(sys.argv[1], sys.argv[2], target=None, precision=sys.argv[3], budget="1/9", max_context=4096)
+bundle = build(sys.argv[1], sys.argv[2], target=None, precision=sys.argv[3], budget="1/9")
 os.sync()
 print(json.dumps({
     "peak_rss_mb": peak_rss_mb(),
@@ -61,7 +63,10 @@ def copy_rate(checkpoint: Path, to: Path) -> float:
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="Keep the checkpoint here [default: a temporary folder]."
 )
-@click.option("--preset", default="tinyllama-1.1b", show_default=True, help="Preset of examples/random_llava.py.")
+@click.option(
+    "--preset", type=click.Choice(list(MAKERS)), default="tinyllama-1.1b", show_default=True,
+    help="Of examples/random_llava.py or random_qwen.py.",
+)  # fmt: skip
 @click.option("--dtype", type=click.Choice(list(SAFETENSORS_DTYPE)), default="float32", show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16"]), default="fp32", show_default=True)
 @click.option("--json", "as_json", is_flag=True)
@@ -71,7 +76,7 @@ def main(folder: Path | None, preset: str, dtype: str, precision: str, as_json: 
         kept = (folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve()
         checkpoint = kept / preset
         if not (checkpoint / "config.json").is_file():
-            command = [sys.executable, "-m", "examples.random_llava", str(checkpoint)]
+            command = [sys.executable, "-m", MAKERS[preset], str(checkpoint)]
             subprocess.run([*command, "--preset", preset, "--dtype", dtype], cwd=ROOT, check=True, stdout=sys.stderr)
         shards = [path.stat().st_size / 1e6 for path in checkpoint.glob("*.safetensors")]
         out = stack.enter_context(tempfile.TemporaryDirectory(dir=kept))

@@ -23,6 +23,7 @@ from examples.random_weights import (
     ATTENTION_GAIN,
     EMBEDDING_STD,
     LOGIT_GAIN,
+    SAFETENSORS_DTYPE,
     TIED_EMBEDDING_STD,
     DType,
     TensorSpec,
@@ -40,7 +41,6 @@ MLP: Mapping[Family, tuple[str, ...]] = {
     "qwen2_5_vl": ("gate_proj", "up_proj", "down_proj"),
     "qwen3_vl": ("linear_fc1", "linear_fc2"),
 }
-MAX_POSITIONS = 4096
 TIME, MERGE = 2, 2
 SPECIAL = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
@@ -73,7 +73,7 @@ class Shape:
 
     ``full_blocks`` are those of the tower that attend to whole pictures where others attend in windows of ``window``
     pixels; ``table`` is the side of a table of positions, ``deepstack`` the blocks after which more tokens are made.
-    ``sections`` are how many frequencies of a head turn by time, row and column.
+    ``sections`` are how many frequencies of a head turn by time, row and column; ``positions`` is the longest context.
     """
 
     family: Family
@@ -96,6 +96,7 @@ class Shape:
     table: int = 0
     deepstack: tuple[int, ...] = ()
     tie_word_embeddings: bool = False
+    positions: int = 4096
 
 
 PRESETS: Mapping[str, Shape] = {
@@ -112,6 +113,11 @@ PRESETS: Mapping[str, Shape] = {
         "qwen3_vl", vision_layers=4, vision_width=32, vision_heads=2, vision_mlp=64, patch_size=16,
         layers=5, width=48, heads=4, kv_heads=2, head_dim=16, mlp=96, vocab=512, sections=(4, 2, 2),
         table=6, deepstack=(0, 1, 2),
+    ),
+    "qwen2.5-vl-7b": Shape(
+        "qwen2_5_vl", vision_layers=32, vision_width=1280, vision_heads=16, vision_mlp=3420, patch_size=14,
+        layers=28, width=3584, heads=28, kv_heads=4, head_dim=128, mlp=18944, vocab=152064, sections=(16, 24, 24),
+        full_blocks=(7, 15, 23, 31), tokens=(4, 16384), positions=128000,
     ),
 }  # fmt: skip
 
@@ -216,7 +222,7 @@ def config(shape: Shape, dtype: DType, ids: Mapping[str, int]) -> dict[str, Any]
         "intermediate_size": shape.mlp,
         "vocab_size": shape.vocab,
         "hidden_act": "silu",
-        "max_position_embeddings": MAX_POSITIONS,
+        "max_position_embeddings": shape.positions,
         "rms_norm_eps": 1e-6,
         "rope_theta": 5000000.0 if third else 1000000.0,
         "bos_token_id": ids["<|endoftext|>"],
@@ -305,7 +311,7 @@ def _processing_files(shape: Shape) -> dict[str, dict[str, Any]]:
             "unk_token": None,
             "additional_special_tokens": [*SPECIAL[1:]],
             "clean_up_tokenization_spaces": False,
-            "model_max_length": MAX_POSITIONS,
+            "model_max_length": shape.positions,
         },
     }
 
@@ -339,10 +345,11 @@ def _write(out: Path, shape: Shape, seed: int, dtype: DType, shards: int | None)
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--preset", type=click.Choice(sorted(PRESETS)), default="tiny-qwen2.5", show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-def main(out: Path, preset: str, seed: int) -> None:
+@click.option("--dtype", type=click.Choice(list(SAFETENSORS_DTYPE)), default="float32", show_default=True)
+def main(out: Path, preset: str, seed: int, dtype: DType) -> None:
     """Write a Qwen-VL checkpoint with random weights into the folder OUT."""
     try:
-        make(out, PRESETS[preset], seed)
+        make(out, PRESETS[preset], seed, dtype)
     except (FileExistsError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     click.echo(out)
