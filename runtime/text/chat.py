@@ -16,10 +16,8 @@ MAX_TEMPLATE_CHARACTERS = 256_000
 class ChatTemplate:
     """Renders one user turn or a conversation, with any number of images, ready for the tokenizer.
 
-    The user's text is data to the template, never template code. It is *not* escaped for the tokenizer: a
-    special token spelled out in it (``</s>``, ``<|im_end|>``) becomes that token, exactly as in
-    ``transformers``; a service that takes prompts from strangers and cares about that should strip those
-    strings first. The image token is the exception: it says where an image goes.
+    The user's text is data to the template, never template code. Special tokens spelled out in it are another's to
+    refuse (:mod:`clasp_trt.runtime.text.special`), but for the image token: it says where an image goes.
     """
 
     def __init__(self, template: str, image_token: str, special_tokens: Mapping[str, object] | None = None) -> None:
@@ -92,7 +90,7 @@ class ChatTemplate:
             PromptError: an image token in a text, overlong texts, or a template that fails, loses an image or does not
                 write the last message's text as it is.
         """
-        texts = [part["text"] for each in dialogue.messages for part in each["content"] if part["type"] == "text"]
+        texts = ["".join(p["text"] for p in each["content"] if p["type"] == "text") for each in dialogue.messages]
         _check_length(sum(map(len, texts)))
         if any(self.image_token in text for text in texts):
             raise PromptError(f"a message spells {self.image_token}; give images as parts of type 'image'")

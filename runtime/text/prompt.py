@@ -16,6 +16,7 @@ from clasp_trt.runtime.text.chat import ChatTemplate
 from clasp_trt.runtime.text.layouts import pieces
 from clasp_trt.runtime.text.messages import Dialogue
 from clasp_trt.runtime.text.positions import positions
+from clasp_trt.runtime.text.special import check_spelled
 from clasp_trt.runtime.text.tokenizer import Tokenizer
 from clasp_trt.runtime.text.visible import visible
 from clasp_trt.storage import foreign
@@ -85,6 +86,7 @@ class PromptReader:
             rendered = self._chat.render(prompt, images=len(pictures))
         else:
             rendered, turn = self._chat.converse(prompt)
+        check_spelled(prompt, self.tokenizer, layout.placeholder, layout.id)
         spelled, counts = self._spelled(rendered, pictures) if pictures else (rendered, [])
         ids, ends = self.tokenizer.placed_chat(spelled, self._chat.bos)
         vocabulary = self._decoder.vocab_size

@@ -116,6 +116,24 @@ class Tokenizer:
         """Whether a token is a special one, which no text spells."""
         return id in self._special
 
+    def spells(self, text: str, *others: int) -> str | None:
+        """A special token, or one of the ids `others`, that `text` spells out, as the vocabulary writes it; None of a
+        text that spells none. What stands for unknown characters is not spelled by these.
+
+        Raises :class:`PromptError` as :meth:`encode` does.
+        """
+        found = self._encoded(text, False)
+        suspects = (self._special | {*others}).intersection(found.ids)
+        if not suspects:
+            return None
+        normalizer = self._inner.normalizer
+        for id, (start, end) in zip(found.ids, found.offsets, strict=True):
+            written, here = self.written(id), text[start:end]
+            same = here if normalizer is None else normalizer.normalize_str(here)
+            if id in suspects and written is not None and (written in here or written in same):
+                return written
+        return None
+
     def written(self, id: int) -> str | None:
         """How the vocabulary writes the token `id`; None if it has none."""
         return self._inner.id_to_token(id)

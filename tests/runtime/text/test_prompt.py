@@ -53,7 +53,7 @@ def knowing(built: Callable[..., Bundle], tmp_path: Path) -> Bundle:
     """A bundle whose tokenizer knows twenty tokens more, some of them beyond the 512 of its model."""
     root = shutil.copytree(built().root, tmp_path / "bundle")
     tokenizer = tokenizers.Tokenizer.from_file(str(root / "tokenizer.json"))
-    tokenizer.add_special_tokens([f"<more{number}>" for number in range(20)])
+    tokenizer.add_tokens([f"<more{number}>" for number in range(20)])
     data = tokenizer.to_str().encode()
     (root / "tokenizer.json").write_bytes(data)
     manifest = json.loads((root / MANIFEST).read_text())
