@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,8 @@ DEFAULT_MAX_NEW_TOKENS = 256
 @dataclass(frozen=True, eq=False)
 class Asked:
     """A request. ``generation`` is how its tokens are chosen, with ``seed`` for draws; a ``constraint`` says what its
-    answer may be. ``category`` is None where the router decides."""
+    answer may be. ``category`` is None where the router decides. ``cancelled`` is asked again and again whether the
+    answer is to end."""
 
     prompt: str | Dialogue
     generation: Generation
@@ -27,6 +28,8 @@ class Asked:
     constraint: Constraint | None
     category: str | None
     ignore_stop: bool
+    logprobs: bool
+    cancelled: Callable[[], bool]
 
     @property
     def text(self) -> str:
@@ -59,6 +62,8 @@ def request(
     json_schema: Mapping[str, Any] | None = None,
     category: str | None = None,
     ignore_stop: bool = False,
+    logprobs: bool = False,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Asked:
     """What the keywords of :meth:`Pipeline.stream` ask for, where a bundle's own ``settings`` hold otherwise. Raises
     :class:`PromptError`."""
@@ -68,8 +73,16 @@ def request(
         if ignore_stop:
             raise PromptError("ignore_stop is for answers of any kind, but this one is held to what it may be")
         generation = replace(generation, forced_eos_token_ids=())  # the constraint says how answers end
+    if cancelled is not None and not callable(cancelled):
+        raise PromptError(f"cancelled is {cancelled!r}; expected a function that says whether the answer is to end")
     seed = None if sampling is None else sampling.seed
-    return Asked(prompt, generation, seed, constraint, category, ignore_stop)
+    return Asked(
+        prompt, generation, seed, constraint, category, ignore_stop, logprobs=logprobs, cancelled=cancelled or _never
+    )
+
+
+def _never() -> bool:
+    return False
 
 
 def resolved(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence as Seq
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -14,31 +14,23 @@ from clasp_trt.chain import names, port
 from clasp_trt.errors import BackendError, PromptError
 from clasp_trt.methods import DEFAULT, Method, Raters
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
+from clasp_trt.runtime.caches import Caches
 from clasp_trt.runtime.host_prune import HostPrune
 from clasp_trt.runtime.media.seen import side_by_side
 from clasp_trt.runtime.result import Kept
+from clasp_trt.runtime.slots import Sequence, Slots
 from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.text.visible import Sight
 from clasp_trt.runtime.timing import Timer
-from clasp_trt.shortage import memory_for
-from clasp_trt.tensors import BYTES
 
-
-@dataclass
-class Sequence:
-    """One request in the decoder: how full each segment's cache is, which position comes next, on every axis, and how
-    many rows of the prompt were there before."""
-
-    next_position: int
-    filled: list[int] = field(default_factory=list)
-    reused: int = 0
-    sights: tuple[Sight, ...] = ()
-    """What steps see of each segment's cache, where that is told."""
+_Caches = Seq[Mapping[str, Tensor]]
+"""Those of the slots that a call is for, by segment and name."""
 
 
 class Scores(NamedTuple):
-    """What is known of the next token: ``logits`` ``[1, 1, vocabulary]``, and ``choice`` ``[1, 1]``, the most likely
-    token or -1 if a logit is not finite; None where the host looks for it. They hold until the next step."""
+    """What is known of the next token of each slot: ``logits`` ``[slots, 1, vocabulary]``, and ``choice``
+    ``[slots, 1]``, the most likely token or -1 if a logit is not finite; None where the host looks for it. They hold
+    until the next step."""
 
     logits: Tensor
     choice: Tensor | None
@@ -52,14 +44,26 @@ class _Stage(NamedTuple):
     is_pivot: Tensor
 
 
+class _Places(NamedTuple):
+    """What a step of so many slots reads, and what changes from one to the next: it lies in the same tensors, so that a
+    backend may record a step. ``write_index`` and ``visible`` are by segment."""
+
+    token: Tensor
+    position: Tensor
+    write_index: list[Tensor]
+    visible: list[Tensor]
+
+
 class Decoder:
-    """Runs prefill and decode steps of one request at a time; the caches are allocated once.
+    """Runs the prefill of one request at a time, and decode steps of all that have a slot; the caches are allocated
+    once, for ``slots`` requests.
 
     With ``reuses``, a prompt that begins like the one before starts after what both have before their first image:
-    there no row is ever dropped, and none sees what comes later, so that its keys and values are in every cache.
+    there no row is ever dropped, and none sees what comes later, so that its keys and values are in every cache. The
+    one before is that which had the slot.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend[Any], *, reuses: bool = False) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend[Any], *, slots: int = 1, reuses: bool = False) -> None:
         manifest = bundle.manifest
         self._backend: Backend[Tensor] = backend
         self._schedule, self._segments = manifest.schedule, manifest.segments
@@ -78,29 +82,14 @@ class Decoder:
         self._no_index = backend.upload(np.zeros(0, dtype=np.int64))
         self._taken = {graph.name: {each.name for each in graph.inputs} for graph in manifest.graphs}
         self._no_deepstack = backend.zeros((dims.deepstack, 0, dims.width), dtype)
-        # what changes from step to step lies in the same tensors, so that a backend may record a step
-        self._token = backend.zeros((1, 1), "int64")
-        self._next = (1, 1) if dims.axes == 1 else (dims.axes, 1, 1)
-        self._position = backend.zeros(self._next, "int64")
-        self._write_index = [backend.zeros((1,), "int64") for _ in self._segments]
+        self._axes = () if dims.axes == 1 else (dims.axes,)
         self._sees, self._window = dims.visible != "causal", dims.window
-        self._visible = [backend.zeros((2, 1, 1), "int64") for _ in self._segments if self._sees]
         self._vocabulary = dims.vocab_size
-        slots = sum(2 * segment.capacity * (segment.last_layer - segment.first_layer + 1) for segment in self._segments)
-        needed = slots * dims.kv_heads * dims.head_dim * BYTES[dtype]
-        with memory_for(f"for the key-value caches of a context of {manifest.max_context}", needed):
-            self._caches = [
-                {
-                    name: backend.zeros((1, dims.kv_heads, segment.capacity, dims.head_dim), dtype)
-                    for layer in range(segment.first_layer, segment.last_layer + 1)
-                    for name in port.caches(layer)
-                }
-                for segment in self._segments
-            ]
-        self._cached: Sequence | None = None
+        self._caches = Caches(bundle, backend, slots)
+        self.slots = Slots(self._caches)
+        self._places = [self._make_places(count) for count in range(1, slots + 1)]
         # graphs from before slots rank visual tokens by all rows from the first on
         self._reuses = reuses and dims.visible == "causal" and has_slots(bundle.graph(names.EMBED))
-        self._known = np.zeros(0, np.int64)  # the ids of the rows that all caches begin with
 
     def room(self, prompt: Prompt, method: Method = DEFAULT) -> int:
         """How many tokens :meth:`step` can append to ``prompt``. Raises :class:`PromptError` if it fills a cache."""
@@ -135,13 +124,14 @@ class Decoder:
         ``visual`` is ``[1, tokens, width]`` or None without an image; ``cls_saliency`` ``[1, tokens]`` serves pruning
         before the decoder and methods that ask for it; ``deepstack`` ``[layers, tokens, width]`` is added to the visual
         tokens after each of the first layers, in models that have it. A method that is not compiled chooses on the
-        host. Raises :class:`PromptError` if the prompt does not fit.
+        host. Where no slot is free, it takes that of the last sequence. Raises :class:`PromptError` if the prompt does
+        not fit.
         """
         self.room(prompt, method)
-        self._cached = None
+        slot = self.slots.take()
         filled, whole = self._rows(len(prompt.input_ids), len(prompt.visual_index), method), prompt
-        start = self._start(prompt)
-        self._known, prompt = self._known[:start], prompt.after(start)
+        start = self.slots.known(slot, prompt) if self._reuses else 0
+        caches, prompt = self._caches.of(slot, slot + 1), prompt.after(start)
         upload = self._backend.upload
         state: dict[str, Tensor] = {
             port.POSITION_IDS: upload(prompt.position_ids),
@@ -162,91 +152,94 @@ class Decoder:
                 state[port.REFERENCE_INDEX] = self._rating(method.raters, prompt, state[port.HIDDEN])
         prunes = self._prunes if method.compiled else self._host_prunes(method, prompt, cls_saliency)
         keeps = self._schedule.keeps_of(len(prompt.visual_index))
-        sequence, stages = Sequence(prompt.next_position, filled, start), list[_Stage]()
+        sequence, stages = Sequence(prompt.next_position, slot, filled, start), list[_Stage]()
         if visual is not None and -1 in self._stage_after:
             state[port.SALIENCY] = cls_saliency
             stages.append(self._prune(-1, prunes, state, keeps, pivot_counts, timer))
         for number, segment in enumerate(self._segments[: self._tail]):
             with timer.step(segment.graph):
-                outputs = self._fill(number, state, start, filled[number])
+                outputs = self._fill(number, caches, state, start, filled[number])
             state[port.HIDDEN] = outputs[port.HIDDEN_OUT]
             if visual is not None and segment.last_layer in self._stage_after:
                 state[port.SALIENCY] = outputs[port.SALIENCY]
                 stages.append(self._prune(segment.last_layer, prunes, state, keeps, pivot_counts, timer))
-        logits = self._prefill_tail(state, start, filled[-1], timer)
-        self._cached, self._known = sequence, whole.text_before
+        logits = self._prefill_tail(caches, state, start, filled[-1], timer)
         scores = self._scores(logits)
         # last, since this waits for the device: until here it was never asked for anything
         kept = self._fetch(stages)
         if self._sees:
             sequence.sights = tuple(self._sight(prompt, segment.first_layer, kept) for segment in self._segments)
+        self.slots.join(sequence, whole.text_before)
         return sequence, scores, kept
 
-    def step(self, sequence: Sequence, token: int) -> Scores:
-        """Appends one token; returns the scores that follow it.
+    def step(self, tokens: Mapping[Sequence, int]) -> Scores:
+        """Appends a token to each sequence that has a slot; returns the scores that follow, by slot.
 
-        Raises :class:`RuntimeError` if a later request has overwritten the caches of ``sequence``.
+        Raises :class:`RuntimeError` unless ``tokens`` are of just these: a later request may have taken a slot over.
         """
-        if sequence is not self._cached:
+        live = self.slots.live
+        if tokens.keys() != set(live):
             raise RuntimeError(
                 "another request took over the caches; finish one request before the next, or load a pipeline for each"
             )
-        lengths = self._lengths(sequence)
-        self._backend.write(self._token, np.array([[token]]))
-        self._backend.write(self._position, np.full(self._next, sequence.next_position))
-        for place, filled in zip(self._write_index, sequence.filled, strict=True):
-            self._backend.write(place, np.array([filled]))
-        for seen, sight in zip(self._visible, sequence.sights, strict=True):
-            self._backend.write(seen, sight.of(sequence.next_position))
+        lengths, places, write = self._lengths(live), self._places[len(live) - 1], self._backend.write
+        write(places.token, np.array([[tokens[each]] for each in live]))
+        positions = np.array([[each.next_position] for each in live])
+        write(places.position, np.tile(positions, (*self._axes, 1, 1)))
+        for number, place in enumerate(places.write_index):
+            write(place, np.array([each.filled[number] for each in live]))
+        for number, seen in enumerate(places.visible):
+            rows = [each.sights[number].of(each.next_position) for each in live]
+            write(seen, np.concatenate(rows, axis=1))
         kv_lengths = [self._backend.upload(np.array([length])) for length in lengths]
-        scores = self._backend.repeat(lengths, lambda: self._step(kv_lengths))
-        sequence.filled = [filled + 1 for filled in sequence.filled]
-        sequence.next_position += 1
+        scores = self._backend.repeat((len(live), *lengths), lambda: self._step(places, kv_lengths))
+        for each in live:
+            each.filled = [filled + 1 for filled in each.filled]
+            each.next_position += 1
         return scores
 
-    def forget(self) -> None:
-        """Empties the caches after an overflow: a step may read slots that the mask then hides, and 0 times NaN is
-        NaN."""
-        self._cached, self._known = None, self._known[:0]
-        for segment in self._caches:
-            for cache in segment.values():
-                self._backend.clear(cache)
+    def _lengths(self, live: Seq[Sequence]) -> tuple[int, ...]:
+        """Places that each segment reads in the next step: those that are filled by then in the fullest slot, and as
+        many more in each as make the step equal to others. The mask hides them.
 
-    def release(self) -> None:
-        """Lets the caches go."""
-        self._cached = None
-        for segment in self._caches:
-            segment.clear()
+        Of one sequence all segments are filled at one pace, so that what is free counts in blocks. Of several each is
+        as full as another sequence makes it: then all read an equal share of their capacity, one of as many shares as
+        the longest has blocks.
+        """
+        filled = [max(counts) for counts in zip(*(each.filled for each in live), strict=True)]
+        capacities, block = [segment.capacity for segment in self._segments], self._backend.kv_block
+        if len(live) > 1 and block > 1:
+            shares = -(-max(capacities) // block)
+            share = max(-(-(count + 1) * shares // most) for count, most in zip(filled, capacities, strict=True))
+            return tuple(-(-most * share // shares) for most in capacities)
+        free = min(most - count for count, most in zip(filled, capacities, strict=True)) - 1
+        return tuple(count + 1 + free % block for count in filled)
 
-    def _start(self, prompt: Prompt) -> int:
-        """How many rows of the prompt are in the caches already; its last one never is, since scores follow it."""
-        if not self._reuses:
-            return 0
-        most = min(len(self._known), len(prompt.text_before), len(prompt.input_ids) - 1)
-        differing = np.flatnonzero(self._known[:most] != prompt.input_ids[:most])
-        return int(differing[0]) if len(differing) else most
+    def _make_places(self, count: int) -> _Places:
+        zeros = self._backend.zeros
+        return _Places(
+            token=zeros((count, 1), "int64"),
+            position=zeros((*self._axes, count, 1), "int64"),
+            write_index=[zeros((count,), "int64") for _ in self._segments],
+            visible=[zeros((2, count, 1), "int64") for _ in self._segments if self._sees],
+        )
 
-    def _lengths(self, sequence: Sequence) -> tuple[int, ...]:
-        """Slots that each segment reads in the next step: those that are filled by then, and as many more in each as
-        make the step equal to others. The mask hides them."""
-        free = min(segment.capacity - count for segment, count in zip(self._segments, sequence.filled, strict=True)) - 1
-        return tuple(count + 1 + free % self._backend.kv_block for count in sequence.filled)
-
-    def _step(self, kv_lengths: Iterable[Tensor]) -> Scores:
-        """All graphs of one decode step, for the token and the places that were written before."""
-        embedded = {port.INPUT_IDS: self._token, port.VISUAL: self._no_visual, port.VISUAL_INDEX: self._no_index}
+    def _step(self, places: _Places, kv_lengths: Iterable[Tensor]) -> Scores:
+        """All graphs of one decode step, for the tokens and the places that were written before."""
+        embedded = {port.INPUT_IDS: places.token, port.VISUAL: self._no_visual, port.VISUAL_INDEX: self._no_index}
         state: dict[str, Tensor] = {
             port.HIDDEN: self._embed(embedded, {})[port.HIDDEN],
-            port.POSITION_IDS: self._position,
+            port.POSITION_IDS: places.position,
             port.VISUAL_INDEX: self._no_index,
             port.REFERENCE_INDEX: self._no_index,
             port.DEEPSTACK: self._no_deepstack,
         }
         logits: Tensor = None
-        for number, (place, kv_length) in enumerate(zip(self._write_index, kv_lengths, strict=True)):
+        caches = self._caches.of(0, len(self.slots.live))
+        for number, (place, kv_length) in enumerate(zip(places.write_index, kv_lengths, strict=True)):
             if self._sees:
-                state[port.VISIBLE] = self._visible[number]
-            outputs = self._run(number, state, place, kv_length)
+                state[port.VISIBLE] = places.visible[number]
+            outputs = self._run(number, caches, state, place, kv_length)
             logits, state[port.HIDDEN] = outputs.get(port.LOGITS), outputs.get(port.HIDDEN_OUT)
         return self._scores(logits)
 
@@ -301,7 +294,7 @@ class Decoder:
         }
         return self._embed(inputs, {})[port.HIDDEN]
 
-    def _prefill_tail(self, state: Mapping[str, Tensor], first: int, end: int, timer: Timer) -> Tensor:
+    def _prefill_tail(self, caches: _Caches, state: Mapping[str, Tensor], first: int, end: int, timer: Timer) -> Tensor:
         """Runs all rows, ``first`` to ``end`` of the caches, through the segments that no prune follows; returns the
         logits of the last row.
 
@@ -323,30 +316,32 @@ class Decoder:
                 part[port.POSITION_IDS] = self._backend.upload(positions[..., start:stop].copy())
             for number in range(self._tail, len(self._segments)):
                 with timer.step(self._segments[number].graph):
-                    outputs = self._fill(number, part, first + start, first + stop)
+                    outputs = self._fill(number, caches, part, first + start, first + stop)
                 part[port.HIDDEN] = outputs.get(port.HIDDEN_OUT)
         return outputs[port.LOGITS]
 
-    def _fill(self, number: int, state: Mapping[str, Tensor], start: int, stop: int) -> dict[str, Tensor]:
+    def _fill(
+        self, number: int, caches: _Caches, state: Mapping[str, Tensor], start: int, stop: int
+    ) -> dict[str, Tensor]:
         """Runs rows ``start`` to ``stop`` of a prompt through a segment."""
         write_index, kv_length = (self._backend.upload(np.array([slot])) for slot in (start, stop))
-        return self._run(number, state, write_index, kv_length)
+        return self._run(number, caches, state, write_index, kv_length)
 
     def _run(
-        self, number: int, state: Mapping[str, Tensor], write_index: Tensor, kv_length: Tensor
+        self, number: int, caches: _Caches, state: Mapping[str, Tensor], write_index: Tensor, kv_length: Tensor
     ) -> dict[str, Tensor]:
-        segment, caches = self._segments[number], self._caches[number]
+        segment, bound = self._segments[number], caches[number]
         inputs = {
             port.HIDDEN: state[port.HIDDEN],
             port.POSITION_IDS: state[port.POSITION_IDS],
             port.WRITE_INDEX: write_index,
             port.KV_LENGTH: kv_length,
-            **{port.past(name): cache for name, cache in caches.items()},
+            **{port.past(name): cache for name, cache in bound.items()},
         }
         for name in (port.VISIBLE, port.VISUAL_INDEX, port.REFERENCE_INDEX, port.DEEPSTACK):
             if name in self._taken[segment.graph]:
                 inputs[name] = state[name]
-        return self._runners[number](inputs, {port.present(name): cache for name, cache in caches.items()})
+        return self._runners[number](inputs, {port.present(name): cache for name, cache in bound.items()})
 
     def _prune(
         self,

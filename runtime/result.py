@@ -32,11 +32,13 @@ class Result:
 
     ``timings_ms`` holds milliseconds per step of the chain until the first token, and their span ``ttft``; ``tpot_ms``
     those of each later token. ``finish_reason`` is ``stop`` (a stop token or string, or a constraint that
-    is fulfilled), ``length`` (``max_new_tokens`` or ``max_length``) or ``context`` (the bundle's ``max_context`` is
-    full). ``text`` ends before what stopped it; ``token_ids`` hold that too. ``spans`` say when each step ran: those
+    is fulfilled), ``length`` (``max_new_tokens`` or ``max_length``), ``context`` (the bundle's ``max_context`` is
+    full) or ``cancelled`` (it was ended from outside; before its first token there is no ``ttft``). ``text`` ends
+    before what stopped it; ``token_ids`` hold that too. ``spans`` say when each step ran: those
     until the first token, then one ``decode`` for each later token. ``generation`` are the settings that held.
     ``reused_images`` is how many images the vision graph had seen before, so that it did not run for them, and
-    ``reused_tokens`` how many of the prompt's tokens were in the decoder's caches.
+    ``reused_tokens`` how many of the prompt's tokens were in the decoder's caches. ``logprobs`` are the
+    log-probabilities of the tokens, if they were asked for (:class:`clasp_trt.runtime.event.Event`).
     """
 
     text: str
@@ -52,6 +54,7 @@ class Result:
     generation: Generation = field(default=Generation(), repr=False)
     reused_images: int = 0
     reused_tokens: int = 0
+    logprobs: tuple[float, ...] = field(default=(), repr=False)
 
     @property
     def category(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 
@@ -21,17 +21,24 @@ class Span(NamedTuple):
         return (self.end - self.start) * 1e3
 
 
-class Timer:
-    """Milliseconds by step, in the order in which steps ran, and every single span."""
+def nothing() -> None:
+    """What is asked before a step that nobody may prevent."""
 
-    def __init__(self) -> None:
+
+class Timer:
+    """Milliseconds by step, in the order in which steps ran, and every single span. ``before`` is asked before each
+    step, and raises to prevent it."""
+
+    def __init__(self, before: Callable[[], None] = nothing) -> None:
         self._start = time.perf_counter()
+        self.before = before
         self.milliseconds: dict[str, float] = {}
         self.spans: list[Span] = []
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Adds the time of the block to ``name``."""
+        self.before()
         start = time.perf_counter()
         try:
             yield

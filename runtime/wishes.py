@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from clasp_trt.runtime.sampling import Sampling
@@ -19,3 +19,5 @@ class Wishes(TypedDict, total=False):
     json_schema: Mapping[str, Any] | None
     category: str | None
     ignore_stop: bool
+    logprobs: bool
+    cancelled: Callable[[], bool] | None

@@ -119,6 +119,17 @@ class Backend(ABC, Generic[T]):
         """See :meth:`Memory.rows`."""
         return self.memory.rows(tensor, start, stop)
 
+    def part(self, tensor: T, start: int, stop: int) -> T:
+        """See :meth:`Memory.part`."""
+        return self.memory.part(tensor, start, stop)
+
+    def copy(self, to: T, source: T) -> None:
+        """See :meth:`Memory.copy`. Raises :class:`RuntimeError` for another shape or dtype."""
+        memory = self.memory
+        if memory.spec(to) != memory.spec(source):
+            raise RuntimeError(f"{memory.spec(source)} does not fit a tensor {memory.spec(to)}")
+        memory.copy(to, source)
+
     def join(self, tensors: Sequence[T]) -> T:
         """See :meth:`Memory.join`; one tensor is its own. Raises :class:`RuntimeError` for none, or others than that
         takes."""

@@ -57,6 +57,15 @@ class Memory(ABC, Generic[T]):
         """Rows ``start`` to ``stop`` of a tensor ``[1, rows, ...]``, without a copy where that is possible."""
         return self.upload(self.download(tensor)[:, start:stop])
 
+    def part(self, tensor: T, start: int, stop: int) -> T:
+        """Slots ``start`` to ``stop`` of a tensor ``[slots, ...]``, in its own memory: what is written to one is in the
+        other. Raises :class:`BackendError` where tensors cannot share theirs."""
+        raise BackendError("this backend cannot divide its caches into slots; give 1 slot")
+
+    def copy(self, to: T, source: T) -> None:
+        """Replaces the contents of ``to`` by those of ``source``, of the same shape and dtype."""
+        self.write(to, self.download(source))
+
     def join(self, tensors: Sequence[T]) -> T:
         """Tensors ``[sets, rows, ...]``, one at least, alike but for their rows, as one with all of these in order."""
         return self.upload(np.concatenate([self.download(tensor) for tensor in tensors], axis=1))
@@ -76,3 +85,6 @@ class HostMemory(Memory[NDArray[Any]]):
 
     def rows(self, tensor: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
         return self.upload(tensor[:, start:stop])
+
+    def part(self, tensor: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
+        return tensor[start:stop]

@@ -53,6 +53,14 @@ class OrtMemory(Memory[ort.OrtValue]):
     def rows(self, tensor: ort.OrtValue, start: int, stop: int) -> ort.OrtValue:
         return self.upload(tensor.numpy()[:, start:stop])  # on the CPU a view all the way
 
+    def part(self, tensor: ort.OrtValue, start: int, stop: int) -> ort.OrtValue:
+        if self._device != "cpu":
+            raise BackendError("ONNX Runtime divides caches into slots on the CPU alone; give 1 slot")
+        return self.upload(tensor.numpy()[start:stop])  # a view, which lasts as long as the caches are held
+
+    def copy(self, to: ort.OrtValue, source: ort.OrtValue) -> None:
+        to.update_inplace(source.numpy())
+
 
 class OrtBackend(Backend[ort.OrtValue]):
     """Runs graphs by ``provider``, a key of :data:`PROVIDERS`, one graph at a time.

@@ -50,6 +50,13 @@ def softmax(ranked: Ranked) -> Ranked:
     return shares
 
 
+def log_probability(logits: NDArray[np.float32], token: int) -> float:
+    """The natural logarithm of the probability of ``token`` by ``logits`` ``[vocabulary]``, in float64."""
+    row = logits.astype(np.float64)
+    row -= row.max()
+    return float(row[token] - np.log(np.exp(row).sum()))
+
+
 def top_h(share: float) -> Warp:
     """``TopHLogitsWarper``: the likeliest tokens whose entropy adds up to at most ``share`` of that of the 100
     likeliest."""

@@ -11,7 +11,7 @@ ORDER, PLACES = ".transpose(1, 4, 2, 5, 0, 3, 6)", ".transpose(0, 2, 1, 3).resha
 WINDOW, TAPS = "row // side, column // side", "np.minimum(taps, side - 1)"
 CAP = "min(self.most_tokens * self.block**2, slender)"
 NARROWED = "for name in port.NARROWED if port.out(name) in outputs"
-NEXT = "np.full(self._next, sequence.next_position)"
+NEXT = "np.array([[each.next_position] for each in live])"
 
 GRIDS = (
     Mutation("patches row by row", GRID, ORDER, ".transpose(1, 2, 4, 5, 0, 3, 6)", IN_GRID),

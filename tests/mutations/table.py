@@ -32,7 +32,7 @@ SEEN = 'g.op("LessOrEqual", places, rows)'
 ROWS = 'rows = g.op("Add", g.op("Unsqueeze", self.inputs[port.WRITE_INDEX], g.const([1, 2, 3])), steps)'
 ASKED_OF = 'received = g.op("Gather", weights, places, axis=4)'
 ENDS = "ends = [rows * chunk // chunks for chunk in range(chunks + 1)]"
-FILL = "outputs = self._fill(number, part, first + start, first + stop)"
+FILL = "outputs = self._fill(number, caches, part, first + start, first + stop)"
 
 IN_SPLIT = ("tests/runtime/media/processors/test_split.py",)
 IN_PROJECTOR, IN_CHAIN = ("tests/export/test_projector.py",), ("tests/chain",)

@@ -130,7 +130,7 @@ def test_the_trained_layer_alone_gives_the_checkpoint_s_features(folder: Folders
 
     model, inputs, (image,) = asked(folder(name), 1)
     pipeline = loaded(name, "none").variant(method=get("none"))
-    found, _ = pipeline._eyes.project(pipeline.encode(image), pipeline._alpha(0), Timer())
+    found, _ = pipeline._steps.eyes.project(pipeline.encode(image), pipeline._manner.alpha(0), Timer())
     with torch.inference_mode():
         own = model.model.get_image_features(torch.from_numpy(inputs.pixel_values[0])).pooler_output.numpy()
     np.testing.assert_allclose(found, own, atol=1e-5 * np.abs(own).max())

@@ -111,13 +111,13 @@ def test_tokens_that_the_answer_has_can_be_taken_from_it(pair: Pair, plain: list
 
 @pytest.mark.parametrize("name", ["min_new_tokens", "min_length"])
 def test_a_stop_token_waits_for_the_least_length(pair: Pair, plain: list[int], name: str) -> None:
-    pipeline, own = pair.pipeline, pair.pipeline._model
+    pipeline, own = pair.pipeline, pair.pipeline._steps._model
     settings = {name: 8 + (pair.prompt_tokens if name == "min_length" else 0)}
-    pipeline._model = replace(own, stop_token_ids=(plain[3],))
+    pipeline._steps._model = replace(own, stop_token_ids=(plain[3],))
     try:
         found = pair.ours(settings, max_new_tokens=TOKENS).token_ids
     finally:
-        pipeline._model = own
+        pipeline._steps._model = own
     assert list(found) == pair.theirs({**settings, "eos_token_id": plain[3]}, max_new_tokens=TOKENS) != plain
     assert len(found) > 8
 
@@ -168,7 +168,7 @@ def test_pieces_are_the_text_up_to_a_stop_string(pair: Pair, plain: list[int]) -
 def test_choices_are_those_of_a_prefix_function(pair: Pair) -> None:
     """Token by token the likeliest of what may follow, a stop token where a choice may end."""
     choices = ["two cups", "no cup", "ten", "ten cups", "a table"]
-    spelled = [pair.pipeline._prompts.tokenizer.encode(each, add_special_tokens=False) for each in choices]
+    spelled = [pair.pipeline._steps.prompts.tokenizer.encode(each, add_special_tokens=False) for each in choices]
     (stop,) = pair.pipeline.bundle.manifest.model.stop_token_ids
 
     def allowed(batch: int, ids: Any) -> list[int]:

@@ -103,7 +103,7 @@ def test_ids_and_unpruned_answers_are_the_stock_models(
 ) -> None:
     pipeline, checkpoint = loaded("none"), Checkpoint.open(folder)
     theirs = stock(checkpoint, images, PROMPTS[place])
-    prompt = pipeline._prompts.read(PROMPTS[place], *(pipeline.see(image).blocks for image in images))
+    prompt = pipeline._steps.prompts.read(PROMPTS[place], *(pipeline.see(image).blocks for image in images))
     np.testing.assert_array_equal(prompt.input_ids, theirs.input_ids)
     inputs = {"pixel_values": torch.from_numpy(np.concatenate(theirs.pixel_values))}
     if family == "llava_next":
@@ -181,7 +181,7 @@ def _eager(
     """The reference's answer to what the pipeline was asked; only tokenizing and preprocessing are shared."""
     manifest, policy = pipeline.bundle.manifest, pipeline.policy
     seen = [pipeline.see(image) for image in images]
-    prompt = pipeline._prompts.read(text, *(each.blocks for each in seen))
+    prompt = pipeline._steps.prompts.read(text, *(each.blocks for each in seen))
     tokens, row = len(prompt.visual_index), policy.categories[category]
     weights = np.exp(policy.tau * np.array(row.scores))
     stages = [

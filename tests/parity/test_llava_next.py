@@ -95,7 +95,7 @@ def picture(name: str) -> Image.Image:
 def test_unpruned_is_the_stock_model(loaded: Callable[[str], Pipeline], model: Any, folder: Path, size: str) -> None:
     pipeline, image = loaded("none"), picture(size)
     seen = pipeline.see(image)
-    prompt = pipeline._prompts.read(QUESTION, seen.blocks)
+    prompt = pipeline._steps.prompts.read(QUESTION, seen.blocks)
     inputs = LlavaNextImageProcessorPil.from_pretrained(folder)(image, return_tensors="pt")
     stock = model.generate(
         input_ids=torch.from_numpy(prompt.input_ids)[None], attention_mask=torch.ones(1, len(prompt.input_ids)),
@@ -125,7 +125,7 @@ def eager(pipeline: Pipeline, model: Any, image: Image.Image, category: int) -> 
     """The reference's answer to what the pipeline was asked; only tokenizing and preprocessing are shared."""
     manifest, policy = pipeline.bundle.manifest, pipeline.policy
     seen = pipeline.see(image)
-    prompt = pipeline._prompts.read(QUESTION, seen.blocks)
+    prompt = pipeline._steps.prompts.read(QUESTION, seen.blocks)
     tokens, row = len(prompt.visual_index), policy.categories[category]
     weights = np.exp(policy.tau * np.array(row.scores))
     keeps = manifest.schedule.keeps_of(tokens)

@@ -17,9 +17,9 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from clasp_trt.policy import CATEGORY_NAMES, Category, Policy
 from clasp_trt.runtime.decoder import Scores
+from clasp_trt.runtime.draft import Draft
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.result import Result
-from clasp_trt.runtime.sampling import Sampler
 from clasp_trt.tools.build.compiler import build
 from examples.random_llava import PRESETS, Shape, make
 from tests.parity.eager import EagerClasp
@@ -118,13 +118,13 @@ def compiled(
 ) -> tuple[Result, NDArray[np.float32]]:
     """The bundle's answer and its logits ``[steps, vocabulary]``."""
     seen: list[NDArray[np.float32]] = []
-    choose = pipeline._next
+    choose = pipeline._steps._chosen
 
-    def spy(sampler: Sampler, scores: Scores) -> int:
-        seen.append(pipeline._backend.download(scores.logits).reshape(-1))
-        return choose(sampler, scores)
+    def spy(drafts: list[Draft], scores: Scores, rows: list[int]) -> object:
+        seen.append(pipeline._steps.backend.download(scores.logits).reshape(-1))
+        return choose(drafts, scores, rows)
 
-    monkeypatch.setattr(pipeline, "_next", spy)
+    monkeypatch.setattr(pipeline._steps, "_chosen", spy)
     result = pipeline.generate(PHOTO, prompt, max_new_tokens=NEW_TOKENS, category=category)
     monkeypatch.undo()
     return result, np.stack(seen)
@@ -135,7 +135,7 @@ def eager(pipeline: Pipeline, model: Any, prompt: str, category: int) -> Referen
     manifest, policy = pipeline.bundle.manifest, pipeline.policy
     with Image.open(PHOTO) as image:
         seen = pipeline.see(image.convert("RGB"))
-    ids = torch.from_numpy(pipeline._prompts.read(prompt, seen.blocks).input_ids)[None]
+    ids = torch.from_numpy(pipeline._steps.prompts.read(prompt, seen.blocks).input_ids)[None]
     pixels = torch.from_numpy(seen.vision["pixel_values"]).to(model.dtype)
     row = policy.categories[category]
     weights = np.exp(policy.tau * np.array(row.scores))
@@ -217,7 +217,7 @@ def test_prefill_in_chunks(built: Builder, pruning: str, monkeypatch: pytest.Mon
     reference = eager(pair.pipeline, pair.model(), prompt, CATEGORY_NAMES.index(category))
     truth, tolerance = in_float64(pair, prompt, category, reference)
     for rows in (1, 7, 64):
-        monkeypatch.setattr(pair.pipeline._backend, "prefill_rows", rows)
+        monkeypatch.setattr(pair.pipeline._steps.backend, "prefill_rows", rows)
         result, logits = compiled(pair.pipeline, prompt, None, monkeypatch)
         assert_same(result, reference)
         assert np.abs(logits - truth).max() <= tolerance

@@ -147,8 +147,8 @@ def test_trained_layer_alone_gives_the_library_s_features(whole: Whole) -> None:
     layers = pipeline.bundle.policy.layers
     alpha = np.zeros((1, len(layers)), np.float32)
     alpha[0, layers.index(pipeline.bundle.manifest.model.vision.feature_layer)] = 1
-    visual, _ = pipeline._eyes.project(encoded, alpha, Timer())
-    found = pipeline._backend.download(visual)[0]
+    visual, _ = pipeline._steps.eyes.project(encoded, alpha, Timer())
+    found = pipeline._steps.backend.download(visual)[0]
     rows, columns = (int(axis.max()) + 1 for axis in seen.vision["positions"])
     grid = torch.tensor([[1, rows, columns]])
     with torch.inference_mode():

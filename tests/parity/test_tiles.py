@@ -125,7 +125,7 @@ def test_a_request_becomes_what_the_processor_makes_of_it(
 ) -> None:
     theirs, pipeline = asked(processors(name), picture(size)), loaded(name, "none")
     seen = pipeline.see(picture(size))
-    prompt = pipeline._prompts.read(QUESTION, seen.blocks)
+    prompt = pipeline._steps.prompts.read(QUESTION, seen.blocks)
     assert prompt.input_ids.tolist() == theirs["input_ids"][0].tolist()
     pixels = np.asarray(theirs["pixel_values"])
     np.testing.assert_array_equal(seen.vision["pixel_values"], pixels.reshape(-1, *pixels.shape[-3:]))
@@ -139,7 +139,7 @@ def test_unpruned_is_the_stock_model(
 ) -> None:
     pipeline, image = loaded(name, "none"), picture(size)
     seen = pipeline.see(image)
-    prompt = pipeline._prompts.read(QUESTION, seen.blocks)
+    prompt = pipeline._steps.prompts.read(QUESTION, seen.blocks)
     pixels = torch.from_numpy(seen.vision["pixel_values"])
     expected = stock(name).generate(
         input_ids=torch.from_numpy(prompt.input_ids)[None], attention_mask=torch.ones(1, len(prompt.input_ids)),
@@ -165,8 +165,8 @@ def test_the_trained_layer_alone_gives_the_library_s_features(
     expected = torch.cat(list(made)).flatten(0, -2).double().numpy()
     alpha = np.zeros((1, len(pipeline.policy.layers)), np.float32)
     alpha[0, pipeline.policy.layers.index(pipeline.bundle.manifest.model.vision.feature_layer)] = 1
-    found, _ = pipeline._eyes.project(pipeline.encode(picture("wide")), alpha, Timer())
-    visual = pipeline._backend.download(found)[0]
+    found, _ = pipeline._steps.eyes.project(pipeline.encode(picture("wide")), alpha, Timer())
+    visual = pipeline._steps.backend.download(found)[0]
     assert visual.shape == expected.shape
     np.testing.assert_allclose(visual, expected, rtol=0, atol=64 * np.finfo(np.float32).eps * np.abs(expected).max())
 
@@ -193,7 +193,7 @@ def eager(pipeline: Pipeline, model: Any, category: int, *images: Image.Image) -
     """The reference's answer to what the pipeline was asked; only tokenizing and preprocessing are shared."""
     manifest, policy = pipeline.bundle.manifest, pipeline.policy
     seen = [pipeline.see(image) for image in images]
-    prompt = pipeline._prompts.read(QUESTION, *(each.blocks for each in seen))
+    prompt = pipeline._steps.prompts.read(QUESTION, *(each.blocks for each in seen))
     row, weights = policy.categories[category], np.exp(policy.tau * np.array(policy.categories[category].scores))
     keeps = manifest.schedule.keeps_of(len(prompt.visual_index))
     stages = [
@@ -216,7 +216,7 @@ def test_the_tiles_of_several_pictures_are_one_selection(
     loaded: Callable[[str, str], Pipeline], stock: Callable[[str], Any], processors: Callable[[str], Any], name: str
 ) -> None:
     pipeline, images = loaded(name, "several"), [picture("wide"), picture("square")]
-    prompt = pipeline._prompts.read(QUESTION, *(pipeline.see(image).blocks for image in images))
+    prompt = pipeline._steps.prompts.read(QUESTION, *(pipeline.see(image).blocks for image in images))
     assert prompt.input_ids.tolist() == asked(processors(name), *images)["input_ids"][0].tolist()
     result = pipeline.generate(images, QUESTION, max_new_tokens=NEW_TOKENS)
     reference = eager(pipeline, stock(name), result.route.category, *images)

@@ -73,7 +73,7 @@ def test_what_cannot_be_asked_for(pipe: Pipeline, asked: dict[str, Any], facts: 
 
 
 def test_settings_that_leave_nothing_to_choose(pipe: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = pipe._prompts.tokenizer.encode("yes", add_special_tokens=False)
+    ids = pipe._steps.prompts.tokenizer.encode("yes", add_special_tokens=False)
     monkeypatch.setitem(vars(pipe.bundle), "generation", Generation(suppress_tokens=(ids[0],)))
     with pytest.raises(PromptError) as error:
         pipe.generate(None, QUESTION, choices=["yes"])

@@ -14,8 +14,9 @@ from clasp_trt.bundle import Bundle
 from clasp_trt.errors import BackendError, PromptError, ShortageError
 from clasp_trt.ops import select
 from clasp_trt.runtime.backends.ort import OrtBackend
-from clasp_trt.runtime.decoder import Decoder, Sequence
+from clasp_trt.runtime.decoder import Decoder
 from clasp_trt.runtime.result import Kept
+from clasp_trt.runtime.slots import Sequence
 from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
 from tests.mistakes import says
@@ -49,7 +50,7 @@ class Setup:
         return sequence, self.backend.download(scores.logits)[0, 0].copy(), kept
 
     def step(self, sequence: Sequence, token: int) -> Array:
-        row: Array = self.backend.download(self.decoder.step(sequence, token).logits)[0, 0].copy()
+        row: Array = self.backend.download(self.decoder.step({sequence: token}).logits)[0, 0].copy()
         return row
 
     def answer(self, prompt: Prompt, visual: Array | None, tokens: list[int], saliency: Array | None = None) -> Array:

@@ -137,4 +137,6 @@ def test_what_was_kept_is_what_was_seen(pipe: Pipeline, photos: dict[str, Path])
     with load(pipe.bundle.root, threads=1, image_cache_bytes=0) as other:
         again = other.encode(photos["coffee"])
         for name, tensor in again.outputs.items():
-            np.testing.assert_array_equal(other._backend.download(tensor), pipe._backend.download(first.outputs[name]))
+            np.testing.assert_array_equal(
+                other._steps.backend.download(tensor), pipe._steps.backend.download(first.outputs[name])
+            )

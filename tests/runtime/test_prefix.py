@@ -60,7 +60,7 @@ def plain(root: Path) -> Iterator[Pipeline]:
 def before_image(pipe: Pipeline, messages: Talk, picture: Path) -> int:
     from clasp_trt.runtime.text.messages import dialogue
 
-    return len(pipe._prompts.read(dialogue(messages), pipe.encode(picture).blocks).text_before)
+    return len(pipe._steps.prompts.read(dialogue(messages), pipe.encode(picture).blocks).text_before)
 
 
 def test_answers_are_the_same(pipe: Pipeline, plain: Pipeline, photos: dict[str, Path]) -> None:
@@ -113,7 +113,7 @@ def test_other_methods_and_policies_begin_with_the_same_rows(built: Built, photo
 
 def test_after_a_prompt_that_failed_midway(pipe: Pipeline, plain: Pipeline, photos: dict[str, Path]) -> None:
     pipe.chat(talk(COUNT, photos["coffee"]), max_new_tokens=2)
-    decoder, calls = pipe._decoder, list[int]()
+    decoder, calls = pipe._steps.decoder, list[int]()
     run = decoder._run
 
     def failing(*words: Any) -> Any:
@@ -127,12 +127,15 @@ def test_after_a_prompt_that_failed_midway(pipe: Pipeline, plain: Pipeline, phot
         pipe.chat(talk(COUNT, photos["coffee"], system="You are another."), max_new_tokens=2)
     found = pipe.chat(talk(COUNT, photos["coffee"]), max_new_tokens=6)
     same(found, plain.chat(talk(COUNT, photos["coffee"]), max_new_tokens=6))
-    assert 0 < found.reused_tokens < before_image(pipe, talk(COUNT, photos["coffee"]), photos["coffee"])
+    assert found.reused_tokens == 0, "what was half there may hold anything"
+    assert before_image(pipe, talk(COUNT, photos["coffee"]), photos["coffee"]) > 0
 
 
 def test_what_was_cleared_is_not_reused(pipe: Pipeline) -> None:
-    pipe.generate(None, COUNT, max_new_tokens=2)
-    pipe._decoder.forget()
+    answer = pipe.stream(None, COUNT, max_new_tokens=2)
+    next(answer.events())
+    slots = pipe._steps.decoder.slots
+    slots.leave(slots.live[0], spoiled=True)
     assert pipe.generate(None, COUNT, max_new_tokens=2).reused_tokens == 0
 
 

@@ -141,7 +141,7 @@ def alone(bundle: Bundle, requests: list[Asked]) -> list[list[int]]:
         sequence, scores, _ = decoder.prefill(prompt, backend.upload(visual), None, PIVOTS, Timer())
         answer = [int(backend.download(scores.logits).argmax())]
         while len(answer) < TOKENS:
-            answer.append(int(backend.download(decoder.step(sequence, answer[-1]).logits).argmax()))
+            answer.append(int(backend.download(decoder.step({sequence: answer[-1]}).logits).argmax()))
         answers.append(answer)
     return answers
 

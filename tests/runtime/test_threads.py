@@ -161,7 +161,7 @@ def test_closing_ends_the_answers_of_other_threads(pipe: Pipeline) -> None:
 
 def test_closing_waits_for_the_step_that_is_computed(pipe: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     computing, steps = threading.Event(), list[str]()
-    step = pipe._decoder.step
+    step = pipe._steps.decoder.step
 
     def slow(*given: Any) -> Any:
         computing.set()
@@ -170,9 +170,9 @@ def test_closing_waits_for_the_step_that_is_computed(pipe: Pipeline, monkeypatch
         steps.append("step")
         return found
 
-    release = pipe._backend.close
-    monkeypatch.setattr(pipe._decoder, "step", slow)
-    monkeypatch.setattr(pipe._backend, "close", lambda: (steps.append("close"), release()))
+    release = pipe._steps.backend.close
+    monkeypatch.setattr(pipe._steps.decoder, "step", slow)
+    monkeypatch.setattr(pipe._steps.backend, "close", lambda: (steps.append("close"), release()))
     with ThreadPoolExecutor(3) as pool:
         answer = pool.submit(ask, pipe, QUESTIONS[0])
         assert computing.wait(60)
@@ -208,8 +208,8 @@ def test_every_use_after_closing_says_so(bundle: Bundle, photos: dict[str, Path]
 def test_closing_gives_back_caches_and_the_routers_session(bundle: Bundle) -> None:
     pipe = load(bundle.root, threads=1)
     ask(pipe, QUESTIONS[0])
-    router: Any = pipe._router
-    held = [weakref.ref(cache) for segment in pipe._decoder._caches for cache in segment.values()]
+    router: Any = pipe._manner.router
+    held = [weakref.ref(cache) for segment in pipe._steps.decoder._caches.whole for cache in segment.values()]
     held.append(weakref.ref(router._session))
     pipe.close()
     gc.collect()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clasp_trt.errors import BackendError
 from clasp_trt.runtime.backends.cuda.driver import Driver
-from clasp_trt.runtime.backends.cuda.memory import Block, Pool, Scratch
+from clasp_trt.runtime.backends.cuda.memory import Block, Part, Pool, Scratch
 from clasp_trt.runtime.backends.cuda.recording import Recordings
 from clasp_trt.runtime.backends.cuda.staging import Staging
 from clasp_trt.runtime.backends.memory import Memory
@@ -27,7 +27,7 @@ class DeviceTensor:
         device: Device,
         shape: tuple[int, ...],
         dtype: str,
-        block: Block | None = None,
+        block: Block | Part | None = None,
         host: NDArray[Any] | None = None,
     ) -> None:
         self.shape, self.dtype, self.host = shape, dtype, host
@@ -40,11 +40,16 @@ class DeviceTensor:
         return size_of(self.shape, self.dtype)
 
     @property
-    def address(self) -> int:
-        """Where it is on the device; it gets there when that is first asked."""
+    def block(self) -> Block | Part:
+        """What it is made of on the device; it gets there when that is first asked."""
         if self._block is None:
             self._block = self._device.placed(self)
-        return self._block.address
+        return self._block
+
+    @property
+    def address(self) -> int:
+        """Where it is on the device."""
+        return self.block.address
 
 
 class Device(Memory[DeviceTensor]):
@@ -99,6 +104,15 @@ class Device(Memory[DeviceTensor]):
                     self.driver.copy(place, tensor.address + number * size, size)
                 place += size
         return whole
+
+    def part(self, tensor: DeviceTensor, start: int, stop: int) -> DeviceTensor:
+        shape = (stop - start, *tensor.shape[1:])
+        slot = tensor.nbytes // max(1, tensor.shape[0])
+        return DeviceTensor(self, shape, tensor.dtype, Part(tensor.block, start * slot, size_of(shape, tensor.dtype)))
+
+    def copy(self, to: DeviceTensor, source: DeviceTensor) -> None:
+        if to.nbytes:
+            self.driver.copy(to.address, source.address, to.nbytes)
 
     def download(self, tensor: DeviceTensor) -> NDArray[Any]:
         if tensor.dtype == "bfloat16":

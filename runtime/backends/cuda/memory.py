@@ -28,6 +28,16 @@ class Block:
         self._pool._take_back(self)
 
 
+class Part:
+    """``size`` bytes of a block from ``offset`` on, which keep the whole."""
+
+    __slots__ = ("_whole", "address", "size")
+
+    def __init__(self, whole: Block | Part, offset: int, size: int) -> None:
+        self._whole, self.size = whole, size
+        self.address: int = whole.address + offset
+
+
 class Pool:
     """All memory of the device that tensors live in. ``allocated`` is the sum of its bytes, free or not."""
 

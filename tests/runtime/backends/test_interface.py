@@ -132,7 +132,7 @@ def test_a_method_on_the_host(built: Built, third: Callable[[Bundle], Pipeline],
 def test_one_line_makes_it_known(built: Built, photos: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(find.MODULES, "onnxruntime", plain.__name__)
     with load(built().root) as pipe:
-        assert isinstance(pipe._backend, plain.PlainBackend)
+        assert isinstance(pipe._steps.backend, plain.PlainBackend)
         assert pipe.generate(photos["coffee"], QUESTION, max_new_tokens=2).token_ids
 
 

@@ -103,7 +103,7 @@ def test_stop_tokens_do_not_end_an_answer(built: Callable[..., Bundle], question
     bundle = built()
     pipeline = load(bundle.root, threads=1)
     model = pipeline.bundle.manifest.model
-    pipeline._model = replace(model, stop_token_ids=tuple(range(model.decoder.vocab_size)))
+    pipeline._steps._model = replace(model, stop_token_ids=tuple(range(model.decoder.vocab_size)))
     asked = question(bundle)
     stopped = pipeline.generate(asked.image, asked.prompt, max_new_tokens=4)
     assert (stopped.finish_reason, len(stopped.token_ids)) == ("stop", 1)

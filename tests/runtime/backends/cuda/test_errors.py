@@ -243,7 +243,7 @@ def test_an_overflow_does_not_outlive_its_request(
     """NaN in a slot that the mask hides is NaN in the answer all the same."""
     here = rig()
     expected = here.pipeline.generate(photos["coffee"], QUESTION, max_new_tokens=4).token_ids
-    for segment in here.pipeline._decoder._caches:
+    for segment in here.pipeline._steps.decoder._caches.whole:
         for cache in segment.values():
             here.backend.write(cache, np.full(cache.shape, np.nan, np.float32))
     with pytest.raises(BackendError, match="overflowed"):

@@ -181,13 +181,13 @@ def test_a_step_is_one_launch_and_one_number(rig: Rigs, cup: Path) -> None:
     answer = here.pipeline.stream(cup, QUESTION, max_new_tokens=MANY)
     log = here.cuda.log
     seen: list[tuple[int, int]] = []
-    steps = here.pipeline._decoder.step
+    steps = here.pipeline._steps.decoder.step
 
     def watched(*arguments: object) -> object:
         seen.append((len(log.events), log.bytes_out))
         return steps(*arguments)  # type: ignore[arg-type]
 
-    here.pipeline._decoder.step = watched  # type: ignore[method-assign, assignment]
+    here.pipeline._steps.decoder.step = watched  # type: ignore[method-assign, assignment]
     assert len(answer.result.token_ids) == MANY
     for (start, before), (end, after) in pairwise(seen[1:]):
         events = log.events[start:end]

@@ -128,7 +128,7 @@ def test_a_length_on_the_host_that_changes_under_tensorrt(rig: Rigs, monkeypatch
     """Two steps that nobody waits for, with the slots of the second where TensorRT reads those of the first."""
     here = rig(kv_block=1)
     here.backend.device.recordings.enabled = False
-    decoder = here.pipeline._decoder
+    decoder = here.pipeline._steps.decoder
     sequence, _, _ = decoder.prefill(prompt_of(np.arange(1, 6)), None, None, (), Timer())
     real = Context.set_host_value
 
@@ -142,7 +142,7 @@ def test_a_length_on_the_host_that_changes_under_tensorrt(rig: Rigs, monkeypatch
     if changed:
         monkeypatch.setattr(Context, "set_host_value", in_place)
     for token in (7, 8):
-        scores = decoder.step(sequence, token)
+        scores = decoder.step({sequence: token})
     with pytest.raises(Violation, match="changed before it was done") if changed else nullcontext():
         here.backend.download(scores.logits)
 
