@@ -38,17 +38,14 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
-def image_options(
-    absent: str | None = None, *, required: bool = False, several: bool = True
-) -> Callable[[_Command], _Command]:
-    """``--image``, ``several`` times or once, and ``--max-pixels``; ``absent`` says what there is without a picture."""
+def image_options(absent: str | None = None, *, required: bool = False) -> Callable[[_Command], _Command]:
+    """``--image``, any number of times, and ``--max-pixels``; ``absent`` says what there is without a picture."""
     default = "" if absent is None else f" [default: {absent}]"
-    repeats = "; may repeat" if several else ""
     image = click.option(
         "--image",
         required=required,
-        multiple=several,
-        help=f"File, - for standard input, http(s) or data URL, or base64{repeats}{default}.",
+        multiple=True,
+        help=f"File, - for standard input, http(s) or data URL, or base64; may repeat{default}.",
     )
     most = click.option(
         "--max-pixels", type=int, metavar="N", help="Largest picture read, width times height [default: 50000000]."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.examples import examples
-from clasp_trt.cli.options import image_options, provider_option, threads_option
+from clasp_trt.cli.options import image_options, pictures, provider_option, threads_option
 from clasp_trt.cli.output import json_option, megabytes, print_json, print_table, progress_bar
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from clasp_trt.bundle import Bundle
-    from clasp_trt.tools.profile import Measurement, Ratio, Report
+    from clasp_trt.tools.profile import Measurement, Ratio, Report, Workload
     from clasp_trt.tools.profile.layers import Layers
 
 _NAMES = {
@@ -38,7 +38,9 @@ _TOP = 10
 @click.option("--against", multiple=True, type=click.Path(), help="Bundle to compare with, in turn; may repeat.")
 @click.option("--runs", type=click.IntRange(min=1), default=20, show_default=True, help="Answers that count.")
 @click.option("--warmup", type=click.IntRange(min=0), default=3, show_default=True, help="Answers before them.")
-@image_options("noise of the bundle's size", several=False)
+@image_options("noise of the bundle's size")
+@click.option("--images", type=click.IntRange(min=1), metavar="N", help="So many pictures of noise [default: 1].")
+@click.option("--visual-tokens", type=click.IntRange(min=1), metavar="N", help="Noise of so many visual tokens each.")
 @click.option("--no-image", is_flag=True, help="Ask about text alone.")
 @click.option("--prompt", help="The question or instruction [default: words of --prompt-tokens].")
 @click.option("--prompt-tokens", type=click.IntRange(min=1), help="Length of a generated prompt [default: 32].")
@@ -59,8 +61,10 @@ def command(
     against: tuple[str, ...],
     runs: int,
     warmup: int,
-    image: str | None,
+    image: tuple[str, ...],
     max_pixels: int | None,
+    images: int | None,
+    visual_tokens: int | None,
     no_image: bool,
     prompt: str | None,
     prompt_tokens: int | None,
@@ -79,15 +83,19 @@ def command(
 ) -> None:
     """Measure where the time of an answer of BUNDLE goes, and how much memory it takes.
 
-    Every answer has the same picture or none, the same prompt and number of tokens. Bundles take turns, each in a
+    Every answer has the same pictures or none, the same prompt and number of tokens. Bundles take turns, each in a
     process of its own.
     """
     if samples and not as_json:
         raise click.UsageError("--samples adds to --json; give both")
     if prompt is not None and prompt_tokens is not None:
         raise click.UsageError("--prompt-tokens is the length of a generated prompt; leave out one of the two")
-    if image is not None and no_image:
-        raise click.UsageError("--no-image asks about text alone; leave out one of --image and --no-image")
+    made = [name for name, value in (("--images", images), ("--visual-tokens", visual_tokens)) if value is not None]
+    shown = ["--image", *made] if image else made
+    if no_image and shown:
+        raise click.UsageError(f"--no-image asks about text alone; leave out one of {shown[0]} and --no-image")
+    if image and made:
+        raise click.UsageError(f"{made[0]} makes noise in place of pictures; leave out one of --image and {made[0]}")
     _check_installed(plot is not None)
     from clasp_trt import methods
     from clasp_trt.bundle import Bundle
@@ -102,17 +110,17 @@ def command(
     # all that can be refused at once comes before the weights are read
     if plot is not None:
         files.check(plot, plotting.FORMATS)
-        keep_apart(plot, image, bundle, *against, policy, router)
+        keep_apart(plot, *image, bundle, *against, policy, router)
     if trace is not None:
         files.check(trace, tracing.FORMATS)
-        keep_apart(trace, image, bundle, *against, policy, router)
+        keep_apart(trace, *image, bundle, *against, policy, router)
     chosen = methods.get(method).name
     if router is not None:
         RouterSpec.read(router)
     followed = None if policy is None else Policy.load(policy)
     bundles = [Bundle.open(path) for path in (bundle, *against)]
     workload = Workload(
-        None if no_image else _picture(bundles[0], image, max_pixels),
+        () if no_image else _pictures(bundles[0], image, max_pixels, images or 1, visual_tokens),
         _prompt(bundles[0], prompt, prompt_tokens or 32),
         category,
         max_new_tokens,
@@ -130,7 +138,7 @@ def command(
     if as_json:
         print_json(report.to_json(samples=samples))
     else:
-        _tell(report, picture="noise" if image is None else "a picture")
+        _tell(report, noise=not image)
 
 
 def _check_installed(plot: bool) -> None:
@@ -141,11 +149,16 @@ def _check_installed(plot: bool) -> None:
         require("--plot", ["matplotlib"], "profile")
 
 
-def _picture(bundle: Bundle, image: str | None, max_pixels: int | None) -> Image:
-    from clasp_trt.runtime.media.image import load_image
+def _pictures(
+    bundle: Bundle, given: tuple[str, ...], max_pixels: int | None, number: int, tokens: int | None
+) -> tuple[Image, ...]:
+    from clasp_trt.runtime.fitting import check_images
     from clasp_trt.tools.profile import workload
 
-    return workload.noise(bundle) if image is None else load_image(image, max_pixels=max_pixels)
+    check_images(len(given) or number, bundle)
+    if given:
+        return tuple(pictures(given, max_pixels))
+    return tuple(workload.noise(bundle, each, tokens) for each in range(number))
 
 
 def _prompt(bundle: Bundle, prompt: str | None, tokens: int) -> str:
@@ -157,9 +170,12 @@ def _prompt(bundle: Bundle, prompt: str | None, tokens: int) -> str:
     return workload.words(bundle, tokens) if prompt is None else prompt
 
 
-def _tell(report: Report, *, picture: str) -> None:
+def _tell(report: Report, *, noise: bool) -> None:
     asked = report.workload
-    shown = "no picture" if asked.image is None else f"{picture} of {asked.image.width} x {asked.image.height}"
+    shown = "no picture"
+    if asked.images:
+        what = "noise" if noise else "a picture" if len(asked.images) == 1 else "pictures"
+        shown = f"{what} of {', '.join(f'{each.width} x {each.height}' for each in asked.images)}"
     method = "" if asked.method == "clasp" else f", method {asked.method}"
     click.echo(
         f"asked      {report.runs} times after {report.warmup} to warm up; "
@@ -167,17 +183,25 @@ def _tell(report: Report, *, picture: str) -> None:
     )
     for measured in report.measurements:
         click.echo()
-        _tell_one(measured)
+        _tell_one(measured, asked)
     for other, ratios in zip(report.measurements[1:], report.comparisons, strict=True):
         click.echo()
         _tell_comparison(report, other, ratios)
 
 
-def _tell_one(measured: Measurement) -> None:
+def _tell_one(measured: Measurement, asked: Workload) -> None:
+    from clasp_trt.tools.profile.workload import picture_tokens
+
     manifest, sample, memory = measured.bundle.manifest, measured.samples[0], measured.memory
     click.echo(f"bundle     {measured.bundle.root}: {manifest.model.name}, {manifest.precision}")
     click.echo(f"pruning    {manifest.schedule.describe()}")
-    click.echo(f"prompt     {sample.prompt_tokens} tokens, {sample.visual_tokens} of them visual; [{sample.category}]")
+    if manifest.model.varies and asked.images and manifest.schedule.stages:
+        kept = (sample.visual_tokens, *manifest.schedule.keeps_of(sample.visual_tokens))
+        click.echo(f"           here {' -> '.join(map(str, kept))}")
+    each = f" ({' + '.join(map(str, picture_tokens(measured.bundle, asked)))})" if len(asked.images) > 1 else ""
+    click.echo(
+        f"prompt     {sample.prompt_tokens} tokens, {sample.visual_tokens}{each} of them visual; [{sample.category}]"
+    )
     click.echo(
         f"memory     {megabytes(memory['steady'])} steady, {megabytes(memory['peak'])} peak "
         f"({megabytes(memory['libraries'])} before the bundle, {megabytes(memory['loaded'])} with it loaded)"

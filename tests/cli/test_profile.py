@@ -73,6 +73,25 @@ def test_json(clasp: Clasp, bundle: Path, photo: Path) -> None:
     assert told["comparisons"] == []
 
 
+def test_several_pictures_of_so_many_tokens(clasp: Clasp, varying: Bundle) -> None:
+    done = clasp("profile", varying.root, *SHORT, "--images", "2", "--visual-tokens", "30", "--json")
+    assert (done.code, done.err) == (0, "")
+    told = json.loads(done.out)
+    (found,) = told["bundles"]
+    assert told["pictures"] == [[168, 140]] * 2
+    assert (found["visual_tokens"], found["picture_tokens"]) == (60, [30, 30])
+    assert found["kept_tokens"] == list(varying.manifest.schedule.keeps_of(60))
+
+
+@pytest.mark.full
+def test_text_of_several_pictures(clasp: Clasp, varying: Bundle, photo: Path) -> None:
+    done = clasp("profile", varying.root, *SHORT, "--image", photo, "--image", photo)
+    assert (done.code, done.err) == (0, "")
+    assert "; pictures of 451 x 301, 451 x 301, 2 tokens an answer\n" in done.out
+    assert " tokens, 176 (88 + 88) of them visual; [" in done.out
+    assert f"here {' -> '.join(map(str, (176, *varying.manifest.schedule.keeps_of(176))))}\n" in done.out
+
+
 @pytest.mark.full
 def test_text_alone(clasp: Clasp, bundle: Path) -> None:
     done = clasp("profile", bundle, *SHORT, "--no-image", "--per-layer")
@@ -83,7 +102,7 @@ def test_text_alone(clasp: Clasp, bundle: Path) -> None:
     assert not {"vision", "project", "prune_0"} & set(rows)
     assert {"segment_0", "segment_3", "decode"} <= set(rows)
     told = json.loads(clasp("profile", bundle, *SHORT, "--no-image", "--json").out)
-    assert told["picture"] is None
+    assert (told["pictures"], told["bundles"][0]["picture_tokens"]) == ([], [])
 
 
 def test_policy_and_method(clasp: Clasp, bundle: Path, tmp_path: Path) -> None:
@@ -147,6 +166,10 @@ def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--prompt ", "the prompt is empty; ask something"),
         ("--image absent.png", "absent.png"),
         ("--image absent.png --no-image", "leave out one of --image and --no-image"),
+        ("--images 2 --no-image", "leave out one of --images and --no-image"),
+        ("--image absent.png --visual-tokens 4", "leave out one of --image and --visual-tokens"),
+        ("--images 2", "the bundle takes 1 image in a request"),
+        ("--visual-tokens 9", "no picture has 9 visual tokens in this bundle; ask for 16"),
         ("--method fastw", "unknown pruning method 'fastw'; did you mean 'fastv'?"),
         ("--policy absent.json", "absent.json"),
         ("--against absent", "absent"),

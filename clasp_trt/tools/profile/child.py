@@ -44,7 +44,7 @@ def answer(pipeline: Pipeline, recorder: Recorder, workload: Workload) -> Sample
     """One run. Raises :class:`PromptError` if the bundle's context ends before the answer does."""
     recorder.take()
     result = pipeline.generate(
-        workload.image,
+        workload.images,
         workload.prompt,
         max_new_tokens=workload.new_tokens,
         category=workload.category,

@@ -12,7 +12,7 @@ from clasp_trt.tools.profile.memory import Memory
 from clasp_trt.tools.profile.sample import Sample
 from clasp_trt.tools.profile.stages import Row, rows
 from clasp_trt.tools.profile.statistics import LEVEL, Ratio, Summary, ratio, summarise
-from clasp_trt.tools.profile.workload import Workload
+from clasp_trt.tools.profile.workload import Workload, picture_tokens
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,15 @@ class Report:
 
     def to_json(self, *, samples: bool = False) -> dict[str, object]:
         """All of it as JSON values; ``samples`` adds every single time."""
-        picture = self.workload.image
         return {
             "version": clasp_trt.__version__,
             "runs": self.runs,
             "warmup": self.warmup,
             "new_tokens": self.workload.new_tokens,
             "prompt": self.workload.prompt,
-            "picture": None if picture is None else [picture.width, picture.height],
+            "pictures": [list(picture.size) for picture in self.workload.images],
             "method": self.workload.method,
-            "bundles": [_measurement_json(each, samples) for each in self.measurements],
+            "bundles": [_measurement_json(each, self.workload, samples) for each in self.measurements],
             "comparisons": [
                 {
                     "first": str(self.measurements[0].bundle.root),
@@ -106,7 +105,7 @@ def _ratio_json(found: Ratio) -> dict[str, object]:
     }
 
 
-def _measurement_json(measured: Measurement, samples: bool) -> dict[str, object]:
+def _measurement_json(measured: Measurement, workload: Workload, samples: bool) -> dict[str, object]:
     manifest, sample = measured.bundle.manifest, measured.samples[0]
     told: dict[str, object] = {
         "bundle": str(measured.bundle.root),
@@ -117,6 +116,8 @@ def _measurement_json(measured: Measurement, samples: bool) -> dict[str, object]
         "category": sample.category,
         "prompt_tokens": sample.prompt_tokens,
         "visual_tokens": sample.visual_tokens,
+        "picture_tokens": picture_tokens(measured.bundle, workload),
+        "kept_tokens": list(manifest.schedule.keeps_of(sample.visual_tokens)) if workload.images else [],
         "tokens_per_second": measured.tokens_per_second,
         "memory_bytes": measured.memory,
         "times_ms": {name: summary._asdict() for name, summary in measured.summaries.items()},

@@ -1,4 +1,4 @@
-"""What is asked in every run: one picture or none, one prompt, one length of the answer."""
+"""What is asked in every run: the same pictures or none, one prompt, one length of the answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from clasp_trt.runtime.media.processors import processor as processor_of
 from clasp_trt.runtime.text.tokenizer import Tokenizer
+from clasp_trt.tools.profile.sizes import size_of
 
 if TYPE_CHECKING:
     from clasp_trt.bundle import Bundle
@@ -20,14 +22,14 @@ _WORDS = ("Describe", "what", "is", "in", "the", "picture", "and", "say", "how",
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """A request, about text alone if ``image`` is None. ``category`` None leaves it to the router.
+    """A request, about text alone if there are no ``images``. ``category`` None leaves it to the router.
 
     An answer has exactly ``new_tokens`` tokens, at least 2. ``policy`` takes the place of the bundle's own; ``method``
     is a name among :data:`clasp_trt.methods.METHODS`; ``router`` is a folder that ``clasp-trt router`` made, None for
     each bundle's own.
     """
 
-    image: Image.Image | None
+    images: tuple[Image.Image, ...]
     prompt: str
     category: str | None
     new_tokens: int
@@ -36,11 +38,19 @@ class Workload:
     router: str | None = None
 
 
-def noise(bundle: Bundle) -> Image.Image:
-    """The same picture of noise each time, which the bundle takes at its own size."""
-    height, width = bundle.manifest.media.image.processor.usual_size
-    pixels = np.random.default_rng(_SEED).integers(0, 256, (height, width, 3), dtype=np.uint8)
+def noise(bundle: Bundle, number: int = 0, tokens: int | None = None) -> Image.Image:
+    """The same picture of noise each time for the same ``number``, of ``tokens`` visual tokens, or of as many as the
+    bundle is tuned for. Raises :class:`clasp_trt.errors.ImageError` for a number of tokens that no picture has."""
+    processor = bundle.manifest.media.image.processor
+    height, width = processor.usual_size if tokens is None else size_of(processor, tokens)
+    pixels = np.random.default_rng(_SEED + number).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
+
+
+def picture_tokens(bundle: Bundle, workload: Workload) -> list[int]:
+    """How many visual tokens each picture becomes there."""
+    count = processor_of(bundle.manifest.media.image.processor).count
+    return [count(image.height, image.width) for image in workload.images]
 
 
 def words(bundle: Bundle, tokens: int) -> str:

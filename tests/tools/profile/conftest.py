@@ -15,7 +15,7 @@ RUNS, NEW_TOKENS = 3, 4
 
 @pytest.fixture(scope="session")
 def question() -> Callable[[Bundle], Workload]:
-    return lambda bundle: Workload(noise(bundle), "How many cups are there?", None, NEW_TOKENS)
+    return lambda bundle: Workload((noise(bundle),), "How many cups are there?", None, NEW_TOKENS)
 
 
 @pytest.fixture(scope="session")

@@ -105,9 +105,9 @@ def test_stop_tokens_do_not_end_an_answer(built: Callable[..., Bundle], question
     model = pipeline.bundle.manifest.model
     pipeline._steps._model = replace(model, stop_token_ids=tuple(range(model.decoder.vocab_size)))
     asked = question(bundle)
-    stopped = pipeline.generate(asked.image, asked.prompt, max_new_tokens=4)
+    stopped = pipeline.generate(asked.images, asked.prompt, max_new_tokens=4)
     assert (stopped.finish_reason, len(stopped.token_ids)) == ("stop", 1)
-    whole = pipeline.generate(asked.image, asked.prompt, max_new_tokens=4, ignore_stop=True)
+    whole = pipeline.generate(asked.images, asked.prompt, max_new_tokens=4, ignore_stop=True)
     assert (whole.finish_reason, len(whole.token_ids)) == ("length", 4)
 
 

@@ -29,7 +29,7 @@ def test_they_are_read_as_those_of_onnx_runtime(
 
     bundle, cuda = compiled(), NullCuda()
     library = Library("tensorrt", NullTensorRT(cuda, bundle, VERSION))
-    work = Workload(Image.open(photos["coffee"]), "How many cups are there?", None, 3)
+    work = Workload((Image.open(photos["coffee"]),), "How many cups are there?", None, 3)
     with Recorder(connect(bundle, library, cuda, trace=tmp_path)) as recorder:
         pipeline = Pipeline(bundle, recorder)
         samples = [answer(pipeline, recorder, work) for _ in range(3)]
