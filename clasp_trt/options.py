@@ -10,6 +10,7 @@ from clasp_trt import budgets
 from clasp_trt import schedule as schedules
 from clasp_trt.budgets import Budget, Published
 from clasp_trt.bundle.media import MAX_IMAGES
+from clasp_trt.bundle.media_reader import MAX_CLIP_FRAMES as MAX_FRAMES
 from clasp_trt.errors import BackendError, ImageError, PolicyError, ScheduleError, TargetError
 from clasp_trt.notice import tell
 from clasp_trt.schedule import PRUNE_AT, Schedule
@@ -108,7 +109,8 @@ class Options:
     checkpoint reads by itself is always among them. ``router`` is a folder that ``clasp-trt router`` made, for the
     policy's categories (default: the one that comes with the package if it has them, else none: the runtime routes by
     its rules). ``max_visual_tokens`` is what pictures are scaled down to where they may have more (default: 4096),
-    ``max_images`` how many pictures a request may have (default: 1).
+    ``max_images`` how many pictures a request may have (default: 1), ``max_frames`` how many frames are taken of a clip
+    (default: what the checkpoint says, and no more than have room among the tokens of pictures).
     """
 
     pruning: Pruning = Pruning()
@@ -119,6 +121,7 @@ class Options:
     router: str | os.PathLike[str] | None = None
     max_visual_tokens: int | None = None
     max_images: int | None = None
+    max_frames: int | None = None
 
     @staticmethod
     def of(
@@ -134,6 +137,7 @@ class Options:
         router: str | os.PathLike[str] | None = None,
         max_visual_tokens: int | None = None,
         max_images: int | None = None,
+        max_frames: int | None = None,
     ) -> Options:
         """The options of the command line, by the same names; ``budget`` is read by :func:`clasp_trt.budgets.parse`."""
         asked = None if budget is None else budgets.parse(budget)
@@ -146,11 +150,14 @@ class Options:
             router=router,
             max_visual_tokens=max_visual_tokens,
             max_images=max_images,
+            max_frames=max_frames,
         )
 
     def __post_init__(self) -> None:
         if type(self.images) is not int or not 1 <= self.images <= MAX_IMAGES:
             raise ImageError(f"--max-images is {self.max_images!r}; expected a whole number from 1 to {MAX_IMAGES}")
+        if self.max_frames is not None and (type(self.max_frames) is not int or not 1 <= self.max_frames <= MAX_FRAMES):
+            raise ImageError(f"--max-frames is {self.max_frames!r}; expected a whole number from 1 to {MAX_FRAMES}")
         if self.floats not in PRECISIONS:
             raise TargetError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
         if self.policy is not None and self.vision_layers is not None:
@@ -190,6 +197,11 @@ class Options:
                 f"pictures are scaled down to at most {most} visual tokens, of the {allowed[-1]} that the checkpoint "
                 "allows; --max-visual-tokens says to how many"
             )
+
+    def check_clips(self, taken: bool) -> None:
+        """Raises :class:`ImageError` where frames were asked for and no clips are ``taken``."""
+        if self.max_frames is not None and not taken:
+            raise ImageError(f"--max-frames {self.max_frames} is for models that take clips, and this one does not")
 
     @property
     def images(self) -> int:

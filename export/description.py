@@ -116,7 +116,7 @@ class Description:
     """A whole model: what `plan` estimates, what an export makes graphs of, and what a verification walks.
 
     ``name`` is for people to read. ``image_token_id`` stands for a visual token in a prompt. A request has up to
-    ``images`` pictures.
+    ``images`` pictures, or a clip of up to ``frames`` frames; None is as many as fit.
     """
 
     model_type: str
@@ -126,12 +126,19 @@ class Description:
     decoder: DecoderSpec
     image_token_id: int
     images: int = 1
+    frames: int | None = None
 
     @property
     def tokens(self) -> tuple[int, int, int]:
-        """The least, usual and most visual tokens of a request with a picture."""
+        """The least, usual and most visual tokens of a request with something to see."""
         least, usual, most = self.picture_tokens
-        return least, usual, self.images * most
+        few, many = (least, 0) if self.clip_tokens is None else self.clip_tokens
+        return min(least, few), usual, max(self.images * most, many)
+
+    @property
+    def clip_tokens(self) -> tuple[int, int] | None:
+        """The least and most visual tokens of a clip; None where the model takes none."""
+        return None
 
     @property
     def picture_tokens(self) -> tuple[int, int, int]:
@@ -197,10 +204,19 @@ class SquareDescription(Description):
 
 @dataclass(frozen=True)
 class GridDescription(Description):
-    """One whose tower takes patches in a grid of any size."""
+    """One whose tower takes patches in a grid of any size. ``video`` is the id of the token of clips, if it takes some,
+    whose frames are ``rate`` positions a second apart, or one where that is None."""
 
     tower: GridSpec
     projector: MergerSpec
+    _: KW_ONLY
+    video: int | None = None
+    rate: float | None = None
+
+    @property
+    def clip_tokens(self) -> tuple[int, int] | None:
+        """A clip may have as many as pictures, and is scaled down to that."""
+        return None if self.video is None else (1, self.images * self.picture_tokens[-1])
 
     def capped(self, tokens: int | None) -> GridDescription:
         """The same whose larger pictures are scaled down to ``tokens``."""

@@ -82,11 +82,14 @@ def supported() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(models.__path__)))
 
 
-def family_of(checkpoint: Checkpoint, most_tokens: int | None = None, images: int = 1) -> Family:
+def family_of(
+    checkpoint: Checkpoint, most_tokens: int | None = None, images: int = 1, frames: int | None = None
+) -> Family:
     """The family of a checkpoint, its pictures :meth:`~clasp_trt.export.description.Description.capped` to
-    ``most_tokens``, for requests with up to ``images`` of them. Raises :class:`CheckpointError` if there is none."""
+    ``most_tokens``, for requests with up to ``images`` of them, or a clip of up to ``frames`` frames. Raises
+    :class:`CheckpointError` if there is none."""
     description = describe(checkpoint.config, str(checkpoint.root / "config.json"), checkpoint.name)
-    description = replace(description.capped(most_tokens), images=images)
+    description = replace(description.capped(most_tokens), images=images, frames=frames)
     family: Family = _module(description.model_type).family(checkpoint, description)
     return family
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from clasp_trt.bundle import Media
+from clasp_trt.bundle import Clips, Grid, Media
+from clasp_trt.export import videos
 from clasp_trt.export.description import GridDescription
 from clasp_trt.export.grids import grids, sized
 from clasp_trt.export.media import image_settings
@@ -30,7 +31,9 @@ class Gridded(Parts[GridDescription]):
         description: GridDescription,
         layouts: Sequence[tuple[str, str]],
         reference: Callable[[Checkpoint, GridDescription], Reference],
+        video_kind: videos.Kind,
     ) -> None:
+        self._videos = video_kind
         patching = sized(image_settings(checkpoint), description.tower.patching, checkpoint.root)
         tower = replace(description.tower, patching=patching)
         super().__init__(checkpoint, replace(description, tower=tower), layouts, reference)
@@ -39,8 +42,24 @@ class Gridded(Parts[GridDescription]):
     def media(self) -> Media:
         tower, id = self.description.tower, self.description.image_token_id
         root = self._checkpoint.root
-        made = grids(self.image_settings, tower.patching, tower.time, tower.table, self._token, id, root)
-        return replace(made, images=self.description.images)
+        rate = self.description.rate
+        made = grids(self.image_settings, tower.patching, tower.time, tower.table, rate, self._token, id, root)
+        grid = made.image.processor
+        assert isinstance(grid, Grid)
+        return replace(made, images=self.description.images, video=self._clips(grid))
+
+    def _clips(self, grid: Grid) -> Clips | None:
+        id, tokens, root = self.description.video, self.description.clip_tokens, self._checkpoint.root
+        if id is None or tokens is None:
+            return None
+        settings, kind = videos.video_settings(self._checkpoint), self._videos
+        film = videos.filming(settings, grid, kind, tokens[1], root)
+        taken = videos.sampling(settings, kind, film, self.description.frames, root)
+        return videos.pairs(settings, grid, kind, film, taken, self.tokenizer.added[id], id, root)
+
+    def _spelled(self, description: GridDescription) -> GridDescription:
+        token = None if description.video is None else self.tokenizer.added.get(description.video)
+        return description if token is not None and token in self._template else replace(description, video=None)
 
     def vision_graph(self, layers: Sequence[int], dtype: str) -> ir.Model:
         from clasp_trt.export.towers.grid_graph import grid_graph

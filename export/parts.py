@@ -51,7 +51,9 @@ class Parts(Generic[Described]):
         reference: Callable[[Checkpoint, Described], Reference],
     ) -> None:
         self._checkpoint, self._layouts, self._reference = checkpoint, layouts, reference
-        self.description = description
+        self._template = self._read_template()
+        self.tokenizer = self._read_tokenizer()
+        self.description = description = self._spelled(description)
         self.info = ModelInfo(
             model_type=description.model_type,
             name=description.name,
@@ -67,11 +69,13 @@ class Parts(Generic[Described]):
                 f"{checkpoint.root}: eos_token_id {beyond[0]} is outside the decoder's vocabulary of {vocabulary}; "
                 "take the files that belong to the checkpoint"
             )
-        self._template = self._read_template()
-        self.tokenizer = self._read_tokenizer()
         known = None if self.beyond_vocabulary else vocabulary
         self._token = assets.image_token(self.tokenizer, description.image_token_id, known)
         self._read: set[str] = set()
+
+    def _spelled(self, description: Described) -> Described:
+        """``description`` without what tokenizer and template have no words for."""
+        return description
 
     def _read_template(self) -> str:
         return assets.chat_template(self._checkpoint)

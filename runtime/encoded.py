@@ -41,6 +41,16 @@ class Fresh:
         return self.seen.blocks
 
 
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A picture or clip where the prompt shows it. ``steps`` are what the tower sees, one after another, whose tokens
+    in that order are those of ``blocks``."""
+
+    steps: tuple[Encoded | Fresh, ...]
+    blocks: tuple[Block, ...]
+    moves: bool = False
+
+
 Picture = ImageSource | Encoded
 Pictures = Picture | Sequence[Picture] | None
 """What a request is about: one image, several in the order of the prompt, or none."""

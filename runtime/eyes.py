@@ -13,10 +13,13 @@ from clasp_trt.bundle import Bundle
 from clasp_trt.chain import names, port
 from clasp_trt.errors import ImageError
 from clasp_trt.runtime.backends.interface import Backend, Tensor
-from clasp_trt.runtime.encoded import Encoded, Fresh
+from clasp_trt.runtime.encoded import Encoded, Fresh, Shown
 from clasp_trt.runtime.feature_cache import FeatureCache
+from clasp_trt.runtime.fitting import check_clips, check_frames
+from clasp_trt.runtime.media.clip import Clip, ClipSource, load_clip
 from clasp_trt.runtime.media.image import ImageSource, load_image
 from clasp_trt.runtime.media.processors import processor
+from clasp_trt.runtime.media.processors.clips import Filmed, clip_processor
 from clasp_trt.runtime.media.seen import Seen
 from clasp_trt.runtime.timing import Timer
 
@@ -35,9 +38,11 @@ class Eyes:
     as the vision graph saw them, which is the same for every category."""
 
     def __init__(self, bundle: Bundle, backend: Backend[Any], cache_bytes: int) -> None:
-        self._features = FeatureCache(cache_bytes)
+        self._bundle, self._features = bundle, FeatureCache(cache_bytes)
         self._backend: Backend[Tensor] = backend
-        self._process = processor(bundle.manifest.media.image.processor)
+        media = bundle.manifest.media
+        self._process = processor(media.image.processor)
+        self._clips = None if media.video is None else clip_processor(media.video.processor)
         self._vision, self._projector = (
             backend.load(bundle.path(bundle.graph(name).path), bundle.graph(name))
             for name in (names.VISION, names.PROJECTOR)
@@ -54,6 +59,30 @@ class Eyes:
             picture = load_image(image)
             key = self._features.key(picture)
             return self._features.get(key) or Fresh(self._process(picture), key)
+
+    def load_clip(self, source: ClipSource, *, frames: int | None = None, fps: float = 1.0) -> Clip:
+        """The frames that the model takes of a clip, or ``frames`` of them. Raises :class:`ImageError`."""
+        check_clips(1, self._bundle)
+        video = self._bundle.manifest.media.video
+        assert video is not None
+        clip = load_clip(source, frames=frames, fps=fps, sampling=video.sampling)
+        check_frames(len(clip.frames), self._bundle)
+        return clip
+
+    def watch(self, source: ClipSource, timer: Timer) -> Shown:
+        """The clip, each of its steps as the vision graph saw it before, or else as it will. Raises
+        :class:`ImageError`."""
+        with timer.step("preprocess"):
+            filmed = self.film(self.load_clip(source))
+            keys = (self._features.key_of(seen.vision) for seen in filmed.steps)
+            steps = (self._features.get(key) or Fresh(seen, key) for seen, key in zip(filmed.steps, keys, strict=True))
+            return Shown(tuple(steps), filmed.blocks, moves=True)
+
+    def film(self, clip: Clip) -> Filmed:
+        """What the model sees of a clip; nothing is computed of it."""
+        if self._clips is None:
+            raise ImageError("the bundle takes no clips; give frames as images")
+        return self._clips(clip)
 
     def encode(self, picture: Encoded | Fresh, timer: Timer) -> Encoded:
         """Runs the vision graph, unless it saw the picture already."""

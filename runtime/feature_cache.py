@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
 
+from numpy.typing import NDArray
 from PIL import Image
 
 from clasp_trt.errors import ImageError
@@ -32,6 +35,15 @@ class FeatureCache:
         if not self._limit:
             return None
         return hashlib.sha256(b"%dx%d " % image.size + image.tobytes()).digest()
+
+    def key_of(self, arrays: Mapping[str, NDArray[Any]]) -> bytes | None:
+        """What stands for what the vision graph takes; None where nothing is kept."""
+        if not self._limit:
+            return None
+        digest = hashlib.sha256()
+        for name, array in sorted(arrays.items()):
+            digest.update(f"{name} {array.shape} ".encode() + array.tobytes())
+        return digest.digest()
 
     def get(self, key: bytes | None) -> Encoded | None:
         """The picture that was put there, if it still is."""

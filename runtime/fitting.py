@@ -21,12 +21,34 @@ def check_images(count: int, bundle: Bundle) -> None:
         )
 
 
-def check_video(bundle: Bundle) -> None:
-    """Raises :class:`ImageError` for a request with a clip where the bundle takes none."""
-    raise ImageError(
-        f"{bundle.root} takes no clips: {bundle.manifest.model.name} ({bundle.manifest.model.model_type}) has no "
-        "media.video; give frames as images"
-    )
+def check_clips(count: int, bundle: Bundle) -> None:
+    """Raises :class:`ImageError` for a request with a clip where the bundle takes none, and with more than one."""
+    if count and bundle.manifest.media.video is None:
+        raise ImageError(
+            f"{bundle.root} takes no clips: {bundle.manifest.model.name} ({bundle.manifest.model.model_type}) has no "
+            "media.video; give frames as images"
+        )
+    if count > 1:
+        raise ImageError(f"{count} clips came with the prompt, but a request has one; ask about one after the other")
+
+
+def check_frames(count: int, bundle: Bundle) -> None:
+    """Raises :class:`ImageError` for a clip of more frames than the bundle takes."""
+    video = bundle.manifest.media.video
+    if video is not None and count > (most := video.sampling.frames):
+        raise ImageError(
+            f"the clip has {count} frames, but the bundle takes {most} of one; take fewer (--frames {most}), or build "
+            f"it with --max-frames {count}"
+        )
+
+
+def check_tokens(count: int, bundle: Bundle) -> None:
+    """Raises :class:`ImageError` for more visual tokens than the bundle takes, as pictures beside a clip may have."""
+    if count > (most := bundle.manifest.model.tokens[2]):
+        raise ImageError(
+            f"images and video have {count} visual tokens together, but the bundle takes {most}; give fewer images, or "
+            "fewer frames of the video"
+        )
 
 
 def check_method(method: Method, bundle: Bundle) -> None:

@@ -16,6 +16,7 @@ from clasp_trt.schedule import Schedule
 from clasp_trt.storage import files
 
 if TYPE_CHECKING:
+    from clasp_trt.runtime.media.clip import Clip
     from clasp_trt.runtime.media.seen import Seen
     from clasp_trt.runtime.pipeline import Pipeline
     from clasp_trt.runtime.result import Result
@@ -128,13 +129,19 @@ def check_destination(path: str | os.PathLike[str]) -> None:
 
 
 def save_overlay(
-    path: str | os.PathLike[str], images: Sequence[Image.Image], result: Result, pipeline: Pipeline
+    path: str | os.PathLike[str],
+    images: Sequence[Image.Image],
+    result: Result,
+    pipeline: Pipeline,
+    clip: Clip | None = None,
 ) -> None:
-    """Writes :func:`overlay` for a request about ``images`` to ``path``, whole or not at all.
+    """Writes :func:`overlay` for a request about ``images``, and a ``clip`` after them, to ``path``, whole or not at
+    all.
 
     Raises :class:`OutputError` if that fails.
     """
     seen = [pipeline.see(image) for image in images]
+    seen += [] if clip is None else pipeline.film(clip).steps
     save_picture(path, overlay(seen, result, pipeline.bundle.manifest.schedule, pipeline.method))
 
 

@@ -21,10 +21,10 @@ from clasp_trt.runtime.backends.interface import Backend
 from clasp_trt.runtime.encoded import Encoded, Picture, Pictures, listed
 from clasp_trt.runtime.event import Event
 from clasp_trt.runtime.feature_cache import DEFAULT_BYTES
-from clasp_trt.runtime.fitting import check_video
 from clasp_trt.runtime.manner import Manner
-from clasp_trt.runtime.media.clip import ClipSource
+from clasp_trt.runtime.media.clip import Clip, ClipSource
 from clasp_trt.runtime.media.image import ImageSource
+from clasp_trt.runtime.media.processors.clips import Filmed
 from clasp_trt.runtime.media.seen import Seen
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.routing.router import Route, Router
@@ -199,16 +199,14 @@ class Pipeline:
         asked for. With ``logprobs`` each token's log-probability is told; ``cancelled`` is asked before each graph of
         the prompt and before each later token whether the answer is to end there. Images go where ``prompt`` has the
         image's token, once for each, or else before it, in their order.
-        The timings of an encoded image leave out what :meth:`encode` did. A ``video`` is refused by bundles that take
-        no clips. Raises
+        The timings of an encoded image leave out what :meth:`encode` did. A ``video`` is a clip, which
+        goes after the images, or where ``prompt`` has its token; bundles that take none refuse it. Raises
         :class:`clasp_trt.errors.ImageError` or :class:`~clasp_trt.errors.PromptError`.
         """
         if not isinstance(prompt, str):
             raise PromptError(f"the prompt is {type(prompt).__name__}, expected a string")
-        if video is not None:
-            check_video(self.bundle)
         return self._begin(
-            prompt, listed(image),
+            prompt, listed(image), () if video is None else (video,),
             max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, choices=choices, regex=regex,
             json_schema=json_schema, category=category, ignore_stop=ignore_stop, logprobs=logprobs, cancelled=cancelled,
         )  # fmt: skip
@@ -226,13 +224,13 @@ class Pipeline:
         :class:`~clasp_trt.errors.PromptError`.
         """
         read = dialogue(messages)
-        if read.clips:
-            check_video(self.bundle)
-        return self._begin(read, read.images, **wishes)
+        return self._begin(read, read.images, read.clips, **wishes)
 
-    def _begin(self, prompt: str | Dialogue, images: Sequence[Picture], **wishes: Unpack[Wishes]) -> Answer:
-        asked = self._steps.asked(prompt, images, wishes)
-        return Answer(self._answer(images, asked), self._turns)
+    def _begin(
+        self, prompt: str | Dialogue, images: Sequence[Picture], clips: Sequence[ClipSource], **wishes: Unpack[Wishes]
+    ) -> Answer:
+        asked = self._steps.asked(prompt, images, clips, wishes)
+        return Answer(self._answer(images, clips, asked), self._turns)
 
     def route(self, prompt: str) -> Route:
         """The category of a prompt, as a request would see it."""
@@ -243,8 +241,19 @@ class Pipeline:
         """What the model sees of an image, and where each visual token looks; nothing is computed of it."""
         return self._steps.eyes.process(image)
 
-    def _answer(self, images: Sequence[Picture], asked: Asked) -> Generator[Event, None, Result]:
-        draft = self._steps.draft(images, asked, self._manner)
+    def load_clip(self, source: ClipSource, *, frames: int | None = None, fps: float = 1.0) -> Clip:
+        """The frames that the model takes of a clip, or ``frames`` of them: see
+        :func:`clasp_trt.runtime.media.clip.load_clip`. Raises :class:`clasp_trt.errors.ImageError`."""
+        return self._steps.eyes.load_clip(source, frames=frames, fps=fps)
+
+    def film(self, clip: Clip) -> Filmed:
+        """What the model sees of a clip, step by step; nothing is computed of it."""
+        return self._steps.eyes.film(clip)
+
+    def _answer(
+        self, images: Sequence[Picture], clips: Sequence[ClipSource], asked: Asked
+    ) -> Generator[Event, None, Result]:
+        draft = self._steps.draft(images, clips, asked, self._manner)
         event = self._steps.begin(draft, self._turns.check)
         yield event
         while event.finish_reason is None:

@@ -14,14 +14,15 @@ from clasp_trt.runtime.asked import Asked, request
 from clasp_trt.runtime.backends.interface import Backend, Tensor
 from clasp_trt.runtime.decoder import Decoder, Scores
 from clasp_trt.runtime.draft import CancelledError, Draft
-from clasp_trt.runtime.encoded import Encoded, Picture
+from clasp_trt.runtime.encoded import Encoded, Picture, Shown
 from clasp_trt.runtime.event import Event
 from clasp_trt.runtime.eyes import Eyes
-from clasp_trt.runtime.fitting import check_images
+from clasp_trt.runtime.fitting import check_clips, check_images, check_tokens
 from clasp_trt.runtime.logits.constraint import Constraints
 from clasp_trt.runtime.logits.processors import Request, processors
 from clasp_trt.runtime.logits.warpers import log_probability
 from clasp_trt.runtime.manner import Manner
+from clasp_trt.runtime.media.clip import ClipSource
 from clasp_trt.runtime.sampling import OverflowedError, Sampler
 from clasp_trt.runtime.slots import Sequence as Slotted
 from clasp_trt.runtime.text.messages import Dialogue
@@ -45,21 +46,35 @@ class Steps:
         stops, vocabulary = self._model.stop_token_ids, self._model.decoder.vocab_size
         self._constraints = Constraints(self.prompts.tokenizer, stops, vocabulary)
 
-    def asked(self, prompt: str | Dialogue, images: Sequence[Picture], wishes: Mapping[str, Any]) -> Asked:
+    def asked(
+        self,
+        prompt: str | Dialogue,
+        images: Sequence[Picture],
+        clips: Sequence[ClipSource],
+        wishes: Mapping[str, Any],
+    ) -> Asked:
         """What is asked for, as far as it can be told at once. Raises :class:`PromptError` or :class:`ImageError`."""
         asked = request(prompt, self._bundle.generation, self._constraints, **wishes)
         check_images(len(images), self._bundle)
+        check_clips(len(clips), self._bundle)
         return asked
 
-    def draft(self, images: Sequence[Picture], asked: Asked, manner: Manner) -> Draft:
+    def draft(
+        self, images: Sequence[Picture], clips: Sequence[ClipSource], asked: Asked, manner: Manner
+    ) -> Draft:
         """All of a request that the host does before the first graph. Raises :class:`ClaspError` for what is wrong with
         it."""
         timer, generation = Timer(), asked.generation
         with timer.step("route"):
             route = manner.route(asked.text, asked.category)
         pictures = [image if isinstance(image, Encoded) else self.eyes.see(image, timer) for image in images]
+        watched = [self.eyes.watch(clip, timer) for clip in clips]
+        shown = [*(Shown((picture,), picture.blocks) for picture in pictures), *watched]
         with timer.step("tokenize"):
-            tokens = self.prompts.read(asked.prompt, *(picture.blocks for picture in pictures))
+            tokens = self.prompts.read(
+                asked.prompt, *(picture.blocks for picture in pictures), clips=[each.blocks for each in watched]
+            )
+            check_tokens(len(tokens.visual_index), self._bundle)
             room = self.decoder.room(tokens, manner.method)
             self.backend.check_prompt(len(tokens.input_ids) - len(tokens.visual_index))
         stops = self._model.stop_token_ids
@@ -74,7 +89,7 @@ class Steps:
             asked=asked,
             route=route,
             manner=manner,
-            pictures=pictures,
+            pictures=[step for number in tokens.order for step in shown[number].steps],
             reused_images=sum(
                 isinstance(taken, Encoded) and taken is not given for given, taken in zip(images, pictures, strict=True)
             ),

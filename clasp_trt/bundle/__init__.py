@@ -6,6 +6,7 @@ malformation has its own :class:`~clasp_trt.errors.BundleError`.
 
 from __future__ import annotations
 
+from clasp_trt.bundle.clips import Clips, Frames, Pairs, Stills
 from clasp_trt.bundle.errors import (
     HashMismatch,
     InconsistentManifest,
@@ -65,10 +66,12 @@ __all__ = [
     "SCHEMA",
     "Anyres",
     "Bundle",
+    "Clips",
     "DecoderDims",
     "Engine",
     "Engines",
     "FileEntry",
+    "Frames",
     "Graph",
     "Grid",
     "HashMismatch",
@@ -84,6 +87,7 @@ __all__ = [
     "ModelInfo",
     "NotABundle",
     "NotAFile",
+    "Pairs",
     "Processor",
     "Profile",
     "Ratio",
@@ -95,6 +99,7 @@ __all__ = [
     "Source",
     "Spatial",
     "Square",
+    "Stills",
     "TensorSpec",
     "Tiles",
     "UnknownKind",

@@ -6,7 +6,7 @@ What a family's checkpoint implies is resolved when a bundle is made, so that a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from clasp_trt.bundle.split import Longest, Ratio
 from clasp_trt.chain import port, ports
@@ -14,6 +14,9 @@ from clasp_trt.chain.ports import Ports
 from clasp_trt.patching import USUAL_SIZE, Patching
 from clasp_trt.tensors import TensorSpec
 from clasp_trt.tiling import Tiling
+
+if TYPE_CHECKING:
+    from clasp_trt.bundle.clips import Clips
 
 RESAMPLINGS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """Pillow's filters, each at the index that is its number there."""
@@ -282,25 +285,58 @@ class Medium:
 
 @dataclass(frozen=True)
 class Media:
-    """What a model can be shown; ``images`` is how many pictures a request may have."""
+    """What a model can be shown; ``images`` is how many pictures a request may have, and with ``video`` it may have a
+    clip, as far as the tokens of all together are no more than :attr:`token_range` says."""
 
     image: Medium
     images: int = 1
+    video: Clips | None = None
 
     @property
     def token_range(self) -> tuple[int, int, int]:
-        """The least, usual and most visual tokens of a request with a picture."""
+        """The least, usual and most visual tokens of a request with something to see."""
         least, usual, most = self.image.processor.token_range
-        return least, usual, self.images * most
+        return self._wider((least, usual, self.images * most), None if self.video is None else self.video.token_range)
+
+    @property
+    def step_range(self) -> tuple[int, int, int]:
+        """Those of what the tower sees at once: a picture, or frames of a clip that make patches together."""
+        return self._wider(
+            self.image.processor.token_range, None if self.video is None else self.video.processor.step_range
+        )
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int, int]]:
+        """The least, usual and most of each symbolic dimension of what the vision graph takes."""
+        found = self.image.processor.sizes
+        for name, others in ({} if self.video is None else self.video.processor.sizes).items():
+            found[name] = self._wider(found[name], (others[0], others[2]))
+        return found
+
+    @staticmethod
+    def _wider(sizes: tuple[int, int, int], others: tuple[int, int] | None) -> tuple[int, int, int]:
+        least, usual, most = sizes
+        return sizes if others is None else (min(least, others[0]), usual, max(most, others[1]))
 
 
 def content(media: Media) -> dict[str, Any]:
     """``media`` as JSON: each record with its kind first."""
-    image = {name: {"kind": record.kind, **_values(record)} for name, record in vars(media.image).items()}
-    return {"image": image, **({} if media.images == 1 else {"images": media.images})}
+    found: dict[str, Any] = {"image": {name: _record(record) for name, record in vars(media.image).items()}}
+    if media.images != 1:
+        found["images"] = media.images
+    if media.video is not None:
+        clips = vars(media.video)
+        found["video"] = {**clips, "sampling": vars(media.video.sampling)}
+        for name in ("processor", "layout"):
+            found["video"][name] = _record(clips[name])
+    return found
 
 
-def _values(record: Processor | Layout | Positions) -> dict[str, Any]:
+def _record(record: Any) -> dict[str, Any]:
+    return {"kind": record.kind, **_values(record)}
+
+
+def _values(record: Any) -> dict[str, Any]:
     values = {name: _listed(value) for name, value in vars(record).items()}
     if values.get("longest_edge", 0) is None:  # a key of records that have one, and of no others
         del values["longest_edge"]
@@ -310,4 +346,7 @@ def _values(record: Processor | Layout | Positions) -> dict[str, Any]:
 
 
 def _listed(value: Any) -> Any:
+    """Tuples as lists, and records within records."""
+    if hasattr(value, "kind"):
+        return _record(value)
     return [_listed(each) for each in value] if isinstance(value, tuple) else value

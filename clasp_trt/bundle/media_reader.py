@@ -8,6 +8,7 @@ from math import isqrt
 from types import MappingProxyType
 from typing import TypeVar
 
+from clasp_trt.bundle.clips import ClipLayout, ClipProcessor, Clips, Frames, Pairs, Stills
 from clasp_trt.bundle.errors import UnknownKind
 from clasp_trt.bundle.media import (
     MAX_IMAGES,
@@ -31,6 +32,7 @@ from clasp_trt.bundle.media import (
     Tiles,
 )
 from clasp_trt.bundle.split import MAX_TILES, Longest, Ratio
+from clasp_trt.filming import RULES, Sampling
 from clasp_trt.storage.fields import Field
 
 MAX_TEXT = 1000
@@ -40,16 +42,22 @@ MAX_PINPOINTS = 100
 """Canvases that a picture may be fitted into."""
 MAX_FRAMES = 16
 """Frames that a patch is deep."""
+MAX_CLIP_FRAMES = 512
+"""Frames that are taken of a clip."""
+MAX_CLIP_TOKENS = 2**20
+"""Visual tokens of a clip."""
 _LONGEST, _POOL = "longest_edge", "pool"  # keys of squares that have one, and of no others
 _IMAGES = "images"  # a key of bundles that take several pictures, and of no others
+_VIDEO = "video"  # and of those that take clips
 
 _Record = TypeVar("_Record")
 
 
 def media(item: Field) -> Media:
     """Raises :class:`~clasp_trt.bundle.errors.ManifestField`, or :class:`~clasp_trt.bundle.errors.UnknownKind`."""
-    of = item.record("image", optional=(_IMAGES,))
-    return Media(_medium(of["image"]), of[_IMAGES].integer(2, MAX_IMAGES) if _IMAGES in of else 1)
+    of = item.record("image", optional=(_IMAGES, _VIDEO))
+    images = of[_IMAGES].integer(2, MAX_IMAGES) if _IMAGES in of else 1
+    return Media(_medium(of["image"]), images, _clips(of[_VIDEO]) if _VIDEO in of else None)
 
 
 def _medium(item: Field) -> Medium:
@@ -59,6 +67,52 @@ def _medium(item: Field) -> Medium:
         layout=_one_of(LAYOUTS, of["layout"]),
         positions=_one_of(POSITIONS, of["positions"]),
     )
+
+
+def _clips(item: Field) -> Clips:
+    of = item.record(*(entry.name for entry in fields(Clips)))
+    return Clips(
+        sampling=_sampling(of["sampling"]),
+        processor=_one_of(CLIP_PROCESSORS, of["processor"]),
+        layout=_one_of(CLIP_LAYOUTS, of["layout"]),
+    )
+
+
+def _sampling(item: Field) -> Sampling:
+    of = item.record(*(entry.name for entry in fields(Sampling)))
+    frames = of["frames"].integer(1, MAX_CLIP_FRAMES)
+    return Sampling(
+        rule=of["rule"].one_of(RULES),
+        frames=frames,
+        fps=None if of["fps"].value is None else _positive(of["fps"]),
+        least=of["least"].integer(1, frames),
+        multiple=of["multiple"].integer(1, min(frames, MAX_FRAMES)),
+    )
+
+
+def _stills(item: Field) -> Stills:
+    return Stills(_one_of(PROCESSORS, _members(item, Stills)["frame"]))
+
+
+def _pairs(item: Field) -> Pairs:
+    of = _members(item, Pairs)
+    if of["frame"].open_record("kind")["kind"].value != Grid.kind:
+        of["frame"].fail(f"a processor of kind '{Grid.kind}'")
+    return Pairs(
+        frame=_grid(of["frame"]),
+        most_tokens=of["most_tokens"].integer(1, MAX_CLIP_TOKENS),
+        whole=_flag(of["whole"]),
+        apart=_flag(of["apart"]),
+    )
+
+
+def _frames(item: Field) -> Frames:
+    of = _members(item, Frames)
+    texts = ("opening", "before", "after", "between", "closing")
+    return Frames(
+        of["placeholder"].text(MAX_TEXT), of["token"].text(MAX_TEXT), of["id"].integer(0, MAX_ID),
+        *(_written(of[name]) for name in texts),
+    )  # fmt: skip
 
 
 def _one_of(kinds: Mapping[str, Callable[[Field], _Record]], item: Field) -> _Record:
@@ -271,3 +325,7 @@ LAYOUTS: Mapping[str, Callable[[Field], Layout]] = MappingProxyType({Run.kind: _
 POSITIONS: Mapping[str, Callable[[Field], Positions]] = MappingProxyType(
     {Sequential.kind: _sequential, Spatial.kind: _spatial}
 )
+CLIP_PROCESSORS: Mapping[str, Callable[[Field], ClipProcessor]] = MappingProxyType(
+    {Stills.kind: _stills, Pairs.kind: _pairs}
+)
+CLIP_LAYOUTS: Mapping[str, Callable[[Field], ClipLayout]] = MappingProxyType({Run.kind: _run, Frames.kind: _frames})

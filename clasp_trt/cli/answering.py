@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from clasp_trt.runtime.answer import Answer
     from clasp_trt.runtime.encoded import Pictures
+    from clasp_trt.runtime.media.clip import Clip
     from clasp_trt.runtime.pipeline import Pipeline
     from clasp_trt.runtime.sampling import Sampling
     from clasp_trt.runtime.wishes import Wishes
@@ -69,11 +70,13 @@ class Answering:
             "json_schema": self.json_schema,
         }
 
-    def ask(self, pipeline: Pipeline, image: Pictures, prompt: str, category: str | None) -> Answer:
+    def ask(
+        self, pipeline: Pipeline, image: Pictures, prompt: str, category: str | None, video: Clip | None = None
+    ) -> Answer:
         """The answer of ``pipeline``, in which nothing is computed yet."""
         wishes = self.wishes
         wishes["category"] = category
-        return pipeline.stream(image, prompt, **wishes)
+        return pipeline.stream(image, prompt, video=video, **wishes)
 
 
 def answering_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -60,6 +60,22 @@ def pictures(given: Sequence[str], max_pixels: int | None) -> list[Image]:
     return [load_image(each, max_pixels=max_pixels) for each in given]
 
 
+def clip_options(command: _Command) -> _Command:
+    """``--video``, and how its frames are taken."""
+    video = click.option("--video", help="Clip, for a bundle that takes some: file, folder of frames, URL, or base64.")
+    frames = click.option(
+        "--frames", type=click.IntRange(min=1), metavar="K", help="Frames to take of it [default: as the bundle says]."
+    )
+    fps = click.option(
+        "--fps",
+        type=click.FloatRange(min=0, min_open=True),
+        default=1.0,
+        show_default=True,
+        help="Frames a second of a folder, which does not say.",
+    )
+    return video(frames(fps(command)))
+
+
 prompt_option = click.option("--prompt", required=True, callback=_not_empty, help="The question or instruction.")
 
 build_memory_option = click.option(
@@ -119,6 +135,13 @@ _SHAPE = (
         help="Most visual tokens of a picture, where its size decides: larger ones are scaled down [default: 4096].",
     ),
     click.option("--max-images", type=int, metavar="K", help="Pictures that a request may have [default: 1]."),
+    click.option(
+        "--max-frames",
+        type=int,
+        metavar="K",
+        help="Frames that are taken of a clip, of a model that takes clips [default: what the model says, and has room "
+        "for].",
+    ),
 )
 """What a plan depends on too: the shape of the graphs, and no file."""
 
@@ -140,6 +163,7 @@ _NAMES = (
     "budget", "schedule", "prune_layers", "prune_at", "precision", "policy", "max_context", "vision_layers", "router",
     "max_visual_tokens",
     "max_images",
+    "max_frames",
 )  # fmt: skip
 
 

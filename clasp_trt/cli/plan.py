@@ -51,7 +51,8 @@ def command(
 
     device = targets.get(target)
     engines = EngineOptions(max_build_memory=max_build_memory)
-    whole = replace(_described(model, revision), images=options.images)
+    whole = replace(_described(model, revision), images=options.images, frames=options.max_frames)
+    options.check_clips(whole.clip_tokens is not None)
     description = whole.capped(options.most_tokens)
     options.check_tokens(whole.picture_tokens, description.picture_tokens)
     request = planning.Request(

@@ -9,7 +9,7 @@ import click
 from clasp_trt.cli.answering import answering, answering_options
 from clasp_trt.cli.answers import answer_json, facts, print_answer
 from clasp_trt.cli.examples import examples
-from clasp_trt.cli.options import image_options, pictures, prompt_option, provider_option, threads_option
+from clasp_trt.cli.options import clip_options, image_options, pictures, prompt_option, provider_option, threads_option
 from clasp_trt.cli.output import json_option, print_json
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -19,12 +19,13 @@ from clasp_trt.cli.signals import stop_if_asked
     epilog=examples(
         'clasp-trt run bundle --image photo.jpg --prompt "How many people?"',
         'clasp-trt run bundle --image before.jpg --image after.jpg --prompt "What has changed?"',
+        'clasp-trt run bundle --video clip.gif --prompt "What happens first?"',
         'clasp-trt run bundle --prompt "Say hello." --json',
     ),
 )
 @click.argument("bundle", type=click.Path())
 @image_options("the prompt is text alone")
-@click.option("--video", help="Clip, for a bundle that takes some: file, folder of frames, URL, or base64.")
+@clip_options
 @prompt_option
 @answering_options
 @click.option("--category", help="Take this category instead of the router's.")
@@ -39,6 +40,8 @@ def command(
     image: tuple[str, ...],
     max_pixels: int | None,
     video: str | None,
+    frames: int | None,
+    fps: float,
     prompt: str,
     category: str | None,
     policy: str | None,
@@ -52,32 +55,32 @@ def command(
     """Answer a prompt about images with BUNDLE; the answer streams, one line of facts follows."""
     from clasp_trt.bundle import Bundle
     from clasp_trt.errors import PromptError
-    from clasp_trt.runtime.fitting import check_images, check_video
+    from clasp_trt.runtime.fitting import check_clips, check_images
     from clasp_trt.runtime.overlay import check_destination, save_overlay
     from clasp_trt.runtime.pipeline import load
     from clasp_trt.storage.apart import keep_apart
 
     # all that can be refused at once comes before the weights are read
     wanted = answering(**chosen)
-    if show is not None and not image:
+    if show is not None and not image and video is None:
         raise PromptError("--show draws on the image; give one with --image")
     if show is not None:
         check_destination(show)
-        keep_apart(show, *image, bundle, policy, router)
+        keep_apart(show, *image, video, bundle, policy, router)
     opened = Bundle.open(bundle)
     check_images(len(image), opened)
-    if video is not None:
-        check_video(opened)
+    check_clips(0 if video is None else 1, opened)
     seen = pictures(image, max_pixels)
     with load(
         bundle, policy=policy, router=router, threads=threads, provider=provider, image_cache_bytes=0
     ) as pipeline:
         stop_if_asked()
-        answer = wanted.ask(pipeline, seen, prompt, category)
+        clip = None if video is None else pipeline.load_clip(video, frames=frames, fps=fps)
+        answer = wanted.ask(pipeline, seen, prompt, category, clip)
         result = answer.result if as_json else print_answer(answer)
         if as_json:
             print_json(answer_json(result))
         else:
             click.echo(facts(result), err=True)
         if show is not None:
-            save_overlay(show, seen, result, pipeline)
+            save_overlay(show, seen, result, pipeline, clip)

@@ -6,7 +6,14 @@ import click
 
 from clasp_trt.cli.examples import examples
 from clasp_trt.cli.kept import kept_json, kept_line
-from clasp_trt.cli.options import image_options, pictures, prompt_option, provider_option, threads_option
+from clasp_trt.cli.options import (
+    clip_options,
+    image_options,
+    pictures,
+    prompt_option,
+    provider_option,
+    threads_option,
+)
 from clasp_trt.cli.output import json_option, print_json
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -16,7 +23,8 @@ from clasp_trt.cli.signals import stop_if_asked
     epilog=examples('clasp-trt show bundle --image photo.jpg --prompt "How many?" -o kept.png'),
 )
 @click.argument("bundle", type=click.Path())
-@image_options(required=True)
+@image_options()
+@clip_options
 @prompt_option
 @click.option("-o", "--output", required=True, type=click.Path(), help="Picture to write: .png, .jpg or .webp.")
 @click.option("--category", help="Take this category instead of the router's.")
@@ -30,6 +38,9 @@ def command(
     bundle: str,
     image: tuple[str, ...],
     max_pixels: int | None,
+    video: str | None,
+    frames: int | None,
+    fps: float,
     prompt: str,
     output: str,
     category: str | None,
@@ -40,21 +51,23 @@ def command(
     provider: str | None,
     as_json: bool,
 ) -> None:
-    """Draw which visual tokens each stage of BUNDLE keeps of images for a prompt.
+    """Draw which visual tokens each stage of BUNDLE keeps of images, or of a clip, for a prompt.
 
     Pivots are blue, the tokens that complete them red, dropped ones faded. No answer is generated.
     """
     from clasp_trt import methods
     from clasp_trt.bundle import Bundle
-    from clasp_trt.errors import BundleError, MethodError
-    from clasp_trt.runtime.fitting import check_images
+    from clasp_trt.errors import BundleError, MethodError, PromptError
+    from clasp_trt.runtime.fitting import check_clips, check_images
     from clasp_trt.runtime.overlay import check_destination, save_overlay
     from clasp_trt.runtime.pipeline import load
     from clasp_trt.storage.apart import keep_apart
 
     # all that can be refused at once comes before the weights are read
     check_destination(output)
-    keep_apart(output, *image, bundle, policy, router)
+    keep_apart(output, *image, video, bundle, policy, router)
+    if not image and video is None:
+        raise PromptError("there is nothing to draw on; give a picture with --image, or a clip with --video")
     chosen = methods.get(method)
     if not chosen.prunes:
         raise MethodError(f"method {method} keeps every visual token, so there is nothing to show; choose another")
@@ -66,13 +79,15 @@ def command(
             "give a bundle that was built with --budget or --schedule"
         )
     check_images(len(image), opened)
+    check_clips(0 if video is None else 1, opened)
     seen = pictures(image, max_pixels)
     with load(
         bundle, policy=policy, router=router, method=method, threads=threads, provider=provider, image_cache_bytes=0
     ) as pipeline:
         stop_if_asked()
-        result = pipeline.generate(seen, prompt, max_new_tokens=1, category=category)
-        save_overlay(output, seen, result, pipeline)
+        clip = None if video is None else pipeline.load_clip(video, frames=frames, fps=fps)
+        result = pipeline.generate(seen, prompt, video=clip, max_new_tokens=1, category=category)
+        save_overlay(output, seen, result, pipeline, clip)
     if as_json:
         print_json(
             {

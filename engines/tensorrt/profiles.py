@@ -64,8 +64,8 @@ def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile
         port.VISUAL_TOKENS: (least, usual, most),
     }
     if graph.name in (names.VISION, names.PROJECTOR):
-        seen = manifest.media.image.processor  # one picture at a time
-        sizes.update({port.VISUAL_TOKENS: seen.token_range, **seen.sizes})
+        media = manifest.media  # one picture at a time, or one step of a clip
+        sizes.update({port.VISUAL_TOKENS: media.step_range, **media.sizes})
     prunes = [each.name for each in Chain.of(manifest.schedule).prunes]
     if graph.name in prunes:
         sizes.update(_stage(manifest, prunes.index(graph.name), text, max_prompt))

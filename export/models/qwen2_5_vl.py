@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from clasp_trt.export import videos
 from clasp_trt.export.config import Settings
 from clasp_trt.export.decoder.configs import decoder
 from clasp_trt.export.description import GridDescription
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 PIXELS = (4 * 28**2, 16384 * 28**2)
 """The least and the most of a picture, as the published image processors say: config.json does not."""
-DEFAULTS = {"image_token_id": 151655, "tie_word_embeddings": False}
+DEFAULTS = {"image_token_id": 151655, "video_token_id": 151656, "tie_word_embeddings": False}
+RATE = 4
+"""Positions of a second of a clip where the config does not say."""
 LAYOUTS = (
     (r"^(?:model\.)?visual\.merger\.ln_q\.", "projector.norm."),
     (r"^(?:model\.)?visual\.merger\.mlp\.0\.", "projector.linear_1."),
@@ -34,7 +37,9 @@ def describe(config: Settings, name: str) -> GridDescription:
     """The model that ``config`` describes. Raises :class:`CheckpointError` for variants that we do not compile."""
     # before there was a text_config, its fields stood at the top
     text = config if config.get("text_config") is None else config.part("text_config", {})
-    return described(config, text, name, "qwen2_5_vl", QWEN2_5_VL, PIXELS)
+    found = described(config, text, name, "qwen2_5_vl", QWEN2_5_VL, PIXELS)
+    vision = config.part("vision_config", {}).over({"tokens_per_second": RATE})
+    return replace(found, rate=vision.count("tokens_per_second"))
 
 
 def described(
@@ -62,12 +67,13 @@ def described(
         projector=tower.merger,
         decoder=replace(spec, deepstack=len(tower.deepstack)),
         image_token_id=top.id("image_token_id"),
+        video=top.id("video_token_id"),
     )
 
 
 def family(checkpoint: Checkpoint, description: GridDescription) -> Gridded:
     """The family of a checkpoint that :func:`describe` has described."""
-    return Gridded(checkpoint, description, LAYOUTS, _reference)
+    return Gridded(checkpoint, description, LAYOUTS, _reference, videos.BY_FRAME)
 
 
 def _reference(checkpoint: Checkpoint, description: GridDescription) -> Reference:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clasp_trt.export import videos
 from clasp_trt.export.config import Settings
 from clasp_trt.export.description import GridDescription
 from clasp_trt.export.gridded import Gridded
@@ -25,7 +26,7 @@ def describe(config: Settings, name: str) -> GridDescription:
 
 def family(checkpoint: Checkpoint, description: GridDescription) -> Gridded:
     """The family of a checkpoint that :func:`describe` has described."""
-    return Gridded(checkpoint, description, qwen2_5_vl.LAYOUTS, _reference)
+    return Gridded(checkpoint, description, qwen2_5_vl.LAYOUTS, _reference, videos.BY_FRAME)
 
 
 def _reference(checkpoint: Checkpoint, description: GridDescription) -> Reference:

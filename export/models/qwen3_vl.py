@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clasp_trt.export import videos
 from clasp_trt.export.config import Settings
 from clasp_trt.export.description import GridDescription
 from clasp_trt.export.gridded import Gridded
@@ -34,7 +35,7 @@ def describe(config: Settings, name: str) -> GridDescription:
 
 def family(checkpoint: Checkpoint, description: GridDescription) -> Gridded:
     """The family of a checkpoint that :func:`describe` has described."""
-    return Gridded(checkpoint, description, LAYOUTS, _reference)
+    return Gridded(checkpoint, description, LAYOUTS, _reference, videos.BY_CLIP)
 
 
 def _reference(checkpoint: Checkpoint, description: GridDescription) -> Reference:

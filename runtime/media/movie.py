@@ -9,6 +9,7 @@ from PIL import Image
 
 from clasp_trt.errors import ClaspError, ImageError
 from clasp_trt.extras import remedy
+from clasp_trt.runtime.media.animation import Decoded
 from clasp_trt.runtime.media.decoding import upright_rgb
 from clasp_trt.runtime.media.sampling import Budget
 
@@ -17,9 +18,9 @@ _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,
 _MOST = 1_000_000
 
 
-def movie(data: bytes | IO[bytes], budget: Budget) -> list[tuple[Image.Image, float]]:
-    """Frames and their seconds. Raises :class:`ImageError` without PyAV, for a file without pictures, a damaged one,
-    and what is over the budget."""
+def movie(data: bytes | IO[bytes], budget: Budget) -> Decoded:
+    """Frames and their seconds, and how long the whole lasts. Raises :class:`ImageError` without PyAV, for a file
+    without pictures, a damaged one, and what is over the budget."""
     try:
         import av  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
@@ -29,7 +30,7 @@ def movie(data: bytes | IO[bytes], budget: Budget) -> list[tuple[Image.Image, fl
         ) from None
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
-        found = _sampled(av, file, _counted(av, file, budget), budget)
+        found = _sampled(av, file, *_counted(av, file, budget), budget)
     except ClaspError:
         raise
     except Exception as error:  # of FFmpeg, one for each of its numbers, or of the file
@@ -54,22 +55,24 @@ def _stream(container: Any, budget: Budget) -> Any:
     return stream
 
 
-def _counted(av: Any, file: IO[bytes], budget: Budget) -> int:
-    """How many frames there are, by decoding them all: what a header says of it may be wrong."""
+def _counted(av: Any, file: IO[bytes], budget: Budget) -> tuple[int, float]:
+    """How many frames there are, and for how long, by decoding them all: what a header says of it may be wrong."""
     count = 0
     with _open(av, file) as container:
-        for _ in container.decode(_stream(container, budget)):
+        stream = _stream(container, budget)
+        rate = float(stream.average_rate or 1)
+        for _ in container.decode(stream):
             count += 1
             budget.check_time()
             if count > _MOST:
                 raise ImageError(f"{budget.name} has over {_MOST} frames; shorten it")
     if not count:
         raise ImageError(f"{budget.name} has no frames; expected a video")
-    return count
+    return count, count / rate
 
 
-def _sampled(av: Any, file: IO[bytes], there: int, budget: Budget) -> list[tuple[Image.Image, float]]:
-    wanted, found = {*budget.indices(there)}, list[tuple[Image.Image, float]]()
+def _sampled(av: Any, file: IO[bytes], there: int, lasts: float, budget: Budget) -> Decoded:
+    wanted, found = {*budget.sampling.numbers(there, lasts)}, list[tuple[Image.Image, float]]()
     first: float | None = None
     with _open(av, file) as container:
         stream = _stream(container, budget)
@@ -82,4 +85,4 @@ def _sampled(av: Any, file: IO[bytes], there: int, budget: Budget) -> list[tuple
                 budget.count(frame.width, frame.height)
             if number == max(wanted):
                 break
-    return found
+    return found, lasts

@@ -1,4 +1,4 @@
-"""Which frames of a clip are taken, and how much they may cost."""
+"""How much the frames that are taken of a clip may cost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from clasp_trt.errors import ImageError
+from clasp_trt.filming import Sampling
 from clasp_trt.runtime.media.decoding import MOST_PIXELS
 
 SECONDS = 60.0
@@ -14,18 +15,14 @@ SECONDS = 60.0
 
 @dataclass
 class Budget:
-    """What may be spent on ``frames`` frames of the clip that errors call ``name``; ``max_pixels`` bounds each."""
+    """What may be spent on the frames that ``sampling`` takes of the clip that errors call ``name``; ``max_pixels``
+    bounds each."""
 
     name: str
-    frames: int
+    sampling: Sampling
     max_pixels: int
     _pixels: int = 0
     _end: float = field(default_factory=lambda: time.monotonic() + SECONDS)
-
-    def indices(self, there: int) -> list[int]:
-        """The numbers of those that are taken of as many as are ``there``, ascending."""
-        taken = min(self.frames, there)
-        return [number * there // taken for number in range(taken)]
 
     def count(self, width: int, height: int) -> None:
         """Counts a frame that is kept. Raises :class:`ImageError` if all of them are too much, or took too long."""

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from clasp_trt.bundle import Layout, Run, Tiles
+from clasp_trt.bundle import Frames, Layout, Run, Tiles
 from clasp_trt.runtime.media.seen import Block
 
 Pieces = tuple[str | int, ...]
-"""What takes the place of a picture's placeholder: texts, and numbers of visual tokens that follow one another."""
+"""What takes the place of the placeholder of a picture or clip: texts, and numbers of visual tokens that follow one
+another."""
 
 
 def run(layout: Run, blocks: Sequence[Block]) -> Pieces:
@@ -29,14 +30,33 @@ def tiles(layout: Tiles, blocks: Sequence[Block]) -> Pieces:
     return *found, layout.whole if cut else layout.alone, whole.tokens, layout.after
 
 
+def frames(layout: Frames, blocks: Sequence[Block]) -> Pieces:
+    """A run for each block, after a text that says when it was."""
+    found: list[str | int] = [layout.opening]
+    for number, block in enumerate(blocks, start=1):
+        found += [layout.between] if number > 1 else []
+        found += [_timed(layout.before, number, block.seconds or 0.0), block.tokens, layout.after]
+    return *found, layout.closing
+
+
+def _timed(text: str, number: int, seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    said = {"{number}": str(number), "{seconds}": f"{seconds:.1f}", "{clock}": f"{minutes:02d}:{rest:02d}"}
+    for name, value in said.items():
+        text = text.replace(name, value)
+    return text
+
+
 def _numbered(text: str, block: Block) -> str:
     return text.replace("{row}", str(block.row)).replace("{column}", str(block.column))
 
 
-KINDS: Mapping[str, Callable[[Any, Sequence[Block]], Pieces]] = MappingProxyType({Run.kind: run, Tiles.kind: tiles})
+KINDS: Mapping[str, Callable[[Any, Sequence[Block]], Pieces]] = MappingProxyType(
+    {Run.kind: run, Tiles.kind: tiles, Frames.kind: frames}
+)
 """By the kind of the record in :mod:`clasp_trt.bundle.media`."""
 
 
-def pieces(layout: Layout, blocks: Sequence[Block]) -> Pieces:
-    """What a manifest's layout puts in the place of a picture that became ``blocks``."""
+def pieces(layout: Layout | Frames, blocks: Sequence[Block]) -> Pieces:
+    """What a manifest's layout puts in the place of a picture or clip that became ``blocks``."""
     return KINDS[layout.kind](layout, blocks)

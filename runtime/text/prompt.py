@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,8 +29,9 @@ class Prompt:
 
     ``visual_index`` and ``reference_index`` are int64 rows of the sequence: the visual tokens, which are those of the
     blocks of all ``pictures`` in order, and the text after the last of them, of a conversation no more than the last
-    message's, which is the reference set of the saliency. ``positions`` is int64 ``[axes, rows]``; ``next_position`` is
-    that of the first token of the answer. ``visible`` is int64 ``[2, 1, rows]``, see
+    message's, which is the reference set of the saliency. ``pictures`` are in the order of the prompt, and ``order``
+    says which of the images, and of the clips after these, each one is. ``positions`` is int64 ``[axes, rows]``;
+    ``next_position`` is that of the first token of the answer. ``visible`` is int64 ``[2, 1, rows]``, see
     :func:`clasp_trt.runtime.text.visible.visible`.
     """
 
@@ -39,6 +41,7 @@ class Prompt:
     positions: NDArray[np.int64]
     next_position: int
     pictures: tuple[tuple[Block, ...], ...] = ()
+    order: tuple[int, ...] = ()
     visible: NDArray[np.int64] | None = None
 
     @property
@@ -70,38 +73,40 @@ class PromptReader:
     """Makes a :class:`Prompt` of what a user wrote, by the bundle's chat template and :attr:`tokenizer`."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self._medium = bundle.manifest.media.image
+        self._medium, video = bundle.manifest.media.image, bundle.manifest.media.video
+        self._layouts = [self._medium.layout, *([] if video is None else [video.layout])]
         self._decoder = bundle.manifest.model.decoder
         self._asks = any(stage.after_layer >= 0 for stage in bundle.manifest.schedule.stages)
         self.tokenizer = Tokenizer.from_file(bundle.path("tokenizer.json"))
         template = foreign.read_text(bundle.path("chat_template.jinja"), BundleError, "rebuild the bundle")
         special = read_object(bundle, "special_tokens_map.json")
-        self._chat = ChatTemplate(template, self._medium.layout.placeholder, special)
+        moving = None if video is None else video.layout.placeholder
+        self._chat = ChatTemplate(template, self._medium.layout.placeholder, special, video_token=moving)
 
-    def read(self, prompt: str | Dialogue, *pictures: Sequence[Block]) -> Prompt:
-        """Token ids with one id for each visual token, and where these are. Each of ``pictures`` is the blocks that one
-        became. Raises :class:`PromptError`."""
-        layout, turn = self._medium.layout, 0
+    def read(self, prompt: str | Dialogue, *images: Sequence[Block], clips: Sequence[Sequence[Block]] = ()) -> Prompt:
+        """Token ids with one id for each visual token, and where these are. Each of ``images`` and ``clips`` is the
+        blocks that one became. Raises :class:`PromptError`."""
+        given, turn = (images, clips), 0
         if isinstance(prompt, str):
-            rendered = self._chat.render(prompt, images=len(pictures))
+            rendered = self._chat.render(prompt, images=len(images), clips=len(clips))
         else:
             rendered, turn = self._chat.converse(prompt)
-        check_spelled(prompt, self.tokenizer, layout.placeholder, layout.id)
-        spelled, counts = self._spelled(rendered, pictures) if pictures else (rendered, [])
+        check_spelled(prompt, self.tokenizer, {layout.placeholder: layout.id for layout in self._layouts})
+        spelled, order, counts = self._spelled(rendered, given) if any(given) else (rendered, [], [])
         ids, ends = self.tokenizer.placed_chat(spelled, self._chat.bos)
-        vocabulary = self._decoder.vocab_size
-        if len(beyond := ids[(ids >= vocabulary) & (ids != layout.id)]):
+        vocabulary, own = self._decoder.vocab_size, sorted({layout.id for layout in self._layouts})
+        if len(beyond := ids[(ids >= vocabulary) & ~np.isin(ids, own)]):
             raise PromptError(
                 f"the prompt holds {self.tokenizer.written(int(beyond[0]))!a}, a token beyond the {vocabulary} of the "
                 "model; leave it out"
             )
-        places = np.flatnonzero(ids == layout.id)
+        places = np.flatnonzero(np.isin(ids, own))
         if len(places) != len(counts):
             raise PromptError(
                 f"the rendered prompt holds {len(places)} image tokens, expected {len(counts)}; "
                 "check the bundle's chat_template.jinja"
-                if pictures
-                else f"the prompt contains {layout.token}, but there is no image"
+                if order
+                else f"the prompt contains {self.tokenizer.written(int(ids[places[0]]))}, but there is no image"
             )
         repeats = np.ones(len(ids), dtype=np.int64)
         repeats[places] = counts
@@ -109,30 +114,38 @@ class PromptReader:
         begun = ends > len(spelled) - (len(rendered) - turn)
         asked = int(repeats[: np.argmax(begun)].sum()) if begun.any() else 0
         ids = np.repeat(ids, repeats)
-        visual = np.flatnonzero(ids == layout.id)
-        reference = np.arange(max(visual[-1] + 1, asked) if pictures else len(ids), len(ids))
-        if pictures and self._asks and not len(reference):
+        visual = np.flatnonzero(np.isin(ids, own))
+        reference = np.arange(max(visual[-1] + 1, asked) if order else len(ids), len(ids))
+        if order and self._asks and not len(reference):
             raise PromptError(
                 "no text follows the image, so nothing can say which of its tokens matter; put the question after it"
             )
+        pictures = tuple(tuple((*images, *clips)[number]) for number in order)
         blocks = tuple(block for picture in pictures for block in picture)
         placed = positions(self._medium.positions, len(ids), blocks, visual)
         seen = visible(self._decoder.visible, len(ids), visual, self._decoder.window)
-        return Prompt(ids, visual, reference, *placed, tuple(tuple(picture) for picture in pictures), seen)
+        return Prompt(ids, visual, reference, *placed, pictures, tuple(order), seen)
 
-    def _spelled(self, rendered: str, pictures: Sequence[Sequence[Block]]) -> tuple[str, list[int]]:
+    def _spelled(self, rendered: str, given: Sequence[Sequence[Sequence[Block]]]) -> tuple[str, list[int], list[int]]:
         """``rendered`` with each placeholder replaced by what the layout puts there, one visual token in place of
-        several that follow one another; and how many each of those stands for."""
-        layout, counts = self._medium.layout, list[int]()
-        before, *texts = rendered.split(layout.placeholder)
-        spelled = [before]
-        for blocks, text in zip(pictures, texts, strict=True):
-            for part in pieces(layout, blocks):
+        several that follow one another; which of what is ``given``, images and then clips, each stands for; and how
+        many tokens each of those that follow one another."""
+        layouts = dict(zip((layout.placeholder for layout in self._layouts), self._layouts, strict=True))
+        first = dict(zip(layouts, (0, len(given[0])), strict=False))
+        spelled, order, counts = list[str](), list[int](), list[int]()
+        shown = [*given[0], *given[1]]
+        for text in re.split(f"({'|'.join(map(re.escape, layouts))})", rendered):
+            if text not in layouts:
+                spelled.append(text)
+                continue
+            order.append(first[text])
+            first[text] += 1
+            layout = layouts[text]
+            for part in pieces(layout, shown[order[-1]]):
                 spelled.append(layout.token if isinstance(part, int) else part)
                 if isinstance(part, int):
                     counts.append(part)
-            spelled.append(text)
-        return "".join(spelled), counts
+        return "".join(spelled), order, counts
 
 
 def read_object(bundle: Bundle, name: str) -> dict[str, Any]:

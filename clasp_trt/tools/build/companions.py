@@ -18,7 +18,7 @@ from clasp_trt.policy import CATEGORY_NAMES, Policy
 from clasp_trt.storage.foreign import read_object
 
 if TYPE_CHECKING:
-    from clasp_trt.bundle import Layout
+    from clasp_trt.bundle import Frames, Layout, Media
 
 
 def check_router(folder: str | os.PathLike[str], policy: Policy | None) -> None:
@@ -40,9 +40,9 @@ def copy_router(folder: str | os.PathLike[str], root: Path) -> None:
         shutil.copyfile(path, root / path.name)
 
 
-def check_assets(root: Path, layout: Layout, images: int, checkpoint: str) -> None:
-    """Does to a staged bundle's files what first requests about no picture, one and ``images`` would, in the runtime's
-    own words.
+def check_assets(root: Path, media: Media, checkpoint: str) -> None:
+    """Does to a staged bundle's files what first requests about no picture, one, as many as are taken, and a clip
+    would, in the runtime's own words.
 
     Raises :class:`CheckpointError`, naming the file of ``checkpoint`` that cannot work.
     """
@@ -54,14 +54,22 @@ def check_assets(root: Path, layout: Layout, images: int, checkpoint: str) -> No
     with _asset("chat template", checkpoint):
         special = read_object(root / "special_tokens_map.json", BundleError, "download it again")
         template = (root / "chat_template.jinja").read_text(encoding="utf-8")
-        chat = ChatTemplate(template, layout.placeholder, special)
-        rendered = {count: chat.render("x", images=count) for count in (0, 1, images)}
+        layout, moving = media.image.layout, None if media.video is None else media.video.layout
+        chat = ChatTemplate(
+            template, layout.placeholder, special, video_token=None if moving is None else moving.placeholder
+        )
+        rendered: list[tuple[Layout | Frames, int, str]] = [
+            (layout, count, chat.render("x", images=count)) for count in sorted({0, 1, media.images})
+        ]
+        if moving is not None:
+            rendered.append((moving, 1, chat.render("x", clips=1)))
     with _asset("tokenizer.json", checkpoint):
-        for count, text in rendered.items():
-            spelled = text.replace(layout.placeholder, layout.token)  # which may be another
-            found = tokenizer.encode_chat(spelled, chat.bos).count(layout.id)
+        for shown, count, text in rendered:
+            spelled = text.replace(shown.placeholder, shown.token)  # which may be another
+            found = tokenizer.encode_chat(spelled, chat.bos).count(shown.id)
             if found != count:
-                raise BundleError(f"a prompt with {count} images has {found} tokens {layout.token} (id {layout.id})")
+                what = f"{count} images" if shown is layout else "a video"
+                raise BundleError(f"a prompt with {what} has {found} tokens {shown.token} (id {shown.id})")
 
 
 @contextmanager

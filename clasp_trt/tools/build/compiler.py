@@ -99,6 +99,7 @@ def build(
     router: str | os.PathLike[str] | None = None,
     max_visual_tokens: int | None = None,
     max_images: int | None = None,
+    max_frames: int | None = None,
     revision: str | None = None,
     sm: Sequence[str] = (),
     max_prompt: int | None = None,
@@ -116,7 +117,7 @@ def build(
     options = Options.of(
         budget=budget, schedule=schedule, prune_layers=prune_layers, prune_at=prune_at, precision=precision,
         policy=policy, max_context=max_context, vision_layers=vision_layers, router=router,
-        max_visual_tokens=max_visual_tokens, max_images=max_images,
+        max_visual_tokens=max_visual_tokens, max_images=max_images, max_frames=max_frames,
     )  # fmt: skip
     sms = (sm,) if isinstance(sm, str) else tuple(sm)  # a string is a sequence too, of its characters
     engines = EngineOptions(
@@ -243,7 +244,7 @@ def _export(
         from clasp_trt.export.generation import generation
 
         checkpoint = Checkpoint.open(model, revision)
-        family = family_of(checkpoint, options.most_tokens, options.images)
+        family = family_of(checkpoint, options.most_tokens, options.images, options.max_frames)
         options.check_tokens(family.description.capped(None).picture_tokens, family.description.picture_tokens)
         chosen = generation(checkpoint, family.info.decoder.vocab_size)
     if engine is not None:
@@ -258,6 +259,7 @@ def _export(
     if engine is not None:
         engine = _for_context(engine, context, tokens)
     media = family.media
+    options.check_clips(media.video is not None)
     exported = export(
         checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
         precision=options.floats, memory_limit=memory_limit, stages_apart=_is_for_turing(engine),
@@ -268,7 +270,7 @@ def _export(
     router = options.router or shipped_for([category.name for category in policy.categories])
     if router is not None:
         copy_router(router, writer.root)
-    check_assets(writer.root, media.image.layout, media.images, model)
+    check_assets(writer.root, media, model)
     manifest = Manifest(
         model=family.info,
         media=media,

@@ -14,7 +14,9 @@ from clasp_trt.errors import BackendError, BundleError, ClaspError
 from clasp_trt.extras import remedy
 from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.backends.find import backend_for
+from clasp_trt.runtime.media.clip import Clip
 from clasp_trt.runtime.media.processors import processor
+from clasp_trt.runtime.media.processors.clips import clip_processor
 from clasp_trt.runtime.pipeline import Pipeline
 from clasp_trt.runtime.routing.folder import router_for
 from clasp_trt.runtime.text.prompt import PromptReader
@@ -84,6 +86,9 @@ def _check_companions(bundle: Bundle) -> None:
         reader = PromptReader(bundle)
         for count in (0, 1, bundle.manifest.media.images):
             reader.read(_PROMPT, *[blocks] * count)
+        if (video := bundle.manifest.media.video) is not None:
+            clip = Clip((noise(bundle),) * 2, (0.0, 1.0))
+            reader.read(_PROMPT, clips=[clip_processor(video.processor)(clip).blocks])
         router_for(bundle.policy, bundle).route(_PROMPT)
     except ClaspError as error:
         raise BundleError(f"{bundle.root}: {error}") from error

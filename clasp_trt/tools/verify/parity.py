@@ -65,7 +65,8 @@ def compare(
     with backend_for(bundle, provider=provider) as backend:
         checkpoint = Checkpoint.open(model, revision)
         media = bundle.manifest.media
-        family = family_of(checkpoint, max(media.image.processor.token_range), media.images)
+        frames = None if media.video is None else media.video.sampling.frames
+        family = family_of(checkpoint, max(media.image.processor.token_range), media.images, frames)
         _check_same_model(bundle, family, generation(checkpoint, family.info.decoder.vocab_size), model)
         request = Request.of(bundle, images, prompt)
         comparison = _Comparison(bundle, backend, family, progress)

@@ -8,6 +8,7 @@ learned table it is between.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,22 +43,27 @@ class GridProcessor:
             raise ImageError(f"the image is {error}; crop it") from None
 
     def __call__(self, image: Image.Image) -> Seen:
-        image, record = to_rgb(image), self._record
+        image = to_rgb(image)
         self.count(image.height, image.width)
-        tall, wide = self._patching.resized(image.height, image.width)
-        view = image.resize((wide, tall), resample=self._resample)
-        values = scaled(np.asarray(view), record.rescale, record.mean, record.std)
-        vision = {port.PATCHES: self._patches(values)[None], **self._places(tall, wide)}
-        return Seen(vision, {}, (self._block(tall, wide),), view)
+        return self.at(self._patching.resized(image.height, image.width), [image] * self._record.time)
+
+    def at(self, size: tuple[int, int], frames: Sequence[Image.Image]) -> Seen:
+        """What becomes of as many ``frames`` as a patch is deep, at that height and width in pixels, whole blocks."""
+        views = {id(each): to_rgb(each).resize(size[::-1], resample=self._resample) for each in frames}
+        record = self._record
+        values = {key: scaled(np.asarray(view), record.rescale, record.mean, record.std) for key, view in views.items()}
+        patches = self._patches(np.stack([values[id(each)] for each in frames], axis=1))
+        vision = {port.PATCHES: patches[None], **self._places(*size)}
+        return Seen(vision, {}, (self._block(*size),), views[id(frames[0])])
 
     def _patches(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 ``[patches, values]`` of a picture ``[channels, height, width]``, each of whose frames is it."""
-        patch, merge, time = self._record.patch, self._record.merge, self._record.time
-        channels, height, width = values.shape
+        """float32 ``[patches, values]`` of frames ``[channels, time, height, width]``."""
+        patch, merge = self._record.patch, self._record.merge
+        channels, time, height, width = values.shape
         rows, columns = height // patch // merge, width // patch // merge
-        parts = values.reshape(channels, rows, merge, patch, columns, merge, patch).transpose(1, 4, 2, 5, 0, 3, 6)
-        frames = np.broadcast_to(parts[:, :, :, :, :, None], (*parts.shape[:5], time, patch, patch))
-        return frames.reshape(rows * columns * merge**2, -1)
+        parts = values.reshape(channels, time, rows, merge, patch, columns, merge, patch)
+        found: NDArray[np.float32] = parts.transpose(2, 5, 3, 6, 0, 1, 4, 7).reshape(rows * columns * merge**2, -1)
+        return found
 
     def _places(self, tall: int, wide: int) -> dict[str, NDArray[Any]]:
         """What the tower takes besides pixels, of a picture of that height and width."""

@@ -57,13 +57,6 @@ def test_animations(tmp_path: Path, format: str, options: dict[str, Any]) -> Non
     assert load_clip(whole) is whole
 
 
-def test_indices_are_those_of_transformers() -> None:
-    for there, taken in ((10, 4), (7, 3), (100, 8), (33, 32), (5, 5), (1000, 7)):
-        expected = np.arange(0, there, there / taken).astype(int)[:taken].tolist()
-        assert sampling.Budget("x", taken, 1).indices(there) == expected
-    assert sampling.Budget("x", 9, 1).indices(4) == [0, 1, 2, 3]
-
-
 def test_a_still_gif_is_a_clip_of_one_frame() -> None:
     assert load_clip(encoded("GIF", 1)).seconds == (0.0,)
 
