@@ -88,7 +88,7 @@ class Filming:
         """What :attr:`most_tokens` leave for the area that is bounded."""
         if self.whole:
             return self.most_tokens * self.time * self.patching.block**2
-        return self.most_tokens // steps * self.patching.block**2
+        return max(1, self.most_tokens // steps) * self.patching.block**2
 
     def _sized(self, frames: int, height: int, width: int, area: int) -> tuple[int, int]:
         least = min(self.patching.least_pixels, area)

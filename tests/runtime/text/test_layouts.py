@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from clasp_trt.bundle import Frames
 from clasp_trt.bundle.media import Run, Sequential, Tiles
-from clasp_trt.bundle.media_reader import LAYOUTS, POSITIONS
+from clasp_trt.bundle.media_reader import CLIP_LAYOUTS, LAYOUTS, POSITIONS
 from clasp_trt.runtime.media.seen import Block
 from clasp_trt.runtime.text import layouts, positions
 from tests.prompts import boxes
@@ -49,5 +50,13 @@ def test_sequential_positions_count_every_row() -> None:
 
 
 def test_every_kind_of_the_manifest_is_known() -> None:
-    assert list(layouts.KINDS) == list(LAYOUTS)
+    assert {*layouts.KINDS} == {*LAYOUTS, *CLIP_LAYOUTS}
     assert list(positions.KINDS) == list(POSITIONS)
+
+
+def test_frames_say_when_they_were() -> None:
+    record = Frames("<v>", "<i>", 7, "Look: ", "{number} at {clock} ({seconds} s): ", ".", "\n", "!")
+    boxes = np.zeros((4, 4), np.float32)
+    blocks = [Block(4, (1, 2, 2), boxes, seconds=at) for at in (0.25, 61.5)]
+    expected = ("Look: ", "1 at 00:00 (0.2 s): ", 4, ".", "\n", "2 at 01:01 (61.5 s): ", 4, ".", "!")
+    assert layouts.pieces(record, blocks) == expected
