@@ -59,9 +59,7 @@ class Steps:
         check_clips(len(clips), self._bundle)
         return asked
 
-    def draft(
-        self, images: Sequence[Picture], clips: Sequence[ClipSource], asked: Asked, manner: Manner
-    ) -> Draft:
+    def draft(self, images: Sequence[Picture], clips: Sequence[ClipSource], asked: Asked, manner: Manner) -> Draft:
         """All of a request that the host does before the first graph. Raises :class:`ClaspError` for what is wrong with
         it."""
         timer, generation = Timer(), asked.generation
