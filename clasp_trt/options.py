@@ -71,27 +71,39 @@ class Pruning:
             return None
         return max(1, tokens // 3) if self.budget is None else budgets.mean(self.budget, tokens)
 
-    def schedule(self, tokens: int, layers: int, *, varies: bool = False) -> Schedule:
+    def schedule(
+        self, tokens: int, layers: int, *, varies: bool = False, short_sighted: frozenset[int] = frozenset()
+    ) -> Schedule:
         """The stages for ``tokens`` visual tokens, or up to as many, and a decoder of ``layers`` layers.
 
         Where the number ``varies``, stages keep shares of it, unless they or their mean were asked for as counts: then
-        a request with fewer tokens loses fewer. Raises :class:`ScheduleError` if the decoder cannot have them.
+        a request with fewer tokens loses fewer. Layers that are ``short_sighted`` may not see all of the tokens: no
+        stage stands there by itself, and where one was asked for it is told. Raises :class:`ScheduleError` if the
+        decoder cannot have the stages.
         """
-        made = self._schedule(tokens, layers)
+        after = self.prune_layers
+        if after is None and short_sighted and self.place == "decoder":
+            after = schedules.default_prune_layers(layers, short_sighted)
+        made = self._schedule(tokens, layers, after)
+        if blind := sorted(short_sighted.intersection(made.prune_layers)):
+            tell(
+                f"stages after layers {', '.join(map(str, blind))} rank tokens by what a window shows, which {tokens} "
+                "visual tokens fill: those out of it count as never looked at; --prune-layers names layers that see all"
+            )
         return made.shared() if varies and self.keeps is None and not isinstance(self.budget, int) else made
 
-    def _schedule(self, tokens: int, layers: int) -> Schedule:
+    def _schedule(self, tokens: int, layers: int, after: tuple[int, ...] | None) -> Schedule:
         mean = self.mean(tokens)
         if self.keeps is not None:
-            return schedules.given(tokens, layers, self.keeps, self.prune_layers)
+            return schedules.given(tokens, layers, self.keeps, after)
         if mean is None:
             return schedules.none(tokens, layers)
         if self.place == "encoder":
             return schedules.encoder(tokens, layers, mean)
         if isinstance(self.budget, Published):
-            return schedules.published(tokens, layers, self.budget.keeps, self.prune_layers)
+            return schedules.published(tokens, layers, self.budget.keeps, after)
         try:
-            return schedules.solve(tokens, layers, mean, self.prune_layers)
+            return schedules.solve(tokens, layers, mean, after)
         except ScheduleError as error:
             if self.budget is not None:
                 raise

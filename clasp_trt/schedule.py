@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import combinations, pairwise
+from operator import sub
 
 from clasp_trt.brief import brief
 from clasp_trt.errors import ScheduleError
@@ -170,8 +171,12 @@ class Schedule:
         )
 
 
-def default_prune_layers(layers: int) -> tuple[int, int, int]:
-    """The published prune layers 2, 6, 15 of 32, scaled to a decoder of ``layers`` layers (at least 4)."""
+def default_prune_layers(layers: int, avoided: frozenset[int] = frozenset()) -> tuple[int, int, int]:
+    """The published prune layers 2, 6, 15 of 32, scaled to a decoder of ``layers`` layers (at least 4).
+
+    Those that are ``avoided`` give way to the nearest others, the last layer never among them: three in all, or else
+    the scaled ones stay.
+    """
     _check_count("layers", layers)
     if layers < 4:
         raise ScheduleError(
@@ -183,7 +188,13 @@ def default_prune_layers(layers: int) -> tuple[int, int, int]:
     )
     first = max(first, 1)
     second = max(second, first + 1)
-    return first - 1, second - 1, max(third, second + 1) - 1
+    scaled = first - 1, second - 1, max(third, second + 1) - 1
+    if not avoided.intersection(scaled):
+        return scaled
+    others = [layer for layer in range(layers - 1) if layer not in avoided]
+    near = {layer for place in scaled for layer in sorted(others, key=lambda layer: abs(layer - place))[:3]}
+    moved = {(a, b, c): sum(map(abs, map(sub, (a, b, c), scaled))) for a, b, c in combinations(sorted(near), 3)}
+    return min(moved, key=moved.__getitem__, default=scaled)
 
 
 def solve(tokens: int, layers: int, budget: int, prune_layers: Sequence[int] | None = None) -> Schedule:

@@ -52,10 +52,10 @@ class TensorSpec:
         values = rng.standard_normal(min(self.size, DRAWN), dtype=np.float32)
         values *= np.float32(self.std)
         values += np.float32(self.mean)
-        stored, row = _encode(values, dtype), self.size // self.shape[0]
+        stored, row, zero = _encode(values, dtype), self.size // self.shape[0], np.array(self.zero_rows, np.int64)
         for start in range(0, self.size, DRAWN):
             part = np.roll(stored, start // DRAWN * _MOVED)[: self.size - start]
-            for each in self.zero_rows:
+            for each in zero[(zero * row < start + DRAWN) & ((zero + 1) * row > start)].tolist():
                 part[max(each * row - start, 0) : max((each + 1) * row - start, 0)] = 0
             yield part
 

@@ -109,6 +109,21 @@ def test_a_cap_that_is_no_number_of_tokens_is_refused(most: Any) -> None:
     says(error, "--max-visual-tokens", repr(most))
 
 
+def test_stages_stand_where_all_tokens_are_seen(recwarn: pytest.WarningsRecorder) -> None:
+    """Nowhere else where none was named; and what was named is followed, and told."""
+    narrow = frozenset(layer for layer in range(34) if layer % 6 != 5)
+    for pruning in (Pruning(), Pruning(keeps=(30, 20, 10)), Options.of(budget="paper:192").pruning):
+        assert pruning.schedule(1024, 34, short_sighted=narrow).prune_layers == (5, 11, 17)
+    assert Pruning("encoder").schedule(1024, 34, short_sighted=narrow).prune_layers == (-1,)
+    assert Pruning().schedule(256, 34).prune_layers == (2, 6, 16)
+    assert not recwarn.list
+    with pytest.warns(Notice) as told:
+        made = Pruning(prune_layers=(2, 5, 16)).schedule(1024, 34, short_sighted=narrow)
+    assert made.prune_layers == (2, 5, 16)
+    assert "after layers 2, 16 rank" in str(told[0].message)
+    assert "1024" in str(told[0].message)
+
+
 def test_kernels_get_no_more_scratch_than_the_build_may_take() -> None:
     assert (EngineOptions().memory_bytes, EngineOptions().workspace_bytes) == (None, None)
     limited = EngineOptions(max_build_memory=1.5)

@@ -68,6 +68,20 @@ def test_default_prune_layers(layers: int, after: tuple[int, int, int]) -> None:
     assert schedule.default_prune_layers(layers) == after
 
 
+@pytest.mark.parametrize(
+    ("layers", "after"), [(26, (5, 11, 17)), (34, (5, 11, 17)), (48, (5, 11, 23)), (62, (5, 11, 29)), (12, (0, 2, 5))]
+)
+def test_layers_that_see_a_window_give_way_to_the_nearest_that_see_all(
+    layers: int, after: tuple[int, int, int]
+) -> None:
+    """Of a decoder whose every sixth layer sees all; of 12 layers that leaves but one before the last."""
+    assert schedule.default_prune_layers(layers, frozenset(n for n in range(layers) if n % 6 != 5)) == after
+
+
+def test_layers_that_see_all_stay() -> None:
+    assert schedule.default_prune_layers(32, frozenset({0, 1, 3})) == (2, 6, 15)
+
+
 @given(st.integers(4, 400))
 def test_default_prune_layers_fit_any_depth(layers: int) -> None:
     first, second, third = schedule.default_prune_layers(layers)

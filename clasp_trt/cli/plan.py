@@ -55,12 +55,13 @@ def command(
     options.check_clips(whole.clip_tokens is not None)
     description = whole.capped(options.most_tokens)
     options.check_tokens(whole.picture_tokens, description.picture_tokens)
+    decoder, tokens = description.decoder, max(description.tokens)
     request = planning.Request(
         model=description,
         target=device,
-        schedule=options.pruning.schedule(max(description.tokens), description.decoder.layers),
+        schedule=options.pruning.schedule(tokens, decoder.layers, short_sighted=decoder.short_sighted(tokens)),
         precision=options.floats,
-        context=options.context(description.decoder.max_positions, max(description.tokens)),
+        context=options.context(decoder.max_positions, tokens),
         text_tokens=planning.TEXT_TOKENS if prompt_tokens is None else prompt_tokens,
         machine=planning.measure() if device.sm is None else None,
         build_memory=engines.memory_bytes,

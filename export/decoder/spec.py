@@ -71,6 +71,13 @@ class DecoderSpec(DecoderDims):
         """Whether the rows of a layer see a :attr:`window` alone."""
         return bool(self.sliding) and self.sliding[layer]
 
+    def short_sighted(self, tokens: int) -> frozenset[int]:
+        """The layers in which ``tokens`` visual tokens before a question fill the window of its rows, so that some may
+        be out of sight; none where prompts see all of themselves."""
+        if self.window is None or self.visible == "prefix" or tokens < self.window:
+            return frozenset()
+        return frozenset(layer for layer, slides in enumerate(self.sliding) if slides)
+
     @property
     def attention_width(self) -> int:
         """Width of all query heads together."""

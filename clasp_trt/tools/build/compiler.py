@@ -250,12 +250,15 @@ def _export(
     if engine is not None:
         targets.check_memory(engine.device, _weights(checkpoint) * FLOAT_BYTES[options.floats], options.floats)
     pruning, (_, _, tokens) = options.pruning, family.info.tokens
-    schedule = pruning.schedule(tokens, family.info.decoder.layers, varies=family.info.varies)
+    decoder = family.description.decoder
+    schedule = pruning.schedule(
+        tokens, decoder.layers, varies=family.info.varies, short_sighted=decoder.short_sighted(tokens)
+    )
     if engine is not None:
         targets.check_selection(engine.backend, schedule)
         _check_plugins(engine, schedule, family.info.varies)
     policy = _prior(family, options) if policy is None else _fitting(policy, family, options)
-    context = options.context(family.description.decoder.max_positions, tokens)
+    context = options.context(decoder.max_positions, tokens)
     if engine is not None:
         engine = _for_context(engine, context, tokens)
     media = family.media

@@ -130,6 +130,14 @@ def test_tables_are_those_of_the_library(name: str) -> None:
     assert [spec.slides(layer) for layer in range(spec.layers)] == [kind == "sliding_attention" for kind in kinds]
 
 
+def test_layers_that_visual_tokens_can_fill() -> None:
+    """A picture of 256 tokens fits the window of Gemma 3, four do not; PaliGemma 2 sees all of a prompt everywhere."""
+    spec = _describe(PUBLISHED["gemma-3-4b-it"]).decoder
+    assert spec.short_sighted(256) == spec.short_sighted(1023) == frozenset()
+    assert spec.short_sighted(4 * 256) == frozenset(layer for layer in range(34) if layer % 6 != 5)
+    assert _describe(PUBLISHED["paligemma2-28b-pt-896"]).decoder.short_sighted(4096) == frozenset()
+
+
 def test_a_window_is_no_bound_where_graphs_know_it() -> None:
     for name in ("paligemma2-3b-pt-224", "gemma-3-4b-it"):
         spec = _describe(PUBLISHED[name]).decoder
