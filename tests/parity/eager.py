@@ -161,7 +161,7 @@ class EagerClasp:
     # --- decoder --------------------------------------------------------------------------------------------
 
     def _merge(self, input_ids: Tensor, visual: Tensor) -> _Rows:
-        is_image = input_ids[0] == self.model.config.image_token_id
+        is_image = input_ids[0] == self._token_id()
         places = is_image.nonzero()[:, 0]
         count = len(visual)
         if len(places) != count:
@@ -171,6 +171,9 @@ class EagerClasp:
         index = torch.full_like(input_ids[0], -1)
         index[places] = torch.arange(count)
         return _Rows(hidden, torch.arange(input_ids.shape[1]), index)
+
+    def _token_id(self) -> int:
+        return int(self.model.config.image_token_id)
 
     def _stack(self, index: int, rows: _Rows) -> None:
         """Adds to the visual rows what some decoders get after layer ``index``."""

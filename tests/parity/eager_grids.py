@@ -3,7 +3,7 @@ axes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,15 +16,16 @@ from tests.towers import Watched
 class EagerGrids(EagerClasp):
     """Runs ``model`` on pictures of ``grids``, their frames, rows and columns of patches, one after the other.
 
-    ``pixel_values`` are as the library's image processor makes them, the patches of all pictures in one run.
+    ``pixel_values`` are as the library's image processor makes them, the patches of all pictures in one run. With
+    ``clip`` it is a clip that is of these grids, and what the library's positions are told of it.
     """
 
-    def __init__(self, model: Any, grids: Tensor) -> None:
+    def __init__(self, model: Any, grids: Tensor, clip: Mapping[str, Any] | None = None) -> None:
         for part in (model.config.vision_config, model.config.text_config):
             if part._attn_implementation != "eager":
                 raise ValueError(f"load the model with attn_implementation='eager', not {part._attn_implementation!r}")
         self.model, self.vision, self.decoder = model, model.model.visual, model.model.language_model
-        self._grids, self._stacked = grids, list[Tensor]()
+        self._grids, self._stacked, self._clip = grids, list[Tensor](), clip
 
     @torch.inference_mode()
     def vision_hidden_states(self, pixel_values: Tensor) -> Any:
@@ -50,9 +51,15 @@ class EagerGrids(EagerClasp):
 
     def _merge(self, input_ids: Tensor, visual: Tensor) -> _Rows:
         rows = super()._merge(input_ids, visual)
-        kinds = (input_ids == self.model.config.image_token_id).long()
-        positions, _ = self.model.model.get_rope_index(input_ids, kinds, image_grid_thw=self._grids)
+        kinds = (input_ids == self._token_id()).long()
+        told: Mapping[str, Any] = {"image_grid_thw": self._grids}
+        if self._clip is not None:
+            kinds, told = 2 * kinds, {"video_grid_thw": self._grids, **self._clip}
+        positions, _ = self.model.model.get_rope_index(input_ids, kinds, **told)
         return _Rows(rows.hidden, positions[:, 0], rows.visual)
+
+    def _token_id(self) -> int:
+        return super()._token_id() if self._clip is None else int(self.model.config.video_token_id)
 
     def _stack(self, index: int, rows: _Rows) -> None:
         if index < len(self._stacked):

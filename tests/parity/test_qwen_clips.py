@@ -13,12 +13,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize as by_frame
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize
 
+from clasp_trt.errors import ImageError
 from clasp_trt.runtime.media.clip import Clip
-from tests.parity.test_qwen import FAMILIES, NEW_TOKENS, PHOTO, QUESTION, Whole
+from clasp_trt.runtime.pipeline import Pipeline
+from clasp_trt.runtime.result import Result
+from tests.mistakes import says
+from tests.parity.eager_grids import EagerGrids
+from tests.parity.test_qwen import FAMILIES, NEW_TOKENS, PHOTO, QUESTION, Whole, _same, picture
 
+QUESTION_PART = {"type": "text", "text": QUESTION}
 CLIPS = {"six": (6, (90, 60)), "odd": (5, (60, 120)), "two": (2, (200, 150)), "many": (16, (300, 200))}
 """How many frames, and their width and height; ``many`` are scaled down to have room."""
 
@@ -40,7 +47,7 @@ def clip(name: str) -> Clip:
 class Stock:
     """What the library makes of a clip and a question."""
 
-    def __init__(self, whole: Whole, given: Clip) -> None:
+    def __init__(self, whole: Whole, given: Clip, most: int = 10**6) -> None:
         config, processor = whole.model.config, whole.processor
         vision = config.vision_config
         patch, merge, time = vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size
@@ -50,7 +57,8 @@ class Stock:
         if self.timed:
             tall, wide = smart_resize(count, height, width, time, patch * merge, *edges)
         else:
-            wide, tall = self._by_frame(processor, given.frames[0])
+            share = most // -(-count // time) * (patch * merge) ** 2  # the bundle's cap, as a smaller longest_edge
+            tall, wide = by_frame(height, width, patch * merge, edges[0], min(edges[1], share))
         frames = [self._values(processor, frame.resize((wide, tall), processor.resample)) for frame in given.frames]
         frames += frames[-1:] * (-count % time)
         self.grid = len(frames) // time, tall // patch, wide // patch
@@ -80,11 +88,6 @@ class Stock:
             self.inputs["second_per_grid_ts"] = torch.tensor([time * 0.4])
 
     @staticmethod
-    def _by_frame(processor: Any, frame: Image.Image) -> tuple[int, int]:
-        rows, columns = processor([frame], return_tensors="np")["image_grid_thw"][0][1:]
-        return int(columns) * processor.patch_size, int(rows) * processor.patch_size
-
-    @staticmethod
     def _values(processor: Any, frame: Image.Image) -> Any:
         scaled = processor.rescale(np.asarray(frame).transpose(2, 0, 1), processor.rescale_factor)
         return processor.normalize(scaled, processor.image_mean, processor.image_std).astype(np.float32)
@@ -101,3 +104,79 @@ def test_unpruned_is_the_stock_model(whole: Whole, name: str) -> None:
     )  # fmt: skip
     assert list(result.token_ids) == found[0, theirs.ids.shape[1] :].tolist()
     assert len(set(result.token_ids)) > 4, "a model that repeats itself proves little"
+
+
+@pytest.mark.parametrize("name", ["six", pytest.param("odd", marks=pytest.mark.full), "many"])
+def test_kept_tokens_and_answer(whole: Whole, name: str) -> None:
+    given, pipeline = clip(name), whole.loaded("decoder")
+    result = pipeline.generate(None, QUESTION, video=given, max_new_tokens=NEW_TOKENS)
+    _same(result, _eager(whole, pipeline, given, result))
+
+
+@pytest.mark.full
+def test_kept_tokens_before_the_decoder(whole: Whole) -> None:
+    given, pipeline = clip("six"), whole.loaded("encoder")
+    result = pipeline.generate(None, QUESTION, video=given, max_new_tokens=NEW_TOKENS)
+    _same(result, _eager(whole, pipeline, given, result))
+
+
+def _eager(whole: Whole, pipeline: Pipeline, given: Clip, result: Result) -> Any:
+    """The reference's answer; nothing but numbers of the manifest is shared."""
+    manifest, policy, theirs = (
+        pipeline.bundle.manifest,
+        pipeline.policy,
+        Stock(whole, given, pipeline.bundle.manifest.model.tokens[2]),
+    )
+    row, tokens = policy.categories[result.route.category], int((theirs.kinds > 0).sum())
+    assert result.visual_tokens == tokens
+    weights = np.exp(policy.tau * np.array(row.scores))
+    keeps = manifest.schedule.keeps_of(tokens)
+    stages = [
+        (stage.after_layer, keep, int(row.ratio * keep))
+        for stage, keep in zip(manifest.schedule.stages, keeps, strict=True)
+    ]
+    told = {name: value for name, value in theirs.inputs.items() if name == "second_per_grid_ts"}
+    return EagerGrids(whole.model, theirs.inputs["video_grid_thw"], told).generate(
+        theirs.pixels, theirs.ids, (weights / weights.sum()).tolist(), policy.layers, stages, manifest.prune_at,
+        max_new_tokens=NEW_TOKENS,
+    )  # fmt: skip
+
+
+def test_a_picture_beside_a_clip_in_either_order(whole: Whole) -> None:
+    """Where the message has them; each is told by its own kind of token."""
+    given, photo = clip("two"), picture("wide")
+    theirs, (ids, seen) = Stock(whole, given), whole.inputs(photo)
+    shown = {"image": {"type": "image", "image": photo}, "video": {"type": "video", "video": given}}
+    config, pipeline = whole.model.config, whole.loaded("none", max_images=2)
+    asked = {"image": ids[0].tolist(), "video": theirs.ids[0].tolist()}
+    begin = asked["image"].index(config.vision_start_token_id)
+    ends = {name: len(row) - row[::-1].index(config.vision_end_token_id) for name, row in asked.items()}
+    for order in (["image", "video"], ["video", "image"]):
+        first = asked[order[0]]
+        row = [
+            *first[:begin],
+            *(id for name in order for id in asked[name][begin : ends[name]]),
+            *first[ends[order[0]] :],
+        ]
+        rows = torch.tensor([row])
+        kinds = (rows == config.image_token_id).long() + 2 * (rows == config.video_token_id).long()
+        found = whole.model.generate(
+            input_ids=rows, attention_mask=torch.ones_like(rows), mm_token_type_ids=kinds, **seen, **theirs.inputs,
+            max_new_tokens=NEW_TOKENS, do_sample=False,
+        )  # fmt: skip
+        content = [*(shown[name] for name in order), QUESTION_PART]
+        result = pipeline.chat([{"role": "user", "content": content}], max_new_tokens=NEW_TOKENS)
+        assert list(result.token_ids) == found[0, rows.shape[1] :].tolist()
+
+
+def test_frames_and_clips_are_bounded(whole: Whole) -> None:
+    pipeline, given = whole.loaded("none"), clip("six")
+    assert pipeline.bundle.manifest.media.video is not None
+    most = pipeline.bundle.manifest.media.video.sampling.frames
+    many = Clip(given.frames * most, tuple(range(6 * most)))
+    with pytest.raises(ImageError) as refused:
+        pipeline.generate(None, QUESTION, video=many)
+    says(refused, 6 * most, most, "--max-frames")
+    with pytest.raises(ImageError) as refused:
+        pipeline.chat([{"role": "user", "content": [*[{"type": "video", "video": given}] * 2, QUESTION_PART]}])
+    says(refused, "2 clips")
