@@ -34,6 +34,10 @@ class TargetError(ClaspError):
     """An unknown target, or a backend or precision that is not legal there."""
 
 
+class QuantizationError(ClaspError):
+    """A rounding of weights that is unknown, or that a checkpoint or target cannot have."""
+
+
 class CheckpointError(ClaspError):
     """A model folder or hub id that is not a checkpoint we can compile."""
 

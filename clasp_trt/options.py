@@ -13,6 +13,7 @@ from clasp_trt.bundle.media import MAX_IMAGES
 from clasp_trt.bundle.media_reader import MAX_CLIP_FRAMES as MAX_FRAMES
 from clasp_trt.errors import BackendError, ImageError, PolicyError, ScheduleError, TargetError
 from clasp_trt.notice import tell
+from clasp_trt.quantization import UNROUNDED, Quantization, parse
 from clasp_trt.schedule import PRUNE_AT, Schedule
 from clasp_trt.targets import PRECISIONS
 
@@ -122,7 +123,8 @@ class Options:
     policy's categories (default: the one that comes with the package if it has them, else none: the runtime routes by
     its rules). ``max_visual_tokens`` is what pictures are scaled down to where they may have more (default: 4096),
     ``max_images`` how many pictures a request may have (default: 1), ``max_frames`` how many frames are taken of a clip
-    (default: what the checkpoint says, and no more than have room among the tokens of pictures).
+    (default: what the checkpoint says, and no more than have room among the tokens of pictures), ``quantize`` how
+    weights are rounded, as :func:`clasp_trt.quantization.parse` reads it (default: not at all).
     """
 
     pruning: Pruning = Pruning()
@@ -134,6 +136,7 @@ class Options:
     max_visual_tokens: int | None = None
     max_images: int | None = None
     max_frames: int | None = None
+    quantize: str | None = None
 
     @staticmethod
     def of(
@@ -150,6 +153,7 @@ class Options:
         max_visual_tokens: int | None = None,
         max_images: int | None = None,
         max_frames: int | None = None,
+        quantize: str | None = None,
     ) -> Options:
         """The options of the command line, by the same names; ``budget`` is read by :func:`clasp_trt.budgets.parse`."""
         asked = None if budget is None else budgets.parse(budget)
@@ -163,6 +167,7 @@ class Options:
             max_visual_tokens=max_visual_tokens,
             max_images=max_images,
             max_frames=max_frames,
+            quantize=quantize,
         )
 
     def __post_init__(self) -> None:
@@ -178,11 +183,17 @@ class Options:
             )
         if type(self.most_tokens) is not int or self.most_tokens < 1:
             raise ScheduleError(f"--max-visual-tokens is {self.max_visual_tokens!r}; expected a whole number above 0")
+        _ = self.quantization  # refuses what it cannot read
 
     @property
     def floats(self) -> str:
         """``precision``, or its default."""
         return DEFAULT_PRECISION if self.precision is None else self.precision
+
+    @property
+    def quantization(self) -> Quantization:
+        """``quantize``, or its default."""
+        return UNROUNDED if self.quantize is None else parse(self.quantize)
 
     @property
     def most_tokens(self) -> int:

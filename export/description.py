@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from itertools import pairwise
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from clasp_trt.chain import names
 from clasp_trt.export.decoder.spec import DecoderSpec
 from clasp_trt.export.towers.grid import GridSpec, MergerSpec
 from clasp_trt.export.towers.spec import TowerSpec
+from clasp_trt.quantization import UNROUNDED, Quantization
 from clasp_trt.splitting import ByEdge, ByRatio
 from clasp_trt.tiling import Tiling
 
@@ -53,6 +54,10 @@ class Tower(Protocol):
     def built_parameters(self) -> int:
         """What the exported graph holds."""
 
+    @property
+    def built_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Outputs and inputs of the matrices that the exported graph multiplies by, that of the patches apart."""
+
     def flops(self, rows: int) -> int:
         """Operations of a picture of ``rows`` rows."""
 
@@ -66,6 +71,10 @@ class Projector(Protocol):
     @property
     def matrices(self) -> int:
         """Weights that each row of its input meets, without biases."""
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Outputs and inputs of its matrices."""
 
     @property
     def parameters(self) -> int: ...
@@ -95,13 +104,18 @@ class ProjectorSpec:
         return self.widths[0] // self.merge**2
 
     @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Outputs and inputs of the linear layers."""
+        return tuple((outputs, inputs) for inputs, outputs in pairwise(self.widths))
+
+    @property
     def matrices(self) -> int:
         """Weights that each row of its input meets, those of merged rows being shared among them."""
         return self._weights // self.merge**2
 
     @property
     def _weights(self) -> int:
-        return sum(inputs * outputs for inputs, outputs in pairwise(self.widths))
+        return sum(inputs * outputs for outputs, inputs in self.shapes)
 
     @property
     def parameters(self) -> int:
@@ -116,7 +130,8 @@ class Description:
     """A whole model: what `plan` estimates, what an export makes graphs of, and what a verification walks.
 
     ``name`` is for people to read. ``image_token_id`` stands for a visual token in a prompt. A request has up to
-    ``images`` pictures, or a clip of up to ``frames`` frames; None is as many as fit.
+    ``images`` pictures, or a clip of up to ``frames`` frames; None is as many as fit. ``quantization`` is how the
+    weights of its graphs are rounded.
     """
 
     model_type: str
@@ -127,6 +142,7 @@ class Description:
     image_token_id: int
     images: int = 1
     frames: int | None = None
+    quantization: Quantization = field(default=UNROUNDED, kw_only=True)
 
     @property
     def tokens(self) -> tuple[int, int, int]:

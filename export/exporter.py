@@ -138,7 +138,7 @@ def _graphs(family: Family, layers: tuple[int, ...], chain: Chain, max_context: 
     weights = family.decoder_weights(dtype)
     yield _named(family.vision_graph(layers, dtype), names.VISION)
     yield _named(family.projector_graph(len(layers), dtype), names.PROJECTOR)
-    table = weights.tensor("embed_tokens.weight", (dims.vocab_size, dims.width))
+    table = weights.matrix("embed_tokens.weight", (dims.vocab_size, dims.width))
     yield embed_graph(table, dims.width, dtype, family.embedding_scale)
     if chain.prunes:
         yield gram_graph(None if chain.varies else chain.schedule.tokens, dims.width, dtype)

@@ -18,6 +18,7 @@ from clasp_trt.errors import CheckpointError
 from clasp_trt.export import models
 from clasp_trt.export.config import AUTHORS, Settings, refuse_quantised
 from clasp_trt.export.description import Description
+from clasp_trt.quantization import UNROUNDED, Quantization
 from clasp_trt.storage.foreign import read_object
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ class Family(Protocol):
     def embedding_scale(self) -> float | None:
         """What embedded text is multiplied by, if by anything."""
 
+    def nbytes(self, dtype: str) -> int:
+        """Bytes of the weights that the checkpoint stores, as graphs hold them; tied ones count as often as these."""
+
     def chat_template(self) -> str:
         """The Jinja template that turns messages into a prompt."""
 
@@ -83,13 +87,17 @@ def supported() -> tuple[str, ...]:
 
 
 def family_of(
-    checkpoint: Checkpoint, most_tokens: int | None = None, images: int = 1, frames: int | None = None
+    checkpoint: Checkpoint,
+    most_tokens: int | None = None,
+    images: int = 1,
+    frames: int | None = None,
+    quantization: Quantization = UNROUNDED,
 ) -> Family:
     """The family of a checkpoint, its pictures :meth:`~clasp_trt.export.description.Description.capped` to
-    ``most_tokens``, for requests with up to ``images`` of them, or a clip of up to ``frames`` frames. Raises
-    :class:`CheckpointError` if there is none."""
+    ``most_tokens``, for requests with up to ``images`` of them or a clip of up to ``frames`` frames, and graphs of
+    weights rounded by ``quantization``. Raises :class:`CheckpointError` if there is none."""
     description = describe(checkpoint.config, str(checkpoint.root / "config.json"), checkpoint.name)
-    description = replace(description.capped(most_tokens), images=images, frames=frames)
+    description = replace(description.capped(most_tokens), images=images, frames=frames, quantization=quantization)
     family: Family = _module(description.model_type).family(checkpoint, description)
     return family
 

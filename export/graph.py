@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,31 @@ DTYPES = {
     "int64": ir.DataType.INT64,
     "bool": ir.DataType.BOOL,
 }
+
+
+@dataclass(frozen=True)
+class Integers:
+    """A weight that a graph holds as integers, ``values`` of INT4 or INT8.
+
+    Less ``zeros``, if there are any, and times ``scales``, in the type of the graph, they are the weight. Scales are
+    by the index on ``axis`` or, with a ``block``, by runs of as many indices on it.
+    """
+
+    values: ir.TensorProtocol
+    scales: ir.TensorProtocol
+    zeros: ir.TensorProtocol | None
+    axis: int
+    block: int | None
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Those of the ``DequantizeLinear`` that makes floats of them."""
+        return {"axis": self.axis, **({} if self.block is None else {"block_size": self.block})}
+
+    def named(self, name: str) -> dict[str, ir.TensorProtocol]:
+        """The inputs of that node in their order, for a weight called ``name``."""
+        zeros = {} if self.zeros is None else {f"{name}_zero_point": self.zeros}
+        return {name: self.values, f"{name}_scale": self.scales, **zeros}
 
 
 class GraphBuilder:
@@ -81,8 +107,11 @@ class GraphBuilder:
             self._scalars[key] = self.op("Constant", value=ir.tensor(array))
         return self._scalars[key]
 
-    def weight(self, name: str, tensor: ir.TensorProtocol) -> ir.Value:
-        """A weight, stored beside the graph as external data."""
+    def weight(self, name: str, tensor: ir.TensorProtocol | Integers) -> ir.Value:
+        """A weight, stored beside the graph as external data; of one in integers, the floats."""
+        if isinstance(tensor, Integers):
+            held = [self._tape.initializer(each, part) for part, each in tensor.named(name).items()]
+            return self.op("DequantizeLinear", *held, **tensor.attributes)
         return self._tape.initializer(tensor, name)
 
     def cast(self, value: ir.Value, dtype: str) -> ir.Value:

@@ -90,6 +90,9 @@ class Parts(Generic[Described]):
     def decoder_weights(self, dtype: str) -> Weights:
         return self._weights(dtype, "decoder.")
 
+    def nbytes(self, dtype: str) -> int:
+        return self._weights(dtype).nbytes("")
+
     @property
     def embedding_scale(self) -> float | None:
         """The root of the width in the type of the checkpoint's weights, which is what the model was trained with."""
@@ -124,7 +127,14 @@ class Parts(Generic[Described]):
         from clasp_trt.export.weights.graph import Weights
         from clasp_trt.export.weights.transforms import cast
 
-        return Weights(cast(self._tensors, dtype), prefix, read=self._read, rules=self._layouts)
+        return Weights(cast(self._rounded, dtype), prefix, read=self._read, rules=self._layouts)
+
+    @cached_property
+    def _rounded(self) -> Tensors:
+        from clasp_trt.export.weights.rounding import rounded
+
+        quantization = self.description.quantization
+        return rounded(self._tensors, quantization) if quantization else self._tensors
 
     @cached_property
     def _tensors(self) -> Tensors:

@@ -11,15 +11,16 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import onnx_ir as ir
 import torch
+from onnx_ir.tape import Tape
 from onnxscript import optimizer
 
 from clasp_trt.chain.ports import Port, Ports
-from clasp_trt.export.graph import DTYPES, IR_VERSION, describe_ports
+from clasp_trt.export.graph import DTYPES, IR_VERSION, Integers, describe_ports
 from clasp_trt.export.weights.graph import Weights
 from clasp_trt.targets import PORTABLE_OPSET
 
@@ -34,8 +35,9 @@ def trace(module: torch.nn.Module, ports: Ports, weights: Weights, purpose: str)
     module becomes the weight of that name in ``weights``; buffers keep their values.
     """
     model = capture(module, ports)
-    link_weights(model.graph, {name for name, _ in module.named_parameters()}, weights)
+    matrices = link_weights(model.graph, {name for name, _ in module.named_parameters()}, weights)
     optimizer.optimize_ir(model, input_size_limit=4096, output_size_limit=4096)
+    _pack(model.graph, matrices)  # last, for the optimizer makes floats of small integers
     _declare(model, ports, purpose)
     return model
 
@@ -70,27 +72,45 @@ def capture(module: torch.nn.Module, ports: Ports) -> ir.Model:
     return model
 
 
-def link_weights(graph: ir.Graph, parameters: set[str], weights: Weights) -> None:
-    """Points each parameter of a traced graph at the checkpoint.
+def link_weights(graph: ir.Graph, parameters: set[str], weights: Weights) -> dict[str, Integers]:
+    """Points each parameter of a traced graph at the checkpoint; those that may be integers instead are returned.
 
     Needs: initializers named after parameters, used directly or through ``Transpose``. Ensures: no meta tensor is
     left, and no ``Transpose`` of a weight.
     """
+    found = dict[str, Integers]()
     for name in [n for n in graph.initializers if n in parameters]:
         value = graph.initializers[name]
         shape = tuple(d for d in value.shape or () if isinstance(d, int))
         transposes = [node for node, _ in value.uses() if node.op_type == "Transpose"]
-        if transposes and len(transposes) == len(list(value.uses())):
-            tensor = weights.tensor(name, shape, transpose=True)
+        turned = bool(transposes) and len(transposes) == len(list(value.uses()))
+        tensor = weights.tensor(name, shape, transpose=turned)
+        if turned:
             value.shape = ir.Shape(shape[::-1])
             for node in transposes:
                 ir.convenience.replace_all_uses_with(node.outputs[0], value)
                 graph.remove(node, safe=True)
-        else:
-            tensor = weights.tensor(name, shape)
         value.const_value, value.dtype = tensor, tensor.dtype
+        matrix = weights.matrix(name, shape, transpose=turned)
+        if isinstance(matrix, Integers):
+            found[name] = matrix
     for name in [n for n, v in graph.initializers.items() if not v.uses() and not v.is_graph_output()]:
         del graph.initializers[name]
+    return found
+
+
+def _pack(graph: ir.Graph, matrices: Mapping[str, Integers]) -> None:
+    """Puts integers and the node that makes floats of them in the place of float weights."""
+    for name, integers in matrices.items():
+        value = graph.initializers.pop(name)
+        tape = Tape()
+        held = [tape.initializer(each, part) for part, each in integers.named(name).items()]
+        floats = tape.op("DequantizeLinear", held, integers.attributes)
+        floats.shape, floats.type = value.shape, value.type
+        ir.convenience.replace_all_uses_with(value, floats)
+        for each in held:
+            graph.register_initializer(each)
+        graph.insert_before(graph[0], tape.nodes)
 
 
 def _example(port: Port) -> torch.Tensor:

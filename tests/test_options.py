@@ -32,6 +32,7 @@ from tests.mistakes import says
             Options(Pruning(budget=64), "fp16", "p.json", 700, router="r"),
         ),
         (("--max-images", "3"), {"max_images": 3}, Options(max_images=3)),
+        (("--quantize", "int4:64,head=none"), {"quantize": "int4:64,head=none"}, Options(quantize="int4:64,head=none")),
     ],
 )
 def test_the_command_line_and_python_give_the_same(

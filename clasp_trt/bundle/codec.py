@@ -29,6 +29,7 @@ from clasp_trt.bundle.manifest import (
     VisionDims,
 )
 from clasp_trt.errors import ScheduleError
+from clasp_trt.quantization import PARTS, SCHEMES, UNROUNDED, Quantization, Scheme
 from clasp_trt.schedule import PRUNE_AT, Schedule
 from clasp_trt.storage.fields import Field, Format, parse
 from clasp_trt.targets import BACKENDS, PRECISIONS, TARGETS
@@ -45,6 +46,7 @@ _KEYS = (
 )
 _ENGINES = "engines"  # a key of bundles that have some, and of no others
 _GENERATION = "generation"  # a key that older bundles lack
+_QUANTIZATION = "quantization"  # a key of bundles with rounded weights, and of no others
 _PLUGINS = "plugins"  # a key of engines that have some, and of no others
 _DEEPSTACK = "deepstack"  # a key of decoders that have it, and of no others
 _SOURCE = "source"  # a key of models from a hub, and of no others
@@ -63,6 +65,7 @@ def dumps(manifest: Manifest) -> str:
         "model": _model_content(manifest.model),
         "media": media.content(manifest.media),
         "precision": manifest.precision,
+        **({_QUANTIZATION: _schemes_content(manifest.quantization)} if manifest.quantization else {}),
         "prune_at": manifest.prune_at,
         "schedule": manifest.schedule.to_json(),
         "budget": manifest.budget,
@@ -92,6 +95,10 @@ def _model_content(model: ModelInfo) -> dict[str, object]:
     return content
 
 
+def _schemes_content(quantization: Quantization) -> dict[str, object]:
+    return {part: asdict(scheme) for part, scheme in quantization.schemes.items()}
+
+
 def _engines_content(engines: Engines) -> dict[str, object]:
     content = asdict(engines)
     for engine in content["engines"]:
@@ -117,7 +124,7 @@ def loads(data: bytes, source: str, settings: Callable[[], Mapping[str, object]]
 
 
 def _read(root: Field) -> Manifest:
-    top = root.record(*_KEYS, optional=(_GENERATION, _ENGINES))
+    top = root.record(*_KEYS, optional=(_QUANTIZATION, _GENERATION, _ENGINES))
     return Manifest(
         model=_model(top["model"]),
         media=media_reader.media(top["media"]),
@@ -135,6 +142,7 @@ def _read(root: Field) -> Manifest:
         files=_files(top["files"]),
         engines=_engines(top[_ENGINES]) if _ENGINES in top else None,
         generation=generation(top[_GENERATION]) if _GENERATION in top else None,
+        quantization=_quantization(top[_QUANTIZATION]) if _QUANTIZATION in top else UNROUNDED,
     )
 
 
@@ -193,6 +201,21 @@ def _decoder(item: Field) -> DecoderDims:
     of = item.record(*names, optional=(_DEEPSTACK, _WINDOW))
     axes, visible = of.pop("axes").integer(1, MAX_AXES), of.pop("visible").one_of(VISIBLE)
     return DecoderDims(**{name: value.integer(1) for name, value in of.items()}, axes=axes, visible=visible)
+
+
+def _quantization(item: Field) -> Quantization:
+    of = item.record(optional=PARTS)
+    if not of:
+        item.fail(f"one or more of {', '.join(PARTS)}")
+    return Quantization({part: _scheme(of[part]) for part in PARTS if part in of})
+
+
+def _scheme(item: Field) -> Scheme:
+    of = item.record("bits", "block")
+    scheme = Scheme(of["bits"].integer(4, 8), None if of["block"].value is None else of["block"].integer(1))
+    if scheme not in SCHEMES:
+        item.fail(" or ".join(map(str, SCHEMES)))
+    return scheme
 
 
 def _least_usual_most(item: Field, least: int) -> tuple[int, int, int]:

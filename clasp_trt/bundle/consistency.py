@@ -10,13 +10,26 @@ from clasp_trt.bundle.manifest import MANIFEST, POLICY, PORTABLE, Graph, Manifes
 from clasp_trt.chain import Chain, names, port, ports
 from clasp_trt.chain.ports import Port
 from clasp_trt.operators import MAX_TOKENS
+from clasp_trt.quantization import EMBEDDING, INT4_OPSET
 from clasp_trt.targets import COMPILED, TARGETS
 from clasp_trt.tensors import FLOATS, TensorSpec
 
 
 def check(manifest: Manifest, source: str) -> None:
     """Raise :class:`InconsistentManifest`, naming the place in ``source``, for the first contradiction."""
-    for rule in (_names, _dims, _generation, _media, _pruning, _segments, _chain, _ports, _backend, _engines):
+    for rule in (
+        _names,
+        _dims,
+        _quantization,
+        _generation,
+        _media,
+        _pruning,
+        _segments,
+        _chain,
+        _ports,
+        _backend,
+        _engines,
+    ):
         for problem in rule(manifest):
             raise InconsistentManifest(f"{source}: {problem}; rebuild the bundle")
 
@@ -58,6 +71,15 @@ def _dims(manifest: Manifest) -> Iterator[str]:
         yield f"model.decoder.deepstack: {decoder.deepstack}, but the decoder has {decoder.layers} layers"
     if schedule.layers != decoder.layers:
         yield f"schedule.layers: {schedule.layers}, but model.decoder.layers is {decoder.layers}"
+
+
+def _quantization(manifest: Manifest) -> Iterator[str]:
+    """What is rounded can be, and graphs of its opset can hold it."""
+    table = manifest.quantization.of(EMBEDDING)
+    if table is not None and table.bits == 4:
+        yield f"quantization.embedding: {table}, but rows are looked up in int8 alone"
+    if manifest.quantization.has_int4 and manifest.opset < INT4_OPSET:
+        yield f"opset: {manifest.opset}, but 4-bit integers came with {INT4_OPSET}"
 
 
 def _generation(manifest: Manifest) -> Iterator[str]:

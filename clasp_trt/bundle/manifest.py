@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from clasp_trt.bundle.media import Media
 from clasp_trt.generation import Generation
 from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
+from clasp_trt.quantization import UNROUNDED, Quantization
 from clasp_trt.schedule import Schedule
 from clasp_trt.tensors import TensorSpec
 
@@ -166,6 +167,7 @@ class Manifest:
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     engines: Engines | None = None  # of a backend that compiles; others run the graphs themselves
     generation: Generation | None = None
+    quantization: Quantization = UNROUNDED
 
     @property
     def text_context(self) -> int:

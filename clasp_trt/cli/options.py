@@ -142,6 +142,12 @@ _SHAPE = (
         help="Frames that are taken of a clip, of a model that takes clips [default: what the model says, and has room "
         "for].",
     ),
+    click.option(
+        "--quantize",
+        metavar="SCHEME[,PART=SCHEME]",
+        help="Round weights: int8, int4 (the decoder's layers to 4 bits, all else to 8), int4:64 for other blocks than "
+        "128; parts are vision, projector, decoder, embedding, head [default: none].",
+    ),
 )
 """What a plan depends on too: the shape of the graphs, and no file."""
 
@@ -164,6 +170,7 @@ _NAMES = (
     "max_visual_tokens",
     "max_images",
     "max_frames",
+    "quantize",
 )  # fmt: skip
 
 

@@ -51,7 +51,12 @@ def command(
 
     device = targets.get(target)
     engines = EngineOptions(max_build_memory=max_build_memory)
-    whole = replace(_described(model, revision), images=options.images, frames=options.max_frames)
+    whole = replace(
+        _described(model, revision),
+        images=options.images,
+        frames=options.max_frames,
+        quantization=options.quantization,
+    )
     options.check_clips(whole.clip_tokens is not None)
     description = whole.capped(options.most_tokens)
     options.check_tokens(whole.picture_tokens, description.picture_tokens)
@@ -98,6 +103,8 @@ def _tell(plan: Plan, advice: list[str]) -> None:
         f"{request.target.backend}, context {request.context}"
     )
     click.echo(f"parameters  {model.parameters / 1e6:.1f} M: {parts}")
+    if model.quantization:
+        click.echo(f"weights     {model.quantization}")
     click.echo(f"pruning     {request.schedule.describe()}\n")
     sides = (plan.pruned, plan.unpruned) if pruned else (plan.pruned,)
     print_table(_memory_rows(sides, pruned))

@@ -99,6 +99,13 @@ class DecoderSpec(DecoderDims):
         return 2 * self.width * self.attention_width + 3 * self.width * self.mlp
 
     @property
+    def layer_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Outputs and inputs of one layer's matrices."""
+        queries, keys = (self.attention_width, self.width), (self.kv_width, self.width)
+        gate = (self.mlp, self.width)
+        return (queries, keys, keys, queries[::-1], gate, gate, gate[::-1])
+
+    @property
     def layer_parameters(self) -> int:
         """One layer: matrices, their biases where it has any, and its RMSNorms."""
         biases = self.attention_width + 2 * self.kv_width if self.qkv_bias else 0

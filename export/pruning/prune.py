@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from clasp_trt.chain import Prune, names, port, ports
-from clasp_trt.export.graph import GraphBuilder
+from clasp_trt.export.graph import GraphBuilder, Integers
 from clasp_trt.export.pruning.selection import pivot_select, spherical_kmeans, token_gram
 from clasp_trt.export.pruning.sizes import Fixed, Sizes, Varying
 from clasp_trt.operators import DOMAIN, PIVOT_SELECT, PLUGIN_NAMESPACE, SPHERICAL_KMEANS
@@ -21,7 +21,7 @@ MOST = 3e38
 """Just below the greatest float32: no sum of scores that mean anything comes near."""
 
 
-def embed_graph(weight: ir.TensorProtocol, width: int, dtype: str, scale: float | None = None) -> ir.Model:
+def embed_graph(weight: ir.TensorProtocol | Integers, width: int, dtype: str, scale: float | None = None) -> ir.Model:
     """Token ids to hidden states, with visual tokens in the places that ``visual_index`` names.
 
     ``weight`` is the embedding table ``[vocabulary, width]``; what it gives is multiplied by ``scale``, if there is

@@ -37,6 +37,11 @@ class MergerSpec:
         return self.block**2 + self.block * self.out
 
     @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Outputs and inputs of the linear layers."""
+        return ((self.block, self.block), (self.out, self.block))
+
+    @property
     def normed(self) -> int:
         """Numbers that the norm takes at once."""
         return self.block if self.norm_after else self.width
@@ -116,6 +121,13 @@ class GridSpec(VisionDims):
     def block_matrices(self) -> int:
         """Weights of one block's matrices, without biases."""
         return 4 * self.width**2 + len(self.mlp_layers) * self.width * self.mlp
+
+    @property
+    def built_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Outputs and inputs of the matrices of the blocks, and of the mergers after them."""
+        *first, last = ((self.mlp, self.width) for _ in self.mlp_layers)
+        block = ((3 * self.width, self.width), (self.width, self.width), *first, last[::-1])
+        return self.built_blocks * block + len(self.deepstack) * self.stacked.shapes
 
     @property
     def block_parameters(self) -> int:

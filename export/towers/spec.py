@@ -94,6 +94,12 @@ class TowerSpec(VisionDims):
         return 4 * self.width**2 + 2 * self.width * self.mlp
 
     @property
+    def built_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Outputs and inputs of the matrices of the exported graph's blocks."""
+        square, first = (self.width, self.width), (self.mlp, self.width)
+        return self.built_blocks * (square, square, square, square, first, first[::-1])
+
+    @property
     def block_parameters(self) -> int:
         """One block: matrices with their biases, its norms, and the scales of both halves."""
         biases = (3 * self.width if self.qkv_bias else 0) + 2 * self.width + self.mlp

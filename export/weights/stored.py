@@ -17,6 +17,8 @@ from clasp_trt.notice import tell
 if TYPE_CHECKING:
     import torch
 
+    from clasp_trt.export.weights.packing import Packing
+
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """Types that weights may have, as safetensors and as torch name them."""
 
@@ -24,12 +26,14 @@ FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 @dataclass(frozen=True, eq=False)
 class Weight:
     """A weight that is read when it is asked for: ``key`` is its name on disk, ``dtype`` torch's name of a float type,
-    or safetensors' of any other, such as ``I32``."""
+    or safetensors' of any other, such as ``I32``. What has a ``packing`` may be held as integers instead; it is read as
+    what these stand for once it is :func:`~clasp_trt.export.weights.transforms.cast`."""
 
     key: str
     shape: tuple[int, ...]
     dtype: str
     read: Callable[[], torch.Tensor]
+    packing: Packing | None = None
 
 
 Tensors = Mapping[str, Weight]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.weights.names import Rules, canonical
+from clasp_trt.export.weights.packing import unpacked
 from clasp_trt.export.weights.stored import FLOATS, Tensors, Weight
 from clasp_trt.notice import tell
 
@@ -71,16 +73,18 @@ def _raised(weight: Weight) -> torch.Tensor:
 
 
 def cast(tensors: Tensors, dtype: str) -> dict[str, Weight]:
-    """Floats in ``dtype``, torch's name; what is no float stays as it is.
+    """Floats in ``dtype``, torch's name, and so the scales of what is packed; what is no float stays as it is.
 
     Reading raises :class:`CheckpointError` for a weight with values that ``dtype`` cannot hold.
     """
     return {
-        name: replace(weight, dtype=dtype, read=partial(_cast, weight, dtype))
-        if weight.dtype in FLOATS.values()
-        else weight
+        name: replace(weight, dtype=dtype, read=_in(weight, dtype)) if weight.dtype in FLOATS.values() else weight
         for name, weight in tensors.items()
     }
+
+
+def _in(weight: Weight, dtype: str) -> Callable[[], torch.Tensor]:
+    return partial(_cast, weight, dtype) if weight.packing is None else partial(unpacked, weight.packing, dtype)
 
 
 def _cast(weight: Weight, dtype: str) -> torch.Tensor:

@@ -99,6 +99,9 @@ class OrtBackend(Backend[ort.OrtValue]):
         options.add_session_config_entry("session.dynamic_block_base", "4")
         # weights go outside the arena, which otherwise keeps the peak of loading for ever
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+        # integers that a graph itself multiplies as floats are fused into products of floats: rounding activations to 8
+        # bits, which is the default, is for graphs that say so
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
         if self._trace is not None:
             options.enable_profiling = True
             options.profile_file_prefix = os.fspath(self._trace / graph.name)

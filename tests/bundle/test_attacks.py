@@ -615,6 +615,9 @@ def test_a_path_that_leaves_or_does_not_travel(root: Path, path: str) -> None:
     refused(root, b.UnsafePath, "files: ")
 
 
+INT8 = {"bits": 8, "block": None}
+
+
 @pytest.mark.parametrize(
     ("place", "value"),
     [
@@ -627,6 +630,17 @@ def test_a_path_that_leaves_or_does_not_travel(root: Path, path: str) -> None:
         *(((*PROCESSOR, "pool"), value) for value in (None, True, 0, 1, 3, 5, "2")),  # of 4 cells a side
         *((("model", "decoder", "window"), value) for value in (None, True, 0, -1, 2.0, "8")),
         *((("media", "images"), value) for value in (None, True, 0, 1, 101, 2.0, "2", [2])),
+        *((("quantization",), value) for value in (None, True, "int4", [], {}, {"tower": INT8})),
+        *(
+            (("quantization",), {"decoder": value})
+            for value in (None, "int8", [], {}, {"bits": 8}, {**INT8, "axis": 0})
+        ),
+        *((("quantization",), {"decoder": {"bits": value, "block": None}}) for value in (None, "8", 8.0, 2, 4, 5, 16)),
+        *(
+            (("quantization",), {"decoder": {"bits": 4, "block": value}})
+            for value in (0, True, "32", 16, 31, 32.0, 256)
+        ),
+        (("quantization",), {"decoder": {"bits": 8, "block": 32}}),
     ],
 )
 def test_keys_that_may_be_left_out_are_read_as_strictly(root: Path, place: Place, value: object) -> None:
@@ -768,6 +782,11 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "it gives pixel_values float32[batch, 3, 24, 24], which graph 'vision' does not take": altered(
         ("graphs", 0, "inputs", 0, "shape", 2), 28
     ),
+    "quantization.embedding: int4 in blocks of 32": altered(("quantization",), {"embedding": {"bits": 4, "block": 32}}),
+    "opset: 20, but 4-bit integers came with 21": {
+        **altered(("quantization",), {"head": {"bits": 4, "block": 128}}),
+        "opset": 20,
+    },
     "schedule.layers: 5": altered(("schedule", "layers"), 5),
     "prune_at: 'none' needs no stages": altered(("prune_at",), "none"),
     "prune_at: 'encoder' needs one stage": altered(("prune_at",), "encoder"),

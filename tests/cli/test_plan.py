@@ -49,7 +49,7 @@ def test_it_does_not_fit(clasp: Clasp, folder: Path) -> None:
     done = clasp("plan", folder, "--target", "orin-nano-8", "--precision", "fp16", "--budget", "192")
     assert done.code == 0  # that it does not fit is an answer, not a mistake
     assert "\ndoes not fit: 15.64 GB needed, 6.59 GB available on orin-nano-8\n" in done.out
-    assert "\nwhat would fit: --target orin-agx-32\n" in done.out
+    assert "\nwhat would fit: --quantize int4; --target orin-agx-32\n" in done.out
 
 
 @pytest.mark.parametrize("target", ["orin-agx-64", "orin-nano-8"])
@@ -76,7 +76,7 @@ def test_json(clasp: Clasp, folder: Path) -> None:
     plan = json.loads(done.out)
     assert plan["parameters"]["total"] == 7_063_427_072
     assert plan["fits"] is False
-    assert plan["advice"] == ["--target orin-agx-32"]
+    assert plan["advice"] == ["--quantize int4", "--target orin-agx-32"]
     memory = plan["pruned"]["memory_bytes"]
     parts = sum(memory["weights"].values()) + sum(memory["kv_cache"].values())
     assert memory["needed"] == parts + memory["activations"] + memory["runtime"]
@@ -85,6 +85,17 @@ def test_json(clasp: Clasp, folder: Path) -> None:
         plan["pruned"]["times"]["ttft_ms"] / plan["unpruned"]["times"]["ttft_ms"]
     )
     assert plan["schedule"]["source"] == "given"
+
+
+def test_rounded_weights(clasp: Clasp, folder: Path, refused: Refused) -> None:
+    words = ("plan", folder, "--target", "orin-nano-8", "--precision", "fp16", "--budget", "192")
+    done = clasp(*words, "--quantize", "int4")
+    assert (
+        "\nweights     vision int8, projector int8, decoder int4 in blocks of 128, embedding int8, head int8\n"
+        in done.out
+    )
+    assert "\nfits: " in done.out
+    says(refused(*words, "--quantize", "int3"), "--quantize", "int3")
 
 
 def test_this_machine_is_the_default(clasp: Clasp, checkpoint: Path) -> None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from importlib import import_module, metadata
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,13 +35,13 @@ from clasp_trt.progress import Progress, silent
 from clasp_trt.schedule import Schedule
 from clasp_trt.storage.apart import keep_apart
 from clasp_trt.targets import COMPILED, Target
+from clasp_trt.tensors import FLOATS
 from clasp_trt.tools.build.companions import check_assets, check_router, copy_router
 
 if TYPE_CHECKING:
     from clasp_trt.bundle import Graph
     from clasp_trt.bundle.writer import Writer
     from clasp_trt.engines.tensorrt.builder import Recipe
-    from clasp_trt.export.checkpoint import Checkpoint
     from clasp_trt.export.family import Family
 
 __all__ = [
@@ -100,6 +99,7 @@ def build(
     max_visual_tokens: int | None = None,
     max_images: int | None = None,
     max_frames: int | None = None,
+    quantize: str | None = None,
     revision: str | None = None,
     sm: Sequence[str] = (),
     max_prompt: int | None = None,
@@ -117,7 +117,7 @@ def build(
     options = Options.of(
         budget=budget, schedule=schedule, prune_layers=prune_layers, prune_at=prune_at, precision=precision,
         policy=policy, max_context=max_context, vision_layers=vision_layers, router=router,
-        max_visual_tokens=max_visual_tokens, max_images=max_images, max_frames=max_frames,
+        max_visual_tokens=max_visual_tokens, max_images=max_images, max_frames=max_frames, quantize=quantize,
     )  # fmt: skip
     sms = (sm,) if isinstance(sm, str) else tuple(sm)  # a string is a sequence too, of its characters
     engines = EngineOptions(
@@ -244,11 +244,11 @@ def _export(
         from clasp_trt.export.generation import generation
 
         checkpoint = Checkpoint.open(model, revision)
-        family = family_of(checkpoint, options.most_tokens, options.images, options.max_frames)
+        family = family_of(checkpoint, options.most_tokens, options.images, options.max_frames, options.quantization)
         options.check_tokens(family.description.capped(None).picture_tokens, family.description.picture_tokens)
         chosen = generation(checkpoint, family.info.decoder.vocab_size)
     if engine is not None:
-        targets.check_memory(engine.device, _weights(checkpoint) * FLOAT_BYTES[options.floats], options.floats)
+        targets.check_memory(engine.device, family.nbytes(FLOATS[options.floats]), options.floats)
     pruning, (_, _, tokens) = options.pruning, family.info.tokens
     decoder = family.description.decoder
     schedule = pruning.schedule(
@@ -293,6 +293,7 @@ def _export(
             **_versions("torch", "transformers", "onnx", "onnx-ir"),
         },
         generation=chosen,
+        quantization=options.quantization,
     )
     return manifest, engine
 
@@ -311,8 +312,8 @@ def _complete(
         raise BundleError(f"{source.root} is a bundle already; give a checkpoint to export")
     if replace(options, router=None) != Options():
         raise BundleError(
-            f"{source.root} is a bundle, which fixes pruning, precision, policy, context and pictures already; "
-            "give its checkpoint to change them"
+            f"{source.root} is a bundle, which fixes pruning, precision, rounding, policy, context and pictures "
+            "already; give its checkpoint to change them"
         )
     if options.router is not None:
         check_router(options.router, source.policy)
@@ -463,13 +464,6 @@ def _fitting(policy: Policy, family: Family, options: Options) -> Policy:
             " give a policy that was calibrated for it"
         )
     return policy
-
-
-def _weights(checkpoint: Checkpoint) -> int:
-    """The numbers that a checkpoint holds."""
-    from clasp_trt.export.weights.stored import stored
-
-    return sum(prod(weight.shape) for weight in stored(checkpoint).values())
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from clasp_trt import schedule as schedules
 from clasp_trt.chain.cuts import MIN_TEXT
 from clasp_trt.errors import ClaspError, ScheduleError
 from clasp_trt.published import PUBLISHED_KEEPS, PUBLISHED_TOKENS
+from clasp_trt.quantization import parse
 from clasp_trt.targets import TARGETS, Target
 from clasp_trt.tools.plan import assumptions
 from clasp_trt.tools.plan.memory import ITEM_BYTES, Memory
@@ -25,6 +26,7 @@ def advise(plan: Plan) -> list[str]:
     return [
         *finer,
         *_precisions(request),
+        *_roundings(request),
         *_contexts(request),
         *_budgets(request),
         *_targets(request),
@@ -44,6 +46,19 @@ def _precisions(request: Request) -> Iterator[str]:
         if _fits(replace(request, precision=precision)):
             yield f"--precision {precision}"
             return
+
+
+def _roundings(request: Request) -> Iterator[str]:
+    """Weights of 8 bits, or else of 4, where none are rounded yet; in a smaller precision where that is needed too."""
+    if request.model.quantization:
+        return
+    for scheme in ("int8", "int4"):
+        model = replace(request.model, quantization=parse(scheme))
+        for precision in (request.precision, *_smaller(request)):
+            if _fits(replace(request, model=model, precision=precision)):
+                changed = "" if precision == request.precision else f"--precision {precision} "
+                yield f"{changed}--quantize {scheme}"
+                return
 
 
 def _contexts(request: Request) -> Iterator[str]:

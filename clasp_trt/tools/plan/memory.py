@@ -11,6 +11,7 @@ from clasp_trt.export.description import Description, Tower
 from clasp_trt.targets import COMPILED, Target
 from clasp_trt.tools.plan import assumptions
 from clasp_trt.tools.plan.machine import Machine
+from clasp_trt.tools.plan.saving import Saving
 
 ITEM_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 _SCORE_BYTES = 4
@@ -79,8 +80,7 @@ def estimate(
     """
     decoder, tokens, item = model.decoder, max(model.tokens), ITEM_BYTES[precision]
     held = 4 if assumptions.is_cpu(target) else item  # bytes of a weight or activation in memory
-    parameters = graph_parameters(model, cuts, context)
-    weights = {name: count * held for name, count in parameters.items()}
+    weights, stored = (graph_bytes(model, cuts, context, each) for each in (held, item))
     caches = {cut.name: 2 * cut.layers * decoder.kv_width * cut.capacity(context, tokens) * item for cut in cuts}
     compiled = target.backend in COMPILED
     system, total = assumptions.system_bytes(target), assumptions.memory_bytes(target, machine)
@@ -94,9 +94,16 @@ def estimate(
         runtime=assumptions.runtime_bytes(target),
         total=total,
         available=None if total is None else max(0, total - system),
-        build=_build(target, parameters, item) if compiled else None,
-        bundle=sum(parameters.values()) * item * (2 if compiled else 1),
+        build=_build(target, stored) if compiled else None,
+        bundle=sum(stored.values()) * (2 if compiled else 1),
     )
+
+
+def graph_bytes(model: Description, cuts: tuple[Cut, ...], context: int, item: int) -> dict[str, int]:
+    """Bytes of the weights of each graph, floats having ``item``; what is rounded takes less."""
+    saving, layers = Saving.of(model, item), model.decoder.layers
+    parameters = graph_parameters(model, cuts, context)
+    return {name: count * item - saving.graph(name, cuts, layers) for name, count in parameters.items()}
 
 
 def graph_parameters(model: Description, cuts: tuple[Cut, ...], context: int) -> dict[str, int]:
@@ -135,7 +142,7 @@ def tower_activations(tower: Tower, item: int, scores: bool) -> int:
     return rows * (2 * tower.width + tower.wide) * item + pairs
 
 
-def _build(target: Target, parameters: dict[str, int], item: int) -> Build:
-    largest = max(parameters, key=lambda name: parameters[name])
-    whole = sum(count for name, count in parameters.items() if names.is_segment(name))
-    return Build(largest, peak(parameters[largest] * item), peak(whole * item), assumptions.shares_memory(target))
+def _build(target: Target, weights: dict[str, int]) -> Build:
+    largest = max(weights, key=lambda name: weights[name])
+    whole = sum(size for name, size in weights.items() if names.is_segment(name))
+    return Build(largest, peak(weights[largest]), peak(whole), assumptions.shares_memory(target))

@@ -15,7 +15,8 @@ from clasp_trt.targets import Target
 from clasp_trt.tools.plan import assumptions, memory, roofline
 from clasp_trt.tools.plan.machine import Machine
 from clasp_trt.tools.plan.memory import ITEM_BYTES, Memory
-from clasp_trt.tools.plan.roofline import Timing
+from clasp_trt.tools.plan.roofline import Timing, Work
+from clasp_trt.tools.plan.saving import Saving
 
 TEXT_TOKENS = 64
 """Text tokens of a prompt where nothing else is said: a question of a line or two in its chat template."""
@@ -84,6 +85,7 @@ class Plan:
             "target": request.target.name,
             "backend": request.target.backend,
             "precision": request.precision,
+            "quantization": {part: asdict(scheme) for part, scheme in request.model.quantization.schemes.items()},
             "max_context": request.context,
             "prompt_tokens": request.text_tokens,
             "schedule": request.schedule.to_json(),
@@ -122,14 +124,16 @@ def _cuts(request: Request) -> tuple[Cut, ...]:
     model, schedule, limit = request.model, request.schedule, request.build_memory
     if limit is not None and request.target.backend == "onnxruntime":
         raise BackendError("backend onnxruntime builds no engines: drop --max-build-memory")
-    item = ITEM_BYTES[request.precision]
+    item, decoder = ITEM_BYTES[request.precision], model.decoder
+    saving = Saving.of(model, item)
 
     def weigh(first: int, last: int) -> int:
-        return memory.segment_parameters(model.decoder, first, last, request.context) * item
+        parameters = memory.segment_parameters(decoder, first, last, request.context)
+        return parameters * item - saving.segment(first, last, decoder.layers)
 
     cuts = Chain.within(schedule, limit, weigh).cuts
-    parameters = memory.graph_parameters(model, cuts, request.context)
-    build_memory.check_cut({name: count * item for name, count in parameters.items()}, limit, request.precision)
+    sizes = memory.graph_bytes(model, cuts, request.context, item)
+    build_memory.check_cut(sizes, limit, request.precision)
     return cuts
 
 
@@ -149,18 +153,19 @@ def _timing(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Timing 
     cache_item = ITEM_BYTES[request.precision]
     item = 4 if assumptions.is_cpu(request.target) else cache_item
     tokens, decoder, tiles = schedule.tokens, model.decoder, model.images * model.tiles
+    saving = Saving.of(model, item)
     stages = [
         roofline.stage(
             names.VISION,
             tokens,
-            roofline.tower_work(model.tower, tiles, model.tower.rows, item),
+            roofline.tower_work(model.tower, tiles, model.tower.rows, item) + Work(0, -saving.vision),
             rates.products,
             rates.bandwidth,
         ),
         roofline.stage(
             "project",
             tokens,
-            roofline.projector_work(model.projector, tiles * model.tower.tokens, item),
+            roofline.projector_work(model.projector, tiles * model.tower.tokens, item) + Work(0, -saving.projector),
             rates.products,
             rates.bandwidth,
         ),
@@ -173,10 +178,12 @@ def _timing(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Timing 
         stages.append(prunes[-1])
     for cut in cuts:
         work = roofline.prefill_work(decoder, cut, text + cut.visual, text, item)
+        work += Work(0, -saving.segment(cut.first, cut.last, decoder.layers))
         stages.append(roofline.stage(cut.name, text + cut.visual, work, rates.products, rates.bandwidth))
         if cut.last in prunes:
             stages.append(prunes[cut.last])
     step = roofline.decode_work(decoder, {cut: text + cut.visual for cut in cuts}, item, cache_item)
+    step += Work(0, -saving.segment(0, decoder.layers - 1, decoder.layers))
     return Timing(tuple(stages), roofline.stage("decode", 1, step, rates.products, rates.bandwidth))
 
 

@@ -17,7 +17,7 @@ from polygraphy.backend.base import BaseRunner
 
 from clasp_trt.bundle import Bundle, Graph, Segment
 from clasp_trt.chain import names, port
-from clasp_trt.errors import CheckpointError
+from clasp_trt.errors import BackendError, CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.family import Family, family_of
 from clasp_trt.export.generation import generation
@@ -62,6 +62,11 @@ def compare(
     not fit the graphs, and :class:`~clasp_trt.errors.BackendError` for a bundle that cannot run here. What drifts is
     in the report.
     """
+    if bundle.manifest.quantization:
+        raise BackendError(
+            f"{bundle.root} has rounded weights ({bundle.manifest.quantization}), which are not the "
+            "checkpoint's; build it without --quantize to compare it"
+        )
     with backend_for(bundle, provider=provider) as backend:
         checkpoint = Checkpoint.open(model, revision)
         media = bundle.manifest.media

@@ -19,6 +19,7 @@ from clasp_trt.chain import Cut
 from clasp_trt.errors import BackendError, PromptError, ScheduleError, TargetError
 from clasp_trt.export.description import Description
 from clasp_trt.export.family import describe, read_description
+from clasp_trt.quantization import parse
 from clasp_trt.tools.plan import Machine, Request, advise, make, roofline
 from tests.tools.plan.conftest import LLAVA_7B, LLAVA_13B, MACHINE
 
@@ -52,6 +53,30 @@ def test_a_finer_cut_is_that_of_an_export(
 def _dims(manifest: Manifest, name: str) -> set[int | str]:
     graph = next(graph for graph in manifest.graphs if graph.name == name)
     return {dim for port in graph.inputs for dim in port.shape}
+
+
+def test_rounded_weights_by_hand(request_7b: Callable[..., Request]) -> None:
+    """A scale of 2 bytes for 128 inputs of half a byte each, and for all inputs of a byte each."""
+    request = request_7b()
+    plan = make(replace(request, model=replace(request.model, quantization=parse("int4"))))
+    matrices = 4 * 4096 * 4096 + 3 * 4096 * 11008
+    layer = matrices // 2 + matrices // 128 * 2 + 2 * 4096 * 2
+    table = 32064 * 4096 + 32064 * 2
+    weights = plan.pruned.memory.weights
+    tables = 2048 * 128 * 2
+    assert weights["embed"] == table
+    assert weights["segment_3"] == 16 * layer + table + 4096 * 2 + tables
+    before = make(request)
+    assert plan.pruned.timing is not None
+    assert before.pruned.timing is not None
+    assert plan.pruned.timing.decode.seconds < before.pruned.timing.decode.seconds / 3
+    assert plan.pruned.memory.bundle < before.pruned.memory.bundle / 3
+
+
+def test_a_7b_fits_an_orin_nx_by_4_bits(request_7b: Callable[..., Request]) -> None:
+    request = request_7b(target="orin-nx-16")
+    assert not make(request).pruned.memory.fits
+    assert any(line.startswith("--quantize int") for line in advise(make(request)))
 
 
 def test_caches_by_hand(request_7b: Callable[..., Request]) -> None:
@@ -251,12 +276,13 @@ def test_more_tokens_kept_than_an_engine_selects() -> None:
 def test_no_graphics_card_is_advised_for_a_machine(request_7b: Callable[..., Request]) -> None:
     plan = make(request_7b("cpu", machine=MACHINE))
     assert not plan.pruned.memory.fits
-    assert advise(plan) == []
+    assert advise(plan) == ["--quantize int8"]
 
 
 def test_advice_on_a_nano(request_7b: Callable[..., Request]) -> None:
-    assert advise(make(request_7b("orin-nano-8"))) == ["--target orin-agx-32"]
+    assert advise(make(request_7b("orin-nano-8"))) == ["--quantize int4", "--target orin-agx-32"]
     assert advise(make(request_7b("orin-nano-8", precision="fp32"))) == [
+        "--quantize int4",
         "--target orin-agx-64",
         "--precision fp16 --target orin-agx-32",
     ]
@@ -292,8 +318,10 @@ def test_every_advice_fits(size: dict[str, object], target: str, precision: str,
         words = line.split()
         given = dict(zip(words[::2], words[1::2], strict=True))
         budget = int(given.get("--budget", 192))
+        model = replace(shape, quantization=parse(given.get("--quantize", "none")))
         changed = replace(
             request,
+            model=model,
             precision=given.get("--precision", precision),
             target=targets.get(given.get("--target", target)),
             context=int(given.get("--max-context", context)),

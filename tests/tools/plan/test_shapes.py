@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from clasp_trt.bundle import Bundle
 from clasp_trt.chain import Chain
 from clasp_trt.export.family import describe, read_description
-from clasp_trt.tools.plan.memory import graph_parameters
+from clasp_trt.quantization import parse
+from clasp_trt.tools.plan.memory import graph_bytes, graph_parameters
 from examples.random_llava import PRESETS, Shape, _config, tensors
 from tests.tools.plan.conftest import LLAVA_7B, LLAVA_13B
 
@@ -138,3 +140,23 @@ def test_graphs_of_a_bundle_hold_what_was_planned(
             held[graph.name] = sum(math.prod(w.dims) for w in weights)
     shape = read_description(checkpoint / "config.json", "tiny")
     assert graph_parameters(shape, Chain.of(manifest.schedule).cuts, manifest.max_context) == held
+
+
+@pytest.mark.filterwarnings("ignore::clasp_trt.notice.Notice")
+def test_graphs_of_rounded_weights_take_the_bytes_that_were_planned(
+    built: Callable[..., Bundle], checkpoint: Path
+) -> None:
+    import onnx_ir as ir
+
+    option = "int4:32,head=none"
+    bundle = built(target=None, precision="fp16", quantize=option)
+    shape = replace(read_description(checkpoint / "config.json", "tiny"), quantization=parse(option))
+    held = {}
+    for graph in bundle.manifest.graphs:
+        values = ir.load(bundle.path(graph.path)).graph.initializers.values()
+        kinds = (ir.DataType.FLOAT16, ir.DataType.INT8, ir.DataType.INT4)
+        tensors = [value.const_value for value in values if value.dtype in kinds and value.shape]
+        if tensors:
+            held[graph.name] = sum(tensor.nbytes for tensor in tensors if tensor is not None)
+    cuts = Chain.of(bundle.manifest.schedule).cuts
+    assert graph_bytes(shape, cuts, bundle.manifest.max_context, 2) == held

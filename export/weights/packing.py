@@ -1,0 +1,69 @@
+"""Weights as integers and scales, wherever those come from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Packing(Protocol):
+    """A matrix whose weight ``[output, input]`` is ``(value - zero) * scale`` of its block of inputs.
+
+    Everything is computed when it is asked for, and kept by nobody. ``key`` is the name on disk, ``bits`` are 4 or 8,
+    ``block`` is how many inputs of an output share a scale, None for all. ``by_input``: the matrix is stored as
+    ``[inputs, outputs]``, and not the other way round.
+    """
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+
+    @property
+    def bits(self) -> int: ...
+    @property
+    def block(self) -> int | None: ...
+    @property
+    def by_input(self) -> bool: ...
+    @property
+    def has_zeros(self) -> bool: ...
+    def values(self, dtype: str) -> NDArray[np.int8]:
+        """``[outputs, inputs]``, signed, one integer a byte, for scales in ``dtype``."""
+
+    def scales(self, dtype: str) -> NDArray[Any]:
+        """``[outputs, blocks]`` in ``dtype``, the graph's name of a float type."""
+
+    def zeros(self) -> NDArray[np.int8]:
+        """``[outputs, blocks]``, where there are any: a symmetric packing has none."""
+
+
+def blocks(packing: Packing) -> int:
+    """How many scales an output has."""
+    return 1 if packing.block is None else packing.shape[1] // packing.block
+
+
+def nbytes(packing: Packing, float_bytes: int) -> int:
+    """Bytes of integers and scales, and of the zeros."""
+    (outputs, inputs), scales = packing.shape, packing.shape[0] * blocks(packing)
+    zeros = scales * packing.bits // 8 if packing.has_zeros else 0
+    return outputs * inputs * packing.bits // 8 + scales * float_bytes + zeros
+
+
+def unpacked(packing: Packing, dtype: str) -> torch.Tensor:
+    """The weights that a packing with scales in ``dtype`` stands for, in ``dtype`` and as they are laid out on disk."""
+    import torch
+
+    outputs, inputs = packing.shape
+    values = torch.from_numpy(packing.values(dtype)).view(outputs, blocks(packing), -1)
+    if packing.has_zeros:
+        values = values - torch.from_numpy(packing.zeros())[..., None]
+    floats = getattr(torch, dtype)
+    scales = torch.from_numpy(packing.scales(dtype).astype(np.float32)).to(floats)
+    matrix = (values.to(floats) * scales[..., None]).view(outputs, inputs)
+    return matrix.t().contiguous() if packing.by_input else matrix
