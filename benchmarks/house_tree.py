@@ -25,7 +25,7 @@ FORMER_TOOLS = frozenset(
 Arrows = Mapping[str, Collection[str]]
 
 _CACHES = [side(cache)[: -len("0")] for cache in port.caches(0) for side in (port.past, port.present)]
-_NAMES = frozenset({names.VISION, names.PROJECTOR, names.EMBED, names.GRAM, names.GREEDY})
+_NAMES = frozenset({*names.OF_CLIPS, *names.OF_CLIPS.values(), names.EMBED, names.GRAM, names.GREEDY})
 _BEGINNINGS = (names.segment(0)[:-1], names.prune(0)[:-1], *_CACHES)
 _NUMBERED = re.compile(rf"(?:{'|'.join(map(re.escape, _BEGINNINGS))})[0-9]*")
 # The chain itself; the keys of the manifest, which its format fixes; and the tensors of an operator, which are ports of

@@ -138,6 +138,8 @@ def _graphs(family: Family, layers: tuple[int, ...], chain: Chain, max_context: 
     weights = family.decoder_weights(dtype)
     yield _named(family.vision_graph(layers, dtype), names.VISION)
     yield _named(family.projector_graph(len(layers), dtype), names.PROJECTOR)
+    for name, model in family.clip_graphs(layers, dtype):
+        yield _named(model, name)
     table = weights.matrix("embed_tokens.weight", (dims.vocab_size, dims.width))
     yield embed_graph(table, dims.width, dtype, family.embedding_scale)
     if chain.prunes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -55,6 +55,9 @@ class Family(Protocol):
 
     def projector_graph(self, layers: int, dtype: str) -> ir.Model:
         """Hidden states of ``layers`` layers and their weights ``alpha`` to visual tokens of decoder width."""
+
+    def clip_graphs(self, layers: Sequence[int], dtype: str) -> Iterator[tuple[str, ir.Model]]:
+        """Those of the two that clips have of their own, of :data:`~clasp_trt.chain.names.OF_CLIPS` in this order."""
 
     def decoder_weights(self, dtype: str) -> Weights:
         """Weights named ``layers.N...``, ``norm``, ``embed_tokens`` and ``lm_head``; tied ones are one tensor."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -14,6 +14,8 @@ from clasp_trt.export.media import image_settings
 from clasp_trt.export.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from clasp_trt.export.checkpoint import Checkpoint
     from clasp_trt.export.reference import Reference
     from clasp_trt.export.weights.graph import Weights
@@ -86,6 +88,9 @@ class Parts(Generic[Described]):
     @cached_property
     def image_settings(self) -> Mapping[str, object]:
         return image_settings(self._checkpoint)
+
+    def clip_graphs(self, layers: Sequence[int], dtype: str) -> Iterator[tuple[str, ir.Model]]:
+        return iter(())  # clips go through those of pictures
 
     def decoder_weights(self, dtype: str) -> Weights:
         return self._weights(dtype, "decoder.")

@@ -33,10 +33,10 @@ class Eyes(Protocol):
 
 class Reference:
     """A checkpoint's modules in float32 with eager attention: ``eyes``, the language model ``decoder`` without its
-    head, and ``head``."""
+    head, and ``head``; ``watching`` are the eyes for clips, where these have graphs of their own."""
 
-    def __init__(self, eyes: Eyes, decoder: Any, head: Any) -> None:
-        self.vision, self.projector = eyes.vision, eyes.projector
+    def __init__(self, eyes: Eyes, decoder: Any, head: Any, watching: Eyes | None = None) -> None:
+        self.eyes, self.watching = eyes, watching or eyes
         self._decoder, self._head = decoder, head
 
     @torch.inference_mode()

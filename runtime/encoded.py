@@ -12,28 +12,39 @@ from clasp_trt.runtime.media.seen import Block, Seen
 
 
 @dataclass(frozen=True, eq=False)
+class Eye:
+    """A tower and a projector that go together, those of pictures or those of clips; ``taken`` are the projector's
+    inputs."""
+
+    vision: Runner[Tensor]
+    projector: Runner[Tensor]
+    taken: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Encoded:
     """An image as the vision graph saw it, for any number of requests: :meth:`Pipeline.encode` makes it.
 
     ``outputs`` are those of the vision graph by port name, such as the ``features`` ``[1, layers, tokens, width]`` of
     every exported layer, not fused yet: tensors of the backend, which no request changes. ``pack`` are the projector's
-    other inputs, likewise; ``blocks`` say which tokens come of it all. ``vision`` is the graph that gave the outputs.
+    other inputs, likewise; ``blocks`` say which tokens come of it all. ``eye`` has the graph that gave the outputs.
     ``nbytes`` is what it all holds.
     """
 
     outputs: Mapping[str, Tensor]
     pack: Mapping[str, Tensor]
     blocks: tuple[Block, ...]
-    vision: Runner[Tensor]
+    eye: Eye
     nbytes: int
 
 
 @dataclass(frozen=True, eq=False)
 class Fresh:
-    """An image that the vision graph is yet to see; ``key`` stands for its pixels where these are kept."""
+    """An image that ``eye`` is yet to see; ``key`` stands for its pixels where these are kept."""
 
     seen: Seen
     key: bytes | None
+    eye: Eye
 
     @property
     def blocks(self) -> tuple[Block, ...]:

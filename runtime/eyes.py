@@ -12,8 +12,8 @@ from PIL import Image
 from clasp_trt.bundle import Bundle
 from clasp_trt.chain import names, port
 from clasp_trt.errors import ImageError
-from clasp_trt.runtime.backends.interface import Backend, Tensor
-from clasp_trt.runtime.encoded import Encoded, Fresh, Shown
+from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
+from clasp_trt.runtime.encoded import Encoded, Eye, Fresh, Shown
 from clasp_trt.runtime.feature_cache import FeatureCache
 from clasp_trt.runtime.fitting import check_clips, check_frames
 from clasp_trt.runtime.media.clip import Clip, ClipSource, load_clip
@@ -40,14 +40,22 @@ class Eyes:
     def __init__(self, bundle: Bundle, backend: Backend[Any], cache_bytes: int) -> None:
         self._bundle, self._features = bundle, FeatureCache(cache_bytes)
         self._backend: Backend[Tensor] = backend
+        self._loaded: dict[str, Runner[Tensor]] = {}
         media = bundle.manifest.media
         self._process = processor(media.image.processor)
         self._clips = None if media.video is None else clip_processor(media.video.processor)
-        self._vision, self._projector = (
-            backend.load(bundle.path(bundle.graph(name).path), bundle.graph(name))
-            for name in (names.VISION, names.PROJECTOR)
-        )
-        self._projected = [each.name for each in bundle.graph(names.PROJECTOR).inputs]
+        self._eye = self._watching = self._load(names.VISION, names.PROJECTOR)
+        if bundle.manifest.own_to_clips:
+            self._watching = self._load(*(bundle.manifest.for_clips(name) for name in names.OF_CLIPS))
+
+    def _load(self, vision: str, projector: str) -> Eye:
+        """The graphs of these names, each loaded once."""
+        for name in (vision, projector):
+            if name not in self._loaded:
+                graph = self._bundle.graph(name)
+                self._loaded[name] = self._backend.load(self._bundle.path(graph.path), graph)
+        taken = tuple(each.name for each in self._bundle.graph(projector).inputs)
+        return Eye(self._loaded[vision], self._loaded[projector], taken)
 
     def process(self, image: Image.Image) -> Seen:
         """What the model sees of an image; nothing is computed of it."""
@@ -58,7 +66,7 @@ class Eyes:
         with timer.step("preprocess"):
             picture = load_image(image)
             key = self._features.key(picture)
-            return self._features.get(key) or Fresh(self._process(picture), key)
+            return self._features.get(key) or Fresh(self._process(picture), key, self._eye)
 
     def load_clip(self, source: ClipSource, *, frames: int | None = None, fps: float = 1.0) -> Clip:
         """The frames that the model takes of a clip, or ``frames`` of them. Raises :class:`ImageError`."""
@@ -75,8 +83,11 @@ class Eyes:
         with timer.step("preprocess"):
             filmed = self.film(self.load_clip(source))
             keys = (self._features.key_of(seen.vision) for seen in filmed.steps)
-            steps = (self._features.get(key) or Fresh(seen, key) for seen, key in zip(filmed.steps, keys, strict=True))
-            return Shown(tuple(steps), filmed.blocks, moves=True)
+            steps = tuple(
+                self._features.get(key) or Fresh(seen, key, self._watching)
+                for seen, key in zip(filmed.steps, keys, strict=True)
+            )
+            return Shown(steps, filmed.blocks, moves=True)
 
     def film(self, clip: Clip) -> Filmed:
         """What the model sees of a clip; nothing is computed of it."""
@@ -92,11 +103,11 @@ class Eyes:
             return known
         upload, seen = self._backend.upload, picture.seen
         with timer.step(names.VISION):
-            outputs = self._vision({name: upload(array) for name, array in seen.vision.items()}, {})
+            outputs = picture.eye.vision({name: upload(array) for name, array in seen.vision.items()}, {})
             pack = {name: upload(array) for name, array in seen.pack.items()}
         held = sum(self._backend.nbytes(tensor) for tensor in (*outputs.values(), *pack.values()))
         held += sum(block.boxes.nbytes for block in seen.blocks)
-        encoded = Encoded(outputs, pack, seen.blocks, self._vision, held)
+        encoded = Encoded(outputs, pack, seen.blocks, picture.eye, held)
         self._features.put(picture.key, encoded, held)
         return encoded
 
@@ -114,12 +125,12 @@ class Eyes:
     def project(self, image: Encoded, alpha: NDArray[np.float32], timer: Timer) -> tuple[Tensor, Tensor]:
         """Visual tokens ``[1, tokens, width]``, layers fused by the weights ``alpha`` ``[1, layers]``, and what the
         tower says of each, ``[1, tokens]``."""
-        if image.vision is not self._vision:
+        if image.eye not in (self._eye, self._watching):
             raise ImageError("the image was encoded by another loaded bundle; encode it with this pipeline")
         with timer.step("project"):
             given = {**image.outputs, **image.pack, port.ALPHA: self._backend.upload(alpha)}
             # the saliency too, where patches are not tokens yet
-            projected = self._projector({name: given[name] for name in self._projected}, {})
+            projected = image.eye.projector({name: given[name] for name in image.eye.taken}, {})
         return projected[port.VISUAL], projected.get(port.TOKEN_SALIENCY, image.outputs[port.CLS_SALIENCY])
 
     def forget(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 
 from clasp_trt.bundle.errors import InconsistentManifest
 from clasp_trt.bundle.manifest import MANIFEST, POLICY, PORTABLE, Graph, Manifest
+from clasp_trt.bundle.media import Processor
 from clasp_trt.chain import Chain, names, port, ports
 from clasp_trt.chain.ports import Port
 from clasp_trt.operators import MAX_TOKENS
@@ -105,11 +106,14 @@ def _media(manifest: Manifest) -> Iterator[str]:
         )
     if model.decoder.window is not None and model.decoder.visible == "causal":
         yield f"model.decoder.window: {model.decoder.window}, but no graph of 'causal' rows is told of a window"
-    for graph in manifest.graphs:
-        given = image.processor.inputs
-        if graph.name == names.VISION and {*graph.inputs} != {*given}:
-            shapes = ", ".join(f"{each.name} {each}" for each in given)
-            yield f"media.image.processor: it gives {shapes}, which graph 'vision' does not take"
+    video, graphs = manifest.media.video, {graph.name: graph for graph in manifest.graphs}
+    given = [("image.processor", image.processor, names.VISION)]
+    if video is not None:
+        given.append(("video.processor.frame", video.processor.frame, manifest.for_clips(names.VISION)))
+    for place, processor, name in given:
+        if name in graphs and {*graphs[name].inputs} != {*processor.inputs}:
+            shapes = ", ".join(f"{each.name} {each}" for each in processor.inputs)
+            yield f"media.{place}: it gives {shapes}, which graph {name!a} does not take"
 
 
 def _pruning(manifest: Manifest) -> Iterator[str]:
@@ -178,7 +182,7 @@ def _ports(manifest: Manifest) -> Iterator[str]:
             i, graph = graphs[name]
             yield from _differing(f"graphs[{i}].inputs", graph.inputs, expected.inputs)
             yield from _differing(f"graphs[{i}].outputs", graph.outputs, expected.outputs)
-    yield from _seen(manifest, *graphs[names.VISION], *graphs[names.PROJECTOR], dtype)
+    yield from _seen(manifest, graphs, dtype)
 
 
 def _slots(embed: Graph) -> int | str:
@@ -187,14 +191,27 @@ def _slots(embed: Graph) -> int | str:
     return 1 if ids[:1] == (1,) else port.SLOTS
 
 
-def _seen(manifest: Manifest, i: int, vision: Graph, j: int, projector: Graph, dtype: str) -> Iterator[str]:
-    """The tower gives, for each token, the layers that the projector fuses, and a saliency."""
+def _seen(manifest: Manifest, graphs: Mapping[str, tuple[int, Graph]], dtype: str) -> Iterator[str]:
+    """A tower gives, for each token, the layers that the projector fuses, and a saliency: of pictures, and of clips."""
+    i, vision = graphs[names.VISION]
     features = next((each for each in vision.outputs if each.name == port.FEATURES), None)
     read = features.shape[1] if features is not None and len(features.shape) > 1 else None
     if not isinstance(read, int):
         yield f"graphs[{i}].outputs: expected {port.FEATURES} of a fixed number of layers"
         return
-    model, processor = manifest.model, manifest.media.image.processor
+    video, seeing = manifest.media.video, (names.VISION, names.PROJECTOR)
+    yield from _eye(manifest, manifest.media.image.processor, read, [graphs[name] for name in seeing], dtype)
+    if video is not None:
+        watching = [graphs[manifest.for_clips(name)] for name in seeing]
+        yield from _eye(manifest, video.processor.frame, read, watching, dtype)
+
+
+def _eye(
+    manifest: Manifest, processor: Processor, read: int, graphs: Sequence[tuple[int, Graph]], dtype: str
+) -> Iterator[str]:
+    """A tower and a projector have the ports that go with what ``processor`` makes, of ``read`` layers."""
+    (i, vision), (j, projector) = graphs
+    model = manifest.model
     expected = processor.projector(read, model.vision.width, model.decoder.width, dtype)
     frames, _, rows, _ = expected.inputs[0].shape
     given = [expected.inputs[0].spec, TensorSpec(port.CLS_SALIENCY, "float32", (frames, rows))]
@@ -218,7 +235,8 @@ def _differing(place: str, found: Iterable[TensorSpec], expected: Iterable[Port 
 
 def _chain_of(manifest: Manifest) -> Chain:
     runs = [(each.first_layer, each.last_layer) for each in manifest.segments]
-    return Chain.of(manifest.schedule, runs, varies=manifest.model.varies)
+    clips = () if manifest.media.video is None else manifest.own_to_clips
+    return Chain.of(manifest.schedule, runs, varies=manifest.model.varies, clips=clips)
 
 
 def _backend(manifest: Manifest) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from clasp_trt.bundle.media import Media
+from clasp_trt.chain import names
 from clasp_trt.generation import Generation
 from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.quantization import UNROUNDED, Quantization
@@ -168,6 +169,17 @@ class Manifest:
     engines: Engines | None = None  # of a backend that compiles; others run the graphs themselves
     generation: Generation | None = None
     quantization: Quantization = UNROUNDED
+
+    @property
+    def own_to_clips(self) -> tuple[str, ...]:
+        """The graphs that clips alone go through."""
+        there = {graph.name for graph in self.graphs}
+        return tuple(name for name in names.OF_CLIPS.values() if name in there)
+
+    def for_clips(self, name: str) -> str:
+        """The graph that clips go through where pictures go through ``name``: one of their own, or the same."""
+        own = names.OF_CLIPS[name]
+        return own if own in self.own_to_clips else name
 
     @property
     def text_context(self) -> int:

@@ -43,7 +43,7 @@ class Square:
     out, padded with zeros where the picture is smaller. 8-bit values are resampled by the filter ``resample`` of
     :data:`RESAMPLINGS`, multiplied by ``rescale``, less ``mean``, over ``std`` (both by channel). What is left of
     ``side`` over whole cells, to the right and below, belongs to no token. With a ``pool`` a token is as many cells a
-    side, of which the tower gives a row each.
+    side, of which the tower gives a row each. With ``cls`` the tower's [CLS] is a token too, before all others.
     """
 
     kind: ClassVar[str] = "square"
@@ -57,6 +57,7 @@ class Square:
     std: tuple[float, float, float]
     longest_edge: int | None = None
     pool: int = 1
+    cls: bool = False
 
     @property
     def grid(self) -> int:
@@ -66,12 +67,12 @@ class Square:
     @property
     def tokens(self) -> int:
         """Visual tokens of every picture."""
-        return self.grid**2
+        return self.grid**2 + self.cls
 
     @property
     def rows(self) -> int:
         """Rows of features that the tower gives for each of what it sees."""
-        return (self.side // self.cell) ** 2
+        return (self.side // self.cell) ** 2 + self.cls
 
     @property
     def token_range(self) -> tuple[int, int, int]:
@@ -298,19 +299,16 @@ class Media:
         least, usual, most = self.image.processor.token_range
         return self._wider((least, usual, self.images * most), None if self.video is None else self.video.token_range)
 
-    @property
-    def step_range(self) -> tuple[int, int, int]:
-        """Those of what the tower sees at once: a picture, or frames of a clip that make patches together."""
-        return self._wider(
-            self.image.processor.token_range, None if self.video is None else self.video.processor.step_range
-        )
-
-    @property
-    def sizes(self) -> dict[str, tuple[int, int, int]]:
-        """The least, usual and most of each symbolic dimension of what the vision graph takes."""
-        found = self.image.processor.sizes
-        for name, others in ({} if self.video is None else self.video.processor.sizes).items():
-            found[name] = self._wider(found[name], (others[0], others[2]))
+    def step_sizes(self, *, pictures: bool, clips: bool) -> dict[str, tuple[int, int, int]]:
+        """The least, usual and most of each symbolic dimension, of the tokens too, of what a tower sees at once: a
+        picture, or what it sees of a clip in a step."""
+        found = dict[str, tuple[int, int, int]]()
+        if pictures:
+            found = {port.VISUAL_TOKENS: self.image.processor.token_range, **self.image.processor.sizes}
+        if clips and self.video is not None:
+            least, most = self.video.processor.step_range
+            for name, others in {port.VISUAL_TOKENS: (least, most, most), **self.video.processor.sizes}.items():
+                found[name] = self._wider(found.get(name, others), (others[0], others[2]))
         return found
 
     @staticmethod
@@ -342,6 +340,8 @@ def _values(record: Any) -> dict[str, Any]:
         del values["longest_edge"]
     if values.get("pool") == 1:
         del values["pool"]
+    if values.get("cls") is False:
+        del values["cls"]
     return values
 
 

@@ -46,7 +46,7 @@ MAX_CLIP_FRAMES = 512
 """Frames that are taken of a clip."""
 MAX_CLIP_TOKENS = 2**20
 """Visual tokens of a clip."""
-_LONGEST, _POOL = "longest_edge", "pool"  # keys of squares that have one, and of no others
+_LONGEST, _POOL, _CLS = "longest_edge", "pool", "cls"  # keys of squares that have one, and of no others
 _IMAGES = "images"  # a key of bundles that take several pictures, and of no others
 _VIDEO = "video"  # and of those that take clips
 
@@ -130,13 +130,16 @@ def _members(item: Field, record: type[object]) -> dict[str, Field]:
 
 
 def _square(item: Field) -> Square:
-    names = [entry.name for entry in fields(Square) if entry.name not in (_LONGEST, _POOL)]
-    of = item.record("kind", *names, optional=(_LONGEST, _POOL))
+    names = [entry.name for entry in fields(Square) if entry.name not in (_LONGEST, _POOL, _CLS)]
+    of = item.record("kind", *names, optional=(_LONGEST, _POOL, _CLS))
     side = of["side"].integer(1, MAX_SIDE)
     cell = of["cell"].integer(1, side)
     pool = of[_POOL].integer(2, side // cell) if _POOL in of else 1
     if side // cell % pool:
         of[_POOL].fail(f"a divisor of the {side // cell} cells a side")
+    has_cls = _CLS in of and _flag(of[_CLS])
+    if has_cls and pool > 1:
+        of[_POOL].fail("none beside cls")
     edge = None if of["shortest_edge"].value is None else of["shortest_edge"].integer(1, MAX_SIDE)
     size = None if of["size"].value is None else _size(of["size"])
     if edge is not None and size is not None:
@@ -155,6 +158,7 @@ def _square(item: Field) -> Square:
         std=_three(of["std"], _positive),
         longest_edge=longest,
         pool=pool,
+        cls=has_cls,
     )
 
 

@@ -54,16 +54,25 @@ class Prune:
 @dataclass(frozen=True)
 class Chain:
     """The graphs of ``schedule``, whose decoder is cut into ``runs``: those of the schedule, or finer ones. Where the
-    number of visual tokens ``varies``, what prunes takes any number of them up to the schedule's."""
+    number of visual tokens ``varies``, what prunes takes any number of them up to the schedule's. ``clips`` are the
+    graphs that clips alone go through."""
 
     schedule: Schedule
     runs: tuple[Run, ...]
     varies: bool = False
+    clips: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, schedule: Schedule, runs: Sequence[Run] | None = None, *, varies: bool = False) -> Chain:
+    def of(
+        cls,
+        schedule: Schedule,
+        runs: Sequence[Run] | None = None,
+        *,
+        varies: bool = False,
+        clips: tuple[str, ...] = (),
+    ) -> Chain:
         """The chain that ``schedule`` asks for, with ``runs`` of layers of its own or those given."""
-        return cls(schedule, schedule.segments() if runs is None else tuple(runs), varies)
+        return cls(schedule, schedule.segments() if runs is None else tuple(runs), varies, clips)
 
     @classmethod
     def within(
@@ -106,7 +115,7 @@ class Chain:
 
     def names(self) -> Iterator[str]:
         """Every graph, in the order in which a bundle lists them."""
-        yield from (names.VISION, names.PROJECTOR, names.EMBED)
+        yield from (names.VISION, names.PROJECTOR, *self.clips, names.EMBED)
         if self.schedule.stages:
             yield names.GRAM
         yield from (names.prune(number) for number in range(len(self.schedule.stages)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 VISION = "vision"
 """Pixels to the hidden states of the support layers, and a saliency of each token."""
@@ -10,6 +12,8 @@ PROJECTOR = "projector"
 """Hidden states and the category's weights to visual tokens in decoder space."""
 EMBED = "embed"
 """Token ids, with the visual tokens put in their places, to the decoder's input."""
+VISION_VIDEO, PROJECTOR_VIDEO = "vision_video", "projector_video"
+"""The same of what the tower sees of a clip, where that is not what it does to pictures."""
 GRAM = "gram"
 """Similarities of the visual tokens; only where something is pruned."""
 GREEDY = "greedy"
@@ -17,6 +21,10 @@ GREEDY = "greedy"
 
 _SEGMENT, _PRUNE = "segment_", "prune_"
 _NUMBERED = re.compile(rf"(?:{_SEGMENT}|{_PRUNE})[0-9]+")
+
+
+OF_CLIPS: Mapping[str, str] = MappingProxyType({VISION: VISION_VIDEO, PROJECTOR: PROJECTOR_VIDEO})
+"""By the graph that pictures go through: the one that clips go through in its place, if a bundle has one."""
 
 
 def segment(number: int) -> str:

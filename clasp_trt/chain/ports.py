@@ -74,13 +74,23 @@ def _visible(visible: str, slots: int | str, rows: str, name: str = port.VISIBLE
 
 
 def square_vision(
-    side: int, layers: int, tokens: int, width: int, block: int, dtype: str, *, has_cls: bool = True
+    side: int,
+    layers: int,
+    tokens: int,
+    width: int,
+    block: int,
+    dtype: str,
+    *,
+    has_cls: bool = True,
+    keeps_cls: bool = False,
 ) -> Ports:
     """Pictures of ``side`` pixels to ``tokens`` patches of ``width`` in ``layers`` layers, and what [CLS] attends to in
-    ``block``, or in a tower without one all patches together."""
+    ``block``, or in a tower without one all patches together. With ``keeps_cls`` the first of the tokens is [CLS]."""
     read = (port.BATCH, layers, tokens, width)
     attending, dropped = ("[CLS]", ", [CLS] dropped") if has_cls else ("all patches", "")
     attended = f"attention of {attending} to each patch in block {block}"
+    if keeps_cls:
+        dropped, attended = ", [CLS] before them", f"0 for [CLS], and its attention to each patch in block {block}"
     return Ports(
         (Port(port.PIXEL_VALUES, "float32", (port.BATCH, 3, side, side), "preprocessed images"),),
         (

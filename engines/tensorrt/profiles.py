@@ -63,9 +63,11 @@ def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile
         port.REFERENCE: (0, text, max_prompt),
         port.VISUAL_TOKENS: (least, usual, most),
     }
-    if graph.name in (names.VISION, names.PROJECTOR):
-        media = manifest.media  # one picture at a time, or one step of a clip
-        sizes.update({port.VISUAL_TOKENS: media.step_range, **media.sizes})
+    pictures = graph.name in names.OF_CLIPS
+    if pictures or graph.name in manifest.own_to_clips:
+        # one picture at a time, or one step of a clip
+        clips = not pictures or manifest.for_clips(graph.name) == graph.name
+        sizes.update(manifest.media.step_sizes(pictures=pictures, clips=clips))
     prunes = [each.name for each in Chain.of(manifest.schedule).prunes]
     if graph.name in prunes:
         sizes.update(_stage(manifest, prunes.index(graph.name), text, max_prompt))

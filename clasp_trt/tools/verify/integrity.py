@@ -95,9 +95,12 @@ def _check_companions(bundle: Bundle) -> None:
 
 
 def _check_request(bundle: Bundle, passing: Passing) -> None:
-    """The shortest answer about a picture."""
+    """The shortest answer about a picture, and one about a clip where that goes through other graphs."""
     try:
-        Pipeline(bundle, passing).generate(noise(bundle), _PROMPT, max_new_tokens=1)
+        pipeline = Pipeline(bundle, passing)
+        pipeline.generate(noise(bundle), _PROMPT, max_new_tokens=1)
+        if bundle.manifest.own_to_clips:
+            pipeline.generate(None, _PROMPT, video=Clip((noise(bundle),), (0.0,)), max_new_tokens=1)
     except (BackendError, BundleError):
         raise
     except ClaspError as error:

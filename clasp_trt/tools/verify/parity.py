@@ -36,6 +36,9 @@ from clasp_trt.tools.verify.runners import FunctionRunner, largest_difference, r
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from clasp_trt.export.reference import Eyes
+    from clasp_trt.runtime.media.seen import Seen
+
 Arrays = Mapping[str, NDArray[Any]]
 _Reference = Callable[[Arrays, torch.dtype], Arrays]
 
@@ -160,7 +163,7 @@ class _Comparison:
                 f"policy.json reads vision layer {layer} where the graph gives layer {given}: it is not the policy "
                 "that the bundle was built with"
             )
-        weighted = {names.VISION, names.PROJECTOR, *(segment.graph for segment in self._manifest.segments)}
+        weighted = {*names.OF_CLIPS, *self._manifest.own_to_clips, *(each.graph for each in self._manifest.segments)}
         if weighted <= {check.stage for check in self.checks if not check.passed}:
             return f"every stage with weights of its own drifts: the bundle was not built from {model}"
         return None
@@ -169,43 +172,52 @@ class _Comparison:
 
     def _seen(self, request: Request) -> dict[str, NDArray[Any]]:
         """``visual`` ``[1, tokens, width]`` of all images, the ``saliency`` ``[1, tokens]`` of these tokens, and
-        ``deepstack`` ``[layers, tokens, width]`` if the tower gives one."""
+        ``deepstack`` ``[layers, tokens, width]`` if the tower gives one. Graphs that clips alone go through are
+        compared on the way."""
         alpha = self._bundle.policy.alpha(request.route.category)[None]
-        found = list[dict[str, NDArray[Any]]]()
-        for seen in request.seen:
-            vision = self._vision(seen.vision)
-            given = {**vision, port.ALPHA: alpha, **seen.pack}
-            taken = {each.name: given[each.name] for each in self._bundle.graph(names.PROJECTOR).inputs}
-            projected = self._modules(names.PROJECTOR, taken, self._reference.projector)
-            saliency = projected.get(port.TOKEN_SALIENCY, vision[port.CLS_SALIENCY])
-            stacked = {name: vision[name] for name in (port.DEEPSTACK,) if name in vision}
-            found.append({port.VISUAL: projected[port.VISUAL], port.SALIENCY: saliency, **stacked})
+        found = [self._look(each, alpha, self._reference.eyes, *names.OF_CLIPS) for each in request.seen]
+        watching = [self._manifest.for_clips(name) for name in names.OF_CLIPS]
+        for each in request.steps:
+            self._look(each, alpha, self._reference.watching, *watching)
         return {name: np.concatenate([each[name] for each in found], axis=1) for name in found[0]}
 
-    def _vision(self, feed: Arrays) -> Arrays:
+    def _look(
+        self, seen: Seen, alpha: NDArray[np.float32], eyes: Eyes, vision: str, projector: str
+    ) -> dict[str, NDArray[Any]]:
+        """What comes of one image, or a step of a clip, by the graphs of these names."""
+        outputs = self._vision(seen.vision, eyes, vision)
+        given = {**outputs, port.ALPHA: alpha, **seen.pack}
+        taken = {each.name: given[each.name] for each in self._bundle.graph(projector).inputs}
+        projected = self._modules(projector, taken, eyes.projector)
+        saliency = projected.get(port.TOKEN_SALIENCY, outputs[port.CLS_SALIENCY])
+        stacked = {name: outputs[name] for name in (port.DEEPSTACK,) if name in outputs}
+        return {port.VISUAL: projected[port.VISUAL], port.SALIENCY: saliency, **stacked}
+
+    def _vision(self, feed: Arrays, eyes: Eyes, name: str) -> Arrays:
         layers, saliency_layer = self._layers, self._tower.saliency_layer(self._layers)
 
         def vision(feed: Arrays, dtype: torch.dtype) -> Arrays:
-            return self._reference.vision(feed, layers, saliency_layer, dtype)
+            return eyes.vision(feed, layers, saliency_layer, dtype)
 
-        graph = self._bundle.graph(names.VISION)
+        graph = self._bundle.graph(name)
         truth, rough, found = self._run(graph, feed, vision)
         for column, layer in enumerate(layers):
             seen = found[port.FEATURES][:, column]
-            name = f"layer {layer}"
-            check = self._judge(graph, name, truth[port.FEATURES][:, column], seen, rough[port.FEATURES][:, column])
+            check = self._judge(
+                graph, f"layer {layer}", truth[port.FEATURES][:, column], seen, rough[port.FEATURES][:, column]
+            )
             if not check.passed:
-                given = self._layer_like(seen, feed, saliency_layer)
+                given = self._layer_like(seen, feed, eyes, saliency_layer)
                 if given is not None and given != layer:
                     self._read_instead[layer] = given
-        for name in (each for each in truth if each != port.FEATURES):
-            self._judge(graph, name, truth[name], found[name], rough[name])
+        for output in (each for each in truth if each != port.FEATURES):
+            self._judge(graph, output, truth[output], found[output], rough[output])
         return self._as_ports(truth, graph)
 
-    def _layer_like(self, seen: NDArray[Any], feed: Arrays, saliency_layer: int) -> int | None:
+    def _layer_like(self, seen: NDArray[Any], feed: Arrays, eyes: Eyes, saliency_layer: int) -> int | None:
         """The vision layer that ``seen`` is, but for the precision."""
         every = range(self._tower.layers + 1)
-        states = self._reference.vision(feed, every, saliency_layer, self._truth)[port.FEATURES]
+        states = eyes.vision(feed, every, saliency_layer, self._truth)[port.FEATURES]
         errors = [largest_difference(states[:, layer], seen) / np.abs(states[:, layer]).max() for layer in every]
         best = int(np.nanargmin(errors)) if np.isfinite(errors).any() else 0
         # half of the digits: far above what any precision costs, far below what lies between two layers

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from clasp_trt.errors import PromptError
 from clasp_trt.runtime.fitting import check_images
+from clasp_trt.runtime.media.clip import Clip
 from clasp_trt.runtime.media.processors import processor
+from clasp_trt.runtime.media.processors.clips import clip_processor
 from clasp_trt.runtime.media.seen import Seen
 from clasp_trt.runtime.routing.folder import router_for
 from clasp_trt.runtime.routing.router import Route
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What the model sees of each image, a tokenised prompt and the category that it is routed to."""
+    """What the model sees of each image, a tokenised prompt and the category that it is routed to; ``steps`` are the
+    first image as a clip of one frame, where clips go through graphs of their own."""
 
     seen: tuple[Seen, ...]
+    steps: tuple[Seen, ...]
     prompt: Prompt
     route: Route
 
@@ -42,4 +46,11 @@ class Request:
                 f"the prompt takes {len(prompt.input_ids)} positions of the bundle's {room}, the image among them; "
                 f"shorten it by {len(prompt.input_ids) - room + 1} tokens"
             )
-        return cls(seen, prompt, router_for(bundle.policy, bundle).route(text))
+        return cls(seen, _steps(bundle, images[0]), prompt, router_for(bundle.policy, bundle).route(text))
+
+
+def _steps(bundle: Bundle, frame: Image) -> tuple[Seen, ...]:
+    video = bundle.manifest.media.video
+    if video is None or not bundle.manifest.own_to_clips:
+        return ()
+    return clip_processor(video.processor)(Clip((frame,), (0.0,))).steps

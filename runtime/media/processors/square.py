@@ -94,10 +94,11 @@ class SquareProcessor:
 
 
 def _boxes(record: Square) -> NDArray[np.float32]:
-    """float32 ``[tokens, 4]``: the cells in raster order."""
-    top, left = np.divmod(np.arange(record.tokens), record.grid)
+    """float32 ``[tokens, 4]``: nowhere for [CLS], and the cells in raster order."""
+    top, left = np.divmod(np.arange(record.grid**2), record.grid)
     corners = np.stack([left, top, left + 1, top + 1], axis=1) * record.cell * record.pool
-    return corners.astype(np.float32)
+    nowhere = np.full((int(record.cls), 4), np.nan)
+    return np.concatenate([nowhere, corners]).astype(np.float32)
 
 
 @dataclass(frozen=True)
