@@ -74,14 +74,16 @@ class Filming:
         for frames too slender or, with ``whole``, too few, and where so many have more tokens however small."""
         steps, block = self.steps(frames), self.patching.block
         if self.whole and frames < self.time:
-            raise ValueError(f"{frames} frame{'' if frames == 1 else 's'}, and patches are {self.time} deep")
+            raise ValueError(f"{frames} frame{'' if frames == 1 else 's'}, but patches are {self.time} deep")
         area = min(self.patching.most_pixels, self._area(steps))
         while True:
             tall, wide = self._sized(frames, height, width, area)
             if (tokens := steps * tall * wide // block**2) <= self.most_tokens:
                 return tall, wide
             if tall == wide == block:
-                raise ValueError(f"{steps} times a token at least, and a clip has at most {self.most_tokens}")
+                raise ValueError(
+                    f"{frames} frames, {steps} tokens at least, but one may have {self.most_tokens} at most"
+                )
             area = min(area - 1, area * self.most_tokens // tokens)
 
     def _area(self, steps: int) -> int:
@@ -93,14 +95,18 @@ class Filming:
     def _sized(self, frames: int, height: int, width: int, area: int) -> tuple[int, int]:
         least = min(self.patching.least_pixels, area)
         if not self.whole:
-            return replace(self.patching, least_pixels=least, most_pixels=area, most_tokens=None).resized(height, width)
+            frame = replace(self.patching, least_pixels=least, most_pixels=area, most_tokens=None)
+            try:
+                return frame.resized(height, width)
+            except ValueError as error:
+                raise ValueError(f"frames of {error}") from None
         # As transformers' Qwen3VLVideoProcessor: to a block at least, then by the volume of all frames.
         block = self.patching.block
         if min(height, width) < block:
             scale = max(block / height, block / width)
             height, width = int(height * scale), int(width * scale)
         if max(height, width) > MAX_RATIO * min(height, width):
-            raise ValueError(f"{width}x{height} px: one side is more than {MAX_RATIO} times the other")
+            raise ValueError(f"frames of {width}x{height} px: one side is more than {MAX_RATIO} times the other")
         tall, wide = (round(side / block) * block for side in (height, width))
         deep = round(frames / self.time) * self.time
         if deep * tall * wide > area:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from clasp_trt.runtime.answer import Answer
 from clasp_trt.runtime.encoded import Encoded, Picture
+from clasp_trt.runtime.media.clip import ClipSource
 from clasp_trt.runtime.media.image import load_image
 from clasp_trt.runtime.pipeline import Pipeline
 from clasp_trt.runtime.wishes import Wishes
@@ -35,14 +36,18 @@ class Conversation:
             self._last = None
         return tuple(self._said)
 
-    def ask(self, text: str, *images: Picture, **wishes: Unpack[Wishes]) -> Answer:
-        """The answer to ``text``, about ``images`` and those shown before, as it is made; ``.result`` has the whole.
+    def ask(self, text: str, *images: Picture, video: ClipSource | None = None, **wishes: Unpack[Wishes]) -> Answer:
+        """The answer to ``text``, about ``images``, a clip after them, and what was shown before, as it is made;
+        ``.result`` has the whole.
 
-        Images are read now, once for all answers. Raises what :meth:`Pipeline.stream_chat` raises, and then nothing was
+        All of it is read now, once for all answers. Raises what :meth:`Pipeline.stream_chat` raises, and then nothing was
         said.
         """
         shown = [image if isinstance(image, Encoded) else load_image(image) for image in images]
-        parts = [*({"type": "image", "image": image} for image in shown), {"type": "text", "text": text}]
+        parts: list[dict[str, Any]] = [{"type": "image", "image": image} for image in shown]
+        if video is not None:
+            parts.append({"type": "video", "video": self._pipeline.load_clip(video)})
+        parts.append({"type": "text", "text": text})
         before, asked = self.messages, {"role": "user", "content": parts}
         answer = self._pipeline.stream_chat([*before, asked], **wishes)
         self._last = asked, answer

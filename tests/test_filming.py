@@ -67,7 +67,7 @@ def test_a_clip_has_room(whole: bool, frames: int, height: int, width: int, most
 
 @pytest.mark.parametrize(
     ("whole", "frames", "size", "fact"),
-    [(True, 1, (50, 50), "1 frame,"), (False, 2, (10, 4000), "200 times"), (False, 90, (50, 50), "45 times")],
+    [(True, 1, (50, 50), "1 frame,"), (False, 2, (10, 4000), "200 times"), (False, 90, (50, 50), "45 tokens")],
 )
 def test_what_has_no_room_says_so(whole: bool, frames: int, size: tuple[int, int], fact: str) -> None:
     with pytest.raises(ValueError, match=fact):

@@ -20,10 +20,12 @@ from clasp_trt.errors import ClaspError, PromptError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from clasp_trt.runtime.media.clip import Clip
     from clasp_trt.runtime.pipeline import Pipeline
 
 _HELP = (
-    "/image PATH shows an image with the next question, /new begins again, /quit or Ctrl-D ends, Ctrl-C stops an answer"
+    "/image PATH shows an image with the next question, /video PATH a clip, /new begins again, /quit or Ctrl-D ends, "
+    "Ctrl-C stops an answer"
 )
 _PROMPT = "> "
 _MOST_BYTES = 4 * 2**20  # of a line: more characters than a prompt may have
@@ -59,8 +61,8 @@ def command(
 ) -> None:
     """Talk with BUNDLE: each line is a question, asked with all that was said before.
 
-    A line /image PATH shows an image with the next question, /new begins again, /quit ends, and // begins a question
-    with a slash. Lines of a pipe are read to its end, and the first mistake ends them. With --json each answer is an
+    A line /image PATH shows an image with the next question, /video PATH a clip, /new begins again, /quit ends, and //
+    begins a question with a slash. Lines of a pipe are read to its end, and the first mistake ends them. With --json each answer is an
     object on a line of its own.
     """
     from clasp_trt.bundle import Bundle
@@ -93,6 +95,7 @@ class _Talk:
     ) -> None:
         self._pipeline, self._wanted, self._system = pipeline, wanted, system
         self._shown, self._max_pixels, self._as_json = shown, max_pixels, as_json
+        self._clip: Clip | None = None
         self._begin()
 
     def take(self, line: str) -> str | None:
@@ -105,13 +108,17 @@ class _Talk:
         if name == "/image" and rest.strip():
             self._shown += pictures([rest.strip()], self._max_pixels)
             return f"images for the next question: {len(self._shown)}"
+        if name == "/video" and rest.strip():
+            self._clip = self._pipeline.load_clip(rest.strip())
+            return f"a clip for the next question: {len(self._clip.frames)} frames"
         if name == "/new" and not rest:
             self._shown.clear()
+            self._clip = None
             self._begin()
             return "a new conversation"
         if name == "/quit" and not rest:
             return None
-        raise PromptError(f"{line[:60]!r} is no command; expected /image PATH, /new or /quit (// begins a question)")
+        raise PromptError(f"{line[:60]!r} is no command; expected /image PATH, /video PATH, /new or /quit (// begins a question)")
 
     def _begin(self) -> None:
         from clasp_trt.runtime.conversation import Conversation
@@ -119,9 +126,10 @@ class _Talk:
         self._conversation = Conversation(self._pipeline, system=self._system)
 
     def _ask(self, text: str) -> str:
-        answer = self._conversation.ask(text, *self._shown, **self._wanted.wishes)
+        answer = self._conversation.ask(text, *self._shown, video=self._clip, **self._wanted.wishes)
         result = answer.result if self._as_json else print_answer(answer)
         self._shown.clear()  # they are in the conversation now
+        self._clip = None
         if self._as_json:
             click.echo(json.dumps(answer_json(result), ensure_ascii=False, allow_nan=False))
         return facts(result)

@@ -66,7 +66,7 @@ class PairsProcessor:
         try:
             size = self._filming.resized(len(clip.frames), height, width)
         except ValueError as error:
-            raise ImageError(f"the clip has frames of {error}; crop it, or take another number of frames") from None
+            raise ImageError(f"the clip has {error}; crop it, or take another number of frames") from None
         time = self._record.frame.time
         spare = -len(clip.frames) % time
         frames, seconds = [*clip.frames, *clip.frames[-1:] * spare], [*clip.seconds, *clip.seconds[-1:] * spare]
