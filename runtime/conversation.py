@@ -40,8 +40,8 @@ class Conversation:
         """The answer to ``text``, about ``images``, a clip after them, and what was shown before, as it is made;
         ``.result`` has the whole.
 
-        All of it is read now, once for all answers. Raises what :meth:`Pipeline.stream_chat` raises, and then nothing was
-        said.
+        All of it is read now, once for all answers. Raises what :meth:`Pipeline.stream_chat` raises, and then nothing
+        was said.
         """
         shown = [image if isinstance(image, Encoded) else load_image(image) for image in images]
         parts: list[dict[str, Any]] = [{"type": "image", "image": image} for image in shown]

@@ -62,8 +62,8 @@ def command(
     """Talk with BUNDLE: each line is a question, asked with all that was said before.
 
     A line /image PATH shows an image with the next question, /video PATH a clip, /new begins again, /quit ends, and //
-    begins a question with a slash. Lines of a pipe are read to its end, and the first mistake ends them. With --json each answer is an
-    object on a line of its own.
+    begins a question with a slash. Lines of a pipe are read to its end, and the first mistake ends them. With --json
+    each answer is an object on a line of its own.
     """
     from clasp_trt.bundle import Bundle
     from clasp_trt.runtime.fitting import check_images
@@ -118,7 +118,9 @@ class _Talk:
             return "a new conversation"
         if name == "/quit" and not rest:
             return None
-        raise PromptError(f"{line[:60]!r} is no command; expected /image PATH, /video PATH, /new or /quit (// begins a question)")
+        raise PromptError(
+            f"{line[:60]!r} is no command; expected /image PATH, /video PATH, /new or /quit (// begins a question)"
+        )
 
     def _begin(self) -> None:
         from clasp_trt.runtime.conversation import Conversation

@@ -18,6 +18,7 @@ from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize
 
 from clasp_trt.errors import ImageError
+from clasp_trt.runtime.conversation import Conversation
 from clasp_trt.runtime.media.clip import Clip
 from clasp_trt.runtime.pipeline import Pipeline
 from clasp_trt.runtime.result import Result
@@ -180,3 +181,14 @@ def test_frames_and_clips_are_bounded(whole: Whole) -> None:
     with pytest.raises(ImageError) as refused:
         pipeline.chat([{"role": "user", "content": [*[{"type": "video", "video": given}] * 2, QUESTION_PART]}])
     says(refused, "2 clips")
+
+
+def test_a_conversation_remembers_its_clip(whole: Whole) -> None:
+    """The second question is about the same clip: its steps are not looked at again."""
+    pipeline, given = whole.loaded("none"), clip("two")
+    talk = Conversation(pipeline)
+    first = talk.ask(QUESTION, video=given, max_new_tokens=2).result
+    second = talk.ask("And then?", max_new_tokens=2).result
+    assert first.visual_tokens == second.visual_tokens > 0
+    asked = [*talk.messages[:-2], {"role": "user", "content": [{"type": "text", "text": "And then?"}]}]
+    assert pipeline.chat(asked, max_new_tokens=2).token_ids == second.token_ids
