@@ -7,7 +7,7 @@ manifest and the command line know the operators by name alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 DOMAIN = "clasp"
 DOMAIN_VERSION = 1
@@ -61,3 +61,12 @@ SPHERICAL_KMEANS = OpContract(
     outputs={"kept": OpTensor("int64", ("batch", "keep")), "is_pivot": OpTensor("bool", ("batch", "keep"))},
 )
 """Completes pivots with medoids of a fixed-iteration spherical k-means (Eqs. 13-18)."""
+
+
+def varying(contract: OpContract) -> OpContract:
+    """``contract`` where the numbers of tokens are those of a request: no attribute says how many stay, but the length
+    of a last input ``ranks``, which counts them from 0."""
+    attributes = {name: meaning for name, meaning in contract.attributes.items() if name != "keep"}
+    return replace(
+        contract, attributes=attributes, inputs={**contract.inputs, "ranks": OpTensor("int64", ("keep",))}
+    )  # fmt: skip

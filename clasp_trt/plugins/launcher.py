@@ -1,4 +1,4 @@
-"""Launches a program: everything is made beforehand, so that a launch neither allocates nor waits.
+"""Launches a program: all is made when a shape comes for the first time, so that a launch neither allocates nor waits.
 
 That is what lets a CUDA graph capture it. A launcher belongs to one execution context and, like that, to one thread at
 a time.
@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clasp_trt.plugins.driver import call
+from clasp_trt.plugins.fields import Image
 from clasp_trt.plugins.launch import Argument, Int32, Launch, Tensor, Workspace
-from clasp_trt.plugins.program import Image, Program
+from clasp_trt.plugins.program import FixedProgram, Program
 
 _MOST_STATIC_SHARED = 48 * 1024  # bytes of shared memory that a kernel gets without asking
+
+
+SHAPES = 64
+"""Shapes whose launches are kept ready at a time: pictures of a conversation, and of the requests around it."""
 
 
 @dataclass(frozen=True)
@@ -31,27 +37,41 @@ class _Ready:
 
 
 class Launcher:
-    """A :class:`Program` loaded into the current CUDA context.
+    """A program loaded into the current CUDA context.
 
     Raises :class:`RuntimeError` where no cubin is for the device, or the driver refuses one. :meth:`close` unloads it.
     """
 
     def __init__(self, program: Program, driver: Any) -> None:
-        self._driver = driver
+        self._program, self._driver = program, driver
         self._library: Any = None
-        self._names = [spec.name for spec in program.plan.tensors]
+        self._names = (*program.contract.inputs, *program.contract.outputs)
+        self._ready = lru_cache(SHAPES)(self._prepared)
+        self._shared = dict.fromkeys(program.kernels, _MOST_STATIC_SHARED)  # bytes that a kernel may take
         image = _image(program, driver)
         self._library = call(driver, "cuLibraryLoadData", image.cubin, [], [], 0, [], [], 0)
         try:
-            self._launches = [self._ready(launch) for launch in program.plan.launches]
+            self._functions = {kernel: self._function(kernel) for kernel in program.kernels}
+            if isinstance(program, FixedProgram):
+                self.prepare(program.tokens, program.keep)
         except BaseException:
             self.close()
             raise
 
-    def __call__(self, inputs: Sequence[int], outputs: Sequence[int], workspace: int, stream: int) -> None:
-        """Enqueues all launches on ``stream``; the others are device addresses. Raises :class:`RuntimeError`."""
+    def prepare(self, tokens: int, keep: int) -> None:
+        """Makes the launches where ``keep`` of ``tokens`` stay; they are kept for when they come.
+
+        Raises :class:`ValueError` if the program is not for these.
+        """
+        self._ready(tokens, keep)
+
+    def __call__(
+        self, counts: tuple[int, int], inputs: Sequence[int], outputs: Sequence[int], workspace: int, stream: int
+    ) -> None:
+        """Enqueues all launches on ``stream``; ``counts`` are the tokens and how many of them stay, the others device
+        addresses. Raises :class:`RuntimeError`."""
         addresses = dict(zip(self._names, (*inputs, *outputs), strict=True))
-        for ready in self._launches:
+        for ready in self._ready(*counts):
             launch = ready.launch
             for slot, argument in enumerate(launch.arguments):
                 if isinstance(argument, Tensor):
@@ -69,14 +89,20 @@ class Launcher:
         if library is not None:
             call(self._driver, "cuLibraryUnload", library)
 
-    def _ready(self, launch: Launch) -> _Ready:
-        driver = self._driver
-        kernel = call(driver, "cuLibraryGetKernel", self._library, launch.kernel.encode())
+    def _function(self, name: str) -> Any:
+        kernel = call(self._driver, "cuLibraryGetKernel", self._library, name.encode())
         # also loads the kernel, which CUDA puts off otherwise, and must not do while a graph is captured
-        function = call(driver, "cuKernelGetFunction", kernel)
-        if launch.shared_bytes > _MOST_STATIC_SHARED:
-            most = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-            call(driver, "cuFuncSetAttribute", function, most, launch.shared_bytes)
+        return call(self._driver, "cuKernelGetFunction", kernel)
+
+    def _prepared(self, tokens: int, keep: int) -> tuple[_Ready, ...]:
+        return tuple(self._made_ready(launch) for launch in self._program.at(tokens, keep).launches)
+
+    def _made_ready(self, launch: Launch) -> _Ready:
+        function = self._functions[launch.kernel]
+        if launch.shared_bytes > self._shared[launch.kernel]:
+            most = self._driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            call(self._driver, "cuFuncSetAttribute", function, most, launch.shared_bytes)
+            self._shared[launch.kernel] = launch.shared_bytes
         values = np.array([_constant(argument) for argument in launch.arguments], dtype=np.uint64)
         slots = np.arange(len(values), dtype=np.uint64) * np.uint64(values.itemsize)
         return _Ready(launch, function, values, np.uint64(values.ctypes.data) + slots)

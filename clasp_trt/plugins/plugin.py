@@ -6,7 +6,7 @@ their methods is caught by TensorRT's bindings, printed, and turned into a failu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from clasp_trt.operators import PLUGIN_NAMESPACE
 from clasp_trt.plugins.driver import load_driver
+from clasp_trt.plugins.fields import Fields, field_names
 from clasp_trt.plugins.launcher import Launcher
-from clasp_trt.plugins.program import OPERATORS, Fields, Program, field_names
+from clasp_trt.plugins.program import OPERATORS, VARYING, Program, read
 
 _TEXT, _BYTES = "kernels", "cubins"  # the fields that are not of int32
 
@@ -30,24 +31,21 @@ def creator(trt: Any, operator: str, load: Callable[[], Any] = load_driver) -> A
             self.name = operator
             self.plugin_version = str(OPERATORS[operator].version)
             self.plugin_namespace = PLUGIN_NAMESPACE
-            empty = {
-                name: np.empty(0, np.int8 if name in (_TEXT, _BYTES) else np.int32) for name in field_names(operator)
-            }
+            # a node has those of one kind; the parser looks for all that are named here
+            names = dict.fromkeys((*field_names(OPERATORS[operator]), *field_names(VARYING[operator])))
+            empty = {name: np.empty(0, np.int8 if name in (_TEXT, _BYTES) else np.int32) for name in names}
             self.field_names, self._kept = _collection(trt, empty)
 
         def create_plugin(self, name: str, field_collection: Any, phase: Any) -> Any:
             fields = {field.name: np.array(field.data) for field in field_collection}  # copies: TensorRT's own may go
-            return make(Program.read(operator, fields))
+            return make(read(operator, fields))
 
     return Creator()
 
 
 def _plugin_class(trt: Any, operator: str, load: Callable[[], Any]) -> Callable[[Program], Any]:
-    contract = OPERATORS[operator]
     capabilities = (trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime)
-    ports = (*contract.inputs.values(), *contract.outputs.values())
     dtypes = {"float32": trt.DataType.FLOAT, "int64": trt.DataType.INT64, "bool": trt.DataType.BOOL}
-    types = [dtypes[port.dtype] for port in ports]
 
     class Plugin(*capabilities):  # type: ignore[misc]
         """One plugin in all of its roles; a clone shares the program and has no launcher."""
@@ -55,7 +53,9 @@ def _plugin_class(trt: Any, operator: str, load: Callable[[], Any]) -> Callable[
         def __init__(self, program: Program) -> None:
             for base in capabilities:
                 base.__init__(self)
-            self.program = program
+            contract = program.contract
+            self.program, self.contract = program, contract
+            self.types = [dtypes[port.dtype] for port in (*contract.inputs.values(), *contract.outputs.values())]
             self.launcher: Launcher | None = None
             self.num_outputs = len(contract.outputs)
             self.plugin_name = operator
@@ -76,30 +76,34 @@ def _plugin_class(trt: Any, operator: str, load: Callable[[], Any]) -> Callable[
 
         # Refusals belong here: the parser reports them. Once a network is being built, TensorRT for RTX may die of one.
         def get_output_data_types(self, input_types: Any) -> list[Any]:
-            wanted = types[: -self.num_outputs]
+            wanted = self.types[: -self.num_outputs]
             if list(input_types) != wanted:
                 raise TypeError(f"{operator} takes inputs {wanted}, but is given {list(input_types)}")
-            return types[-self.num_outputs :]
+            return self.types[-self.num_outputs :]
 
         def get_output_shapes(self, inputs: Any, shape_inputs: Any, expr_builder: Any) -> list[Any]:
-            shapes = [spec.shape for spec in self.program.plan.tensors]
-            for dims, wanted in zip(inputs, shapes[: -self.num_outputs], strict=True):
+            axes = {axis: expr_builder.constant(size) for axis, size in self.program.sizes.items()}
+            for dims, port in zip(inputs, self.contract.inputs.values(), strict=True):
                 sizes = [dims[index] for index in range(len(dims))]
                 found = [size.get_constant_value() if size.is_constant() else "?" for size in sizes]
-                if found != list(wanted):
-                    raise ValueError(f"{operator} was planned for an input {list(wanted)}, but is given {found}")
-            return [
-                trt.DimsExprs([expr_builder.constant(size) for size in shape]) for shape in shapes[-self.num_outputs :]
-            ]
+                wanted = [self.program.sizes.get(axis) for axis in port.axes]
+                if len(found) != len(wanted) or any(
+                    each not in (None, has) for each, has in zip(wanted, found, strict=True)
+                ):
+                    named = [axis if size is None else size for axis, size in zip(port.axes, wanted, strict=True)]
+                    raise ValueError(f"{operator} was planned for an input {named}, but is given {found}")
+                for axis, size in zip(port.axes, sizes, strict=True):
+                    axes.setdefault(axis, size)
+            return [trt.DimsExprs([axes[axis] for axis in port.axes]) for port in self.contract.outputs.values()]
 
         def supports_format_combination(self, pos: int, in_out: Any, num_inputs: int) -> bool:
             desc = in_out[pos].desc
-            return bool(desc.format == trt.TensorFormat.LINEAR and desc.type == types[pos])
+            return bool(desc.format == trt.TensorFormat.LINEAR and desc.type == self.types[pos])
 
         def configure_plugin(self, dynamic_in: Any, dynamic_out: Any) -> None: ...
 
         def get_workspace_size(self, dynamic_in: Any, dynamic_out: Any) -> int:
-            return self.program.plan.workspace_bytes
+            return self.program.workspace_bytes(*_counts(self.program, [dynamic.max for dynamic in dynamic_in]))
 
         def get_valid_tactics(self) -> list[int]:
             return []  # one way to do it, which TensorRT numbers 0
@@ -117,15 +121,25 @@ def _plugin_class(trt: Any, operator: str, load: Callable[[], Any]) -> Callable[
         def on_shape_change(self, inputs: Any, outputs: Any) -> None:
             if self.launcher is None:  # a builder that times plugins does so without a context
                 self.launcher = Launcher(self.program, load())
+            self.launcher.prepare(*_counts(self.program, [desc.dims for desc in inputs]))
 
         def enqueue(
             self, input_desc: Any, output_desc: Any, inputs: list[int], outputs: list[int], workspace: int, stream: int
         ) -> None:
             if self.launcher is None:
                 raise RuntimeError(f"{operator} was not attached to a context")
-            self.launcher(inputs, outputs, workspace, stream)
+            counts = _counts(self.program, [desc.dims for desc in input_desc])
+            self.launcher(counts, inputs, outputs, workspace, stream)
 
     return Plugin
+
+
+def _counts(program: Program, shapes: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """The tokens, and how many of them stay, of inputs with these ``shapes``."""
+    sizes = dict(program.sizes)
+    for port, shape in zip(program.contract.inputs.values(), shapes, strict=True):
+        sizes.update(zip(port.axes, shape, strict=True))
+    return sizes["tokens"], sizes["keep"]
 
 
 def _collection(trt: Any, fields: Fields) -> tuple[Any, list[Any]]:

@@ -1,57 +1,27 @@
-"""What a plugin carries: the operator's attributes, its launch plan, and the cubins with the kernels that it launches.
+"""What a plugin carries: an operator's launches, and the cubins with the kernels that it launches.
 
 Its fields are those of the TensorRT plugin, of the ONNX node that the parser makes it from, and of the engine:
-
-==============  =======  ==========================================================================================
-``keep``        int32    tokens kept by the stage
-``iterations``  int32    rounds of assignment and update (``ClaspSphericalKMeans`` alone)
-``shape``       int32    ``batch, tokens`` that the launches are for
-``workspace``   int32    bytes of scratch
-``kernels``     char     names of the kernels in the cubins, each once, separated by spaces
-``launches``    int32    one after the other: index of the kernel, grid (3), block (3), bytes of dynamic shared memory,
-                         number of arguments, and for each of these its kind and its value
-``cuda``        int32    major version of CUDA that the cubins are for; older drivers cannot load them
-``sms``         int32    compute capability of each cubin, times ten
-``sizes``       int32    bytes of each cubin
-``cubins``      int8     the cubins, one after the other
-==============  =======  ==========================================================================================
-
-Kinds of arguments: 0 the address of tensor number ``value``, where outputs are counted after the inputs, 1 that of byte
-``value`` of the workspace, 2 the int32 ``value`` itself.
+:mod:`clasp_trt.plugins.fields` lists them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 
-import numpy as np
-from numpy.typing import NDArray
-
-from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS, OpContract, OpTensor
-from clasp_trt.plugins.launch import Argument, Int32, Launch, Plan, Tensor, TensorSpec, Workspace
+from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS, OpContract, OpTensor, varying
+from clasp_trt.plugins import fields
+from clasp_trt.plugins.fields import Fields, Image
+from clasp_trt.plugins.launch import Launch, Plan, Recipe, Tensor, TensorSpec, Workspace
 
 OPERATORS = {contract.name: contract for contract in (PIVOT_SELECT, SPHERICAL_KMEANS)}
 """The operators that there are plugins of, by name."""
-
-Fields = Mapping[str, NDArray[np.generic]]
-"""Fields of a plugin by name: arrays of int32, or of int8 for characters and bytes."""
-
-_TENSOR, _WORKSPACE, _INT32 = range(3)  # kinds of arguments
-_LARGEST = 2**31 - 1
+VARYING = {name: varying(contract) for name, contract in OPERATORS.items()}
+"""The same, where the numbers of tokens are those of a request."""
 
 
 @dataclass(frozen=True)
-class Image:
-    """A ``cubin`` for the compute capability ``sm``, such as ``"8.9"``."""
-
-    sm: str
-    cubin: bytes
-
-
-@dataclass(frozen=True)
-class Program:
+class FixedProgram:
     """One operator at one shape.
 
     ``iterations`` is 0 for an operator without any, ``cuda`` the major version of CUDA that made the images. Raises
@@ -66,26 +36,22 @@ class Program:
     images: tuple[Image, ...]
 
     def __post_init__(self) -> None:
-        contract = OPERATORS.get(self.operator)
-        if contract is None:
-            raise ValueError(f"there is no plugin {self.operator}, expected one of {', '.join(OPERATORS)}")
-        if (self.iterations > 0) != ("iterations" in contract.attributes):
-            raise ValueError(f"{self.operator} cannot run {self.iterations} iterations")
-        if not self.images or not self.plan.launches:
-            raise ValueError(f"{self.operator} has no cubin, or nothing to launch")
+        contract = _checked(self.operator, self.iterations, self.plan.launches, self.images, OPERATORS)
         if min(self.batch, self.keep) < 1 or self.keep > self.tokens:
             raise ValueError(f"{self.operator} cannot keep {self.keep} of {self.batch} x {self.tokens} tokens")
         if self.plan.tensors != tensors(contract, self.batch, self.tokens, self.keep):
             raise ValueError(f"{self.operator} was planned for other tensors than its contract names")
-        names = {spec.name for spec in self.plan.tensors}
+        _check_names(contract, self.plan.launches)
         for launch in self.plan.launches:
             for argument in launch.arguments:
-                if isinstance(argument, Tensor) and argument.name not in names:
-                    raise ValueError(f"{launch.kernel} reads {argument.name}, which {self.operator} does not have")
                 if isinstance(argument, Workspace) and not 0 <= argument.offset < self.plan.workspace_bytes:
                     raise ValueError(
                         f"{launch.kernel} reads byte {argument.offset} of a workspace of {self.plan.workspace_bytes}"
                     )
+
+    @property
+    def contract(self) -> OpContract:
+        return OPERATORS[self.operator]
 
     @property
     def batch(self) -> int:
@@ -95,121 +61,151 @@ class Program:
     def tokens(self) -> int:
         return self.plan.tensors[0].shape[1]
 
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The sizes of axes that are known before a request."""
+        return {"batch": self.batch, "tokens": self.tokens, "keep": self.keep}
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        return self.plan.kernels
+
+    def workspace_bytes(self, tokens: int, keep: int) -> int:
+        """What is needed where up to ``keep`` of up to ``tokens`` stay."""
+        return self.at(tokens, keep).workspace_bytes
+
+    def at(self, tokens: int, keep: int) -> Plan:
+        """The plan where ``keep`` of ``tokens`` stay. Raises :class:`ValueError` if it is for another shape."""
+        if (tokens, keep) != (self.tokens, self.keep):
+            raise ValueError(f"{self.operator} keeps {self.keep} of {self.tokens} tokens, not {keep} of {tokens}")
+        return self.plan
+
     def fields(self) -> Fields:
-        """The fields of the plugin, in the order of the table above. Raises :class:`ValueError` beyond 32 bits."""
-        plan = self.plan
-        numbers = (number for launch in plan.launches for number in _numbers(launch, plan))
-        own = {"keep": self.keep, "iterations": self.iterations}
-        return {
-            **{name: _ints(own[name]) for name in OPERATORS[self.operator].attributes},
-            "shape": _ints(self.batch, self.tokens),
-            "workspace": _ints(plan.workspace_bytes),
-            "kernels": _bytes(" ".join(plan.kernels).encode("ascii")),
-            "launches": _ints(*numbers),
-            "cuda": _ints(self.cuda),
-            "sms": _ints(*(int(image.sm.replace(".", "")) for image in self.images)),
-            "sizes": _ints(*(len(image.cubin) for image in self.images)),
-            "cubins": _bytes(b"".join(image.cubin for image in self.images)),
+        """The fields of the plugin. Raises :class:`ValueError` beyond 32 bits."""
+        numbers = {
+            "keep": [self.keep],
+            "iterations": [self.iterations],
+            "shape": [self.batch, self.tokens],
+            "workspace": [self.plan.workspace_bytes],
+            "cuda": [self.cuda],
         }
-
-    @staticmethod
-    def read(operator: str, fields: Fields) -> Program:
-        """The program that ``fields`` describe. Raises :class:`ValueError` where they do not describe one."""
-        known = field_names(operator)
-        if missing := [name for name in known if name not in fields]:
-            raise ValueError(
-                f"{operator} lacks the field {missing[0]}: the graph was not made for plugins; "
-                "build it by `clasp-trt build --plugins`"
-            )
-        kernels = fields["kernels"].tobytes().rstrip(b"\0").decode("ascii").split(" ")  # parsers end text by a zero
-        numbers = {name: [int(each) for each in fields[name]] for name in known if fields[name].dtype == np.int32}
-        try:
-            (keep,), (workspace,), (cuda,) = (numbers[name] for name in ("keep", "workspace", "cuda"))
-            (iterations,) = numbers.get("iterations", [0])
-            (batch, tokens) = numbers["shape"]
-            bound = tensors(OPERATORS[operator], batch, tokens, keep)
-            launches = tuple(_launches(numbers["launches"], kernels, bound))
-            images = tuple(_images(numbers["sms"], numbers["sizes"], fields["cubins"].tobytes()))
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"{operator} has fields that do not fit together ({error}); build it again") from error
-        return Program(operator, keep, iterations, Plan(bound, workspace, launches), cuda, images)
+        return fields.write(self.contract, numbers, self.plan.launches, self.images)
 
 
-def field_names(operator: str) -> tuple[str, ...]:
-    """The names of the fields of the plugin of ``operator``, in their order."""
-    own = tuple(OPERATORS[operator].attributes)
-    return (*own, "shape", "workspace", "kernels", "launches", "cuda", "sms", "sizes", "cubins")
+@dataclass(frozen=True)
+class VaryingProgram:
+    """One operator for ``batch`` rows of any 1 to ``most`` tokens, of which any number stays.
+
+    Otherwise as :class:`FixedProgram`.
+    """
+
+    operator: str
+    iterations: int
+    batch: int
+    most: int
+    recipe: Recipe
+    cuda: int
+    images: tuple[Image, ...]
+
+    def __post_init__(self) -> None:
+        contract = _checked(self.operator, self.iterations, self.recipe.launches, self.images, VARYING)
+        _check_names(contract, self.recipe.launches)
+        if min(self.batch, self.most) < 1:
+            raise ValueError(f"{self.operator} cannot choose from {self.batch} x {self.most} tokens")
+
+    @property
+    def contract(self) -> OpContract:
+        return VARYING[self.operator]
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The sizes of axes that are known before a request."""
+        return {"batch": self.batch}
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        return fields.kernels_of(self.recipe.launches)
+
+    def workspace_bytes(self, tokens: int, keep: int) -> int:
+        """What is needed where up to ``keep`` of up to ``tokens`` stay."""
+        return self.at(tokens, keep).workspace_bytes
+
+    def at(self, tokens: int, keep: int) -> Plan:
+        """The plan where ``keep`` of ``tokens`` stay. Raises :class:`ValueError` if there is none."""
+        if not 1 <= keep <= tokens <= self.most:
+            raise ValueError(f"{self.operator} keeps 1 to all of 1 to {self.most} tokens, not {keep} of {tokens}")
+        workspace, launches = self.recipe.at(tokens, keep)
+        return Plan(tensors(self.contract, self.batch, tokens, keep), workspace, launches)
+
+    def fields(self) -> Fields:
+        """The fields of the plugin. Raises :class:`ValueError` beyond 32 bits."""
+        numbers = {
+            "iterations": [self.iterations],
+            "shape": [self.batch, self.most],
+            "workspace": [self.recipe.workspace],
+            fields.ROWS: [number for row in self.recipe.rows for number in row],
+            "cuda": [self.cuda],
+        }
+        return fields.write(self.contract, numbers, self.recipe.launches, self.images)
+
+
+Program = FixedProgram | VaryingProgram
+
+
+def read(operator: str, given: Fields) -> Program:
+    """The program that the fields of a plugin describe. Raises :class:`ValueError` where they do not describe one."""
+    contract = (VARYING if fields.ROWS in given else OPERATORS)[operator]
+    numbers = fields.numbers_of(contract, given)
+    try:
+        (workspace,), (cuda,), (iterations,) = numbers["workspace"], numbers["cuda"], numbers.get("iterations", [0])
+        batch, tokens = numbers["shape"]
+        launches = fields.launches_of(contract, given, numbers["launches"])
+        images = fields.images_of(numbers["sms"], numbers["sizes"], given["cubins"].tobytes())
+        if fields.ROWS in given:
+            flat = iter(numbers[fields.ROWS])
+            recipe = Recipe(tuple(zip(flat, flat, flat, strict=True)), workspace, launches)
+            return VaryingProgram(operator, iterations, batch, tokens, recipe, cuda, images)
+        (keep,) = numbers["keep"]
+        plan = Plan(tensors(contract, batch, tokens, keep), workspace, launches)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{operator} has fields that do not fit together ({error}); build it again") from error
+    return FixedProgram(operator, keep, iterations, plan, cuda, images)
 
 
 def tensors(contract: OpContract, batch: int, tokens: int, keep: int) -> tuple[TensorSpec, ...]:
     """The inputs and outputs of ``contract`` at these sizes."""
     sizes = {"batch": batch, "tokens": tokens, "keep": keep}
 
-    def specs(ports: Mapping[str, OpTensor], is_output: bool) -> Iterator[TensorSpec]:
-        for name, port in ports.items():
-            yield TensorSpec(name, port.dtype, tuple(sizes[axis] for axis in port.axes), is_output)
+    def specs(ports: Mapping[str, OpTensor], is_output: bool) -> tuple[TensorSpec, ...]:
+        return tuple(
+            TensorSpec(name, port.dtype, tuple(sizes[axis] for axis in port.axes), is_output)
+            for name, port in ports.items()
+        )
 
     return (*specs(contract.inputs, False), *specs(contract.outputs, True))
 
 
-def _numbers(launch: Launch, plan: Plan) -> Iterator[int]:
-    yield plan.kernels.index(launch.kernel)
-    yield from (*launch.grid, *launch.block, launch.shared_bytes, len(launch.arguments))
-    names = [spec.name for spec in plan.tensors]
-    for argument in launch.arguments:
-        if isinstance(argument, Tensor):
-            yield from (_TENSOR, names.index(argument.name))
-        elif isinstance(argument, Workspace):
-            yield from (_WORKSPACE, argument.offset)
-        else:
-            yield from (_INT32, argument.value)
+def _checked(
+    operator: str,
+    iterations: int,
+    launches: tuple[Launch, ...],
+    images: tuple[Image, ...],
+    contracts: Mapping[str, OpContract],
+) -> OpContract:
+    """The contract of ``operator``. Raises :class:`ValueError` where the parts do not fit it."""
+    contract = contracts.get(operator)
+    if contract is None:
+        raise ValueError(f"there is no plugin {operator}, expected one of {', '.join(contracts)}")
+    if (iterations > 0) != ("iterations" in contract.attributes):
+        raise ValueError(f"{operator} cannot run {iterations} iterations")
+    if not images or not launches:
+        raise ValueError(f"{operator} has no cubin, or nothing to launch")
+    return contract
 
 
-def _launches(numbers: Sequence[int], kernels: Sequence[str], bound: Sequence[TensorSpec]) -> Iterator[Launch]:
-    rest = iter(numbers)
-    names = [spec.name for spec in bound]
-
-    def take(count: int) -> list[int]:
-        taken = list(islice(rest, count))
-        if len(taken) != count:
-            raise ValueError("a launch is cut off")
-        return taken
-
-    for kernel in rest:
-        gx, gy, gz, bx, by, bz, shared, count = take(8)
-        arguments = tuple(_argument(take(2), names) for _ in range(count))
-        yield Launch(_at(kernels, kernel), (gx, gy, gz), (bx, by, bz), shared, arguments)
-
-
-def _argument(pair: Sequence[int], names: Sequence[str]) -> Argument:
-    kind, value = pair
-    if kind == _TENSOR:
-        return Tensor(_at(names, value))
-    if kind not in (_WORKSPACE, _INT32):
-        raise ValueError(f"an argument of kind {kind}")
-    return Workspace(value) if kind == _WORKSPACE else Int32(value)
-
-
-def _at(names: Sequence[str], index: int) -> str:
-    if not 0 <= index < len(names):
-        raise ValueError(f"there is no number {index} among {', '.join(names)}")
-    return names[index]
-
-
-def _images(sms: Sequence[int], sizes: Sequence[int], cubins: bytes) -> Iterator[Image]:
-    if len(sms) != len(sizes) or sum(sizes) != len(cubins) or min(sizes, default=1) < 1:
-        raise ValueError(f"{len(cubins)} bytes of cubins, but sizes {list(sizes)} for {list(sms)}")
-    start = 0
-    for sm, size in zip(sms, sizes, strict=True):
-        yield Image(f"{sm // 10}.{sm % 10}", cubins[start : start + size])
-        start += size
-
-
-def _ints(*values: int) -> NDArray[np.generic]:
-    if any(abs(value) > _LARGEST for value in values):
-        raise ValueError(f"{max(values, key=abs)} does not fit the 32 bits of a plugin's field")
-    return np.array(values, dtype=np.int32)
-
-
-def _bytes(value: bytes) -> NDArray[np.generic]:
-    return np.frombuffer(value, dtype=np.int8)
+def _check_names(contract: OpContract, launches: tuple[Launch, ...]) -> None:
+    names = {*contract.inputs, *contract.outputs}
+    for launch in launches:
+        for argument in launch.arguments:
+            if isinstance(argument, Tensor) and argument.name not in names:
+                raise ValueError(f"{launch.kernel} reads {argument.name}, which {contract.name} does not have")

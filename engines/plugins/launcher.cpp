@@ -9,6 +9,7 @@ namespace clasp
 namespace
 {
 
+constexpr std::size_t kSHAPES = 64; // whose launches are kept ready at a time
 constexpr std::uint32_t kMOST_STATIC_SHARED = 48 * 1024; // bytes of shared memory that a kernel gets without asking
 
 void check(CUresult status, char const* what)
@@ -58,9 +59,18 @@ Launcher::Launcher(std::shared_ptr<Program const> program)
     check(cuLibraryLoadData(&mLibrary, fitting(*mProgram), nullptr, nullptr, 0, nullptr, nullptr, 0), "cuLibraryLoadData");
     try
     {
-        for (auto const& launch : mProgram->launches)
+        for (auto const& name : mProgram->kernels())
         {
-            prepare(launch);
+            CUkernel kernel{};
+            auto& function = mFunctions[name];
+            check(cuLibraryGetKernel(&kernel, mLibrary, name.c_str()), "cuLibraryGetKernel");
+            // also loads the kernel, which CUDA puts off otherwise, and must not do while a graph is captured
+            check(cuKernelGetFunction(&function.handle, kernel), "cuKernelGetFunction");
+            function.shared = kMOST_STATIC_SHARED;
+        }
+        if (!mProgram->varies())
+        {
+            prepare(mProgram->tokens, mProgram->keep);
         }
     }
     catch (...)
@@ -75,53 +85,68 @@ Launcher::~Launcher()
     cuLibraryUnload(mLibrary);
 }
 
-void Launcher::prepare(Launch const& launch)
+void Launcher::prepare(std::int32_t tokens, std::int32_t keep)
 {
-    CUkernel kernel{};
-    Ready ready;
-    check(cuLibraryGetKernel(&kernel, mLibrary, launch.kernel.c_str()), "cuLibraryGetKernel");
-    // also loads the kernel, which CUDA puts off otherwise, and must not do while a graph is captured
-    check(cuKernelGetFunction(&ready.function, kernel), "cuKernelGetFunction");
-    if (launch.shared > kMOST_STATIC_SHARED)
-    {
-        check(cuFuncSetAttribute(ready.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                  static_cast<int>(launch.shared)),
-            "cuFuncSetAttribute");
-    }
-    for (auto const& argument : launch.arguments)
-    {
-        ready.values.push_back(static_cast<std::uint32_t>(argument.value));
-    }
-    for (auto& value : ready.values)
-    {
-        ready.addresses.push_back(&value); // a vector that moves keeps its elements where they are
-    }
-    mReady.push_back(std::move(ready));
+    ready(tokens, keep);
 }
 
-void Launcher::operator()(void const* const* inputs, void* const* outputs, void* workspace, CUstream stream)
+std::vector<Launcher::Ready>& Launcher::ready(std::int32_t tokens, std::int32_t keep)
+{
+    auto const shape = std::make_pair(tokens, keep);
+    auto found = mReady.find(shape);
+    if (found == mReady.end())
+    {
+        std::vector<Ready> launches;
+        for (auto const& launch : mProgram->at(tokens, keep).launches)
+        {
+            launches.push_back(made(launch));
+        }
+        if (mReady.size() >= kSHAPES)
+        {
+            mReady.clear();
+        }
+        found = mReady.emplace(shape, std::move(launches)).first;
+    }
+    return found->second;
+}
+
+Launcher::Ready Launcher::made(Launch const& launch)
+{
+    auto& function = mFunctions.at(launch.kernel);
+    if (launch.shared > function.shared)
+    {
+        check(cuFuncSetAttribute(function.handle, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                  static_cast<int>(launch.shared)),
+            "cuFuncSetAttribute");
+        function.shared = launch.shared;
+    }
+    return {launch, function.handle, std::vector<std::uint64_t>(launch.arguments.size()),
+        std::vector<void*>(launch.arguments.size())};
+}
+
+void Launcher::operator()(std::int32_t tokens, std::int32_t keep, void const* const* inputs, void* const* outputs, void* workspace,
+    CUstream stream)
 {
     auto const nbInputs = static_cast<std::int32_t>(mProgram->op.inputs.size());
-    for (std::size_t i = 0; i < mReady.size(); ++i)
+    for (auto& [launch, function, values, addresses] : ready(tokens, keep))
     {
-        auto const& launch = mProgram->launches[i];
-        auto& ready = mReady[i];
-        for (std::size_t slot = 0; slot < ready.values.size(); ++slot)
+        for (std::size_t slot = 0; slot < values.size(); ++slot)
         {
             auto const [kind, value] = launch.arguments[slot];
+            addresses[slot] = &values[slot];
             switch (kind)
             {
             case Argument::Kind::kTENSOR:
-                ready.values[slot] = reinterpret_cast<std::uint64_t>(
-                    value < nbInputs ? inputs[value] : outputs[value - nbInputs]);
+                values[slot]
+                    = reinterpret_cast<std::uint64_t>(value < nbInputs ? inputs[value] : outputs[value - nbInputs]);
                 break;
-            case Argument::Kind::kWORKSPACE: ready.values[slot] = reinterpret_cast<std::uint64_t>(workspace) + value; break;
-            case Argument::Kind::kINT32: break;
+            case Argument::Kind::kWORKSPACE: values[slot] = reinterpret_cast<std::uint64_t>(workspace) + value; break;
+            case Argument::Kind::kINT32: values[slot] = static_cast<std::uint32_t>(value); break;
             }
         }
         auto const& [gx, gy, gz] = launch.grid;
         auto const& [bx, by, bz] = launch.block;
-        check(cuLaunchKernel(ready.function, gx, gy, gz, bx, by, bz, launch.shared, stream, ready.addresses.data(), nullptr),
+        check(cuLaunchKernel(function, gx, gy, gz, bx, by, bz, launch.shared, stream, addresses.data(), nullptr),
             "cuLaunchKernel");
     }
 }

@@ -1,4 +1,5 @@
-// Launches a program on the current device. Everything is made beforehand: a launch neither allocates nor waits.
+// Launches a program on the current device. Everything is made when its shape comes for the first time: a launch neither
+// allocates on the device nor waits.
 #pragma once
 
 #include "program.h"
@@ -6,7 +7,10 @@
 #include <cuda.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace clasp
@@ -23,23 +27,37 @@ public:
     Launcher(Launcher const&) = delete;
     Launcher& operator=(Launcher const&) = delete;
 
-    //! Enqueues all launches on `stream`. Throws std::runtime_error where the driver refuses one.
-    void operator()(void const* const* inputs, void* const* outputs, void* workspace, CUstream stream);
+    //! Makes the launches where `keep` of `tokens` stay. Throws std::runtime_error if the program is not for these.
+    void prepare(std::int32_t tokens, std::int32_t keep);
+
+    //! Enqueues all launches on `stream`, for as many tokens. Throws std::runtime_error where the driver refuses one.
+    void operator()(std::int32_t tokens, std::int32_t keep, void const* const* inputs, void* const* outputs, void* workspace,
+        CUstream stream);
 
 private:
-    //! A function and its arguments: 8 bytes each, of which a kernel reads the low 4 of an int32; and their addresses.
+    //! A launch with its function and its arguments: 8 bytes each, of which a kernel reads the low 4 of an int32; and
+    //! their addresses.
     struct Ready
     {
+        Launch launch;
         CUfunction function{};
         std::vector<std::uint64_t> values;
         std::vector<void*> addresses;
     };
 
+    struct Function
+    {
+        CUfunction handle{};
+        std::uint32_t shared{}; // bytes of shared memory that it may take
+    };
+
     std::shared_ptr<Program const> mProgram;
     CUlibrary mLibrary{};
-    std::vector<Ready> mReady;
+    std::map<std::string, Function> mFunctions;
+    std::map<std::pair<std::int32_t, std::int32_t>, std::vector<Ready>> mReady;
 
-    void prepare(Launch const& launch);
+    std::vector<Ready>& ready(std::int32_t tokens, std::int32_t keep);
+    Ready made(Launch const& launch);
 };
 
 } // namespace clasp

@@ -2,7 +2,7 @@
 // `trtexec --dynamicPlugins=libclasp_plugins.so`, or IPluginRegistry::loadLibrary.
 //
 // They are those of clasp_trt/plugins: same names, version, namespace and fields, so that either loads the engines that
-// the other built. All that depends on sizes was planned before and lies in the fields.
+// the other built. What to launch was planned before and lies in the fields, for one shape or as arithmetic for any.
 #include "launcher.h"
 #include "program.h"
 
@@ -11,9 +11,11 @@
 #include <algorithm>
 #include <exception>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace clasp
@@ -115,16 +117,19 @@ public:
         int32_t nbOutputs, IExprBuilder& exprBuilder) noexcept override
     {
         return guarded(op(), int32_t{-1}, [&] {
+            std::map<std::string, IDimensionExpr const*> sizes;
             for (int32_t i = 0; i < nbInputs; ++i)
             {
                 auto const& names = op().inputs.at(i).dimensions;
-                bool same = inputs[i].nbDims == static_cast<int32_t>(names.size());
-                for (int32_t d = 0; same && d < inputs[i].nbDims; ++d)
+                bool fits = inputs[i].nbDims == static_cast<int32_t>(names.size());
+                for (int32_t d = 0; fits && d < inputs[i].nbDims; ++d)
                 {
                     auto const* size = inputs[i].d[d];
-                    same = size->isConstant() && size->getConstantValue() == mProgram->size(names[d]);
+                    auto const known = mProgram->size(names[d]);
+                    fits = known < 0 || (size->isConstant() && size->getConstantValue() == known);
+                    sizes.emplace(names[d], size);
                 }
-                require(same, "an input is of another shape than the plugin was planned for");
+                require(fits, "an input is of another shape than the plugin was planned for");
             }
             for (int32_t i = 0; i < nbOutputs; ++i)
             {
@@ -132,7 +137,8 @@ public:
                 outputs[i].nbDims = static_cast<int32_t>(names.size());
                 for (std::size_t d = 0; d < names.size(); ++d)
                 {
-                    outputs[i].d[d] = exprBuilder.constant(mProgram->size(names[d]));
+                    auto const known = mProgram->size(names[d]);
+                    outputs[i].d[d] = known < 0 ? sizes.at(names[d]) : exprBuilder.constant(known);
                 }
             }
             return 0;
@@ -155,9 +161,12 @@ public:
     }
 
     size_t getWorkspaceSize(
-        DynamicPluginTensorDesc const*, int32_t, DynamicPluginTensorDesc const*, int32_t) const noexcept override
+        DynamicPluginTensorDesc const* inputs, int32_t, DynamicPluginTensorDesc const*, int32_t) const noexcept override
     {
-        return static_cast<size_t>(mProgram->workspace);
+        return guarded(op(), size_t{0}, [&] {
+            auto const [tokens, keep] = counts([&](std::size_t i) { return inputs[i].max; });
+            return static_cast<size_t>(mProgram->at(tokens, keep).workspace);
+        });
     }
 
     PluginFieldCollection const* getFieldsToSerialize() noexcept override
@@ -174,23 +183,26 @@ public:
         });
     }
 
-    int32_t onShapeChange(PluginTensorDesc const*, int32_t, PluginTensorDesc const*, int32_t) noexcept override
+    int32_t onShapeChange(PluginTensorDesc const* inputs, int32_t, PluginTensorDesc const*, int32_t) noexcept override
     {
         return guarded(op(), int32_t{-1}, [&] {
             if (mLauncher == nullptr) // a builder that times plugins does so without a context
             {
                 mLauncher = std::make_unique<Launcher>(mProgram);
             }
+            auto const [tokens, keep] = counts([&](std::size_t i) { return inputs[i].dims; });
+            mLauncher->prepare(tokens, keep);
             return 0;
         });
     }
 
-    int32_t enqueue(PluginTensorDesc const*, PluginTensorDesc const*, void const* const* inputs, void* const* outputs,
+    int32_t enqueue(PluginTensorDesc const* given, PluginTensorDesc const*, void const* const* inputs, void* const* outputs,
         void* workspace, cudaStream_t stream) noexcept override
     {
         return guarded(op(), int32_t{-1}, [&] {
             require(mLauncher != nullptr, "it was not attached to a context");
-            (*mLauncher)(inputs, outputs, workspace, stream);
+            auto const [tokens, keep] = counts([&](std::size_t i) { return given[i].dims; });
+            (*mLauncher)(tokens, keep, inputs, outputs, workspace, stream);
             return 0;
         });
     }
@@ -202,6 +214,25 @@ private:
     Operator const& op() const noexcept
     {
         return mProgram->op;
+    }
+
+    //! The tokens, and how many of them stay, of inputs whose shapes `dims` gives by their numbers.
+    template <typename Shapes>
+    std::pair<int32_t, int32_t> counts(Shapes dims) const
+    {
+        auto tokens = mProgram->tokens, keep = mProgram->keep;
+        for (std::size_t i = 0; i < op().inputs.size(); ++i)
+        {
+            auto const shape = dims(i);
+            auto const& names = op().inputs[i].dimensions;
+            for (std::size_t d = 0; d < names.size(); ++d)
+            {
+                std::string const name{names[d]};
+                auto& count = name == "tokens" ? tokens : keep;
+                count = name == "batch" ? count : static_cast<int32_t>(shape.d[d]);
+            }
+        }
+        return {tokens, keep};
     }
 
     static void require(bool holds, char const* otherwise)
@@ -220,6 +251,7 @@ public:
         : mOperator(op)
         , mNames(fieldNames(op))
     {
+        mNames.emplace_back("rows"); // which a node has where it lacks `keep`
         for (auto const& name : mNames)
         {
             auto const type = name == "kernels" ? PluginFieldType::kCHAR
@@ -236,7 +268,7 @@ public:
     IPluginV3* createPlugin(char const*, PluginFieldCollection const* fields, TensorRTPhase) noexcept override
     {
         return guarded(mOperator, static_cast<IPluginV3*>(nullptr),
-            [&] { return new Plugin(std::make_shared<Program const>(mOperator, *fields)); });
+            [&] { return new Plugin(std::make_shared<Program const>(mOperator.name, *fields)); });
     }
 
     PluginFieldCollection const* getFieldNames() noexcept override

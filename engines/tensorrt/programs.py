@@ -1,4 +1,4 @@
-"""What the plugins of a build carry: launches planned for the sizes of a graph, and kernels for the GPUs it is for."""
+"""What the plugins of a build carry: launches for the sizes of a graph, or a recipe for any, and kernels for GPUs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from clasp_trt.engines.kernels import ARCHITECTURES, compile_kernels
 from clasp_trt.engines.tensorrt.plugin_nodes import Assemble
 from clasp_trt.errors import BackendError
-from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
-from clasp_trt.plugins import Image, Program
-from clasp_trt.plugins.launch import pivot_select, spherical_kmeans
-
-_PLANS = {
-    PIVOT_SELECT.name: lambda keep, iterations, batch, tokens: pivot_select(batch, tokens, keep),
-    SPHERICAL_KMEANS.name: lambda keep, iterations, batch, tokens: spherical_kmeans(batch, tokens, keep, iterations),
-}
+from clasp_trt.operators import SPHERICAL_KMEANS
+from clasp_trt.plugins import FixedProgram, Image, Program, VaryingProgram
+from clasp_trt.plugins.launch import (
+    MAX_TOKENS,
+    pivot_select,
+    pivot_select_recipe,
+    spherical_kmeans,
+    spherical_kmeans_recipe,
+)
 
 
 def assembler(sms: Sequence[str], cuda: int | None = None) -> Assemble:
@@ -27,8 +28,13 @@ def assembler(sms: Sequence[str], cuda: int | None = None) -> Assemble:
     images = tuple(Image(cubin.architecture, cubin.image) for cubin in cubins)
     (major,) = {cubin.cuda[0] for cubin in cubins}
 
-    def assemble(operator: str, keep: int, iterations: int, batch: int, tokens: int) -> Program:
-        return Program(operator, keep, iterations, _PLANS[operator](keep, iterations, batch, tokens), major, images)
+    def assemble(operator: str, iterations: int, batch: int, counts: tuple[int, int] | None) -> Program:
+        kmeans = operator == SPHERICAL_KMEANS.name
+        if counts is None:
+            recipe = spherical_kmeans_recipe(batch, iterations) if kmeans else pivot_select_recipe(batch)
+            return VaryingProgram(operator, iterations, batch, MAX_TOKENS, recipe, major, images)
+        plan = spherical_kmeans(batch, *counts, iterations) if kmeans else pivot_select(batch, *counts)
+        return FixedProgram(operator, counts[1], iterations, plan, major, images)
 
     return assemble
 

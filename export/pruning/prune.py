@@ -119,8 +119,7 @@ def _among(g: GraphBuilder, visible: ir.Value, stays: ir.Value, new_row: ir.Valu
 def _select(g: GraphBuilder, sizes: Sizes, saliency: ir.Value, count: ir.Value, gram: ir.Value) -> Sequence[ir.Value]:
     """Calls of the two operators: kept int64 ``[1, keep]``, and which of them are pivots.
 
-    Attributes and namespace speak to TensorRT's plugins, which know fixed sizes alone; the bodies are made for these
-    very values.
+    Attributes and namespace speak to TensorRT's plugins; the bodies are made for these very values.
     """
     pivots = g.op(
         PIVOT_SELECT.name, saliency, count, *sizes.operands, domain=DOMAIN, **sizes.attributes,

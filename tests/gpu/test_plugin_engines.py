@@ -12,7 +12,7 @@ if absent := missing(RUNTIME):
     pytest.skip(f"the runtime also needs {', '.join(absent)}", allow_module_level=True)
 
 from clasp_trt.bundle import Bundle
-from tests.gpu.harness.engines import EngineTarget, check_prune_graph, engine_target, lacking_for_export
+from tests.gpu.harness.engines import EngineTarget, check_prunes, engine_target, lacking_for_export
 from tests.gpu.harness.environment import Environment
 
 pytestmark = pytest.mark.gpu
@@ -34,6 +34,15 @@ def test_prunes_keep_what_the_reference_keeps(
     target: EngineTarget, built: Callable[..., Bundle], precision: str, plugins: bool
 ) -> None:
     bundle = built(backend=target.backend, target=target.target, precision=precision, plugins=plugins, cache=False)
-    for number, keep in enumerate(bundle.manifest.schedule.keeps):
-        for pivots in (0, keep // 2, keep):
-            check_prune_graph(bundle, f"prune_{number}", keep, pivots)
+    check_prunes(bundle, bundle.manifest.schedule.tokens)
+
+
+@pytest.mark.parametrize("plugins", [True, False], ids=["plugins", "operators"])
+def test_prunes_of_any_number_of_tokens(target: EngineTarget, built: Callable[..., Bundle], plugins: bool) -> None:
+    """One engine of each stage serves requests of one picture and of more."""
+    bundle = built(
+        backend=target.backend, target=target.target, plugins=plugins, cache=False, max_images=3, budget="1/3",
+        max_context=256,
+    )  # fmt: skip
+    for tokens in (16, 48, 32):
+        check_prunes(bundle, tokens)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from types import SimpleNamespace
 from typing import Any
@@ -64,6 +64,11 @@ def sizes(shape: DimsExprs) -> list[int]:
 def tensor(type: DataType, format: TensorFormat = TensorFormat.LINEAR) -> SimpleNamespace:
     """What formats are negotiated over."""
     return SimpleNamespace(desc=SimpleNamespace(type=type, format=format))
+
+
+def described(*shapes: Sequence[int]) -> list[SimpleNamespace]:
+    """What a plugin is told of tensors: the shape of each when it is about to run, and the most when it is built."""
+    return [SimpleNamespace(dims=shape, max=shape) for shape in shapes]
 
 
 class Registry:

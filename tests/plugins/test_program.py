@@ -12,17 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
-from clasp_trt.plugins import Image, Program
+from clasp_trt.plugins import FixedProgram, Image
+from clasp_trt.plugins.fields import field_names
 from clasp_trt.plugins.launch import Int32, Launch, Plan, Tensor, Workspace
-from clasp_trt.plugins.program import field_names, tensors
-from tests.plugins.programs import OPERATORS, program
+from clasp_trt.plugins.program import read, tensors
+from tests.plugins.programs import OPERATORS, program, varying_program
 
 WORKSPACE = 2**31 - 1
 SIZES = st.tuples(*[st.integers(1, 2**31 - 1)] * 3)
 
 
 @st.composite
-def programs(draw: st.DrawFn) -> Program:
+def programs(draw: st.DrawFn) -> FixedProgram:
     operator = draw(st.sampled_from([PIVOT_SELECT, SPHERICAL_KMEANS]))
     tokens = draw(st.integers(1, 4096))
     keep, batch = draw(st.integers(1, tokens)), draw(st.integers(1, 8))
@@ -39,27 +40,27 @@ def programs(draw: st.DrawFn) -> Program:
     sms = draw(st.lists(st.sampled_from(["8.0", "8.7", "9.0", "12.1"]), min_size=1, unique=True))
     images = tuple(Image(sm, draw(st.binary(min_size=1, max_size=50))) for sm in sms)
     iterations = draw(st.integers(1, 9)) if operator is SPHERICAL_KMEANS else 0
-    return Program(operator.name, keep, iterations, plan, draw(st.integers(12, 13)), images)
+    return FixedProgram(operator.name, keep, iterations, plan, draw(st.integers(12, 13)), images)
 
 
 @given(programs())
-def test_fields_say_all(made: Program) -> None:
+def test_fields_say_all(made: FixedProgram) -> None:
     fields = made.fields()
-    assert tuple(fields) == field_names(made.operator)
+    assert tuple(fields) == field_names(made.contract)
     assert {array.dtype for array in fields.values()} == {np.dtype(np.int32), np.dtype(np.int8)}
-    assert Program.read(made.operator, fields) == made
+    assert read(made.operator, fields) == made
 
 
 def test_text_that_a_parser_has_ended_by_a_zero_reads_the_same() -> None:
     made = program(SPHERICAL_KMEANS.name)
     fields = {**made.fields(), "kernels": np.append(made.fields()["kernels"], np.int8(0))}
-    assert Program.read(made.operator, fields) == made
+    assert read(made.operator, fields) == made
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_a_node_that_lacks_the_fields_is_told_from_a_broken_one(operator: str) -> None:
     with pytest.raises(ValueError, match="lacks the field shape: the graph was not made for plugins"):
-        Program.read(operator, {"keep": np.array([4], np.int32), "iterations": np.array([5], np.int32)})
+        read(operator, {"keep": np.array([4], np.int32), "iterations": np.array([5], np.int32)})
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_fields_that_do_not_fit_together_are_refused(name: str, change: Callable
     fields = dict(program(SPHERICAL_KMEANS.name).fields())
     fields[name] = change(fields[name])
     with pytest.raises(ValueError, match="ClaspSphericalKMeans"):
-        Program.read(SPHERICAL_KMEANS.name, fields)
+        read(SPHERICAL_KMEANS.name, fields)
 
 
 GOOD = program(SPHERICAL_KMEANS.name)
@@ -115,3 +116,46 @@ def test_what_cannot_be_is_refused(change: dict[str, Any], line: str) -> None:
 def test_a_number_beyond_32_bits_is_refused() -> None:
     with pytest.raises(ValueError, match=r"2147483648.*32 bits"):
         replace(GOOD, plan=replace(GOOD.plan, workspace_bytes=2**31)).fields()
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_fields_say_all_of_a_recipe(operator: str) -> None:
+    made = varying_program(operator, sms=("8.9", "12.0"))
+    fields = made.fields()
+    assert tuple(fields) == field_names(made.contract)
+    assert "keep" not in fields
+    assert read(operator, fields) == made
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("rows", lambda array: array[:-1]),
+        ("rows", lambda array: array[:-3]),  # a launch reads it
+        ("rows", lambda array: array[:0]),
+        ("rows", lambda array: np.append(array, np.array([6, 0, 0], np.int32))),  # no such rule
+        ("rows", lambda array: np.append(array, np.array([2, len(array) // 3, 0], np.int32))),  # of itself
+        ("rows", lambda array: np.append(array, np.array([1, 2, 0], np.int32))),  # no such size
+        ("workspace", lambda array: array + 1000),
+        ("launches", lambda array: array[:-1]),
+        ("shape", lambda array: array * 0),
+    ],
+)
+def test_recipes_that_do_not_fit_together_are_refused(name: str, change: Callable[[Any], Any]) -> None:
+    fields = dict(varying_program(SPHERICAL_KMEANS.name).fields())
+    fields[name] = change(fields[name])
+    with pytest.raises(ValueError, match="ClaspSphericalKMeans"):
+        read(SPHERICAL_KMEANS.name, fields)
+
+
+@pytest.mark.parametrize(("tokens", "keep"), [(4097, 9), (16, 17), (16, 0), (0, 0)])
+def test_numbers_that_no_request_has_are_refused(tokens: int, keep: int) -> None:
+    with pytest.raises(ValueError, match=rf"1 to 4096 tokens, not {keep} of {tokens}"):
+        varying_program(PIVOT_SELECT.name).at(tokens, keep)
+
+
+def test_a_program_of_one_shape_refuses_others() -> None:
+    made = program(PIVOT_SELECT.name)
+    assert made.at(16, 4) is made.plan
+    with pytest.raises(ValueError, match="keeps 4 of 16 tokens, not 4 of 17"):
+        made.at(17, 4)

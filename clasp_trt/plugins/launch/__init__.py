@@ -1,4 +1,5 @@
-"""Launch plans: which kernels an operator runs at a static shape, over which grids, with which arguments.
+"""Launch plans: which kernels an operator runs at a shape, over which grids, with which arguments; and recipes, which
+say it of every shape.
 
 Pure data and arithmetic: no CUDA is needed to make a plan, and whoever runs it binds the addresses.
 """
@@ -17,7 +18,14 @@ from clasp_trt.plugins.launch.plan import (
     TensorSpec,
     Workspace,
 )
-from clasp_trt.plugins.launch.selection import MAX_TOKENS, pivot_select, spherical_kmeans
+from clasp_trt.plugins.launch.recipe import Recipe
+from clasp_trt.plugins.launch.selection import (
+    MAX_TOKENS,
+    pivot_select,
+    pivot_select_recipe,
+    spherical_kmeans,
+    spherical_kmeans_recipe,
+)
 
 __all__ = [
     "ALIGNMENT",
@@ -28,9 +36,12 @@ __all__ = [
     "Launch",
     "LaunchError",
     "Plan",
+    "Recipe",
     "Tensor",
     "TensorSpec",
     "Workspace",
     "pivot_select",
+    "pivot_select_recipe",
     "spherical_kmeans",
+    "spherical_kmeans_recipe",
 ]

@@ -1,9 +1,13 @@
-"""Plans of the two operators, ``PIVOT_SELECT`` and ``SPHERICAL_KMEANS`` of :mod:`clasp_trt.operators`."""
+"""Plans of the two operators, ``PIVOT_SELECT`` and ``SPHERICAL_KMEANS`` of :mod:`clasp_trt.operators`.
+
+Each is written once, as a recipe for any numbers of tokens; the plan of a shape is what the recipe comes to there.
+"""
 
 from __future__ import annotations
 
 from clasp_trt.ops import ITERATIONS
-from clasp_trt.plugins.launch.plan import Int32, Launch, LaunchError, Plan, Tensor, TensorSpec, WorkspaceLayout
+from clasp_trt.plugins.launch.plan import LaunchError, Plan, Tensor, TensorSpec, Workspace
+from clasp_trt.plugins.launch.recipe import Recipe, Sheet
 
 MAX_TOKENS = 4096
 """Most tokens that one selection of the kernels chooses from."""
@@ -21,21 +25,22 @@ def pivot_select(batch: int, tokens: int, keep: int) -> Plan:
     The count is read on the device. One out of range is taken as the nearest of 0 and ``keep``; the host refuses it.
     """
     _check(batch, tokens, keep)
-    launch = Launch(
-        kernel="clasp_pivot_select",
-        grid=(batch * _ceil(tokens, _WARP), 1, 1),
-        block=(_BLOCK, 1, 1),
-        shared_bytes=4 * tokens,
-        arguments=(
-            Tensor("saliency"), Tensor("pivot_count"), Tensor("pivots"), Int32(batch), Int32(tokens), Int32(keep),
-        ),
-    )  # fmt: skip
     tensors = (
         TensorSpec("saliency", "float32", (batch, tokens), is_output=False),
         TensorSpec("pivot_count", "int64", (batch,), is_output=False),
         TensorSpec("pivots", "bool", (batch, tokens), is_output=True),
     )
-    return Plan(tensors, 0, (launch,))
+    return _plan(pivot_select_recipe(batch), tensors, tokens, keep)
+
+
+def pivot_select_recipe(batch: int) -> Recipe:
+    """:func:`pivot_select` of ``batch`` rows of any 1 to :data:`MAX_TOKENS` tokens."""
+    sheet = Sheet()
+    tokens, sizes = sheet.tokens, (sheet.int32(batch), sheet.int32(sheet.tokens), sheet.int32(sheet.keep))
+    tiles = tokens.over(_WARP) * batch
+    named = (Tensor("saliency"), Tensor("pivot_count"), Tensor("pivots"))
+    sheet.launch("clasp_pivot_select", tiles, _BLOCK, 4 * tokens, (*named, *sizes))
+    return sheet.recipe()
 
 
 def spherical_kmeans(batch: int, tokens: int, keep: int, iterations: int = ITERATIONS) -> Plan:
@@ -45,8 +50,6 @@ def spherical_kmeans(batch: int, tokens: int, keep: int, iterations: int = ITERA
     ``keep`` marks, which the host refuses, keeps the first ``keep`` of them.
     """
     _check(batch, tokens, keep)
-    if iterations < 1:
-        raise LaunchError(f"iterations is {iterations}, expected at least 1")
     places = min(keep, tokens)
     tensors = (
         TensorSpec("gram", "float32", (batch, tokens, tokens), is_output=False),
@@ -54,50 +57,51 @@ def spherical_kmeans(batch: int, tokens: int, keep: int, iterations: int = ITERA
         TensorSpec("kept", "int64", (batch, places), is_output=True),
         TensorSpec("is_pivot", "bool", (batch, places), is_output=True),
     )
-    gram, pivots, kept, is_pivot = (Tensor(spec.name) for spec in tensors)
-    if keep >= tokens:
-        everything = Launch(
-            kernel="clasp_keep_all",
-            grid=(_ceil(batch * tokens, _BLOCK), 1, 1),
-            block=(_BLOCK, 1, 1),
-            shared_bytes=0,
-            arguments=(pivots, kept, is_pivot, Int32(batch), Int32(tokens)),
-        )
-        return Plan(tensors, 0, (everything,))
+    return _plan(spherical_kmeans_recipe(batch, iterations), tensors, tokens, keep)
 
-    planes = _ceil(tokens, MAX_PLANE_TOKENS)
-    layout = WorkspaceLayout()
-    keys, ranked, owner = (layout.take(4 * batch * tokens) for _ in range(3))
-    clusters = layout.take(4 * batch)
-    lengths = (layout.take(8 * batch * keep), layout.take(8 * batch * keep))  # of this iteration and of the next
-    sums = layout.take(4 * batch * planes * keep * tokens)
-    shape = (Int32(batch), Int32(tokens), Int32(keep))
 
-    tiles = batch * _ceil(tokens, _WARP)
-    block = (_BLOCK, 1, 1)
-    launches = [
-        Launch("clasp_redundancy", (tiles, 1, 1), block, 0, (gram, pivots, keys, *shape[:2])),
-        Launch("clasp_seed_rank", (tiles, 1, 1), block, 4 * tokens, (keys, ranked, clusters, *shape)),
-    ]
+def spherical_kmeans_recipe(batch: int, iterations: int = ITERATIONS) -> Recipe:
+    """:func:`spherical_kmeans` of ``batch`` rows of any 1 to :data:`MAX_TOKENS` tokens."""
+    if iterations < 1:
+        raise LaunchError(f"iterations is {iterations}, expected at least 1")
+    sheet = Sheet()
+    tokens, keep = sheet.tokens, sheet.keep
+    gram, pivots, kept, is_pivot = map(Tensor, ("gram", "pivots", "kept", "is_pivot"))
+    chooses = keep.below(tokens)
+    keeps_all = chooses.below(1)
+
+    everything = (tokens * batch).over(_BLOCK) * keeps_all
+    sizes = (sheet.int32(batch), sheet.int32(tokens), sheet.int32(keep))
+    sheet.launch("clasp_keep_all", everything, _BLOCK, 0, (pivots, kept, is_pivot, *sizes[:2]))
+
+    planes = tokens.over(MAX_PLANE_TOKENS)
+    keys, ranked, owner = (sheet.take(4 * batch * tokens) for _ in range(3))
+    clusters = sheet.take(sheet.number(4 * batch))
+    lengths = tuple(sheet.take(8 * batch * keep) for _ in range(2))  # of this iteration and of the next
+    sums = sheet.take(4 * batch * planes * keep * tokens)
+    split = (*sizes, sheet.int32(planes))
+
+    tiles = tokens.over(_WARP) * batch * chooses
+    sheet.launch("clasp_redundancy", tiles, _BLOCK, 0, (gram, pivots, keys, *sizes[:2]))
+    sheet.launch("clasp_seed_rank", tiles, _BLOCK, 4 * tokens, (keys, ranked, clusters, *sizes))
     for iteration in range(iterations):
         now, later = lengths[iteration % 2], lengths[(iteration + 1) % 2]
-        state = (clusters, sums, now, later, *shape, Int32(planes))
+        state = (clusters, sums, now, later, *split)
         assign = "clasp_assign" if iteration else "clasp_assign_to_seeds"
-        launches += [
-            Launch(assign, (tiles, 1, 1), block, 4 * keep, (gram, pivots, ranked, owner, *state)),
-            Launch("clasp_update", (tiles * planes * _ceil(keep, _CHUNK), 1, 1), block, 0, (gram, owner, *state)),
-        ]
-    final = lengths[iterations % 2]
-    launches.append(
-        Launch(
-            kernel="clasp_medoids",
-            grid=(batch, 1, 1),
-            block=block,
-            shared_bytes=_FINISH_SHARED * keep + tokens,
-            arguments=(pivots, ranked, owner, clusters, sums, final, kept, is_pivot, *shape, Int32(planes)),
-        )
+        sheet.launch(assign, tiles, _BLOCK, 4 * keep, (gram, pivots, ranked, owner, *state))
+        sheet.launch("clasp_update", tiles * planes * keep.over(_CHUNK), _BLOCK, 0, (gram, owner, *state))
+    final = (clusters, sums, lengths[iterations % 2])
+    shared = _FINISH_SHARED * keep + tokens
+    sheet.launch(
+        "clasp_medoids", batch * chooses, _BLOCK, shared, (pivots, ranked, owner, *final, kept, is_pivot, *split)
     )
-    return Plan(tensors, layout.size_bytes, tuple(launches))
+    return sheet.recipe()
+
+
+def _plan(recipe: Recipe, tensors: tuple[TensorSpec, ...], tokens: int, keep: int) -> Plan:
+    workspace, launches = recipe.at(tokens, keep)
+    uses = any(isinstance(argument, Workspace) for launch in launches for argument in launch.arguments)
+    return Plan(tensors, workspace if uses else 0, launches)
 
 
 def _check(batch: int, tokens: int, keep: int) -> None:
@@ -106,7 +110,3 @@ def _check(batch: int, tokens: int, keep: int) -> None:
             f"batch {batch}, {tokens} tokens, keep {keep}: the kernels take at least 1 of each and at most "
             f"{MAX_TOKENS} tokens; run the operator's ONNX body instead"
         )
-
-
-def _ceil(count: int, size: int) -> int:
-    return -(-count // size)

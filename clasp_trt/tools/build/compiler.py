@@ -428,14 +428,11 @@ def _check_plugins(engine: _Engine, schedule: Schedule, varies: bool) -> None:
 
     if not schedule.stages:
         raise BackendError("--plugins is for what selects tokens, and nothing is pruned; drop it, or prune")
-    if varies:
-        raise BackendError(
-            "--plugins: the kernels choose from a fixed number of tokens, and every request to this bundle may have "
-            "another; drop it"
-        )
     if schedule.tokens > MAX_TOKENS:
+        fewer = ", or export for fewer: --max-visual-tokens, --max-images" if varies else ""
         raise BackendError(
-            f"--plugins: the kernels choose from at most {MAX_TOKENS} tokens, an image has {schedule.tokens}; drop it"
+            f"--plugins: the kernels choose from at most {MAX_TOKENS} visual tokens, and a request may have "
+            f"{schedule.tokens}; drop it{fewer}"
         )
 
 

@@ -11,8 +11,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
@@ -21,13 +23,17 @@ from clasp_trt.engines.tensorrt.library import load
 from clasp_trt.engines.tensorrt.plugin_nodes import bind_plugins
 from clasp_trt.engines.tensorrt.unversioned import FOLDER, unversioned_libraries
 from clasp_trt.export.pruning.prune import prune_graph
-from clasp_trt.operators import PIVOT_SELECT, PLUGIN_NAMESPACE
-from clasp_trt.plugins import Program
+from clasp_trt.operators import PIVOT_SELECT, PLUGIN_NAMESPACE, SPHERICAL_KMEANS
+from clasp_trt.ops import ITERATIONS
+from clasp_trt.plugins import Image, Program, VaryingProgram
+from clasp_trt.plugins.fields import Fields, field_names
+from clasp_trt.plugins.launch import MAX_TOKENS, pivot_select_recipe, spherical_kmeans_recipe
+from clasp_trt.plugins.launch.recipe import Rule
 from clasp_trt.plugins.launcher import Launcher
-from clasp_trt.plugins.program import OPERATORS, Fields, field_names
+from clasp_trt.plugins.program import OPERATORS, VARYING
 from tests.house import ROOT
 from tests.plugins.null_driver import NullDriver
-from tests.plugins.programs import assemble, program
+from tests.plugins.programs import assemble, program, varying_program
 from tests.started import own_environment
 
 SOURCES, HERE = ROOT / "engines" / "plugins", Path(__file__).parent
@@ -63,11 +69,11 @@ def _stdin(fields: Fields) -> str:
     return "".join(f"{name} {KINDS.get(name, 'i')} {data.tobytes().hex()}\n" for name, data in fields.items())
 
 
-def _drive_python(driver: Path, made: Program) -> str:
+def _drive_python(driver: Path, made: Program, *shapes: str) -> str:
     """What ``drive.py`` and the null ``driver`` below it print for a program."""
     path = os.pathsep.join((str(ROOT), *sys.path))
     return _run(
-        sys.executable, HERE / "drive.py", made.operator,
+        sys.executable, HERE / "drive.py", made.operator, *shapes,
         stdin=_stdin(made.fields()), LD_LIBRARY_PATH=str(driver.parent), PYTHONPATH=path,
     )  # fmt: skip
 
@@ -102,11 +108,18 @@ def test_the_sources_name_what_the_python_plugins_name() -> None:
     for operator, contract in OPERATORS.items():
         attributes = ", ".join(f'"{name}"' for name in contract.attributes)
         assert f'{{"{operator}", "{contract.version}", {{{attributes}}},' in text
-    shared = [name for name in field_names(next(iter(OPERATORS))) if name != "keep"]
-    assert "{" + ", ".join(f'"{name}"' for name in shared) + "}" in text
+    for contract in (*OPERATORS.values(), *VARYING.values()):
+        shared = [name for name in field_names(contract) if name not in contract.attributes]
+        before, _, after = ", ".join(f'"{name}"' for name in shared).partition('"cuda"')
+        assert before.replace(', "rows", ', "").rstrip(", ") + "}" in text
+        assert '{"cuda"' + after + "}" in text
+    assert 'emplace_back("rows")' in text
     assert f'kNAMESPACE = "{PLUGIN_NAMESPACE}"' in text
     kinds = dict(re.findall(r"k(TENSOR|WORKSPACE|INT32) = (\d)", text))
     assert kinds == {"TENSOR": "0", "WORKSPACE": "1", "INT32": "2"}
+    assert {
+        name: int(number) for name, number in re.findall(r"k([A-Z]+) = (\d)", text) if name in Rule.__members__
+    } == {rule.name: rule.value for rule in Rule}
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -114,10 +127,9 @@ def test_cuda_bindings_pass_on_what_the_launcher_means(driver: Path, operator: s
     """The same calls arrive at a driver in C as at the null driver of Python, whatever cuda-bindings makes of them."""
     pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
     made, null = program(operator), NullDriver()
-    Launcher(made, null)(
-        [0x10000, 0x20000], [0x30000, 0x40000][: len(OPERATORS[operator].outputs)], 0x7F0000000000, 0x1234
-    )
-    heard = _drive_python(driver, made)
+    outputs = [0x30000, 0x40000][: len(OPERATORS[operator].outputs)]
+    Launcher(made, null)((16, 4), [0x10000, 0x20000], outputs, 0x7F0000000000, 0x1234)
+    heard = _drive_python(driver, made, "16,4")
     for function in ("cuFuncSetAttribute", "cuLaunchKernel"):
         expected = [line for line in null.log if line.startswith(function)]
         assert [line for line in heard.splitlines() if line.startswith(function)] == expected * 2
@@ -128,12 +140,41 @@ def test_cuda_bindings_pass_on_what_the_launcher_means(driver: Path, operator: s
 def test_the_driver_hears_the_same_from_both(built: Path, driver: Path, operator: str, tokens: int) -> None:
     pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
     made = program(operator, keep=7, tokens=tokens, sms=("8.6", "12.0", "8.9"))
-    cpp = _run(built / "drive", built / "libclasp_plugins.so", operator, stdin=_stdin(made.fields()))
-    assert cpp == _drive_python(driver, made)
+    shape = f"{tokens},7"
+    cpp = _run(built / "drive", built / "libclasp_plugins.so", operator, shape, stdin=_stdin(made.fields()))
+    assert cpp == _drive_python(driver, made, shape)
     assert "cuLibraryLoadData ELF for 8.9" in cpp
     launches = [line.split()[1] for line in cpp.splitlines() if line.startswith("cuLaunchKernel")]
     assert launches == ["seeds_3", "rounds_2", "seeds_3"] * 2
     assert cpp.count("cuLibraryUnload") == 2
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_the_driver_hears_the_same_from_both_at_any_shape(built: Path, driver: Path, operator: str) -> None:
+    """The most tokens, and the shared memory for them; a shape that comes again; and shapes that there are none of."""
+    pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
+    made = varying_program(operator, most=2000)
+    shapes = ("2000,700", "16,4", "33,17", "16,4", "2001,9", "16,17", "1,1", "900,20")
+    cpp = _run(built / "drive", built / "libclasp_plugins.so", operator, *shapes, stdin=_stdin(made.fields()))
+    assert cpp == _drive_python(driver, made, *shapes)
+    assert cpp.count("refused") == 2 * 2
+    assert cpp.count("cuLaunchKernel rounds_2") == 2 * 4
+    assert cpp.count("cuFuncSetAttribute") == 2
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_plans_of_the_kernels_come_out_the_same(built: Path, driver: Path, operator: str) -> None:
+    """The recipes of the kernels themselves, whose names end in how many arguments the null driver reads."""
+    pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
+    recipe = spherical_kmeans_recipe(1) if operator == SPHERICAL_KMEANS.name else pivot_select_recipe(1)
+    launches = tuple(replace(each, kernel=f"{each.kernel}_{len(each.arguments)}") for each in recipe.launches)
+    iterations = ITERATIONS * (operator == SPHERICAL_KMEANS.name)
+    images = (Image("8.9", b"\x7fELF for 8.9"),)
+    made = VaryingProgram(operator, iterations, 1, MAX_TOKENS, replace(recipe, launches=launches), 13, images)
+    shapes = ("4096,3840", "1,1", "31,31", "33,32", "2047,1000", "2048,1000", "4095,64", "576,65", "4096,4096")
+    cpp = _run(built / "drive", built / "libclasp_plugins.so", operator, *shapes, stdin=_stdin(made.fields()))
+    assert cpp == _drive_python(driver, made, *shapes)
+    assert "refused" not in cpp
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -146,15 +187,24 @@ def test_fields_that_do_not_fit_together_are_refused_there_too(built: Path, oper
         ),
         {name: data for name, data in fields.items() if name != "cubins"},
     ]
+    varying = dict(varying_program(operator).fields())
+    rows = varying["rows"]
+    broken += [
+        {**varying, "rows": changed}
+        for changed in (rows[:-1], rows[:-3], rows[:0], np.append(rows, rows[:3] * 0 + 6).astype(np.int32))
+    ]
+    broken.append({**varying, "workspace": varying["workspace"] * 0 + len(rows) // 3})
     for each in broken:
-        assert _run(built / "drive", built / "libclasp_plugins.so", operator, stdin=_stdin(each)) == "refused\n"
+        said = _run(built / "drive", built / "libclasp_plugins.so", operator, "16,4", stdin=_stdin(each))
+        assert said == "refused\n"
 
 
 @pytest.mark.trt
-def test_tensorrt_for_rtx_builds_with_them(built: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("varies", [False, True])
+def test_tensorrt_for_rtx_builds_with_them(built: Path, tmp_path: Path, varies: bool) -> None:
     """Its parser and builder use the C++ plugins: types, shapes, formats and fields, through the real interfaces."""
     model, engine = tmp_path / "prune.onnx", tmp_path / "prune.engine"
-    ir.save(prune_graph(Prune("prune_0", 0, 16, 4, last=False), 8, "float16"), model)
+    ir.save(prune_graph(Prune("prune_0", 0, 16, 4, last=False, varies=varies), 8, "float16"), model)
     bind_plugins(model, assemble)
     load("tensorrt-rtx")  # the links are to what is loaded
     with unversioned_libraries(tmp_path):
@@ -162,7 +212,7 @@ def test_tensorrt_for_rtx_builds_with_them(built: Path, tmp_path: Path) -> None:
              LD_LIBRARY_PATH=str(tmp_path / FOLDER), PYTHONPATH=os.pathsep.join((str(ROOT), *sys.path)))  # fmt: skip
     data = engine.read_bytes()
     for operator in OPERATORS:
-        fields = assemble(operator, 4, 5 * (operator != PIVOT_SELECT.name), 1, 16).fields()
+        fields = assemble(operator, 5 * (operator != PIVOT_SELECT.name), 1, None if varies else (16, 4)).fields()
         assert operator.encode() in data
         assert all(fields[name].tobytes() in data for name in ("kernels", "launches", "cubins"))
 

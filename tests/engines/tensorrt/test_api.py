@@ -30,7 +30,7 @@ TABLES = {
 ROOTS = {"trt", "library.module"}  # how the module is called
 OBJECTS = frozenset(
     {"builder", "config", "layer", "layer.attention", "network", "parser", "serialised", "binding", "wanted"}
-    | {"desc", "expr_builder", "field", "in_out[pos]", "registry", "size"}
+    | {"desc", "dynamic", "expr_builder", "field", "in_out[pos]", "registry", "size"}
 )
 """How our sources call the objects that TensorRT gives them."""
 

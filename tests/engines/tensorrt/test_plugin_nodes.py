@@ -16,10 +16,9 @@ from clasp_trt.engines.lowering import lower_file
 from clasp_trt.engines.tensorrt.plugin_nodes import bind_plugins
 from clasp_trt.export.pruning.prune import gram_graph, prune_graph
 from clasp_trt.ops import select, token_gram
-from clasp_trt.plugins import Program
-from clasp_trt.plugins.program import OPERATORS
+from clasp_trt.plugins.program import OPERATORS, read
 from tests.export.running import Runnable
-from tests.plugins.programs import assemble, program
+from tests.plugins.programs import assemble, program, varying_program
 
 TOKENS, KEEP, WIDTH = 16, 4, 8
 
@@ -48,8 +47,16 @@ def _inputs() -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
     return inputs, select(saliency, x, count, KEEP)[0]
 
 
-@pytest.mark.parametrize("opset", [20, 24])
-def test_each_call_carries_its_program_and_no_function_is_left(portable: Path, opset: int) -> None:
+def _varying(path: Path) -> None:
+    """The same stage for any number of tokens."""
+    stage = Prune("prune_0", 0, TOKENS, KEEP, last=False, varies=True)
+    ir.save(prune_graph(stage, WIDTH, "float32"), path)
+
+
+@pytest.mark.parametrize(("opset", "varies"), [(20, False), (24, False), (24, True)])
+def test_each_call_carries_its_program_and_no_function_is_left(portable: Path, opset: int, varies: bool) -> None:
+    if varies:
+        _varying(portable)
     lower_file(portable, opset, inline=True, keep=OPERATORS)
     assert bind_plugins(portable, assemble) == tuple(sorted(OPERATORS))
     model = onnx.load(portable)
@@ -66,7 +73,9 @@ def test_each_call_carries_its_program_and_no_function_is_left(portable: Path, o
             else np.atleast_1d(np.array(value, np.int32))
             for name, value in values.items()
         }
-        assert Program.read(operator, fields) == program(operator, KEEP, tokens=TOKENS)
+        assert read(operator, fields) == (
+            varying_program(operator) if varies else program(operator, KEEP, tokens=TOKENS)
+        )
 
 
 def test_a_graph_without_our_operators_is_not_touched(tmp_path: Path) -> None:

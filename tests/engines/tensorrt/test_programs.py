@@ -27,13 +27,23 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int | None]]:
 
 def test_programs_hold_the_plans_and_the_cubins(compiled: list[tuple[str, int | None]]) -> None:
     assemble = assembler(("8.9", "12.0", "12.1"), cuda=12)
-    pivots, kmeans = assemble(PIVOT_SELECT.name, 7, 0, 1, 16), assemble(SPHERICAL_KMEANS.name, 7, 3, 1, 16)
+    pivots, kmeans = assemble(PIVOT_SELECT.name, 0, 1, (16, 7)), assemble(SPHERICAL_KMEANS.name, 3, 1, (16, 7))
     assert compiled == [("8.9", 12), ("12.0", 12)], "each once, and before any program is asked for"
-    assert pivots.plan == pivot_select(1, 16, 7)
-    assert kmeans.plan == spherical_kmeans(1, 16, 7, 3)
+    assert pivots.at(16, 7) == pivot_select(1, 16, 7)
+    assert kmeans.at(16, 7) == spherical_kmeans(1, 16, 7, 3)
     for made in (pivots, kmeans):
         assert made.cuda == 12
         assert [(image.sm, image.cubin) for image in made.images] == [("8.9", b"8.9"), ("12.0", b"12.0")]
+
+
+def test_programs_of_any_number_of_tokens_come_to_the_plans(compiled: list[tuple[str, int | None]]) -> None:
+    assemble = assembler(("8.9",))
+    pivots, kmeans = assemble(PIVOT_SELECT.name, 0, 1, None), assemble(SPHERICAL_KMEANS.name, 3, 1, None)
+    for tokens, keep in (16, 7), (4096, 3840), (33, 32):
+        assert pivots.at(tokens, keep).launches == pivot_select(1, tokens, keep).launches
+        assert kmeans.at(tokens, keep).launches == spherical_kmeans(1, tokens, keep, 3).launches
+    with pytest.raises(ValueError, match="4096"):
+        kmeans.at(4097, 3)
 
 
 @pytest.mark.parametrize(

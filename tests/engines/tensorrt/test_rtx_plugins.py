@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.engines.kernels import compile_kernels, nvrtc
 from clasp_trt.engines.tensorrt.builder import Recipe
 from clasp_trt.engines.tensorrt.compile import compile_graphs
 from clasp_trt.engines.tensorrt.library import load
 from clasp_trt.engines.tensorrt.plugin_nodes import Assemble
+from clasp_trt.engines.tensorrt.programs import assembler
 from clasp_trt.errors import BackendError
+from clasp_trt.operators import SPHERICAL_KMEANS
+from clasp_trt.ops import ITERATIONS
 from clasp_trt.plugins import Program, register
 from clasp_trt.tools.build.compiler import build
-from tests.plugins.programs import OPERATORS, assemble, program
+from tests.plugins.programs import OPERATORS, assemble, program, varying_program
 
 pytestmark = pytest.mark.trt
 
@@ -62,8 +64,9 @@ def test_builds_with_plugins_are_the_same_byte_for_byte(built: Callable[..., Bun
 
 
 def test_a_program_for_another_shape_is_refused_by_the_parser(built: Callable[..., Bundle], tmp_path: Path) -> None:
-    def wrong(operator: str, keep: int, iterations: int, batch: int, tokens: int) -> Program:
-        return assemble(operator, keep, iterations, batch, tokens + 1)
+    def wrong(operator: str, iterations: int, batch: int, counts: tuple[int, int] | None) -> Program:
+        assert counts is not None
+        return assemble(operator, iterations, batch, (counts[0] + 1, counts[1]))
 
     with pytest.raises(BackendError, match=r"prune_0:.*output shape") as error:
         _compiled(built(target=None, precision="fp16"), tmp_path, wrong, ("prune_0",))
@@ -74,8 +77,8 @@ def test_what_tensorrt_serialises_makes_the_same_plugin_again() -> None:
     trt = load("tensorrt-rtx").module
     register(trt)
     register(trt)
-    for operator in OPERATORS:
-        made = program(operator)
+    for made in (*map(program, OPERATORS), *map(varying_program, OPERATORS)):
+        operator = made.operator
         creator = trt.get_plugin_registry().get_creator(operator, "1", "clasp")
         kinds = {"kernels": trt.PluginFieldType.CHAR, "cubins": trt.PluginFieldType.INT8}
         fields = [
@@ -88,18 +91,42 @@ def test_what_tensorrt_serialises_makes_the_same_plugin_again() -> None:
         assert again.program == first.clone().program == made
 
 
-def test_the_command_puts_our_kernels_into_the_engines(built: Callable[..., Bundle], tmp_path: Path) -> None:
+@pytest.fixture
+def kernels() -> Assemble:
     try:
-        nvrtc.load()
+        return assembler(("8.9",))
     except BackendError as error:
         pytest.skip(str(error))
-    portable = built(target=None, precision="fp16", prune_at="encoder")
+
+
+def _holds(engine: bytes, kernels: Assemble, counts: tuple[int, int] | None) -> bool:
+    programs = (
+        kernels(operator, ITERATIONS * (operator == SPHERICAL_KMEANS.name), 1, counts) for operator in OPERATORS
+    )
+    fields = [made.fields() for made in programs]
+    named = ("launches", "cubins", "keep" if counts else "rows")
+    return all(each[name].tobytes() in engine for each in fields for name in named)
+
+
+def test_an_engine_of_fixed_sizes_holds_our_plans(
+    built: Callable[..., Bundle], kernels: Assemble, tmp_path: Path
+) -> None:
+    made = _compiled(built(target=None, precision="fp16"), tmp_path, kernels, ("prune_2",))
+    assert _holds(made["prune_2"], kernels, (5, 4))
+
+
+def test_the_command_puts_our_kernels_into_the_engines(
+    built: Callable[..., Bundle], kernels: Assemble, tmp_path: Path
+) -> None:
+    """Of one picture or two, so that the numbers of tokens are a request's."""
+    portable = built(target=None, precision="fp16", prune_at="encoder", max_images=2)
+    assert portable.manifest.model.varies
     made = build(portable.root, tmp_path / "out", target="rtx4090", plugins=True, cache=False)
     assert made.manifest.engines is not None
     held = {engine.graph: engine.plugins for engine in made.manifest.engines.engines}
     assert {name: plugins for name, plugins in held.items() if plugins} == {"prune_0": OPERATORS}
     (engine,) = (engine for engine in made.manifest.engines.engines if engine.plugins)
     data = made.path(engine.path).read_bytes()
-    assert compile_kernels("8.9").image in data
+    assert _holds(data, kernels, None)
     assert all(operator.encode() in data for operator in OPERATORS)
     made.verify()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import clasp_trt
 from clasp_trt.bundle import Bundle
+from clasp_trt.chain.port import VISUAL_TOKENS
 from clasp_trt.engines.tensorrt.library import RTX_SMS, load
 from clasp_trt.errors import BackendError
 from clasp_trt.ops import pivot_select, spherical_kmeans, token_gram
@@ -96,12 +97,12 @@ def half_precision_check(
     return ours
 
 
-def prune_inputs(bundle: Bundle, name: str, pivots: int) -> dict[str, NDArray[np.generic]]:
-    """Inputs of a prune graph: sizes from the manifest, a Gram matrix of tokens with ties."""
+def prune_inputs(bundle: Bundle, name: str, tokens: int, keep: int, pivots: int) -> dict[str, NDArray[np.generic]]:
+    """Inputs of a prune graph at which ``tokens`` arrive: a Gram matrix of tokens with ties."""
     rng = np.random.default_rng(pivots)
     ports = {port.name: port for port in bundle.graph(name).inputs}
-    tokens, width = ports["visual_index"].shape[0], ports["hidden"].shape[2]
-    assert isinstance(tokens, int)
+    width = ports["hidden"].shape[2]
+    assert ports["visual_index"].shape[0] in (tokens, VISUAL_TOKENS)
     assert isinstance(width, int)
     x = rng.standard_normal((1, tokens, 3)).round(1)
     x[0, tokens // 2] = x[0, 0]
@@ -112,14 +113,24 @@ def prune_inputs(bundle: Bundle, name: str, pivots: int) -> dict[str, NDArray[np
         "saliency": rng.standard_normal((1, tokens)).round(1).astype(np.float32),
         "gram": token_gram(x),
         "pivot_count": np.array([pivots]),
+        "ranks": np.arange(keep),
         "visual_index": np.arange(3, 3 + tokens),
         "reference_index": np.arange(3 + tokens, rows),
     }
 
 
-def check_prune_graph(bundle: Bundle, name: str, keep: int, pivots: int) -> None:
+def check_prunes(bundle: Bundle, tokens: int) -> None:
+    """Every stage of a request with so many visual tokens, with no pivots, some, and nothing but pivots."""
+    arriving = tokens
+    for number, keep in enumerate(bundle.manifest.schedule.keeps_of(tokens)):
+        for pivots in (0, keep // 2, keep):
+            check_prune_graph(bundle, f"prune_{number}", arriving, keep, pivots)
+        arriving = keep
+
+
+def check_prune_graph(bundle: Bundle, name: str, tokens: int, keep: int, pivots: int) -> None:
     """Runs a prune graph on the bundle's own backend: the same tokens as the reference, index for index."""
-    inputs = prune_inputs(bundle, name, pivots)
+    inputs = prune_inputs(bundle, name, tokens, keep, pivots)
     backend, graph = backend_for(bundle), bundle.graph(name)
     run = backend.load(bundle.path(graph.path), graph)
     outputs = run({port.name: backend.upload(inputs[port.name]) for port in graph.inputs}, {})

@@ -45,7 +45,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     ("file", "chosen"),
     [
         ("test_kernels.py", "3x9 or 3x17"),
-        ("test_launcher.py", ""),
+        ("test_launcher.py", "not large"),
         ("test_properties.py", "out_of_range or too_many_pivots"),
     ],
 )

@@ -41,7 +41,12 @@ def test_answers_that_differ_show(built: Callable[..., Bundle]) -> None:
 
 @pytest.mark.parametrize("pivots", [0, 3, 7])
 def test_a_prune_graph_keeps_what_the_reference_keeps(built: Callable[..., Bundle], pivots: int) -> None:
-    engines.check_prune_graph(built(), "prune_0", 7, pivots)
+    engines.check_prune_graph(built(), "prune_0", 16, 7, pivots)
+
+
+@pytest.mark.parametrize("tokens", [16, 32])
+def test_the_stages_of_a_request_keep_what_the_reference_keeps(built: Callable[..., Bundle], tokens: int) -> None:
+    engines.check_prunes(built(max_images=2, budget="1/3", max_context=160), tokens)
 
 
 class Mistaken(OrtBackend):
@@ -57,7 +62,7 @@ def test_a_prune_graph_that_keeps_something_else_shows(
 ) -> None:
     monkeypatch.setattr(engines, "backend_for", lambda bundle: Mistaken())
     with pytest.raises(AssertionError):
-        engines.check_prune_graph(built(), "prune_0", 7, 3)
+        engines.check_prune_graph(built(), "prune_0", 16, 7, 3)
 
 
 def test_logits_of_a_prompt_and_of_what_follows(built: Callable[..., Bundle]) -> None:

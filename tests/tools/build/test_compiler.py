@@ -221,17 +221,20 @@ def test_kernels_are_for_the_cuda_of_the_device_and_compiled_before_the_work(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("images", [1, 2])
 def test_plugins_for_more_tokens_than_the_kernels_take_are_refused(
-    built: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int
 ) -> None:
-    source = built(target=None)
+    source = built(target=None, max_images=images)
     library = Library("tensorrt-rtx", None, "1.7")
     monkeypatch.setattr("clasp_trt.engines.tensorrt.place.check", lambda *_, **__: library)
     monkeypatch.setattr("clasp_trt.engines.tensorrt.programs.assembler", lambda *_: None)
     most = source.manifest.schedule.tokens - 1
     monkeypatch.setattr("clasp_trt.plugins.launch.MAX_TOKENS", most)
-    with pytest.raises(BackendError, match=rf"--plugins.*\b{most} tokens.*\b{most + 1}\b"):
+    with pytest.raises(BackendError) as error:
         build(source.root, tmp_path / "out", target="rtx4090", plugins=True)
+    says(error, "--plugins", most, most + 1, "drop it")
+    assert ("--max-images" in str(error.value)) == (images > 1), "of one picture of a fixed size there are no fewer"
     assert list(tmp_path.iterdir()) == []
 
 
