@@ -1,6 +1,7 @@
 """How many tokens arrive and how many stay, for graphs of fixed sizes and for those that take any.
 
-Fixed sizes are constants of the graph. Sizes of a request come as the length of a tensor ``ranks``, 0 to ``keep - 1``: no shape is then the value of another.
+Fixed sizes are constants of the graph. Sizes of a request come as the length of a tensor ``ranks``, 0 to ``keep - 1``:
+no shape is then the value of another.
 """
 
 from __future__ import annotations

@@ -195,11 +195,13 @@ def test_without_plugins_no_graph_names_one(stage: Stage) -> None:
 
 
 def test_the_cache_tells_programs_apart(stage: Stage) -> None:
-    def other(operator: str, keep: int, iterations: int, batch: int, tokens: int) -> Program:
-        made = assemble(operator, keep, iterations, batch, tokens)
+    def other(operator: str, iterations: int, batch: int, counts: tuple[int, int] | None) -> Program:
+        made = assemble(operator, iterations, batch, counts)
         return replace(made, images=(Image("8.7", b"another cubin"),))
 
-    def planned(operator: str, keep: int, iterations: int, batch: int, tokens: int) -> Program:
+    def planned(operator: str, iterations: int, batch: int, counts: tuple[int, int] | None) -> Program:
+        assert counts is not None
+        tokens, keep = counts
         made = program(operator, keep, iterations, batch, tokens)
         return replace(made, plan=replace(made.plan, workspace_bytes=1024))
 

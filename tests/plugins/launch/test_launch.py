@@ -55,6 +55,24 @@ def test_arguments_name_what_the_plan_has(plan: Plan) -> None:
     assert any(flags)
 
 
+def test_blocks_and_bytes_of_a_plan() -> None:
+    """Two rows of 2880 tokens, 320 kept: 90 tiles of 32 tokens, 2 planes of sums, 5 chunks of clusters."""
+    plan = launch.spherical_kmeans(2, 2880, 320)
+    assert {each.kernel: (each.grid[0], each.shared_bytes) for each in plan.launches} == {
+        "clasp_redundancy": (2 * 90, 0),
+        "clasp_seed_rank": (2 * 90, 4 * 2880),
+        "clasp_assign_to_seeds": (2 * 90, 4 * 320),
+        "clasp_assign": (2 * 90, 4 * 320),
+        "clasp_update": (2 * 90 * 2 * 5, 0),
+        "clasp_medoids": (2, 8 * 320 + 2880),
+    }
+    assert [each.kernel for each in plan.launches].count("clasp_update") == 5
+    assert plan.workspace_bytes == 3 * (4 * 2 * 2880) + 256 + 2 * (8 * 2 * 320) + 4 * 2 * 2 * 320 * 2880
+    assert [each.grid[0] for each in launch.pivot_select(2, 33, 9).launches] == [4]
+    (everything,) = launch.spherical_kmeans(2, 600, 600).launches
+    assert (everything.kernel, everything.grid[0]) == ("clasp_keep_all", 2)
+
+
 def test_plans_depend_on_their_arguments_alone() -> None:
     assert launch.spherical_kmeans(2, 576, 192) == launch.spherical_kmeans(2, 576, 192)
     assert hash(launch.pivot_select(1, 9, 8)) == hash(launch.pivot_select(1, 9, 8))

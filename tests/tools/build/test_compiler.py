@@ -225,7 +225,8 @@ def test_kernels_are_for_the_cuda_of_the_device_and_compiled_before_the_work(
 def test_plugins_for_more_tokens_than_the_kernels_take_are_refused(
     built: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int
 ) -> None:
-    source = built(target=None, max_images=images)
+    several: dict[str, Any] = {"max_images": images, "budget": "1/3", "max_context": 160}
+    source = built(target=None, **(several if images > 1 else {}))
     library = Library("tensorrt-rtx", None, "1.7")
     monkeypatch.setattr("clasp_trt.engines.tensorrt.place.check", lambda *_, **__: library)
     monkeypatch.setattr("clasp_trt.engines.tensorrt.programs.assembler", lambda *_: None)
