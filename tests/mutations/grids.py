@@ -7,14 +7,14 @@ from tests.mutations.table import DECODER, IN_DECODER, Mutation
 GRID, PATCHING, POSITIONS = "runtime/media/processors/grid.py", "clasp_trt/patching.py", "runtime/text/positions.py"
 IN_GRID, IN_PATCHING = ("tests/runtime/media/processors/test_grid.py",), ("tests/test_patching.py",)
 IN_POSITIONS = ("tests/runtime/text/test_positions.py",)
-ORDER, PLACES = ".transpose(1, 4, 2, 5, 0, 3, 6)", ".transpose(0, 2, 1, 3).reshape(-1)"
+ORDER, PLACES = ".transpose(2, 5, 3, 6, 0, 1, 4, 7)", ".transpose(0, 2, 1, 3).reshape(-1)"
 WINDOW, TAPS = "row // side, column // side", "np.minimum(taps, side - 1)"
 CAP = "min(self.most_tokens * self.block**2, slender)"
 NARROWED = "for name in port.NARROWED if port.out(name) in outputs"
 NEXT = "np.array([[each.next_position] for each in live])"
 
 GRIDS = (
-    Mutation("patches row by row", GRID, ORDER, ".transpose(1, 2, 4, 5, 0, 3, 6)", IN_GRID),
+    Mutation("patches row by row", GRID, ORDER, ".transpose(2, 3, 5, 6, 0, 1, 4, 7)", IN_GRID),
     Mutation("places row by row", GRID, PLACES, ".reshape(-1)", IN_GRID),
     Mutation("windows that begin a column early", GRID, WINDOW, WINDOW.replace("column", "(column + 1)"), IN_GRID),
     Mutation("the last entry of a table is passed", GRID, TAPS, "taps", IN_GRID),
