@@ -18,6 +18,9 @@ from clasp_trt.notice import tell
 if TYPE_CHECKING:
     import torch
 
+_PART = 1 << 22
+"""Elements that are cast at once: what their check holds beside a weight."""
+
 
 def renamed(tensors: Tensors, rules: Rules) -> dict[str, Weight]:
     """The same weights under canonical names, so that old and new layouts of a checkpoint look alike.
@@ -90,12 +93,16 @@ def _in(weight: Weight, dtype: str) -> Callable[[], torch.Tensor]:
 def _cast(weight: Weight, dtype: str) -> torch.Tensor:
     import torch
 
-    source = weight.read()
-    tensor = source.to(getattr(torch, dtype))
-    if tensor.dtype != source.dtype and bool((tensor.isinf() & source.isfinite()).any()):
-        advice = "use --precision bf16 or fp32" if dtype == "float16" else "no precision holds it"
-        raise CheckpointError(
-            f"the tensor {weight.key} holds {float(source[source.isfinite()].abs().max()):g}, beyond the "
-            f"{torch.finfo(tensor.dtype).max:g} of {dtype}; {advice}"
-        )
+    source, wanted = weight.read(), getattr(torch, dtype)
+    if source.dtype == wanted:
+        return source
+    tensor = torch.empty(source.shape, dtype=wanted)
+    for part, into in zip(source.reshape(-1).split(_PART), tensor.view(-1).split(_PART), strict=True):
+        into.copy_(part)
+        if bool((into.isinf() & part.isfinite()).any()):
+            advice = "use --precision bf16 or fp32" if dtype == "float16" else "no precision holds it"
+            raise CheckpointError(
+                f"the tensor {weight.key} holds {float(source[source.isfinite()].abs().max()):g}, beyond the "
+                f"{torch.finfo(wanted).max:g} of {dtype}; {advice}"
+            )
     return tensor

@@ -14,6 +14,7 @@ from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.exporter import GRAPHS, save
 from clasp_trt.export.graph import GraphBuilder
+from clasp_trt.export.weights import transforms
 from clasp_trt.export.weights.graph import Weights
 from clasp_trt.export.weights.stored import Tensors, Weight, stored
 from clasp_trt.export.weights.transforms import cast, renamed, tied
@@ -54,6 +55,17 @@ def test_the_type_on_disk_does_not_matter(tmp_path: Path, on_disk: str, dtype: s
     np.testing.assert_array_equal(plain.numpy().astype(np.float64), expected)
     np.testing.assert_array_equal(turned.numpy().astype(np.float64), expected.T)
     assert tuple(turned.shape) == (3, 2)
+
+
+def test_a_weight_is_cast_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a check holds beside a large weight is no larger than a part; the last part counts too."""
+    monkeypatch.setattr(transforms, "_PART", 4)
+    values = torch.arange(15.0).reshape(3, 5).t()  # not as it lies in memory
+    made = cast({"w": Weight("w", (5, 3), "float32", lambda: values)}, "float16")["w"].read()
+    assert torch.equal(made, values.to(torch.float16))
+    values[4, 2] = -1e6
+    with pytest.raises(CheckpointError, match="w holds 1e"):
+        cast({"w": Weight("w", (5, 3), "float32", lambda: values)}, "float16")["w"].read()
 
 
 @pytest.mark.parametrize("on_disk", ["float32", "bfloat16"])
