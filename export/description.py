@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Protocol
 
 from clasp_trt.bundle import VisionDims
 from clasp_trt.chain import names
+from clasp_trt.export import grids, splits
 from clasp_trt.export.decoder.spec import DecoderSpec
 from clasp_trt.export.towers.grid import GridSpec, MergerSpec
 from clasp_trt.export.towers.spec import TowerSpec
@@ -166,6 +168,11 @@ class Description:
         be that even the smallest have more."""
         return self
 
+    def sized(self, settings: Mapping[str, object], root: Path) -> Description:
+        """The same with pictures as large as the image ``settings`` of the folder ``root`` have it, where that is
+        theirs to say. Raises :class:`CheckpointError` for settings that cannot be used."""
+        return self
+
     @property
     def tiles(self) -> int:
         """How many pictures the tower sees for one, at most."""
@@ -239,6 +246,10 @@ class GridDescription(Description):
         patching = replace(self.tower.patching, most_tokens=tokens)
         return replace(self, tower=replace(self.tower, patching=patching))
 
+    def sized(self, settings: Mapping[str, object], root: Path) -> GridDescription:
+        """The same with the least and the most pixels of a picture."""
+        return replace(self, tower=replace(self.tower, patching=grids.sized(settings, self.tower.patching, root)))
+
 
 @dataclass(frozen=True)
 class MergingDescription(Description):
@@ -264,6 +275,11 @@ class MergingDescription(Description):
     def capped(self, tokens: int | None) -> MergingDescription:
         """The same that splits pictures into fewer tiles, so that none has more than ``tokens``."""
         return replace(self, most_tokens=tokens)
+
+    def sized(self, settings: Mapping[str, object], root: Path) -> MergingDescription:
+        """The same with as many tiles, or as long an edge."""
+        read = splits.by_ratio if isinstance(self.split, ByRatio) else splits.by_edge
+        return replace(self, split=read(settings, self.split, root))
 
     @property
     def tiles(self) -> int:

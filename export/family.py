@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export import models
-from clasp_trt.export.config import AUTHORS, Settings, refuse_quantised
+from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.export.config import AUTHORS, CONFIG, Settings, refuse_quantised
 from clasp_trt.export.description import Description
+from clasp_trt.export.media import has_image_settings, image_settings
 from clasp_trt.quantization import UNROUNDED, Quantization
 from clasp_trt.storage.foreign import read_object
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from clasp_trt.bundle import Media, ModelInfo
-    from clasp_trt.export.checkpoint import Checkpoint
     from clasp_trt.export.reference import Reference
     from clasp_trt.export.tokenizer import Tokenizer
     from clasp_trt.export.weights.graph import Weights
@@ -108,6 +109,13 @@ def family_of(
 def read_description(path: Path, name: str) -> Description:
     """The description of the model ``name`` whose ``config.json`` lies at ``path``. Raises :class:`CheckpointError`."""
     return describe(read_object(path, CheckpointError, "download the file again"), str(path), name)
+
+
+def describe_folder(root: Path, name: str) -> Description:
+    """What the files of a folder say without its weights: ``config.json``, and image settings where it has some, which
+    an export reads too. Raises :class:`CheckpointError`."""
+    description, checkpoint = read_description(root / CONFIG, name), Checkpoint(root, name)
+    return description.sized(image_settings(checkpoint), root) if has_image_settings(checkpoint) else description
 
 
 def describe(config: object, source: str, name: str) -> Description:

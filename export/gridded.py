@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from clasp_trt.bundle import Clips, Grid, Media
 from clasp_trt.export import videos
 from clasp_trt.export.description import GridDescription
-from clasp_trt.export.grids import grids, sized
+from clasp_trt.export.grids import grids
 from clasp_trt.export.media import image_settings
 from clasp_trt.export.parts import Parts
 
@@ -34,9 +34,7 @@ class Gridded(Parts[GridDescription]):
         video_kind: videos.Kind,
     ) -> None:
         self._videos = video_kind
-        patching = sized(image_settings(checkpoint), description.tower.patching, checkpoint.root)
-        tower = replace(description.tower, patching=patching)
-        super().__init__(checkpoint, replace(description, tower=tower), layouts, reference)
+        super().__init__(checkpoint, description.sized(image_settings(checkpoint), checkpoint.root), layouts, reference)
 
     @cached_property
     def media(self) -> Media:

@@ -15,6 +15,8 @@ from clasp_trt.notice import tell
 from clasp_trt.tiling import PINPOINTS, Tiling
 
 _OWN, _SHARED = "preprocessor_config.json", "processor_config.json"
+SETTINGS = (_OWN, _SHARED)
+"""The files that may hold image settings."""
 _POOLED_TYPES = ("Gemma3ImageProcessor", "Gemma3ImageProcessorFast", "Gemma3ImageProcessorPil")
 _NOT_READ = ("do_pad", "pad_size", "do_center_crop", "crop_size")  # by these, though their files may have them
 _TILING_TYPES = ("LlavaNextImageProcessor", "LlavaNextImageProcessorFast", "LlavaNextImageProcessorPil")
@@ -93,10 +95,8 @@ def tiles(settings: Mapping[str, object], tiling: Tiling, token: str, id: int, r
 def image_settings(checkpoint: Checkpoint) -> dict[str, object]:
     """The image processor's settings: those in ``processor_config.json``, where transformers 5 saves them, or else the
     file of their own."""
-    own, nested = checkpoint.root / _OWN, None
-    if (checkpoint.root / _SHARED).is_file():
-        nested = checkpoint.json(_SHARED).get("image_processor")
-    if not isinstance(nested, dict):
+    own, nested = checkpoint.root / _OWN, _nested(checkpoint)
+    if nested is None:
         return checkpoint.json(_OWN)
     if own.is_file() and (differs := _differing(nested, checkpoint.json(_OWN))):
         tell(
@@ -104,6 +104,16 @@ def image_settings(checkpoint: Checkpoint) -> dict[str, object]:
             f"not read, and has another {differs[0]}"
         )
     return nested
+
+
+def has_image_settings(checkpoint: Checkpoint) -> bool:
+    """Whether there are any, as there are none beside a config alone."""
+    return (checkpoint.root / _OWN).is_file() or _nested(checkpoint) is not None
+
+
+def _nested(checkpoint: Checkpoint) -> dict[str, object] | None:
+    found = checkpoint.json(_SHARED).get("image_processor") if (checkpoint.root / _SHARED).is_file() else None
+    return found if isinstance(found, dict) else None
 
 
 def _differing(nested: dict[str, object], own: dict[str, object]) -> list[str]:

@@ -41,9 +41,10 @@ def command(
     prompt_tokens: int | None,
     as_json: bool,
 ) -> None:
-    """Estimate whether MODEL fits a target, and how fast it can be there, from its config.json alone.
+    """Estimate whether MODEL fits a target, and how fast it can be there, from its settings alone.
 
-    MODEL is a Hugging Face folder or hub id; of a hub id nothing but config.json is fetched.
+    MODEL is a Hugging Face folder or hub id, of which config.json is read, and the image settings if there are some;
+    of a hub id nothing else is fetched.
     """
     from clasp_trt import targets
     from clasp_trt.options import EngineOptions
@@ -81,17 +82,18 @@ def command(
 
 def _described(model: str, revision: str | None) -> Description:
     from clasp_trt.bundle import MANIFEST
-    from clasp_trt.export.family import read_description
+    from clasp_trt.export.family import describe_folder
     from clasp_trt.export.hub import locate
     from clasp_trt.export.lookalikes import ADAPTER, no_config, refuse_adapter
+    from clasp_trt.export.media import SETTINGS
 
-    place = locate(model, (CONFIG, ADAPTER), revision)
+    place = locate(model, (CONFIG, ADAPTER, *SETTINGS), revision)
     if (place.root / MANIFEST).is_file():
         raise CheckpointError(f"{model} is a bundle, made already; give its checkpoint, or see `clasp-trt inspect`")
     refuse_adapter(place.root)
     if not (place.root / CONFIG).is_file():
         raise no_config(place.root)
-    return read_description(place.root / CONFIG, place.name)
+    return describe_folder(place.root, place.name)
 
 
 def _tell(plan: Plan, advice: list[str]) -> None:

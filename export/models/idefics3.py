@@ -5,7 +5,6 @@ The published SmolVLM of 256M, 500M and 2.2B parameters are of this family, Smol
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clasp_trt.bundle import Tiles
@@ -77,8 +76,8 @@ def family(checkpoint: Checkpoint, description: MergingDescription) -> Merging:
     """The family of a checkpoint that :func:`describe` has described, with the longest edge of its image settings."""
     assert isinstance(description.split, ByEdge)
     splits.check_tokens(checkpoint, "image_seq_len", 169, description.split.tokens)
-    split = splits.by_edge(image_settings(checkpoint), description.split, checkpoint.root)
-    return Merging(checkpoint, replace(description, split=split), LAYOUTS, _reference, _layout)
+    sized = description.sized(image_settings(checkpoint), checkpoint.root)
+    return Merging(checkpoint, sized, LAYOUTS, _reference, _layout)
 
 
 def _layout(description: MergingDescription, tokenizer: Tokenizer, root: Path) -> Tiles:

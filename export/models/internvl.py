@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clasp_trt.bundle import Run
@@ -67,8 +66,8 @@ def family(checkpoint: Checkpoint, description: MergingDescription) -> Merging:
     """The family of a checkpoint that :func:`describe` has described, with as many tiles as its image settings say."""
     assert isinstance(description.split, ByRatio)
     splits.check_tokens(checkpoint, "image_seq_length", 256, description.split.tokens)
-    split = splits.by_ratio(image_settings(checkpoint), description.split, checkpoint.root)
-    return Merging(checkpoint, replace(description, split=split), LAYOUTS, _reference, _layout)
+    sized = description.sized(image_settings(checkpoint), checkpoint.root)
+    return Merging(checkpoint, sized, LAYOUTS, _reference, _layout)
 
 
 def _layout(description: MergingDescription, tokenizer: Tokenizer, root: Path) -> Run:

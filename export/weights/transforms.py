@@ -97,7 +97,9 @@ def _cast(weight: Weight, dtype: str) -> torch.Tensor:
     if source.dtype == wanted:
         return source
     tensor = torch.empty(source.shape, dtype=wanted)
-    for part, into in zip(source.reshape(-1).split(_PART), tensor.view(-1).split(_PART), strict=True):
+    given, made = source.reshape(-1), tensor.view(-1)
+    for start in range(0, len(given), _PART):
+        part, into = (each[start : start + _PART] for each in (given, made))
         into.copy_(part)
         if bool((into.isinf() & part.isfinite()).any()):
             advice = "use --precision bf16 or fp32" if dtype == "float16" else "no precision holds it"

@@ -10,6 +10,7 @@ import pytest
 
 from clasp_trt.export.family import supported
 from clasp_trt.tools.plan import Machine
+from examples.random_qwen import PRESETS, make
 from tests.cli.conftest import Clasp, Refused
 from tests.house import ROOT
 from tests.mistakes import says
@@ -118,8 +119,14 @@ def test_of_a_hub_id_nothing_but_configs_is_fetched(
     done = clasp("plan", "llava-hf/llava-1.5-7b-hf", "--target", "a100", "--precision", "fp16")
     assert done.out.startswith("llava-1.5-7b-hf (llava) on a100")
     clasp("plan", "llava-hf/llava-1.5-7b-hf", "--revision", "v1", "--target", "a100", "--precision", "fp16")
-    files = ["config.json", "adapter_config.json"]
+    files = ["config.json", "adapter_config.json", "preprocessor_config.json", "processor_config.json"]
     assert asked == [("llava-hf/llava-1.5-7b-hf", None, files), ("llava-hf/llava-1.5-7b-hf", "v1", files)]
+
+
+def test_pictures_are_as_large_as_the_folder_says(clasp: Clasp, tmp_path: Path) -> None:
+    model = make(tmp_path / "model", PRESETS["tiny-qwen2.5"])
+    told = json.loads(clasp("plan", model, "--target", "l4", "--json").out)
+    assert told["schedule"]["tokens"] == 138  # and not the 4096 of what a published one may have
 
 
 def test_torch_is_not_needed(clasp: Clasp, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
