@@ -62,6 +62,10 @@ class RequestError(ClaspError):
     """A request that another one ended, or that was interrupted."""
 
 
+class BusyError(ClaspError):
+    """A request that came while as many as may were answered or waited."""
+
+
 class RouterError(ClaspError):
     """A router that cannot be opened or made, or that is not for the policy."""
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clasp_trt.bundle import Bundle, Graph
+from clasp_trt.bundle import Bundle
 from clasp_trt.chain import names, port
 from clasp_trt.errors import BackendError, PromptError
 from clasp_trt.methods import DEFAULT, Method, Raters
@@ -89,7 +89,7 @@ class Decoder:
         self.slots = Slots(self._caches)
         self._places = [self._make_places(count) for count in range(1, slots + 1)]
         # graphs from before slots rank visual tokens by all rows from the first on
-        self._reuses = reuses and dims.visible == "causal" and has_slots(bundle.graph(names.EMBED))
+        self._reuses = reuses and dims.visible == "causal" and manifest.has_slots
 
     def room(self, prompt: Prompt, method: Method = DEFAULT) -> int:
         """How many tokens :meth:`step` can append to ``prompt``. Raises :class:`PromptError` if it fills a cache."""
@@ -363,11 +363,6 @@ class Decoder:
             outputs = prunes[number](inputs, {})
         state.update({name: outputs[port.out(name)] for name in port.NARROWED if port.out(name) in outputs})
         return _Stage(after_layer, outputs[port.KEPT], outputs[port.IS_PIVOT])
-
-
-def has_slots(embed: Graph) -> bool:
-    """Whether the bundle of this graph counts new rows apart from those that are in the caches."""
-    return any(each.name == port.HIDDEN and each.shape[0] == port.SLOTS for each in embed.outputs)
 
 
 def _load(bundle: Bundle, backend: Backend[Any], name: str) -> Runner[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any
 
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ DEFAULT_BYTES = 128 * 2**20
 class FeatureCache:
     """Keeps pictures in ``limit`` bytes of the backend's memory; the one that was used least recently goes first.
 
-    Whoever asks has a turn (:mod:`clasp_trt.runtime.turns`), so that two threads never ask at once. Raises
+    Threads may ask at once. Raises
     :class:`ImageError` for a limit that is no whole number of bytes; with 0 nothing is kept.
     """
 
@@ -28,6 +29,7 @@ class FeatureCache:
         if type(limit) is not int or limit < 0:
             raise ImageError(f"image_cache_bytes is {limit!r}, expected a whole number of bytes, or 0 to keep nothing")
         self._limit, self._used = limit, 0
+        self._lock = Lock()
         self._kept: OrderedDict[bytes, tuple[Encoded, int]] = OrderedDict()
 
     def key(self, image: Image.Image) -> bytes | None:
@@ -47,22 +49,25 @@ class FeatureCache:
 
     def get(self, key: bytes | None) -> Encoded | None:
         """The picture that was put there, if it still is."""
-        if key is None or key not in self._kept:
-            return None
-        self._kept.move_to_end(key)
-        return self._kept[key][0]
+        with self._lock:
+            if key is None or key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
 
     def put(self, key: bytes | None, encoded: Encoded, size: int) -> None:
         """Keeps a picture of ``size`` bytes, unless it alone is over the limit."""
         if key is None or size > self._limit:
             return
-        self._used += size - self._kept.pop(key, (None, 0))[1]
-        self._kept[key] = encoded, size
-        while self._used > self._limit:
-            _, (_, least) = self._kept.popitem(last=False)
-            self._used -= least
+        with self._lock:
+            self._used += size - self._kept.pop(key, (None, 0))[1]
+            self._kept[key] = encoded, size
+            while self._used > self._limit:
+                _, (_, least) = self._kept.popitem(last=False)
+                self._used -= least
 
     def clear(self) -> None:
         """Lets all pictures go."""
-        self._kept.clear()
-        self._used = 0
+        with self._lock:
+            self._kept.clear()
+            self._used = 0

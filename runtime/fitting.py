@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.errors import ImageError, MethodError, PolicyError
+from clasp_trt.errors import BackendError, ImageError, MethodError, PolicyError
 from clasp_trt.methods import Method
 from clasp_trt.policy import Policy
+from clasp_trt.runtime.backends.interface import Backend
 
 
 def check_images(count: int, bundle: Bundle) -> None:
@@ -49,6 +51,26 @@ def check_tokens(count: int, bundle: Bundle) -> None:
             f"images and video have {count} visual tokens together, but the bundle takes {most}; give fewer images, or "
             "fewer frames of the video"
         )
+
+
+def check_slots(slots: int | None, bundle: Bundle, backend: Backend[Any]) -> int:
+    """How many requests ``bundle`` is to answer together: ``slots``, or what it was built for. Raises
+    :class:`BackendError` for a number that its graphs or engines do not take."""
+    manifest = bundle.manifest
+    count = manifest.slots if slots is None else slots
+    if type(count) is not int or count < 1:
+        raise BackendError(f"slots is {count!r}, expected a whole number of at least 1")
+    if count > 1 and not manifest.has_slots:
+        raise BackendError(
+            f"{bundle.root} is of a release whose graphs answer one request at a time; build it again, or give 1 slot"
+        )
+    most = backend.most_slots
+    if most is not None and count > most:
+        raise BackendError(
+            f"{count} slots are more than the {most} that {bundle.root} can be given here; give fewer, or build it for "
+            f"the CPU, or engines with --slots {count}"
+        )
+    return count
 
 
 def check_method(method: Method, bundle: Bundle) -> None:

@@ -12,11 +12,10 @@ from PIL import Image
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import ClaspError, PromptError
-from clasp_trt.methods import Method, get
+from clasp_trt.methods import Method
 from clasp_trt.policy import Policy
 from clasp_trt.runtime.answer import Answer
 from clasp_trt.runtime.asked import Asked
-from clasp_trt.runtime.backends.find import backend_for
 from clasp_trt.runtime.backends.interface import Backend
 from clasp_trt.runtime.encoded import Encoded, Picture, Pictures, listed
 from clasp_trt.runtime.event import Event
@@ -26,6 +25,7 @@ from clasp_trt.runtime.media.clip import Clip, ClipSource
 from clasp_trt.runtime.media.image import ImageSource
 from clasp_trt.runtime.media.processors.clips import Filmed
 from clasp_trt.runtime.media.seen import Seen
+from clasp_trt.runtime.opening import opened
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.routing.router import Route, Router
 from clasp_trt.runtime.sampling import Sampling
@@ -65,20 +65,14 @@ def load(
     :class:`clasp_trt.errors.ClaspError` for a malformed bundle, a backend that refuses it, or a router whose categories
     are not the policy's.
     """
-    chosen = None if method is None else get(method)
-    opened = Bundle.open(bundle, verify=verify)
-    loaded = None if policy is None else Policy.load(policy)
-    backend = backend_for(opened, threads=threads, provider=provider)
-    try:
-        with memory_for("to load the bundle"):
-            return Pipeline(
-                opened, backend,
-                policy=loaded, method=chosen, router=router, image_cache_bytes=image_cache_bytes,
-                reuse_prompts=reuse_prompts,
-            )  # fmt: skip
-    except BaseException:
-        backend.close()
-        raise
+
+    def made(whole: Bundle, backend: Backend[Any], own: Policy | None, chosen: Method | None) -> Pipeline:
+        return Pipeline(
+            whole, backend,
+            policy=own, method=chosen, router=router, image_cache_bytes=image_cache_bytes, reuse_prompts=reuse_prompts,
+        )  # fmt: skip
+
+    return opened(bundle, made, policy=policy, method=method, threads=threads, provider=provider, verify=verify)
 
 
 class Pipeline:

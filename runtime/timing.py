@@ -43,9 +43,13 @@ class Timer:
         try:
             yield
         finally:
-            span = Span(name, start, time.perf_counter())
-            self.spans.append(span)
-            self.milliseconds[name] = self.milliseconds.get(name, 0.0) + span.milliseconds
+            self.note(name, start)
+
+    def note(self, name: str, start: float) -> None:
+        """Adds the time since ``start``, in seconds of :func:`time.perf_counter`, to ``name``."""
+        span = Span(name, start, time.perf_counter())
+        self.spans.append(span)
+        self.milliseconds[name] = self.milliseconds.get(name, 0.0) + span.milliseconds
 
     def elapsed_ms(self) -> float:
         """Milliseconds since the timer was made."""

@@ -95,7 +95,7 @@ def test_citation_names_the_paper() -> None:
 
 
 def test_public_names_are_fetched_at_first_use() -> None:
-    assert clasp_trt.__all__ == ["__version__", "build", "load"]
+    assert clasp_trt.__all__ == ["__version__", "build", "load", "open_engine"]
     assert set(clasp_trt.__all__) <= set(dir(clasp_trt))
     assert clasp_trt.load.__module__ == "clasp_trt.runtime.pipeline"
     assert clasp_trt.build.__module__ == "clasp_trt.tools.build.compiler"

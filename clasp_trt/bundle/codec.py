@@ -11,6 +11,7 @@ from clasp_trt.bundle import consistency, media, media_reader, schema1
 from clasp_trt.bundle.errors import ManifestField, ManifestSyntax, SchemaVersion, UnsafePath
 from clasp_trt.bundle.generation_reader import generation
 from clasp_trt.bundle.manifest import (
+    MAX_SLOTS,
     PLUGINS,
     PORTABLE,
     SALIENCY,
@@ -50,6 +51,7 @@ _QUANTIZATION = "quantization"  # a key of bundles with rounded weights, and of 
 _PLUGINS = "plugins"  # a key of engines that have some, and of no others
 _DEEPSTACK = "deepstack"  # a key of decoders that have it, and of no others
 _SOURCE = "source"  # a key of models from a hub, and of no others
+_SLOTS = "slots"  # a key of bundles for more than one, and of no others
 _WINDOW = "window"  # a key of decoders that have one, and of no others
 _FORMAT = Format(ManifestSyntax, ManifestField, "rebuild the bundle, or copy it again")
 _SM = re.compile(r"[1-9][0-9]*\.[0-9]")
@@ -70,6 +72,7 @@ def dumps(manifest: Manifest) -> str:
         "schedule": manifest.schedule.to_json(),
         "budget": manifest.budget,
         "max_context": manifest.max_context,
+        **({} if manifest.slots == 1 else {_SLOTS: manifest.slots}),
         "opset": manifest.opset,
         "graphs": [asdict(graph) for graph in manifest.graphs],
         "segments": [asdict(segment) for segment in manifest.segments],
@@ -124,7 +127,7 @@ def loads(data: bytes, source: str, settings: Callable[[], Mapping[str, object]]
 
 
 def _read(root: Field) -> Manifest:
-    top = root.record(*_KEYS, optional=(_QUANTIZATION, _GENERATION, _ENGINES))
+    top = root.record(*_KEYS, optional=(_SLOTS, _QUANTIZATION, _GENERATION, _ENGINES))
     return Manifest(
         model=_model(top["model"]),
         media=media_reader.media(top["media"]),
@@ -143,6 +146,7 @@ def _read(root: Field) -> Manifest:
         engines=_engines(top[_ENGINES]) if _ENGINES in top else None,
         generation=generation(top[_GENERATION]) if _GENERATION in top else None,
         quantization=_quantization(top[_QUANTIZATION]) if _QUANTIZATION in top else UNROUNDED,
+        slots=top[_SLOTS].integer(2, MAX_SLOTS) if _SLOTS in top else 1,
     )
 
 

@@ -30,6 +30,7 @@ def check(manifest: Manifest, source: str) -> None:
         _ports,
         _backend,
         _engines,
+        _together,
     ):
         for problem in rule(manifest):
             raise InconsistentManifest(f"{source}: {problem}; rebuild the bundle")
@@ -183,6 +184,20 @@ def _ports(manifest: Manifest) -> Iterator[str]:
             yield from _differing(f"graphs[{i}].inputs", graph.inputs, expected.inputs)
             yield from _differing(f"graphs[{i}].outputs", graph.outputs, expected.outputs)
     yield from _seen(manifest, graphs, dtype)
+
+
+def _together(manifest: Manifest) -> Iterator[str]:
+    """Graphs and engines take as many requests in one call as the bundle is for."""
+    if manifest.slots == 1:
+        return
+    if not manifest.has_slots:
+        yield f"slots: {manifest.slots}, but the graphs take one request at a time"
+    for i, engine in enumerate(() if manifest.engines is None else manifest.engines.engines):
+        most = max(
+            (profile.sizes[port.SLOTS][2] for profile in engine.profiles if port.SLOTS in profile.sizes), default=0
+        )
+        if 0 < most < manifest.slots:
+            yield f"slots: {manifest.slots}, but engines.engines[{i}].profiles take at most {most}"
 
 
 def _slots(embed: Graph) -> int | str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from clasp_trt.bundle.media import Media
-from clasp_trt.chain import names
+from clasp_trt.chain import names, port
 from clasp_trt.generation import Generation
 from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.quantization import UNROUNDED, Quantization
@@ -19,6 +19,8 @@ POLICY = "policy.json"
 
 PLUGINS = (PIVOT_SELECT.name, SPHERICAL_KMEANS.name)
 """Operators that an engine may run as plugins."""
+MAX_SLOTS = 256
+"""Requests that a bundle may be for at once."""
 PORTABLE = "portable"
 """Backend and target of a bundle that holds graphs only."""
 SALIENCY = ("cls", "received")
@@ -147,7 +149,8 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that ``clasp.json`` says. ``files`` lists every file of the bundle except ``clasp.json`` itself.
+    """All that ``clasp.json`` says. ``files`` lists every file of the bundle except ``clasp.json`` itself; ``slots`` is
+    how many requests it is to answer together.
 
     ``generation`` is None where the manifest does not say: :attr:`Bundle.generation` knows then.
     """
@@ -169,6 +172,13 @@ class Manifest:
     engines: Engines | None = None  # of a backend that compiles; others run the graphs themselves
     generation: Generation | None = None
     quantization: Quantization = UNROUNDED
+    slots: int = 1
+
+    @property
+    def has_slots(self) -> bool:
+        """Whether the decoder's graphs take several requests in one call, as all have since there are slots."""
+        embed = next(graph for graph in self.graphs if graph.name == names.EMBED)
+        return any(each.shape[:1] == (port.SLOTS,) for each in embed.inputs)
 
     @property
     def own_to_clips(self) -> tuple[str, ...]:

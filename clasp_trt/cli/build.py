@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     type=int,
     help="Engines: longest text of a prompt in tokens [default: 512, or what the context leaves].",
 )
+@click.option(
+    "--slots", type=int, help="Requests that are answered together, each with caches of its own [default: 1]."
+)
 @build_memory_option
 @click.option("--cache/--no-cache", default=True, help="Engines: use again what was built before [default: yes].")
 @click.option("--plugins", is_flag=True, help="Engines: select tokens by CUDA kernels instead of standard operators.")
@@ -53,6 +56,7 @@ def command(
     backend: str | None,
     sm: tuple[str, ...],
     max_prompt: int | None,
+    slots: int | None,
     max_build_memory: float | None,
     cache: bool,
     plugins: bool,
@@ -67,8 +71,8 @@ def command(
     )
     with progress_bar() as progress:
         built = compile_bundle(
-            model, output, options, target=target, backend=backend, engines=engines, revision=revision, force=force,
-            progress=progress,
+            model, output, options, target=target, backend=backend, engines=engines, slots=slots, revision=revision,
+            force=force, progress=progress,
         )  # fmt: skip
     bundle, reused = built.bundle, built.reused
     if reused:

@@ -76,6 +76,8 @@ def summary(bundle: Bundle) -> str:
         lines.append(
             f"{segment.graph:<10} layers {segment.first_layer}-{segment.last_layer}, {segment.capacity} KV slots"
         )
+    if manifest.slots > 1:
+        lines.append(f"slots      {manifest.slots} requests are answered together")
     if manifest.engines is not None:
         lines.append(_engines(manifest, manifest.engines))
     return "\n".join(lines)

@@ -17,8 +17,8 @@ STEP = (1, 1, 2)
 """Rows of a decode step, which has one. With a greatest of 1 TensorRT for RTX 1.7 packs the weights of every layer once
 more, for this profile alone: engines, and what they take on a GPU, would be twice as large as the weights."""
 
-SLOTS = (1, 1, 1)
-"""Requests of a call."""
+ONE = (1, 1, 1)
+"""Requests of a call that takes a prompt, or chooses among its tokens."""
 
 Sizes = Mapping[str, tuple[int, int, int]]
 
@@ -40,7 +40,8 @@ def longest_prompt(requested: int | None, max_context: int, tokens: int) -> int:
 
 
 def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile, ...]:
-    """The profiles of ``graph`` for one request at a time: one, or ``prefill`` and ``decode`` where both pass through.
+    """The profiles of ``graph``: one, or ``prefill`` of one request and ``decode`` of as many as the manifest has slots
+    where both pass through.
 
     ``max_prompt`` is the longest text of a prompt. Sizes are least, tuned for and greatest of each symbolic dimension
     of the graph's inputs, and of the value of ``kv_length``, which is a shape to the builder.
@@ -51,15 +52,15 @@ def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile
         return _segment(manifest, graph, segment, text, max_prompt)
     if graph.name == names.EMBED:
         prefill = {
-            port.SLOTS: SLOTS,
+            port.SLOTS: ONE,
             port.SEQUENCE: (1, usual + text, most + max_prompt),
             port.VISUAL_TOKENS: (0, usual, most),
         }
-        decode = {port.SLOTS: SLOTS, port.SEQUENCE: (1, 1, 1), port.VISUAL_TOKENS: (0, 0, 0)}
+        decode = {port.SLOTS: _slots(manifest), port.SEQUENCE: (1, 1, 1), port.VISUAL_TOKENS: (0, 0, 0)}
         return _profile("prefill", graph, prefill), _profile("decode", graph, decode)
     sizes = {
         port.BATCH: (1, 1, 1),
-        port.SLOTS: SLOTS,
+        port.SLOTS: _slots(manifest),  # of scores, which every step has
         port.REFERENCE: (0, text, max_prompt),
         port.VISUAL_TOKENS: (least, usual, most),
     }
@@ -72,6 +73,11 @@ def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile
     if graph.name in prunes:
         sizes.update(_stage(manifest, prunes.index(graph.name), text, max_prompt))
     return (_profile("request", graph, sizes),)
+
+
+def _slots(manifest: Manifest) -> tuple[int, int, int]:
+    """Requests of a step; engines are tuned for half of the slots."""
+    return 1, max(1, manifest.slots // 2), manifest.slots
 
 
 def _stage(manifest: Manifest, number: int, text: int, max_prompt: int) -> Sizes:
@@ -91,14 +97,14 @@ def _segment(manifest: Manifest, graph: Graph, segment: Segment, text: int, max_
     some, most = (manifest.schedule.reaching(segment.first_layer, count) for count in tokens)
     usual = min(places, some + text)
     prefill = {
-        port.SLOTS: SLOTS,
+        port.SLOTS: ONE,
         port.SEQUENCE: (1, usual, min(places, most + max_prompt)),
         port.KV_LENGTH: (1, usual, places),
         port.VISUAL_TOKENS: (0, some, most),
         port.REFERENCE: (0, text, max_prompt),
     }
     decode = {
-        port.SLOTS: SLOTS,
+        port.SLOTS: _slots(manifest),
         port.SEQUENCE: STEP,
         port.KV_LENGTH: (1, min(places, usual + TYPICAL_TEXT), places),
         port.VISUAL_TOKENS: (0, 0, 0),

@@ -39,6 +39,7 @@ class Backend(ABC, Generic[T]):
     - ``prefill_rows`` is the most rows of a prompt that the last segment takes at a time, None for all.
     - ``kv_block`` is how far a decode step may round up the cache slots that it reads, so that steps repeat: 1 reads
       none in vain.
+    - ``most_slots`` is how many requests a step may be for, None for any number.
     - ``chooses`` tells whether the most likely token is to be found where the logits are, and not on the host.
 
     The others are for the pipeline. They raise :class:`BackendError` once the backend is closed.
@@ -46,6 +47,7 @@ class Backend(ABC, Generic[T]):
 
     prefill_rows: int | None = None
     kv_block: int = 1
+    most_slots: int | None = None
     chooses: bool = False
 
     def __init__(self, memory: Memory[T]) -> None:

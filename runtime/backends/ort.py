@@ -54,8 +54,6 @@ class OrtMemory(Memory[ort.OrtValue]):
         return self.upload(tensor.numpy()[:, start:stop])  # on the CPU a view all the way
 
     def part(self, tensor: ort.OrtValue, start: int, stop: int) -> ort.OrtValue:
-        if self._device != "cpu":
-            raise BackendError("ONNX Runtime divides caches into slots on the CPU alone; give 1 slot")
         return self.upload(tensor.numpy()[start:stop])  # a view, which lasts as long as the caches are held
 
     def copy(self, to: ort.OrtValue, source: ort.OrtValue) -> None:
@@ -88,6 +86,7 @@ class OrtBackend(Backend[ort.OrtValue]):
         super().__init__(OrtMemory(self._device))
         self.prefill_rows = PREFILL_ROWS if self._device == "cpu" else None
         self.chooses = self._device != "cpu"
+        self.most_slots = None if self._device == "cpu" else 1  # there memory is not shared by its address
 
     def load_graph(self, path: Path, graph: Graph) -> OrtRunner:
         options = ort.SessionOptions()

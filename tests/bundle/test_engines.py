@@ -14,6 +14,7 @@ import pytest
 from clasp_trt import bundle as bundles
 from clasp_trt.bundle import Bundle, Engine, Engines, InconsistentManifest, ManifestField, Profile
 from clasp_trt.bundle.codec import dumps, loads
+from tests.oneslot import one_slot
 
 VERSION = "1.7.1.116"
 
@@ -139,3 +140,34 @@ def test_plugins_read_back_as_they_were_written(compiled: Bundle) -> None:
     assert bundle.manifest.engines is not None
     assert [engine.plugins for engine in bundle.manifest.engines.engines][:2] == [("ClaspPivotSelect",), ()]
     assert loads(dumps(bundle.manifest).encode(), "it") == bundle.manifest
+
+
+# --- slots --------------------------------------------------------------------------------------------------
+
+
+def test_slots_read_back_and_one_is_not_said(built: Callable[..., Bundle]) -> None:
+    manifest = built().manifest
+    assert '"slots": ' not in dumps(manifest)
+    assert (manifest.slots, manifest.has_slots) == (1, True)
+    several = replace(manifest, slots=7)
+    assert loads(dumps(several).encode(), "here") == several
+
+
+@pytest.mark.parametrize("wrong", [1, 0, 257, "4", None, 2.0])
+def test_slots_that_are_no_number(compiled: Bundle, wrong: object) -> None:
+    with pytest.raises(ManifestField, match="slots"):
+        Bundle.open(_change(compiled, lambda content: content.update(slots=wrong)))
+
+
+def test_more_slots_than_an_engine_takes(compiled: Bundle) -> None:
+    """Its profiles have room for 3."""
+    assert Bundle.open(_change(compiled, lambda content: content.update(slots=3))).manifest.slots == 3
+    with pytest.raises(InconsistentManifest, match=r"slots: 4, but .*at most 3"):
+        Bundle.open(_change(compiled, lambda content: content.update(slots=4)))
+
+
+def test_slots_of_graphs_that_take_one(built: Callable[..., Bundle], tmp_path: Path) -> None:
+    root = one_slot(built().root, tmp_path / "old")
+    assert not Bundle.open(root).manifest.has_slots
+    with pytest.raises(InconsistentManifest, match="slots: 2, but the graphs take one"):
+        Bundle.open(_change(Bundle.open(root), lambda content: content.update(slots=2)))

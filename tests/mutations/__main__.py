@@ -21,6 +21,7 @@ from tests.house import ROOT
 from tests.mutations.bounds import BOUNDS
 from tests.mutations.grids import GRIDS
 from tests.mutations.recipes import RECIPES
+from tests.mutations.slots import SLOTS
 from tests.mutations.table import MUTATIONS, Mutation
 from tests.started import own_environment
 
@@ -44,7 +45,9 @@ class Found:
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the command; 1 if a mutation survived or told nothing."""
     options = parsed(words)
-    wanted = [each for each in (*MUTATIONS, *BOUNDS, *GRIDS, *RECIPES) if options.only in f"{each.name} {each.file}"]
+    wanted = [
+        each for each in (*MUTATIONS, *BOUNDS, *GRIDS, *RECIPES, *SLOTS) if options.only in f"{each.name} {each.file}"
+    ]
     worst = 0
     print(
         "| mutation | file | noticed by | result | seconds | of CPU |",

@@ -13,11 +13,12 @@ from tests.mutations import __main__ as command
 from tests.mutations.bounds import BOUNDS
 from tests.mutations.grids import GRIDS
 from tests.mutations.recipes import RECIPES
+from tests.mutations.slots import SLOTS
 from tests.mutations.table import MUTATIONS, Mutation
 from tests.test_docs import shell_lines
 
 
-@pytest.mark.parametrize("mutation", [*MUTATIONS, *BOUNDS, *GRIDS, *RECIPES], ids=lambda each: each.name)
+@pytest.mark.parametrize("mutation", [*MUTATIONS, *BOUNDS, *GRIDS, *RECIPES, *SLOTS], ids=lambda each: each.name)
 def test_a_fault_can_still_be_made(mutation: Mutation) -> None:
     """The code is as the table knows it, what it becomes is code, and the tests are of that room."""
     changed = command.mutated(mutation, (ROOT / mutation.file).read_text())
@@ -41,7 +42,7 @@ def tree(tmp_path: Path) -> Path:
 
 def test_a_copy_has_every_file_of_the_table(tmp_path: Path) -> None:
     tree = command.copied(tmp_path / "tree")
-    for each in (*MUTATIONS, *BOUNDS, *GRIDS, *RECIPES):
+    for each in (*MUTATIONS, *BOUNDS, *GRIDS, *RECIPES, *SLOTS):
         assert (tree / each.file).read_text() == (ROOT / each.file).read_text()
         assert all((tree / tests).exists() for tests in each.tests)
     assert (tree / "clasp_trt" / "runtime").is_symlink()

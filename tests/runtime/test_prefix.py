@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import pytest
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.methods import METHODS
-from clasp_trt.runtime.decoder import has_slots
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.result import Result
+from tests.oneslot import one_slot
 
 SYSTEM = "You are kind and brief, and you never say more than was asked."
 COUNT, COLOUR = "How many cups are there?", "What colour is the cup?"
@@ -139,8 +138,8 @@ def test_what_was_cleared_is_not_reused(pipe: Pipeline) -> None:
     assert pipe.generate(None, COUNT, max_new_tokens=2).reused_tokens == 0
 
 
-def test_graphs_from_before_slots_begin_anew(built: Built) -> None:
-    embed = built().graph("embed")
-    one = tuple(replace(each, shape=(1, *each.shape[1:])) for each in embed.outputs)
-    assert has_slots(embed)
-    assert not has_slots(replace(embed, outputs=one))
+def test_graphs_from_before_slots_begin_anew(built: Built, tmp_path: Path) -> None:
+    with load(one_slot(built().root, tmp_path / "old")) as old:
+        found = [old.generate(None, COUNT, max_new_tokens=2) for _ in range(2)]
+    assert [each.reused_tokens for each in found] == [0, 0]
+    assert found[0].token_ids == found[1].token_ids

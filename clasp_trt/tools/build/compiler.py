@@ -22,6 +22,7 @@ import clasp_trt
 from clasp_trt import bundle as bundles
 from clasp_trt import targets
 from clasp_trt.bundle import MANIFEST, POLICY, PORTABLE, Bundle, Manifest
+from clasp_trt.bundle.manifest import MAX_SLOTS
 from clasp_trt.errors import (
     BackendError,
     BundleError,
@@ -72,13 +73,15 @@ class Built:
 @dataclass(frozen=True)
 class _Engine:
     """What runs a bundle, and where; ``recipe`` is that of its engines, if the backend compiles, and ``max_prompt``
-    the longest text of a prompt that they are for, once the context is known."""
+    the longest text of a prompt that they are for, once the context is known. ``slots`` requests are answered
+    together."""
 
     backend: str
     device: Target
     options: EngineOptions
     recipe: Recipe | None = None
     max_prompt: int | None = None
+    slots: int = 1
 
 
 def build(
@@ -100,6 +103,7 @@ def build(
     max_images: int | None = None,
     max_frames: int | None = None,
     quantize: str | None = None,
+    slots: int | None = None,
     revision: str | None = None,
     sm: Sequence[str] = (),
     max_prompt: int | None = None,
@@ -124,8 +128,8 @@ def build(
         sms=sms, max_prompt=max_prompt, max_build_memory=max_build_memory, cache=cache, plugins=plugins
     )
     return compile_bundle(
-        model, output, options, target=target, backend=backend, engines=engines, revision=revision, force=force,
-        progress=progress,
+        model, output, options, target=target, backend=backend, engines=engines, slots=slots, revision=revision,
+        force=force, progress=progress,
     ).bundle  # fmt: skip
 
 
@@ -137,6 +141,7 @@ def compile_bundle(
     target: str | None,
     backend: str | None = None,
     engines: EngineOptions | None = None,
+    slots: int | None = None,
     revision: str | None = None,
     force: bool = False,
     progress: Progress = silent,
@@ -146,7 +151,8 @@ def compile_bundle(
     A ``target`` of None makes a portable bundle; given as ``model`` later, it is completed for a target without torch
     or the checkpoint. A bundle fixes ``options`` already, so none may be given with one, not even what it has.
     ``backend`` defaults to the target's; ``engines`` is for those that compile, and its memory also for a portable
-    bundle, which fixes where the decoder is cut. ``revision`` is the branch, tag or commit of a hub id. ``force``
+    bundle, which fixes where the decoder is cut. ``slots`` is how many requests are answered together (default: 1),
+    of which a portable bundle knows nothing. ``revision`` is the branch, tag or commit of a hub id. ``force``
     replaces an older bundle at ``output``, though never one that is read here. Raises a
     :class:`clasp_trt.errors.ClaspError`, and then leaves everything as it was.
     """
@@ -154,6 +160,9 @@ def compile_bundle(
     engine, asked = None, engines or EngineOptions()
     if target is not None:
         engine = _engine(target, backend, options.floats, asked, os.fspath(model), is_bundle, progress)
+        engine = replace(engine, slots=_slots(slots))
+    elif slots is not None:
+        raise BackendError(f"--slots {slots} is for a target, of which a portable bundle knows nothing; drop it")
     elif replace(asked, max_build_memory=None) != EngineOptions():
         raise BackendError("a portable bundle has no engines: of their options it takes --max-build-memory alone")
     if not os.fspath(output):
@@ -352,6 +361,13 @@ def _complete(
 def _finish(writer: Writer, manifest: Manifest, engine: _Engine | None, progress: Progress) -> Built:
     """Adds the engines, and puts the bundle in its place."""
     reused: tuple[str, ...] = ()
+    if engine is not None and engine.slots > 1:
+        if not manifest.has_slots:
+            raise BundleError(
+                f"--slots {engine.slots}: an older clasp-trt made this portable bundle, whose graphs take one request "
+                "at a time; export the checkpoint again"
+            )
+        manifest = replace(manifest, slots=engine.slots)
     if engine is not None and engine.recipe is not None:
         manifest, reused = _compile_tensorrt(writer.root, manifest, engine, engine.recipe, progress)
     elif engine is not None:
@@ -396,6 +412,12 @@ def _compile_tensorrt(
         engines=compiled.engines,
     )
     return manifest, compiled.reused
+
+
+def _slots(asked: int | None) -> int:
+    if asked is not None and (type(asked) is not int or not 1 <= asked <= MAX_SLOTS):
+        raise BackendError(f"--slots is {asked!r}; expected a whole number from 1 to {MAX_SLOTS}")
+    return asked or 1
 
 
 def _is_for_turing(engine: _Engine | None) -> bool:

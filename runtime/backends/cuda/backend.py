@@ -51,6 +51,7 @@ class CudaBackend(Backend[DeviceTensor]):
         self._bundle, self._library = bundle, library
         self._timed, self._trace = timed or trace is not None, trace
         self._max_prompt = engines.max_prompt
+        self.most_slots = bundle.manifest.slots
         self._engines = {engine.graph: engine for engine in engines.engines}
         self.device.recordings.enabled = not self._timed
         self.kv_block = kv_block

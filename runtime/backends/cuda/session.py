@@ -50,8 +50,9 @@ class Session:
         device.work.need(self._engine.device_memory_size_v2)
         self._greatest = [self._greatest_outputs(number) for number in range(len(profiles))]
         device.pool.add(size for sizes in self._greatest for name, size in sizes.items() if not self._cached(name))
-        spares = [size for name, size in self._greatest[0].items() if self._cached(name) and name not in self._aliases]
-        device.spare.need(sum(map(_aligned, spares)))
+        for sizes in self._greatest:
+            spares = [size for name, size in sizes.items() if self._cached(name) and name not in self._aliases]
+            device.spare.need(sum(map(_aligned, spares)))
 
     def __call__(self, inputs: Mapping[str, DeviceTensor], into: Mapping[str, DeviceTensor]) -> dict[str, DeviceTensor]:
         """See :class:`clasp_trt.runtime.backends.checked.Runner`. Returns before the work is done, unless timed.

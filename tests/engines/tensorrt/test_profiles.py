@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -57,6 +58,21 @@ def test_engines_serve_one_request_at_a_time(manifest: Manifest) -> None:
     for graph in manifest.graphs:
         for sizes in _sizes(manifest, graph).values():
             assert sizes.get("slots") == ((1, 1, 1) if "slots" in _dims(graph) else None)
+
+
+@pytest.mark.parametrize(("slots", "expected"), [(2, (1, 1, 2)), (5, (1, 2, 5)), (8, (1, 4, 8))])
+def test_a_step_is_for_as_many_requests_as_there_are_slots(
+    built: Callable[..., Bundle], slots: int, expected: tuple[int, int, int]
+) -> None:
+    """A prompt is of one; scores are chosen from after both."""
+    manifest = replace(built(target=None).manifest, slots=slots)
+    steps = {"embed", *(segment.graph for segment in manifest.segments)}
+    for graph in manifest.graphs:
+        made = _sizes(manifest, graph)
+        if graph.name in steps:
+            assert (made["prefill"]["slots"], made["decode"]["slots"]) == ((1, 1, 1), expected)
+        else:
+            assert made["request"].get("slots") == (expected if graph.name == "greedy" else None)
 
 
 def test_a_segment_takes_the_longest_prompt_with_what_pruning_left(manifest: Manifest) -> None:

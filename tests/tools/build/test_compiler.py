@@ -31,6 +31,7 @@ from clasp_trt.policy import CATEGORY_NAMES
 from clasp_trt.tools.build.compiler import DEFAULT_CONTEXT, EngineOptions, Options, Pruning, build
 from tests.commands import GROUP
 from tests.mistakes import says
+from tests.oneslot import one_slot
 
 
 def test_the_function_mirrors_the_command() -> None:
@@ -351,3 +352,34 @@ def test_engines_that_take_more_memory_than_there_is_are_refused_before_the_work
 def test_memory_that_is_no_number_of_gigabytes(gigabytes: float) -> None:
     with pytest.raises(BackendError, match=r"^--max-build-memory is \S+;.*GB above 0"):
         EngineOptions(max_build_memory=gigabytes)
+
+
+# --- slots --------------------------------------------------------------------------------------------------
+
+
+def test_a_portable_bundle_is_completed_for_slots(built: Callable[..., Bundle], tmp_path: Path) -> None:
+    """Its graphs stay byte for byte."""
+    one, several = (build(built(target=None).root, tmp_path / f"{slots}", slots=slots) for slots in (1, 4))
+    assert (one.manifest.slots, several.manifest.slots) == (1, 4)
+    assert one.manifest.files == several.manifest.files
+
+
+@pytest.mark.parametrize("wrong", [0, 257, True])
+def test_slots_that_are_no_number(built: Callable[..., Bundle], tmp_path: Path, wrong: Any) -> None:
+    with pytest.raises(BackendError) as error:
+        build(built(target=None).root, tmp_path / "out", slots=wrong)
+    says(error, "--slots", wrong, 256)
+
+
+def test_slots_are_for_a_target(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(BackendError) as error:
+        build(checkpoint, tmp_path / "out", target=None, slots=2)
+    says(error, "--slots 2", "portable")
+
+
+def test_slots_of_a_portable_bundle_from_before_them(built: Callable[..., Bundle], tmp_path: Path) -> None:
+    old = one_slot(built(target=None).root, tmp_path / "old")
+    with pytest.raises(BundleError) as error:
+        build(old, tmp_path / "out", slots=2)
+    says(error, "--slots 2", "one request at a time")
+    assert not (tmp_path / "out").exists()
