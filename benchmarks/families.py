@@ -26,7 +26,7 @@ from clasp_trt.chain import names
 from clasp_trt.export.family import describe
 from clasp_trt.options import DEFAULT_VISUAL_TOKENS, Options
 from clasp_trt.tools import plan as planning
-from tests.export.models.published import IDEFICS3, INTERNVL
+from tests.export.models.published import IDEFICS3, INTERNVL, ONEVISION
 
 ROOT = Path(__file__).parents[1]
 TARGET = "orin-agx-64"
@@ -234,6 +234,16 @@ FAMILIES: Mapping[str, Family] = {
                 ("tests/export/models/test_llava_next.py", "is_verified"), "any_number_of_tokens",
             ),
             "features": (f"{PROCESSORS}test_anyres.py", "row_that_the_library_packs"),
+        },
+    ),
+    "llava_onevision": Family(
+        "Qwen2, Llama, Mistral, Qwen3", ONEVISION["llava-onevision-qwen2-7b-ov"],
+        {
+            **_llava_like(
+                f"{PARITY}test_llava_onevision.py", "test_anyres_limit.py",
+                ("tests/export/models/test_llava_onevision.py", "is_verified"), "shrunk_to_a_limit",
+            ),
+            "features": (f"{PARITY}test_llava_onevision.py", "trained_layer_alone"),
         },
     ),
     "qwen2_vl": Family("Qwen2, three axes", CONFIGS["Qwen2-VL-7B"], _qwen("tiny-qwen2")),

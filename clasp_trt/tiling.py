@@ -1,46 +1,57 @@
-"""How a picture of any shape becomes square tiles and then visual tokens, as LLaVA-NeXT has it.
+"""How a picture of any shape becomes square tiles and then visual tokens, as LLaVA-NeXT and LLaVA-OneVision have it.
 
 The whole picture, squeezed into one tile, comes first. The picture is then fitted, keeping its aspect, into the best of
-some canvases and cut into tiles; cells of the tower that saw nothing but padding are dropped, and each row of those
-that are left ends in a token that stands for no place.
+some canvases and cut into tiles; cells of the tower that saw nothing but padding are dropped, those of a picture with
+far more than a limit are shrunk to about that many, and each row of what is left ends in a token that stands for no
+place.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
 """Heights and widths of the canvases of a config, or of a processor's settings, that name none."""
+_SIDES = (384, 768, 1152, 1536, 1920, 2304)
+LIMITED_PINPOINTS = tuple((height, width) for height in _SIDES for width in _SIDES)
+"""The same where there is a limit."""
+_SPARE = 1.1
+"""How many times the limit's the sides of what is not shrunk yet may be."""
 
 
 @dataclass(frozen=True)
 class Fit:
     """One picture: ``canvas`` and ``resized`` are heights and widths in pixels, ``rows`` and ``columns`` the cells of
-    the canvas that hold some of it, and ``tiles`` counts those of the canvas and the whole picture."""
+    the canvas that hold some of it, ``grid`` how many rows and columns these become, and ``tiles`` counts those of the
+    canvas and the whole picture."""
 
     canvas: tuple[int, int]
     resized: tuple[int, int]
     rows: range
     columns: range
+    grid: tuple[int, int]
     tiles: int
 
     @property
     def tokens(self) -> int:
-        """Visual tokens of the canvas: its cells, and one for the end of each row."""
-        return len(self.rows) * (len(self.columns) + 1)
+        """Visual tokens of the canvas: its cells or what they were shrunk to, and one for the end of each row."""
+        return _with_ends(self.grid)
 
 
 @dataclass(frozen=True)
 class Tiling:
     """Tiles of ``tile`` pixels squared whose tower has a token for each ``cell`` by ``cell`` of them, and the canvases
     ``pinpoints``, heights and widths in pixels that are multiples of ``tile``; those alone whose pictures have at most
-    ``most_tokens``, or else that whose pictures have the least."""
+    ``most_tokens``, or else that whose pictures have the least. More cells of a picture than ``limit`` tiles have are
+    shrunk to these, if there is a limit."""
 
     tile: int
     cell: int
     pinpoints: tuple[tuple[int, int], ...]
     most_tokens: int | None = None
+    limit: int | None = None
 
     @property
     def grid(self) -> int:
@@ -57,26 +68,45 @@ class Tiling:
         """Those of :attr:`pinpoints` that are used."""
         if self.most_tokens is None:
             return self.pinpoints
-        fitting = tuple(each for each in self.pinpoints if self._tokens(each) <= self.most_tokens)
-        return fitting or (min(self.pinpoints, key=self._tokens),)
+        fitting = tuple(each for each in self.pinpoints if self._most(each) <= self.most_tokens)
+        return fitting or (min(self.pinpoints, key=self._most),)
 
-    def _tokens(self, canvas: tuple[int, int]) -> int:
-        """Visual tokens of a picture that fills ``canvas``."""
-        height, width = (side // self.cell for side in canvas)
-        return self.rows + height * (width + 1)
+    def _most(self, canvas: tuple[int, int]) -> int:
+        """Visual tokens, at most, of a picture in ``canvas``: one that is just not shrunk may have more than one that
+        fills it."""
+        return self.rows + max(map(_with_ends, self._grids(canvas)))
+
+    def _grids(self, canvas: tuple[int, int]) -> Iterator[tuple[int, int]]:
+        """Rows and columns of what pictures in ``canvas`` become, from those that fill it to mere lines."""
+        height, width = self._cells(canvas)
+        if self.limit is None:  # then the two ends are the most and the least
+            yield from ((height, width), (height % 2, width), (height, width % 2))
+            return
+        yield from (self._shrunk(rows, width) for rows in range(height, -1, -2))
+        yield from (self._shrunk(height, columns) for columns in range(width, -1, -2))
+
+    def _cells(self, canvas: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of the cells of a canvas: what a tile has beyond whole ones is seen by none."""
+        height, width = canvas
+        return height // self.tile * self.grid, width // self.tile * self.grid
+
+    def _shrunk(self, rows: int, columns: int) -> tuple[int, int]:
+        """How many rows and columns the cells of a canvas become."""
+        ratio = 0.0 if self.limit is None else math.sqrt(rows * columns / (self.limit * self.rows))
+        return (int(rows // ratio), int(columns // ratio)) if ratio > _SPARE else (rows, columns)
 
     @property
     def usual_size(self) -> tuple[int, int]:
-        """Height and width in pixels of a picture with the usual number of tokens: 3 to 4 of the largest canvas."""
-        height, width = max(self.canvases, key=lambda size: size[0] * size[1])
+        """Height and width in pixels of a picture with the usual number of tokens: 3 to 4 of the largest canvas, of
+        equals the least slender."""
+        height, width = max(self.canvases, key=lambda size: (size[0] * size[1], min(size)))
         return (height * 3 // 4, width) if height <= width else (height, width * 3 // 4)
 
     @property
     def token_range(self) -> tuple[int, int, int]:
         """The least, usual and most visual tokens of a picture. The least are those of a mere line."""
-        canvases = [(height // self.cell, width // self.cell) for height, width in self.canvases]
-        least = min(min((rows % 2) * (columns + 1), rows * (columns % 2 + 1)) for rows, columns in canvases)
-        return self.rows + least, self.count(*self.usual_size), max(map(self._tokens, self.canvases))
+        least = min(_with_ends(grid) for canvas in self.canvases for grid in self._grids(canvas))
+        return self.rows + least, self.count(*self.usual_size), max(map(self._most, self.canvases))
 
     @property
     def tile_range(self) -> tuple[int, int, int]:
@@ -97,12 +127,13 @@ class Tiling:
             resized = min(math.ceil(height * across), tall), wide
         else:
             resized = tall, min(math.ceil(width * down), wide)
-        rows, columns = tall // self.cell, wide // self.cell
+        rows, columns = self._cells(canvas)
         if width / height > columns / rows:
             kept = _middle(rows, height * (columns / width)), range(columns)
         else:
             kept = range(rows), _middle(columns, width * (rows / height))
-        return Fit(canvas, resized, *kept, tiles=1 + (tall // self.tile) * (wide // self.tile))
+        grid = self._shrunk(*map(len, kept))
+        return Fit(canvas, resized, *kept, grid, tiles=1 + (tall // self.tile) * (wide // self.tile))
 
 
 def _shown(canvas: tuple[int, int], height: int, width: int) -> tuple[int, int]:
@@ -111,6 +142,12 @@ def _shown(canvas: tuple[int, int], height: int, width: int) -> tuple[int, int]:
     scale = min(wide / width, tall / height)
     shown = min(int(width * scale) * int(height * scale), width * height)
     return shown, -(tall * wide - shown)
+
+
+def _with_ends(grid: tuple[int, int]) -> int:
+    """Tokens of rows and columns, and of the end of each row."""
+    rows, columns = grid
+    return rows * (columns + 1)
 
 
 def _middle(cells: int, filled: float) -> range:

@@ -52,7 +52,8 @@ class Shape:
     """Dimensions of a checkpoint: a vision tower, a two-layer projector and a decoder, of LLaVA-1.5's kinds or others.
 
     ``head_dim`` None means ``width // heads``. ``vision_feature_layer`` counts hidden states as Hugging Face
-    does (-2: the output of the last but one block). ``pinpoints``, heights and widths of canvases, make a LLaVA-NeXT.
+    does (-2: the output of the last but one block). ``pinpoints``, heights and widths of canvases, make a LLaVA-NeXT,
+    and with a ``limit``, of how many tiles' cells a picture has tokens, a LLaVA-OneVision.
     Raises ValueError on dimensions that do not fit together.
     """
 
@@ -75,9 +76,10 @@ class Shape:
     tower: Tower = "clip"
     decoder: Decoder = "llama"
     pinpoints: tuple[tuple[int, int], ...] | None = None
+    limit: int | None = None
 
     def __post_init__(self) -> None:
-        if self.image_size % self.patch_size:
+        if self.image_size % self.patch_size and self.tower != "siglip":  # of 384 pixels the published one sees 378
             raise ValueError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}")
         if self.vision_width % self.vision_heads:
             raise ValueError(f"vision_width {self.vision_width} is no multiple of {self.vision_heads} heads")
@@ -124,6 +126,12 @@ PRESETS: Mapping[str, Shape] = {
         vision_layers=4, vision_width=32, vision_heads=4, vision_mlp=64, image_size=56, patch_size=14,
         layers=4, width=48, heads=6, kv_heads=2, mlp=96, vocab=512,
         pinpoints=((56, 112), (112, 56), (112, 112), (168, 56), (56, 168)),
+    ),
+    "tiny-onevision": Shape(
+        vision_layers=4, vision_width=32, vision_heads=4, vision_mlp=64, image_size=72, patch_size=14,
+        layers=4, width=48, heads=6, kv_heads=2, mlp=96, vocab=512, vision_feature_layer=-1, tower="siglip",
+        decoder="qwen2", limit=2,
+        pinpoints=((72, 72), (72, 144), (144, 72), (144, 144), (216, 72), (72, 216), (216, 144)),
     ),
     "small": Shape(
         vision_layers=6, vision_width=64, vision_heads=4, vision_mlp=128, image_size=112, patch_size=14,
@@ -299,6 +307,9 @@ def _config(shape: Shape, dtype: DType, image_token_id: int, pad_token_id: int) 
     if shape.pinpoints is not None:
         kind = {"architectures": ["LlavaNextForConditionalGeneration"], "model_type": "llava_next"}
         kind["image_grid_pinpoints"] = [list(each) for each in shape.pinpoints]
+    if shape.limit is not None:
+        kind |= {"architectures": ["LlavaOnevisionForConditionalGeneration"], "model_type": "llava_onevision"}
+        kind["vision_aspect_ratio"] = _aspect(shape.limit)
     return {
         **kind,
         "dtype": dtype,
@@ -313,6 +324,10 @@ def _config(shape: Shape, dtype: DType, image_token_id: int, pad_token_id: int) 
         "text_config": text_config(shape),
         "vision_config": _vision_config(shape),
     }
+
+
+def _aspect(limit: int) -> str:
+    return f"anyres_max_{limit}"
 
 
 def _strategy(shape: Shape) -> str:
@@ -388,6 +403,14 @@ def _processing_files(shape: Shape) -> dict[str, dict[str, object]]:
     if shape.pinpoints is not None:
         processor, pinpoints = "LlavaNextProcessor", [list(each) for each in shape.pinpoints]
         tiling = {"image_processor_type": "LlavaNextImageProcessor", "image_grid_pinpoints": pinpoints, "do_pad": True}
+    counting: dict[str, object] = {
+        "num_additional_image_tokens": int(shape.has_cls),  # the "default" strategy takes [CLS] away again
+        "patch_size": shape.patch_size,
+    }
+    if shape.limit is not None:
+        processor = "LlavaOnevisionProcessor"
+        tiling["image_processor_type"] = "LlavaOnevisionImageProcessor"
+        counting = {"num_image_tokens": shape.tokens, "vision_aspect_ratio": _aspect(shape.limit)}
     return {
         "preprocessor_config.json": {
             "processor_class": processor,
@@ -403,8 +426,7 @@ def _processing_files(shape: Shape) -> dict[str, dict[str, object]]:
         "processor_config.json": {
             "processor_class": processor,
             "image_token": IMAGE_TOKEN,
-            "num_additional_image_tokens": int(shape.has_cls),  # the "default" strategy takes [CLS] away again
-            "patch_size": shape.patch_size,
+            **counting,
             "vision_feature_select_strategy": _strategy(shape),
         },
         "tokenizer_config.json": {

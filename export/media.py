@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clasp_trt.brief import brief
@@ -12,14 +12,13 @@ from clasp_trt.bundle.media import RESAMPLINGS
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.notice import tell
-from clasp_trt.tiling import PINPOINTS, Tiling
+from clasp_trt.tiling import LIMITED_PINPOINTS, PINPOINTS, Tiling
 
 _OWN, _SHARED = "preprocessor_config.json", "processor_config.json"
 SETTINGS = (_OWN, _SHARED)
 """The files that may hold image settings."""
 _POOLED_TYPES = ("Gemma3ImageProcessor", "Gemma3ImageProcessorFast", "Gemma3ImageProcessorPil")
 _NOT_READ = ("do_pad", "pad_size", "do_center_crop", "crop_size")  # by these, though their files may have them
-_TILING_TYPES = ("LlavaNextImageProcessor", "LlavaNextImageProcessorFast", "LlavaNextImageProcessorPil")
 
 
 def squares(settings: Mapping[str, object], side: int, cell: int, token: str, id: int, root: Path) -> Media:
@@ -61,23 +60,50 @@ def pooled(settings: Mapping[str, object], side: int, cell: int, pool: int, toke
     return Media(replace(made.image, processor=replace(made.image.processor, pool=pool)))
 
 
+@dataclass(frozen=True)
+class _Tiler:
+    """An image processor that makes tiles: its names, and what it takes for settings that are absent. Tiles are cut by
+    the ``crop``, or if there is none by the size."""
+
+    types: tuple[str, ...]
+    pinpoints: tuple[tuple[int, int], ...]
+    size: Mapping[str, int]
+    crop: int | None
+
+    @classmethod
+    def named(
+        cls, name: str, pinpoints: tuple[tuple[int, int], ...], size: Mapping[str, int], crop: int | None
+    ) -> _Tiler:
+        return cls((name, f"{name}Fast", f"{name}Pil"), pinpoints, size, crop)
+
+
+_UNLIMITED = _Tiler.named("LlavaNextImageProcessor", PINPOINTS, {"shortest_edge": 224}, 224)
+_LIMITED = _Tiler.named("LlavaOnevisionImageProcessor", LIMITED_PINPOINTS, {"height": 384, "width": 384}, None)
+
+
 def tiles(settings: Mapping[str, object], tiling: Tiling, token: str, id: int, root: Path) -> Media:
     """The same of pictures that ``tiling`` cuts into tiles, each resized and normalised as CLIP's processor does."""
-    kind = settings.get("image_processor_type", _TILING_TYPES[0])
-    if kind not in _TILING_TYPES:
+    tiler = _UNLIMITED if tiling.limit is None else _LIMITED
+    kind = settings.get("image_processor_type", tiler.types[0])
+    if kind not in tiler.types:
         raise CheckpointError(
             f"the {_OWN} of {root} cannot be used: image_processor_type is {brief(kind)}; expected one of "
-            f"{', '.join(_TILING_TYPES)}; mend or replace it"
+            f"{', '.join(tiler.types)}; mend or replace it"
         )
-    pinpoints = settings.get("image_grid_pinpoints", [list(each) for each in PINPOINTS])
+    pinpoints = settings.get("image_grid_pinpoints", [list(each) for each in tiler.pinpoints])
     if pinpoints != [list(each) for each in tiling.pinpoints]:
         raise CheckpointError(
             f"the {_OWN} of {root} cannot be used: its image_grid_pinpoints are not those of config.json, which the "
             "model counts tokens by; mend or replace it"
         )
-    others = {name: value for name, value in settings.items() if name not in ("do_pad", "image_grid_pinpoints")}
-    # the whole picture is resized whatever do_resize says
-    as_clip = {**others, "image_processor_type": "CLIPImageProcessor", "do_resize": True}
+    crop = settings.get("crop_size", tiler.crop)
+    as_clip = {
+        "size": tiler.size,
+        **{name: value for name, value in settings.items() if name not in ("do_pad", "image_grid_pinpoints")},
+        "image_processor_type": "CLIPImageProcessor",
+        # whatever the flags say, the whole picture is resized, and tiles are as large as crops
+        **{"do_resize": True, "do_center_crop": True, "crop_size": tiling.tile if crop is None else crop},
+    }
     made = squares(as_clip, tiling.tile, tiling.cell, token, id, root)
     tile, side = made.image.processor, tiling.tile
     if not isinstance(tile, Square) or (tile.shortest_edge, tile.size, tile.longest_edge) not in (
@@ -88,7 +114,9 @@ def tiles(settings: Mapping[str, object], tiling: Tiling, token: str, id: int, r
             f"the {_OWN} of {root} cannot be used: its size is {brief(settings.get('size'))}; expected the tower's "
             f"{side} pixels; mend or replace it"
         )
-    processor = Anyres(tiling.tile, tiling.cell, tiling.canvases, tile.resample, tile.rescale, tile.mean, tile.std)
+    processor = Anyres(
+        tiling.tile, tiling.cell, tiling.canvases, tile.resample, tile.rescale, tile.mean, tile.std, tiling.limit
+    )
     return Media(replace(made.image, processor=processor))
 
 

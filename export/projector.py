@@ -74,9 +74,32 @@ class _PackingProjector(_FusedProjector):
     def forward(  # type: ignore[override]  # of more inputs
         self, features: torch.Tensor, alpha: torch.Tensor, cls_saliency: torch.Tensor, row_index: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = torch.cat([super().forward(features, alpha).flatten(0, 1), self.newline[None]])
-        saliency = torch.cat([cls_saliency.flatten(), cls_saliency.new_zeros(1)])
+        rows, saliency = self._rows(features, alpha, cls_saliency)
         return rows[row_index][None], saliency[row_index][None]
+
+    def _rows(
+        self, features: torch.Tensor, alpha: torch.Tensor, cls_saliency: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = torch.cat([super().forward(features, alpha).flatten(0, 1), self.newline[None]])
+        return rows, torch.cat([cls_saliency.flatten(), cls_saliency.new_zeros(1)])
+
+
+class _MixingProjector(_PackingProjector):
+    """The same where a token is mixed of some rows, ``[visual_tokens, taps]``, in float32."""
+
+    def forward(  # type: ignore[override]  # of more inputs
+        self,
+        features: torch.Tensor,
+        alpha: torch.Tensor,
+        cls_saliency: torch.Tensor,
+        row_index: torch.Tensor,
+        row_weight: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        rows, saliency = self._rows(features, alpha, cls_saliency)
+        visual = torch.zeros((), dtype=torch.float32, device=rows.device)
+        for tap in range(ports.TAPS):  # one after another, so that no tensor is as wide as all of them
+            visual = visual + rows[row_index[:, tap]].float() * row_weight[:, tap, None]
+        return visual.to(rows.dtype)[None], (saliency[row_index] * row_weight).sum(1)[None]
 
 
 class _MergingProjector(_FusedProjector):
@@ -105,16 +128,19 @@ def merging_projector_graph(spec: ProjectorSpec, layers: int, rows: int, weights
     )
 
 
-def packing_projector_graph(spec: ProjectorSpec, layers: int, rows: int, weights: Weights, dtype: str) -> ir.Model:
+def packing_projector_graph(
+    spec: ProjectorSpec, layers: int, rows: int, weights: Weights, dtype: str, *, mixes: bool
+) -> ir.Model:
     """The graph from ``features`` ``[tiles, layers, rows, widths[0]]``, ``alpha`` float32 ``[1, layers]``, what the
     tower says of each row, ``cls_saliency`` float32 ``[tiles, rows]``, and ``row_index`` int64 ``[visual_tokens]`` to
-    ``visual`` ``[1, visual_tokens, widths[-1]]`` and ``token_saliency`` float32 ``[1, visual_tokens]``.
+    ``visual`` ``[1, visual_tokens, widths[-1]]`` and ``token_saliency`` float32 ``[1, visual_tokens]``; where it
+    ``mixes``, from ``row_index`` int64 and ``row_weight`` float32, both ``[visual_tokens, 4]``.
 
     ``weights`` are named ``projector.linear_1`` and so on, and ``newline``.
     """
     return trace(
-        on_meta(_PackingProjector, spec, dtype=dtype),
-        ports.packing_projector(layers, rows, spec.widths[0], spec.widths[-1], dtype),
+        on_meta(_MixingProjector if mixes else _PackingProjector, spec, dtype=dtype),
+        ports.packing_projector(layers, rows, spec.widths[0], spec.widths[-1], dtype, mixes=mixes),
         weights=weights,
         purpose="Fuses support layers by the category's weights, projects to decoder width, and packs tiles to tokens.",
     )

@@ -40,6 +40,8 @@ class Standard(Parts[SquareDescription]):
     def projector_graph(self, layers: int, dtype: str) -> ir.Model:
         from clasp_trt.export.projector import packing_projector_graph, projector_graph
 
-        make = projector_graph if self.description.tiling is None else packing_projector_graph
-        spec, rows = self.description.projector, self.description.tower.tokens
-        return make(spec, layers, rows, self._weights(dtype), dtype)
+        spec, rows, tiling = self.description.projector, self.description.tower.tokens, self.description.tiling
+        if tiling is None:
+            return projector_graph(spec, layers, rows, self._weights(dtype), dtype)
+        mixes = tiling.limit is not None
+        return packing_projector_graph(spec, layers, rows, self._weights(dtype), dtype, mixes=mixes)

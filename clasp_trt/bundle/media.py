@@ -105,7 +105,8 @@ class Square:
 class Anyres:
     """A processor: the picture becomes ``tile`` by ``tile`` squares by the rules of :class:`~clasp_trt.tiling.Tiling`.
 
-    Pixels are resampled, scaled and normalised as in :class:`Square`; padding is black before that.
+    Pixels are resampled, scaled and normalised as in :class:`Square`; padding is black before that. With a ``limit``
+    the tokens of a picture with far more cells than so many tiles are mixed of several.
     """
 
     kind: ClassVar[str] = "anyres"
@@ -116,11 +117,12 @@ class Anyres:
     rescale: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    limit: int | None = None
 
     @property
     def tiling(self) -> Tiling:
         """Its geometry."""
-        return Tiling(self.tile, self.cell, self.pinpoints)
+        return Tiling(self.tile, self.cell, self.pinpoints, limit=self.limit)
 
     @property
     def rows(self) -> int:
@@ -149,7 +151,7 @@ class Anyres:
 
     def projector(self, layers: int, vision_width: int, width: int, dtype: str) -> Ports:
         """Those of the graph that makes visual tokens of ``layers`` layers of features, which an index packs."""
-        return ports.packing_projector(layers, self.rows, vision_width, width, dtype)
+        return ports.packing_projector(layers, self.rows, vision_width, width, dtype, mixes=self.limit is not None)
 
 
 @dataclass(frozen=True)
@@ -336,8 +338,9 @@ def _record(record: Any) -> dict[str, Any]:
 
 def _values(record: Any) -> dict[str, Any]:
     values = {name: _listed(value) for name, value in vars(record).items()}
-    if values.get("longest_edge", 0) is None:  # a key of records that have one, and of no others
-        del values["longest_edge"]
+    for name in ("longest_edge", "limit"):  # keys of records that have one, and of no others
+        if values.get(name, 0) is None:
+            del values[name]
     if values.get("pool") == 1:
         del values["pool"]
     if values.get("cls") is False:

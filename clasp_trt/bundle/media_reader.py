@@ -47,6 +47,7 @@ MAX_CLIP_FRAMES = 512
 MAX_CLIP_TOKENS = 2**20
 """Visual tokens of a clip."""
 _LONGEST, _POOL, _CLS = "longest_edge", "pool", "cls"  # keys of squares that have one, and of no others
+_LIMIT = "limit"  # likewise of tiles
 _IMAGES = "images"  # a key of bundles that take several pictures, and of no others
 _VIDEO = "video"  # and of those that take clips
 
@@ -163,7 +164,8 @@ def _square(item: Field) -> Square:
 
 
 def _anyres(item: Field) -> Anyres:
-    of = _members(item, Anyres)
+    names = [entry.name for entry in fields(Anyres) if entry.name != _LIMIT]
+    of = item.record("kind", *names, optional=(_LIMIT,))
     tile = of["tile"].integer(1, MAX_SIDE)
     pinpoints = tuple(_canvas(each, tile) for each in of["pinpoints"].elements())
     if not 1 <= len(pinpoints) <= MAX_PINPOINTS:
@@ -176,6 +178,7 @@ def _anyres(item: Field) -> Anyres:
         rescale=_positive(of["rescale"]),
         mean=_three(of["mean"], _value),
         std=_three(of["std"], _positive),
+        limit=of[_LIMIT].integer(1, MAX_TILES) if _LIMIT in of else None,
     )
 
 

@@ -11,6 +11,7 @@ CLS_SALIENCY = "cls_saliency"
 ALPHA = "alpha"
 VISUAL = "visual"
 ROW_INDEX = "row_index"
+ROW_WEIGHT = "row_weight"
 TOKEN_SALIENCY = "token_saliency"
 
 # vision of patches in a grid of any size

@@ -101,7 +101,7 @@ def square_vision(
 
 
 TAPS = 4
-"""Entries of a learned position table that the position of a patch is mixed of."""
+"""Entries of a learned position table that the position of a patch is mixed of, and rows of a tile that a token is."""
 
 
 def grid_inputs(patch: int, window: int | None, table: int | None) -> tuple[Port, ...]:
@@ -207,16 +207,27 @@ def pooling_projector(layers: int, patches: int, tokens: int, vision_width: int,
     )
 
 
-def packing_projector(layers: int, rows: int, vision_width: int, width: int, dtype: str) -> Ports:
+def packing_projector(
+    layers: int, rows: int, vision_width: int, width: int, dtype: str, *, mixes: bool = False
+) -> Ports:
     """The same of tiles of ``rows`` each: an index makes tokens of the rows of all of them and, after these, a newline,
-    and takes the saliency along."""
+    and takes the saliency along. Where it ``mixes``, a token is a weighted mean of some rows."""
     taken = (port.BATCH, layers, rows, vision_width)
+    packing = [
+        Port(port.ROW_INDEX, "int64", (port.VISUAL_TOKENS,), "which row of the tiles, or the newline, a token is")
+    ]
+    if mixes:
+        mixed = (port.VISUAL_TOKENS, TAPS)
+        packing = [
+            Port(port.ROW_INDEX, "int64", mixed, "rows of the tiles, or the newline, that a token is mixed of"),
+            Port(port.ROW_WEIGHT, "float32", mixed, "their weights"),
+        ]
     return Ports(
         (
             Port(port.FEATURES, dtype, taken, "patch states of the support layers"),
             Port(port.ALPHA, "float32", (1, layers), "convex weights of the layers"),
             Port(port.CLS_SALIENCY, "float32", (port.BATCH, rows), "saliency of the patches"),
-            Port(port.ROW_INDEX, "int64", (port.VISUAL_TOKENS,), "which row of the tiles, or the newline, a token is"),
+            *packing,
         ),
         (
             Port(port.VISUAL, dtype, (1, port.VISUAL_TOKENS, width), "visual tokens in decoder space"),

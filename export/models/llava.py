@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.config import AUTHORS, Settings
@@ -16,22 +18,38 @@ if TYPE_CHECKING:
     from clasp_trt.export.reference import Reference
     from clasp_trt.export.towers.spec import TowerSpec
 
-DEFAULTS = {
-    "image_token_index": 32000,
-    "projector_hidden_act": "gelu",
-    "vision_feature_layer": -2,
-    "vision_feature_select_strategy": "default",
-    "multimodal_projector_bias": True,
-    "tie_word_embeddings": False,
-}
-WHOLE_VISION = {  # of a vision_config that is missing: LLaVA-1.5's own; one that is there has CLIP's defaults
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "image_size": 336,
-    "patch_size": 14,
-}
+
+@dataclass(frozen=True)
+class Defaults:
+    """What transformers takes for what a config leaves out: fields of the ``top``; a whole ``vision`` that is missing;
+    and which ``tower`` and ``decoder`` there are, of whose own defaults the rest is."""
+
+    top: Mapping[str, Any]
+    vision: Mapping[str, Any]
+    tower: str
+    decoder: str
+
+
+DEFAULTS = Defaults(
+    top={
+        "image_token_index": 32000,
+        "projector_hidden_act": "gelu",
+        "vision_feature_layer": -2,
+        "vision_feature_select_strategy": "default",
+        "multimodal_projector_bias": True,
+        "tie_word_embeddings": False,
+    },
+    vision={
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "image_size": 336,
+        "patch_size": 14,
+    },
+    tower="clip_vision_model",
+    decoder="llama",
+)
 _DECODERS_OWN = frozenset(
     (
         "hidden_size",
@@ -64,16 +82,22 @@ LAYOUTS = (
 
 def describe(config: Settings, name: str) -> SquareDescription:
     """The model that ``config`` describes. Raises :class:`CheckpointError` for variants that we do not compile."""
+    return described(config, name, DEFAULTS)
+
+
+def described(config: Settings, name: str, defaults: Defaults) -> SquareDescription:
+    """The same by other ``defaults``."""
     _refuse_flat(config)
-    top = config.over(DEFAULTS)
-    vision = top.part("vision_config", WHOLE_VISION if top.get("vision_config") is None else {})
-    vision = vision.over({"model_type": "clip_vision_model"})
+    top = config.over(defaults.top)
+    vision = top.part("vision_config", defaults.vision if top.get("vision_config") is None else {})
+    vision = vision.over({"model_type": defaults.tower})
     kind = vision.require("model_type", "clip_vision_model", "siglip_vision_model", "dinov2")
     tower = TOWERS[kind](vision, feature_layer(top))
     check_feature_layer(top, tower)
     # every patch is a visual token, and nothing else is
     top.require("vision_feature_select_strategy", "default" if tower.has_cls else "full")
-    spec = decoder(top.part("text_config", {}), tied=top.flag("tie_word_embeddings"))
+    text = top.part("text_config", {}).over({"model_type": defaults.decoder})
+    spec = decoder(text, tied=top.flag("tie_word_embeddings"))
     projector = ProjectorSpec(
         widths=(tower.width, spec.width, spec.width),
         activation=top.activation("projector_hidden_act", "gelu", "gelu_pytorch_tanh", "silu", "relu"),

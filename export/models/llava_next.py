@@ -23,13 +23,14 @@ def describe(config: Settings, name: str) -> SquareDescription:
     """The model that ``config`` describes. Raises :class:`CheckpointError` for variants that we do not compile."""
     found = llava.describe(config, name)
     tile, cell = found.tower.image_size, found.tower.patch_size
-    return replace(found, model_type="llava_next", tiling=Tiling(tile, cell, _pinpoints(config, tile)))
+    return replace(found, model_type="llava_next", tiling=Tiling(tile, cell, pinpoints(config, tile, PINPOINTS)))
 
 
-def _pinpoints(config: Settings, tile: int) -> tuple[tuple[int, int], ...]:
+def pinpoints(config: Settings, tile: int, default: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    """Heights and widths of the canvases, or the ``default``, all of whole tiles of ``tile`` pixels."""
     given = config.get("image_grid_pinpoints") if config.has("image_grid_pinpoints") else None
     if given is None:
-        given = [list(each) for each in PINPOINTS]
+        given = [list(each) for each in default]
     if not isinstance(given, list) or not given or not all(_is_canvas(each, tile) for each in given):
         raise config.wrong(
             "image_grid_pinpoints", f"heights and widths that are multiples of the tower's {tile} pixels"

@@ -75,6 +75,11 @@ class Squares:
         index, saliency = torch.from_numpy(feed[port.ROW_INDEX]), torch.from_numpy(feed[port.CLS_SALIENCY])
         rows = torch.cat([*visual, self._newline.detach().to(dtype)[None]])
         ranked = torch.cat([*saliency, saliency.new_zeros(1)])
+        if port.ROW_WEIGHT in feed:
+            weight = torch.from_numpy(feed[port.ROW_WEIGHT]).to(floats)
+            mixed = torch.einsum("ntw,nt->nw", rows[index].to(floats), weight).to(dtype)
+            ranked = torch.einsum("nt,nt->n", ranked[index].to(floats), weight)
+            return {port.VISUAL: array(mixed[None]), port.TOKEN_SALIENCY: array(ranked[None])}
         return {port.VISUAL: array(rows[index][None]), port.TOKEN_SALIENCY: array(ranked[index][None])}
 
 

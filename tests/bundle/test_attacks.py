@@ -678,6 +678,7 @@ ANYRES = {
         ("std", [0.5, 0.5, 0]),
         ("rescale", 0),
         ("side", 24),
+        *(("limit", value) for value in (0, 257, None, "9", True)),
     ],
 )
 def test_tiles_are_read_as_strictly(root: Path, key: str, value: object) -> None:

@@ -54,6 +54,8 @@ IN_LOGITS = ("tests/runtime/logits/test_edges.py",)
 IN_SAMPLING = ("tests/runtime/test_sampling.py",)
 IN_BUNDLE, IN_STORAGE = ("tests/bundle/test_bundle.py",), ("tests/storage",)
 
+ANYRES, IN_ANYRES = "runtime/media/processors/anyres.py", ("tests/runtime/media/processors/test_anyres_limit.py",)
+
 MUTATIONS = (
     Mutation(
         "layers fused in another order", PROJECTOR, FUSED, FUSED.replace("alpha[", "alpha.flip(1)["), IN_PROJECTOR
@@ -214,4 +216,19 @@ MUTATIONS = (
         "sliding_window_view(text, size + 1)",
         IN_LOGITS,
     ),
+    Mutation(
+        "places along an axis that are not those of pixels' middles",
+        "runtime/media/processors/taps.py",
+        "np.float32(0.5)) * scale - np.float32(0.5)",
+        "np.float32(0.5)) * scale",
+        IN_ANYRES,
+    ),
+    Mutation(
+        "shrunk tokens that stand where cells of their number would",
+        ANYRES,
+        "cells(range(rows), range(columns)) * share",
+        "cells(range(rows), range(columns))",
+        IN_ANYRES,
+    ),
+    Mutation("a limit of areas in place of sides", "clasp_trt/tiling.py", "_SPARE = 1.1", "_SPARE = 1.21", IN_ANYRES),
 )

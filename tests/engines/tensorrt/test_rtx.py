@@ -305,6 +305,13 @@ def test_graphs_of_any_number_of_tokens(tmp_path: Path) -> None:
     assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
 
 
+def test_graphs_of_tiles_shrunk_to_a_limit(tmp_path: Path) -> None:
+    model = make(tmp_path / "model", PRESETS["tiny-onevision"])
+    options: dict[str, Any] = {"precision": "fp16", "budget": "paper:192", "max_context": 256, "cache": False}
+    made = build(model, tmp_path / "out", target="rtx4090", **options)
+    assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
+
+
 @pytest.mark.parametrize("preset", ["tiny-internvl", "tiny-idefics3", "tiny-smolvlm"])
 def test_graphs_of_merged_patches(tmp_path: Path, preset: str) -> None:
     model = random_tiles.make(tmp_path / "model", random_tiles.PRESETS[preset])

@@ -43,3 +43,19 @@ IDEFICS3 = {
     "SmolVLM-2.2B": _idefics3(_text("llama", 24, 2048, 32, 32, 8192, 49155), 3, 384, 14),
     "Idefics3-8B": _idefics3(_text("llama", 32, 4096, 32, 8, 14336, 128259), 2, 364, 14),
 }
+
+
+def _onevision(text: dict[str, Any], *, tied: bool = False) -> dict[str, Any]:
+    vision = {
+        "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 26,
+        "num_attention_heads": 16, "image_size": 384, "patch_size": 14, "vision_use_head": False,
+    }  # fmt: skip
+    text = {**text, "max_position_embeddings": 32768}
+    return {"model_type": "llava_onevision", "vision_config": vision, "text_config": text, "tie_word_embeddings": tied}
+
+
+ONEVISION = {
+    "llava-onevision-qwen2-0.5b-ov": _onevision(_text("qwen2", 24, 896, 14, 2, 4864, 152000), tied=True),
+    "llava-onevision-qwen2-7b-ov": _onevision(_text("qwen2", 28, 3584, 28, 4, 18944, 152128)),
+    "llava-onevision-qwen2-72b-ov": _onevision(_text("qwen2", 80, 8192, 64, 8, 29568, 152128)),
+}
