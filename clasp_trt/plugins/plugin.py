@@ -16,7 +16,7 @@ from clasp_trt.operators import PLUGIN_NAMESPACE
 from clasp_trt.plugins.driver import load_driver
 from clasp_trt.plugins.fields import Fields, field_names
 from clasp_trt.plugins.launcher import Launcher
-from clasp_trt.plugins.program import OPERATORS, VARYING, Program, read
+from clasp_trt.plugins.program import OPERATORS, VARYING, FixedProgram, Program, read
 
 _TEXT, _BYTES = "kernels", "cubins"  # the fields that are not of int32
 
@@ -136,6 +136,8 @@ def _plugin_class(trt: Any, operator: str, load: Callable[[], Any]) -> Callable[
 
 def _counts(program: Program, shapes: Sequence[Sequence[int]]) -> tuple[int, int]:
     """The tokens, and how many of them stay, of inputs with these ``shapes``."""
+    if isinstance(program, FixedProgram):
+        return program.tokens, program.keep
     sizes = dict(program.sizes)
     for port, shape in zip(program.contract.inputs.values(), shapes, strict=True):
         sizes.update(zip(port.axes, shape, strict=True))

@@ -221,7 +221,7 @@ private:
     std::pair<int32_t, int32_t> counts(Shapes dims) const
     {
         auto tokens = mProgram->tokens, keep = mProgram->keep;
-        for (std::size_t i = 0; i < op().inputs.size(); ++i)
+        for (std::size_t i = 0; mProgram->varies() && i < op().inputs.size(); ++i)
         {
             auto const shape = dims(i);
             auto const& names = op().inputs[i].dimensions;

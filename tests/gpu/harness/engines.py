@@ -146,12 +146,20 @@ def check_prune_graph(bundle: Bundle, name: str, tokens: int, keep: int, pivots:
     np.testing.assert_array_equal(found["position_ids_out"], inputs["position_ids"][:, stays])
 
 
-def check_answers(found: Path, expected: Path, provider: str | None = None, new_tokens: int = 12) -> None:
-    """Both bundles answer all prompts with the same tokens, after the same choices, one request after another."""
+def check_answers(
+    found: Path,
+    expected: Path,
+    provider: str | None = None,
+    new_tokens: int = 12,
+    shown: Sequence[Path | Sequence[Path]] = (PHOTO,),
+) -> None:
+    """Both bundles answer all prompts with the same tokens, after the same choices, one request after another: of each
+    that is ``shown``, a picture or several."""
     with clasp_trt.load(found, provider=provider) as ours, clasp_trt.load(expected) as theirs:
-        for prompt in PROMPTS:
-            answer = ours.generate(PHOTO, prompt, max_new_tokens=new_tokens, ignore_stop=True)
-            check_same(answer, theirs.generate(PHOTO, prompt, max_new_tokens=new_tokens, ignore_stop=True))
+        for pictures in shown:
+            for prompt in PROMPTS:
+                answer = ours.generate(pictures, prompt, max_new_tokens=new_tokens, ignore_stop=True)
+                check_same(answer, theirs.generate(pictures, prompt, max_new_tokens=new_tokens, ignore_stop=True))
 
 
 def check_same(found: Result, expected: Result) -> None:

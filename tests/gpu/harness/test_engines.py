@@ -25,6 +25,11 @@ def test_answers_of_a_bundle_against_itself(built: Callable[..., Bundle]) -> Non
     engines.check_answers(built().root, built().root, new_tokens=3)
 
 
+def test_answers_about_several_pictures_against_themselves(built: Callable[..., Bundle]) -> None:
+    several = built(max_images=2, budget="1/3", max_context=160).root
+    engines.check_answers(several, several, new_tokens=2, shown=([engines.PHOTO, engines.PHOTO], engines.PHOTO))
+
+
 def test_answers_that_differ_show(built: Callable[..., Bundle]) -> None:
     with clasp_trt.load(built().root) as pipeline:
         answer = pipeline.generate(engines.PHOTO, "What is it?", max_new_tokens=3, ignore_stop=True)
