@@ -18,16 +18,21 @@ def opset_for(target: Target) -> int:
     return min(target.opset("onnxruntime"), onnxruntime_opset(ort.__version__))
 
 
-def compile_graphs(root: Path, graphs: Sequence[Graph], opset: int, progress: Progress) -> None:
+def compile_graphs(
+    root: Path, graphs: Sequence[Graph], opset: int, progress: Progress, *, for_cpu: bool = True
+) -> None:
     """Makes the graphs of a staged bundle loadable by ONNX Runtime at ``opset`` and proves it by loading each one.
 
-    One graph is in memory at a time. Raises :class:`BackendError` if a graph is refused.
+    Integer weights are multiplied as integers by what is ``for_cpu``, and as floats elsewhere. One graph is in memory
+    at a time. Raises :class:`BackendError` if a graph is refused.
     """
     import onnxruntime as ort
 
     from clasp_trt.engines.lowering import lower_file
+    from clasp_trt.engines.lowering.integers import lower_integers
 
     for done, graph in enumerate(graphs, start=1):
+        lower_integers(root / graph.path, products=for_cpu)
         lower_file(root / graph.path, opset)
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors are raised, and told once

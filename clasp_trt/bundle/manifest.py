@@ -192,6 +192,11 @@ class Manifest:
         return own if own in self.own_to_clips else name
 
     @property
+    def multiplies_integers(self) -> bool:
+        """Whether rows are rounded too, for products of integers: on CPUs, where weights are."""
+        return bool(self.quantization) and self.target == "cpu"
+
+    @property
     def text_context(self) -> int:
         """``max_context`` of a request without an image: nothing is pruned, so the smallest segment is its limit."""
         return min(segment.capacity for segment in self.segments)

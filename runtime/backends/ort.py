@@ -66,14 +66,21 @@ class OrtBackend(Backend[ort.OrtValue]):
     On the CPU every graph computes on ``threads`` threads (default: the usable cores). Elsewhere tensors stay on the
     first GPU, and a provider that ONNX Runtime lacks or cannot load is refused: it would compute on the CPU instead.
 
-    With ``trace``, a folder, each session writes a profile of its nodes there, ``<graph>_<date>.json``, which is whole
-    when the session is gone. Noting them takes time.
+    ``integers``: graphs multiply integers. With ``trace``, a folder, each session writes a profile of its nodes there,
+    ``<graph>_<date>.json``, which is whole when the session is gone. Noting them takes time.
     """
 
-    def __init__(self, threads: int | None = None, *, trace: Path | None = None, provider: str = "cpu") -> None:
+    def __init__(
+        self,
+        threads: int | None = None,
+        *,
+        trace: Path | None = None,
+        provider: str = "cpu",
+        integers: bool = False,
+    ) -> None:
         if threads is not None and (type(threads) is not int or threads < 1):
             raise BackendError(f"threads is {threads!r}, expected a whole number of at least 1")
-        self._provider = provider
+        self._provider, self._integers = provider, integers
         self._device = "cpu" if provider == "cpu" else "cuda"
         self._threads = threads or len(os.sched_getaffinity(0))
         self._trace = trace
@@ -101,6 +108,8 @@ class OrtBackend(Backend[ort.OrtValue]):
         # integers that a graph itself multiplies as floats are fused into products of floats: rounding activations to 8
         # bits, which is the default, is for graphs that say so
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+        if self._integers:  # or CPUs without VNNI add products of bytes in 16 bits, which cuts sums off
+            options.add_session_config_entry("session.x64quantprecision", "1")
         if self._trace is not None:
             options.enable_profiling = True
             options.profile_file_prefix = os.fspath(self._trace / graph.name)
@@ -161,7 +170,13 @@ def open_backend(
     timed: bool = False,
 ) -> OrtBackend:
     """See :class:`clasp_trt.runtime.backends.find.Opens`. Every call of a graph takes as long as the graph."""
-    return OrtBackend(threads, trace=trace, provider=provider or "cpu")
+    integers, provider = bundle.manifest.multiplies_integers, provider or "cpu"
+    if integers and provider != "cpu":
+        raise BackendError(
+            f"{bundle.root} multiplies integers as CPUs do, and provider {provider} has no such products; build it "
+            "for a device with a GPU, or use --provider cpu"
+        )
+    return OrtBackend(threads, trace=trace, provider=provider, integers=integers)
 
 
 def _check_ports(session: ort.InferenceSession, graph: Graph, path: Path) -> None:

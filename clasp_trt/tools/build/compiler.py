@@ -381,8 +381,9 @@ def _compile_onnxruntime(root: Path, manifest: Manifest, engine: _Engine, progre
 
         opset = compiler.opset_for(engine.device)
         compiler.compile_graphs(
-            root, manifest.graphs, opset, lambda graph, done, total: progress(f"compile {graph}", done, total)
-        )
+            root, manifest.graphs, opset, lambda graph, done, total: progress(f"compile {graph}", done, total),
+            for_cpu=engine.device.sm is None,
+        )  # fmt: skip
     return replace(
         manifest,
         opset=min(opset, manifest.opset),
