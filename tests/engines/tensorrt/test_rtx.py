@@ -288,11 +288,16 @@ def test_graphs_of_pictures_of_any_shape(tmp_path: Path, preset: str) -> None:
     assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
 
 
-@pytest.mark.parametrize("preset", ["tiny-paligemma2", "tiny-gemma3"])
-def test_graphs_whose_rows_are_told_what_they_see(tmp_path: Path, preset: str) -> None:
+@pytest.mark.parametrize(
+    ("preset", "prune_at"), [("tiny-paligemma", "encoder"), ("tiny-paligemma2", "decoder"), ("tiny-gemma3", "decoder")]
+)
+def test_graphs_whose_rows_are_told_what_they_see(tmp_path: Path, preset: str, prune_at: str) -> None:
     """Windows, caps, two rotary tables, patches averaged to tokens: every graph of a Gemma becomes an engine."""
     model = random_gemma.make(tmp_path / "model", random_gemma.PRESETS[preset])
-    made = build(model, tmp_path / "out", target="rtx4090", precision="fp16", budget=8, max_context=96, cache=False)
+    made = build(
+        model, tmp_path / "out", target="rtx4090", precision="fp16", budget=8, max_context=96, cache=False,
+        prune_at=prune_at,
+    )  # fmt: skip
     assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
 
 
