@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ if absent := missing(RUNTIME):
 import clasp_trt
 from clasp_trt.bundle import Bundle
 from clasp_trt.plugins.driver import call, load_driver
+from clasp_trt.tools.build.compiler import build
 from tests.gpu.harness.engines import (
     PHOTO,
     PROMPTS,
@@ -26,6 +28,7 @@ from tests.gpu.harness.engines import (
     logits,
 )
 from tests.gpu.harness.environment import Environment
+from tests.gpu.harness.families import FAMILIES, check_shapes
 
 pytestmark = pytest.mark.gpu
 
@@ -40,15 +43,19 @@ def export() -> None:
 
 
 @pytest.fixture(scope="module")
-def engines(environment: Environment, built: Callable[..., Bundle]) -> Callable[..., Bundle]:
-    """``engines(**options)`` is a bundle of engines for this device."""
+def target(environment: Environment) -> EngineTarget:
     found = engine_target(environment)
     if isinstance(found, str):
         pytest.skip(found)
-    assert isinstance(found, EngineTarget)
+    return found
+
+
+@pytest.fixture(scope="module")
+def engines(target: EngineTarget, built: Callable[..., Bundle]) -> Callable[..., Bundle]:
+    """``engines(**options)`` is a bundle of engines for this device."""
 
     def make(**options: Any) -> Bundle:
-        return built(backend=found.backend, target=found.target, cache=False, **options)
+        return built(backend=target.backend, target=target.target, cache=False, **options)
 
     return make
 
@@ -67,6 +74,16 @@ def test_answers_about_any_number_of_tokens(engines: Callable[..., Bundle], buil
     """One picture, then two, then one again."""
     options: dict[str, Any] = {"max_images": 2, "budget": "1/3", "max_context": 160}
     check_answers(engines(plugins=True, **options).root, built(**options).root, shown=(PHOTO, [PHOTO, PHOTO], PHOTO))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_answers_about_pictures_of_any_shape(target: EngineTarget, tmp_path: Path, family: str) -> None:
+    """Of families that see each picture in its own grid or tiles."""
+    made = build(
+        FAMILIES[family](tmp_path / "checkpoint"), tmp_path / "bundle", backend=target.backend, target=target.target,
+        cache=False, max_images=2, max_context=512,
+    )  # fmt: skip
+    assert len(check_shapes(made.root)) == 5
 
 
 def test_fp16_logits(engines: Callable[..., Bundle], built: Callable[..., Bundle], record_property: Note) -> None:

@@ -15,7 +15,7 @@ from clasp_trt.bundle import Bundle
 from clasp_trt.errors import BackendError
 from clasp_trt.runtime.backends.ort import OrtBackend
 from clasp_trt.targets import TARGETS
-from tests.gpu.harness import engines
+from tests.gpu.harness import engines, families
 from tests.gpu.harness.environment import Environment
 
 H200 = Environment("NVIDIA H200", "9.0", "13.0", "580", 150.0, 60.0, 132)
@@ -52,6 +52,10 @@ def test_a_prune_graph_keeps_what_the_reference_keeps(built: Callable[..., Bundl
 @pytest.mark.parametrize("tokens", [16, 32])
 def test_the_stages_of_a_request_keep_what_the_reference_keeps(built: Callable[..., Bundle], tokens: int) -> None:
     engines.check_prunes(built(max_images=2, budget="1/3", max_context=160), tokens)
+
+
+def test_requests_of_any_shape_are_of_different_numbers_of_tokens(varying: Bundle) -> None:
+    assert families.check_shapes(varying.root, new_tokens=2) == {0, 4, 9, 20, 24}
 
 
 class Mistaken(OrtBackend):
