@@ -10,48 +10,69 @@ from types import MappingProxyType
 from clasp_trt.patching import MAX_RATIO, Patching
 
 
-def _even(there: int, taken: int) -> list[int]:
+def _even(there: range, taken: int) -> list[int]:
     """From the first frame on."""
-    return [number * there // taken for number in range(taken)]
+    return [there[number * len(there) // taken] for number in range(taken)]
 
 
-def _ends(there: int, taken: int) -> list[int]:
+def _ends(there: range, taken: int) -> list[int]:
     """From the first frame to the last; a half is rounded to the even, as numpy does."""
-    apart = (there - 1) / max(taken - 1, 1)
-    return [round(number * apart) for number in range(taken)]
+    apart = (len(there) - 1) / max(taken - 1, 1)
+    return [there[round(number * apart)] for number in range(taken)]
 
 
-def _middle(there: int, taken: int) -> list[int]:
+def _middle(there: range, taken: int) -> list[int]:
     """The middle one of each of so many parts."""
-    return [(2 * number + 1) * there // (2 * taken) for number in range(taken)]
+    return [there[(2 * number + 1) * len(there) // (2 * taken)] for number in range(taken)]
 
 
-RULES: Mapping[str, Callable[[int, int], list[int]]] = MappingProxyType(
-    {"even": _even, "ends": _ends, "middle": _middle}
+def _span(there: range, taken: int) -> list[int]:
+    """From the first frame to the last, rounded down, as numpy's ``linspace`` of whole numbers does."""
+    apart = (len(there) - 1) / max(taken - 1, 1)
+    found = [math.floor(number * apart + there.start) for number in range(taken)]
+    return sorted({*found[:-1], there[-1]}) if taken > 1 else found
+
+
+RULES: Mapping[str, Callable[[range, int], list[int]]] = MappingProxyType(
+    {"even": _even, "ends": _ends, "middle": _middle, "span": _span}
 )
-"""By name: the numbers, ascending, of the frames that are taken of as many as there are."""
+"""By name: the numbers, ascending, of the frames that are taken of those that are there."""
+_NEAREST = ("span",)  # rules by which the frames of so many seconds are rounded, and not rounded down
 
 
 @dataclass(frozen=True)
 class Sampling:
     """Up to ``frames`` frames of a clip by one of :data:`RULES`: ``fps`` of each second where that is said, but at
-    least ``least``, and a multiple of ``multiple`` where there are so many."""
+    least ``least``, and a multiple of ``multiple`` where there are so many. Of a clip that is longer than ``frames``
+    times ``fps`` seconds, and twice as many as ``skip`` besides, the first and last ``skip`` seconds are left out."""
 
     rule: str
     frames: int
     fps: float | None = None
     least: int = 1
     multiple: int = 1
+    skip: float = 0.0
 
     def count(self, there: int, seconds: float) -> int:
         """How many are taken of a clip of ``there`` frames that lasts ``seconds``."""
-        wanted = self.frames if self.fps is None else max(math.floor(seconds * self.fps), self.least)
+        wanted = self.frames if self.fps is None else max(self._whole(seconds * self.fps), self.least)
         taken = min(wanted, self.frames, there)
         return max(taken - taken % self.multiple, min(taken, self.multiple), 1)
 
     def numbers(self, there: int, seconds: float) -> list[int]:
         """Which, ascending from 0."""
-        return RULES[self.rule](there, self.count(there, seconds))
+        return RULES[self.rule](self._left(there, seconds), self.count(there, seconds))
+
+    def _whole(self, frames: float) -> int:
+        return round(frames) if self.rule in _NEAREST else math.floor(frames)
+
+    def _left(self, there: int, seconds: float) -> range:
+        """Those to choose from."""
+        if not self.skip or self.fps is None or seconds - 2 * self.skip <= self.frames * self.fps:
+            return range(there)
+        rate = there / seconds
+        first, last = int(self.skip * rate), min(int(there - self.skip * rate), there - 1)
+        return range(first, last + 1) if first < last else range(there)
 
 
 @dataclass(frozen=True)

@@ -254,13 +254,26 @@ class GridDescription(Description):
 @dataclass(frozen=True)
 class MergingDescription(Description):
     """One whose tower takes squares, the tiles of a picture that is ``split``, and whose projector merges patches.
-    Pictures have at most ``most_tokens``, if that is said."""
+    Pictures have at most ``most_tokens``, if that is said. With ``clips`` it takes these too, a tile each frame."""
 
     tower: TowerSpec
     projector: ProjectorSpec
     _: KW_ONLY
     split: ByRatio | ByEdge
     most_tokens: int | None = None
+    clips: bool = False
+
+    @property
+    def room(self) -> int:
+        """How many frames of a clip have room among the tokens that the pictures of a request may have."""
+        return self.images * self.picture_tokens[-1] // self.split.tokens
+
+    @property
+    def clip_tokens(self) -> tuple[int, int] | None:
+        """Those of a frame, and of as many as are taken, or as have room."""
+        if not self.clips:
+            return None
+        return self.split.tokens, self.split.tokens * (self.room if self.frames is None else self.frames)
 
     @property
     def used(self) -> ByRatio | ByEdge:

@@ -55,6 +55,9 @@ class Parts(Generic[Described]):
         self._checkpoint, self._layouts, self._reference = checkpoint, layouts, reference
         self._template = self._read_template()
         self.tokenizer = self._read_tokenizer()
+        vocabulary = description.decoder.vocab_size
+        known = None if self.beyond_vocabulary else vocabulary
+        self._token = assets.image_token(self.tokenizer, description.image_token_id, known)
         self.description = description = self._spelled(description)
         self.info = ModelInfo(
             model_type=description.model_type,
@@ -65,14 +68,11 @@ class Parts(Generic[Described]):
             stop_token_ids=assets.stop_tokens(checkpoint),
             source=checkpoint.source,
         )
-        vocabulary = description.decoder.vocab_size
         if beyond := [id for id in self.info.stop_token_ids if id >= vocabulary]:
             raise CheckpointError(
                 f"{checkpoint.root}: eos_token_id {beyond[0]} is outside the decoder's vocabulary of {vocabulary}; "
                 "take the files that belong to the checkpoint"
             )
-        known = None if self.beyond_vocabulary else vocabulary
-        self._token = assets.image_token(self.tokenizer, description.image_token_id, known)
         self._read: set[str] = set()
 
     def _spelled(self, description: Described) -> Described:

@@ -22,12 +22,12 @@ SIDES = st.integers(20, 900)
 def test_rules(there: int, wanted: int) -> None:
     taken = min(there, wanted)
     for rule in RULES.values():
-        found = rule(there, taken)
+        found = rule(range(there), taken)
         assert len(found) == taken
         assert found == sorted(set(found))
         assert 0 <= found[0] <= found[-1] < there
-    assert RULES["ends"](there, taken) == np.linspace(0, there - 1, taken).round().astype(int).tolist()
-    assert RULES["even"](there, taken) == [int(number * there / taken + 1e-9) for number in range(taken)]
+    assert RULES["ends"](range(there), taken) == np.linspace(0, there - 1, taken).round().astype(int).tolist()
+    assert RULES["even"](range(there), taken) == [int(number * there / taken + 1e-9) for number in range(taken)]
 
 
 @given(st.integers(4, 2000), st.sampled_from([1.0, 12.5, 24.0, 30.0]))

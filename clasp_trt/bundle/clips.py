@@ -84,8 +84,9 @@ class Frames:
 
     ``opening`` stands before all, ``before`` and ``after`` around each, ``between`` between two, and ``closing`` after
     all. In ``before``, ``{number}`` is which it is, from 1, ``{seconds}`` its time with one decimal and ``{clock}`` its
-    minutes and seconds of two digits each. ``placeholder``, ``token`` and ``id`` are those of
-    :class:`~clasp_trt.bundle.media.Run`.
+    minutes and seconds of two digits each. In ``opening``, ``{count}`` is how many there are, which ``numerals`` spell
+    from 1 on, if they are given, and ``{duration}`` how long the clip lasts in hours, minutes and seconds.
+    ``placeholder``, ``token`` and ``id`` are those of :class:`~clasp_trt.bundle.media.Run`.
     """
 
     kind: ClassVar[str] = "frames"
@@ -97,6 +98,7 @@ class Frames:
     after: str
     between: str
     closing: str
+    numerals: tuple[str, ...] = ()
 
 
 ClipProcessor: TypeAlias = Stills | Pairs

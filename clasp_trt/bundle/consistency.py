@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 
+from clasp_trt.bundle.clips import Clips
 from clasp_trt.bundle.errors import InconsistentManifest
 from clasp_trt.bundle.manifest import MANIFEST, POLICY, PORTABLE, Graph, Manifest
-from clasp_trt.bundle.media import Processor
+from clasp_trt.bundle.media import Medium, Processor
 from clasp_trt.chain import Chain, names, port, ports
 from clasp_trt.chain.ports import Port
 from clasp_trt.operators import MAX_TOKENS
 from clasp_trt.quantization import EMBEDDING, INT4_OPSET
+from clasp_trt.splitting import Split
 from clasp_trt.targets import COMPILED, TARGETS
 from clasp_trt.tensors import FLOATS, TensorSpec
 
@@ -115,6 +117,17 @@ def _media(manifest: Manifest) -> Iterator[str]:
         if name in graphs and {*graphs[name].inputs} != {*processor.inputs}:
             shapes = ", ".join(f"{each.name} {each}" for each in processor.inputs)
             yield f"media.{place}: it gives {shapes}, which graph {name!a} does not take"
+    if video is not None:
+        yield from _clips(video, image, shared=not manifest.own_to_clips)
+
+
+def _clips(video: Clips, image: Medium, *, shared: bool) -> Iterator[str]:
+    """A clip is told from a picture, and its frames become tokens as pictures do where graphs are ``shared``."""
+    if video.layout.placeholder == image.layout.placeholder:
+        yield f"media.video.layout.placeholder: {video.layout.placeholder!a}, which stands for a picture too"
+    frame, tile = video.processor.frame, image.processor
+    if shared and isinstance(frame, Split) and isinstance(tile, Split) and frame.tokens != tile.tokens:
+        yield f"media.video.processor.frame: {frame.tokens} tokens of a tile, but pictures have {tile.tokens}"
 
 
 def _pruning(manifest: Manifest) -> Iterator[str]:

@@ -326,7 +326,7 @@ def content(media: Media) -> dict[str, Any]:
         found["images"] = media.images
     if media.video is not None:
         clips = vars(media.video)
-        found["video"] = {**clips, "sampling": vars(media.video.sampling)}
+        found["video"] = {**clips, "sampling": _values(media.video.sampling)}
         for name in ("processor", "layout"):
             found["video"][name] = _record(clips[name])
     return found
@@ -345,6 +345,9 @@ def _values(record: Any) -> dict[str, Any]:
         del values["pool"]
     if values.get("cls") is False:
         del values["cls"]
+    for name in ("skip", "numerals"):
+        if name in values and not values[name]:
+            del values[name]
     return values
 
 

@@ -50,6 +50,7 @@ _LONGEST, _POOL, _CLS = "longest_edge", "pool", "cls"  # keys of squares that ha
 _LIMIT = "limit"  # likewise of tiles
 _IMAGES = "images"  # a key of bundles that take several pictures, and of no others
 _VIDEO = "video"  # and of those that take clips
+_SKIP, _NUMERALS = "skip", "numerals"  # keys of clips that have them, and of no others
 
 _Record = TypeVar("_Record")
 
@@ -72,15 +73,14 @@ def _medium(item: Field) -> Medium:
 
 def _clips(item: Field) -> Clips:
     of = item.record(*(entry.name for entry in fields(Clips)))
-    return Clips(
-        sampling=_sampling(of["sampling"]),
-        processor=_one_of(CLIP_PROCESSORS, of["processor"]),
-        layout=_one_of(CLIP_LAYOUTS, of["layout"]),
-    )
+    sampling, layout = _sampling(of["sampling"]), _one_of(CLIP_LAYOUTS, of["layout"])
+    if isinstance(layout, Frames) and layout.numerals and len(layout.numerals) != sampling.frames:
+        of["layout"].open_record(_NUMERALS)[_NUMERALS].fail(f"a text for each number of frames up to {sampling.frames}")
+    return Clips(sampling, _one_of(CLIP_PROCESSORS, of["processor"]), layout)
 
 
 def _sampling(item: Field) -> Sampling:
-    of = item.record(*(entry.name for entry in fields(Sampling)))
+    of = item.record(*(entry.name for entry in fields(Sampling) if entry.name != _SKIP), optional=(_SKIP,))
     frames = of["frames"].integer(1, MAX_CLIP_FRAMES)
     return Sampling(
         rule=of["rule"].one_of(RULES),
@@ -88,6 +88,7 @@ def _sampling(item: Field) -> Sampling:
         fps=None if of["fps"].value is None else _positive(of["fps"]),
         least=of["least"].integer(1, frames),
         multiple=of["multiple"].integer(1, min(frames, MAX_FRAMES)),
+        skip=_positive(of[_SKIP]) if _SKIP in of else 0.0,
     )
 
 
@@ -108,12 +109,22 @@ def _pairs(item: Field) -> Pairs:
 
 
 def _frames(item: Field) -> Frames:
-    of = _members(item, Frames)
-    texts = ("opening", "before", "after", "between", "closing")
+    names = [entry.name for entry in fields(Frames) if entry.name != _NUMERALS]
+    of = item.record("kind", *names, optional=(_NUMERALS,))
+    numerals = tuple(each.text(MAX_TEXT) for each in of[_NUMERALS].elements()) if _NUMERALS in of else ()
+    if _NUMERALS in of and not numerals:
+        of[_NUMERALS].fail("one text or more")
     return Frames(
-        of["placeholder"].text(MAX_TEXT), of["token"].text(MAX_TEXT), of["id"].integer(0, MAX_ID),
-        *(_written(of[name]) for name in texts),
-    )  # fmt: skip
+        placeholder=of["placeholder"].text(MAX_TEXT),
+        token=of["token"].text(MAX_TEXT),
+        id=of["id"].integer(0, MAX_ID),
+        opening=_written(of["opening"]),
+        before=_written(of["before"]),
+        after=_written(of["after"]),
+        between=_written(of["between"]),
+        closing=_written(of["closing"]),
+        numerals=numerals,
+    )
 
 
 def _one_of(kinds: Mapping[str, Callable[[Field], _Record]], item: Field) -> _Record:

@@ -74,13 +74,18 @@ def described(config: Settings, name: str, model_type: str) -> MergingDescriptio
 
 def family(checkpoint: Checkpoint, description: MergingDescription) -> Merging:
     """The family of a checkpoint that :func:`describe` has described, with the longest edge of its image settings."""
+    return Merging(checkpoint, split(checkpoint, description), LAYOUTS, reference, layout)
+
+
+def split(checkpoint: Checkpoint, description: MergingDescription) -> MergingDescription:
+    """``description`` with the longest edge of the checkpoint's image settings. Raises :class:`CheckpointError`."""
     assert isinstance(description.split, ByEdge)
     splits.check_tokens(checkpoint, "image_seq_len", 169, description.split.tokens)
-    sized = description.sized(image_settings(checkpoint), checkpoint.root)
-    return Merging(checkpoint, sized, LAYOUTS, _reference, _layout)
+    return description.sized(image_settings(checkpoint), checkpoint.root)
 
 
-def _layout(description: MergingDescription, tokenizer: Tokenizer, root: Path) -> Tiles:
+def layout(description: MergingDescription, tokenizer: Tokenizer, root: Path) -> Tiles:
+    """Where the tiles of a picture stand. Raises :class:`CheckpointError`."""
     # SmolVLM's processor asks the tokenizer for the spellings first, Idefics3's knows its own alone
     named = tokenizer.special if description.model_type == "smolvlm" else {}
     image, fake, whole = (named.get(name, spelled) for name, spelled in SPELLED.items())
@@ -103,7 +108,8 @@ def _layout(description: MergingDescription, tokenizer: Tokenizer, root: Path) -
     )
 
 
-def _reference(checkpoint: Checkpoint, description: MergingDescription) -> Reference:
+def reference(checkpoint: Checkpoint, description: MergingDescription) -> Reference:
+    """The checkpoint's own modules."""
     import torch
     from transformers import AutoModelForImageTextToText
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clasp_trt.bundle import Run
+from clasp_trt.bundle import Clips, Frames, Run, Stills
 from clasp_trt.errors import CheckpointError
-from clasp_trt.export import splits
+from clasp_trt.export import splits, stills
 from clasp_trt.export.config import Settings
 from clasp_trt.export.decoder.configs import decoder
 from clasp_trt.export.description import MergingDescription, ProjectorSpec
 from clasp_trt.export.media import image_settings
 from clasp_trt.export.merging import Merging
 from clasp_trt.export.models import llava
+from clasp_trt.export.stills import Film
 from clasp_trt.export.towers import configs
 from clasp_trt.splitting import ByRatio
 
@@ -59,6 +60,7 @@ def describe(config: Settings, name: str) -> MergingDescription:
         decoder=spec,
         image_token_id=top.id("image_token_id"),
         split=ByRatio(tower.image_size, tower.patch_size, merge, 1, splits.TILES),
+        clips=True,
     )
 
 
@@ -67,7 +69,18 @@ def family(checkpoint: Checkpoint, description: MergingDescription) -> Merging:
     assert isinstance(description.split, ByRatio)
     splits.check_tokens(checkpoint, "image_seq_length", 256, description.split.tokens)
     sized = description.sized(image_settings(checkpoint), checkpoint.root)
-    return Merging(checkpoint, sized, LAYOUTS, _reference, _layout)
+    return Merging(checkpoint, sized, LAYOUTS, _reference, _layout, _clips)
+
+
+def _clips(film: Film) -> Clips | None:
+    """Frames that are numbered, where the tokenizer names what stands for a clip."""
+    token, layout = film.tokenizer.special.get("video_token"), film.layout
+    if token is None or token == layout.placeholder:
+        return None
+    assert isinstance(layout, Run)
+    before = f"Frame{{number}}: {layout.before}"
+    shown = Frames(token, layout.token, layout.id, "", before, layout.after, between="\n", closing="")
+    return Clips(stills.by_part(film), Stills(stills.ratio(film)), shown)
 
 
 def _layout(description: MergingDescription, tokenizer: Tokenizer, root: Path) -> Run:

@@ -24,6 +24,8 @@ from clasp_trt.runtime.media.sampling import Budget
 DEFAULT = Sampling("even", 8)
 MOST_FRAMES = 512
 """Frames that can be taken of a clip."""
+LEAST_FPS = 1e-6
+"""Frames a second of a folder or list."""
 MOST_ENTRIES = 100_000
 """Frames that a folder or a list may have to choose from."""
 _DIGITS = re.compile(r"(\d+)")
@@ -81,8 +83,8 @@ def load_clip(
         if type(frames) is not int or not 1 <= frames <= MOST_FRAMES:
             raise ImageError(f"frames is {frames!r}; expected a whole number from 1 to {MOST_FRAMES}")
         sampling = replace(sampling, frames=frames, fps=None)
-    if type(fps) not in (int, float) or not 0 < fps < math.inf:
-        raise ImageError(f"fps is {fps!r}; expected how many frames a second has, above 0")
+    if type(fps) not in (int, float) or not LEAST_FPS <= fps < math.inf:
+        raise ImageError(f"fps is {fps!r}; expected how many frames a second has, {LEAST_FPS:g} at least")
     most = bound_of(max_pixels)
     if isinstance(source, (list, tuple)):
         return _chosen(source, "the list given", sampling, fps, sources, most)

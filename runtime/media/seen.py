@@ -16,7 +16,8 @@ class Block:
     """Visual tokens that belong together: a picture, a tile of it, or a frame of a clip.
 
     ``grid`` counts frames, rows and columns; ``row`` and ``column`` place a tile among the tiles of its picture, from
-    1, and are 0 of what is no such tile; ``seconds`` is the time of a frame. ``boxes`` is float32 ``[tokens, 4]``:
+    1, and are 0 of what is no such tile; ``seconds`` is the time of a frame of a clip that lasts ``duration`` seconds,
+    where somebody says. ``boxes`` is float32 ``[tokens, 4]``:
     left, top, right and bottom of what each token stands for, in pixels of :attr:`Seen.view`, and NaN for a token that
     stands for no place.
     """
@@ -27,6 +28,7 @@ class Block:
     row: int = 0
     column: int = 0
     seconds: float | None = None
+    duration: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

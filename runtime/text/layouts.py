@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,9 @@ from clasp_trt.runtime.media.seen import Block
 Pieces = tuple[str | int, ...]
 """What takes the place of the placeholder of a picture or clip: texts, and numbers of visual tokens that follow one
 another."""
+
+
+_LONGEST = 1e13  # seconds that can be written as a duration
 
 
 def run(layout: Run, blocks: Sequence[Block]) -> Pieces:
@@ -32,11 +36,18 @@ def tiles(layout: Tiles, blocks: Sequence[Block]) -> Pieces:
 
 def frames(layout: Frames, blocks: Sequence[Block]) -> Pieces:
     """A run for each block, after a text that says when it was."""
-    found: list[str | int] = [layout.opening]
+    found: list[str | int] = [_counted(layout, blocks)]
     for number, block in enumerate(blocks, start=1):
         found += [layout.between] if number > 1 else []
         found += [_timed(layout.before, number, block.seconds or 0.0), block.tokens, layout.after]
     return *found, layout.closing
+
+
+def _counted(layout: Frames, blocks: Sequence[Block]) -> str:
+    count = layout.numerals[len(blocks) - 1] if layout.numerals else str(len(blocks))
+    seconds = blocks[-1].seconds if blocks[-1].duration is None else blocks[-1].duration
+    lasts = timedelta(seconds=int(min(seconds or 0.0, _LONGEST)))
+    return layout.opening.replace("{count}", count).replace("{duration}", str(lasts))
 
 
 def _timed(text: str, number: int, seconds: float) -> str:

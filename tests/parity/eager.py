@@ -98,6 +98,7 @@ class EagerClasp:
         result.visual_tokens = visual.float().numpy()
         rows = self._merge(input_ids, visual)
         following = int(rows.positions.max()) + 1
+        self._asking = len(rows.visual) - 1 - int((rows.visual >= 0).nonzero()[-1])
 
         if prune_at == "encoder":
             rows = self._prune(rows, self.cls_saliency(hidden_states), stages[0], result)
@@ -191,7 +192,8 @@ class EagerClasp:
         return output
 
     def _text_saliency(self, layer: Any, rows: _Rows) -> Tensor:
-        """Attention of ``layer`` to each visual row, mean over heads and over the text after the image.
+        """Attention of ``layer`` to each visual row, mean over heads and over the text after the image, wherever its
+        last row that is left stands.
 
         Every softmax runs over all the keys that its row may see, in float32.
         """
@@ -205,7 +207,7 @@ class EagerClasp:
         query, keys = apply_rotary_pos_emb(query.transpose(1, 2), keys.transpose(1, 2), cos, sin)
         keys = keys.repeat_interleave(attention.num_key_value_groups, dim=1)
         is_visual = rows.visual >= 0
-        first = int(is_visual.nonzero()[-1]) + 1  # the first reference row
+        first = len(is_visual) - self._asking  # the first reference row
         if first == len(is_visual):
             raise ValueError("no text follows the image: the stage has no reference rows")
         scores: Tensor = query[0, :, first:].float() @ keys[0].float().transpose(1, 2) * attention.scaling

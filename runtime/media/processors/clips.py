@@ -45,8 +45,9 @@ class StillsProcessor:
 
     def __call__(self, clip: Clip) -> Filmed:
         steps = tuple(self._process(frame) for frame in clip.frames)
-        timed = zip(steps, clip.seconds, strict=True)
-        return Filmed(steps, tuple(replace(block, seconds=at) for seen, at in timed for block in seen.blocks))
+        timed, lasts = zip(steps, clip.seconds, strict=True), clip.duration
+        blocks = (replace(block, seconds=at, duration=lasts) for seen, at in timed for block in seen.blocks)
+        return Filmed(steps, tuple(blocks))
 
 
 class PairsProcessor:
