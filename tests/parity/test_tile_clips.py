@@ -7,6 +7,7 @@ processors' operations, at the sizes that they compute.
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from transformers.models.smolvlm.video_processing_smolvlm import get_resize_outp
 from transformers.video_utils import VideoMetadata
 
 from clasp_trt.errors import ImageError
+from clasp_trt.methods.none import NONE
 from clasp_trt.runtime.media.clip import Clip
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.timing import Timer
@@ -42,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("tracer")
 
 
 class Whole:
-    """A checkpoint, what the library makes of it, and bundles of it."""
+    """A checkpoint, what the library makes of it, and a bundle of it."""
 
     def __init__(self, preset: str, root: Path) -> None:
         self.family, self._root = PRESETS[preset].family, root
@@ -52,18 +54,17 @@ class Whole:
         )
         self.pictures: Any = AutoImageProcessor.from_pretrained(self.folder, backend="pil")
         self.tokenizer: Any = AutoTokenizer.from_pretrained(self.folder)
-        self._loaded: dict[str, Pipeline] = {}
 
-    def loaded(self, prune_at: str, **options: Any) -> Pipeline:
-        if prune_at not in self._loaded:
-            out = self._root / f"bundle-{prune_at}"
-            build(self.folder, out, prune_at=prune_at, max_context=700, max_frames=FRAMES, **options)
-            self._loaded[prune_at] = load(out, threads=1)
-        return self._loaded[prune_at]
+    @cached_property
+    def pruned(self) -> Pipeline:
+        out = self._root / "bundle"
+        build(self.folder, out, budget="1/3", max_context=700, max_frames=FRAMES)
+        return load(out, threads=1)
 
     @property
     def unpruned(self) -> Pipeline:
-        return self.loaded("none")
+        """The same graphs, which drop nothing and fuse nothing."""
+        return self.pruned.variant(method=NONE)
 
     def pixels(self, given: Clip) -> torch.Tensor:
         """[frames, 3, side, side]."""
@@ -115,7 +116,7 @@ def _resize(processor: Any, image: Any, height: int, width: int) -> Any:
     return processor.resize(image, SizeDict(height=height, width=width), processor.resample)
 
 
-@pytest.fixture(scope="module", params=["tiny-internvl", "tiny-smolvlm"])
+@pytest.fixture(scope="module", params=["tiny-internvl", pytest.param("tiny-smolvlm", marks=pytest.mark.full)])
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     torch.set_num_threads(1)
     return Whole(request.param, tmp_path_factory.mktemp("tile-clips"))
@@ -175,7 +176,7 @@ def reference(whole: Whole, pipeline: Pipeline, category: int, given: Clip, *ima
 @pytest.mark.parametrize("beside", [0, 1])
 def test_kept_tokens_and_answer(whole: Whole, beside: int) -> None:
     """Of a clip with more tokens than a picture may have, and of another beside a picture: one selection."""
-    pipeline, given = whole.loaded("decoder", budget="1/3"), clip("slow" if beside else "nine")
+    pipeline, given = whole.pruned, clip("slow" if beside else "nine")
     images = [Image.open(PHOTO).convert("RGB").resize((40, 40))] * beside
     result = pipeline.generate(images, QUESTION, video=given, max_new_tokens=NEW_TOKENS)
     expected = reference(whole, pipeline, result.route.category, given, *images)
