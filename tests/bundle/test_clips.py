@@ -55,11 +55,12 @@ def test_ranges_hold_pictures_and_clips() -> None:
     pictures, both = Media(_read(CLIPS).image), _read(CLIPS)
     assert pictures.token_range == (4, 88, 141)  # a slender one has more than its area says
     assert both.token_range == (1, 88, 200)
-    assert both.step_range == (1, 88, 200)
-    assert both.sizes["patches"] == (4, 352, 800)
-    assert both.sizes["windows"][2] >= pictures.sizes["windows"][2]
+    alone, steps = pictures.step_sizes(pictures=True, clips=False), both.step_sizes(pictures=True, clips=True)
+    assert (steps["visual_tokens"], steps["patches"]) == ((1, 88, 200), (4, 352, 800))
+    assert steps["windows"][2] >= alone["windows"][2]
     stills = _read({**CLIPS, "processor": STILLS, "sampling": {**SAMPLING, "frames": 5}}, SQUARE)
-    assert (stills.token_range, stills.step_range) == ((16, 16, 80), (16, 16, 16))
+    step = stills.step_sizes(pictures=False, clips=True)
+    assert (stills.token_range, step["visual_tokens"]) == ((16, 16, 80), (16, 16, 16))
 
 
 def _altered(path: tuple[str, ...], value: object) -> dict[str, Any]:
