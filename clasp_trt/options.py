@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from clasp_trt import budgets
 from clasp_trt import schedule as schedules
 from clasp_trt.budgets import Budget, Published
+from clasp_trt.bundle.manifest import MAX_SLOTS
 from clasp_trt.bundle.media import MAX_IMAGES
 from clasp_trt.bundle.media_reader import MAX_CLIP_FRAMES as MAX_FRAMES
 from clasp_trt.errors import BackendError, ImageError, PolicyError, ScheduleError, TargetError
@@ -236,6 +237,13 @@ class Options:
         positions."""
         usual = max(DEFAULT_CONTEXT, tokens + DEFAULT_TEXT)
         return min(usual, known) if self.max_context is None else self.max_context
+
+
+def slot_count(asked: int | None) -> int:
+    """How many requests are answered together, 1 unless ``asked`` says otherwise. Raises :class:`BackendError`."""
+    if asked is not None and (type(asked) is not int or not 1 <= asked <= MAX_SLOTS):
+        raise BackendError(f"--slots is {asked!r}; expected a whole number from 1 to {MAX_SLOTS}")
+    return asked or 1
 
 
 def _fixed(numbers: Sequence[int] | None) -> tuple[int, ...] | None:

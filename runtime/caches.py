@@ -36,6 +36,8 @@ class Caches:
                 for segment in manifest.segments
             ]
         self._views: dict[tuple[int, int], list[dict[str, Tensor]]] = {(0, slots): self.whole}
+        for slot in range(slots):  # now, and not in the midst of others' answers, if that cannot be
+            self.of(slot, slot + 1)
 
     def of(self, start: int, stop: int) -> list[dict[str, Tensor]]:
         """The caches of slots ``start`` to ``stop``, by segment and name."""

@@ -9,7 +9,7 @@ import click
 
 from clasp_trt.cli.describe import describe, summary
 from clasp_trt.cli.examples import examples
-from clasp_trt.cli.options import build_memory_option, compile_options, revision_option
+from clasp_trt.cli.options import build_memory_option, compile_options, revision_option, slots_option
 from clasp_trt.cli.output import json_option, print_json, progress_bar
 from clasp_trt.targets import BACKENDS, COMPILED
 
@@ -39,9 +39,7 @@ if TYPE_CHECKING:
     type=int,
     help="Engines: longest text of a prompt in tokens [default: 512, or what the context leaves].",
 )
-@click.option(
-    "--slots", type=int, help="Requests that are answered together, each with caches of its own [default: 1]."
-)
+@slots_option
 @build_memory_option
 @click.option("--cache/--no-cache", default=True, help="Engines: use again what was built before [default: yes].")
 @click.option("--plugins", is_flag=True, help="Engines: select tokens by CUDA kernels instead of standard operators.")

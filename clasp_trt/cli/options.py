@@ -78,6 +78,9 @@ def clip_options(command: _Command) -> _Command:
 
 prompt_option = click.option("--prompt", required=True, callback=_not_empty, help="The question or instruction.")
 
+slots_option = click.option(
+    "--slots", type=int, help="Requests that are answered together, with caches of their own [default: 1]."
+)
 build_memory_option = click.option(
     "--max-build-memory",
     type=float,

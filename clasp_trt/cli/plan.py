@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.examples import examples
-from clasp_trt.cli.options import build_memory_option, revision_option, shape_options
+from clasp_trt.cli.options import build_memory_option, revision_option, shape_options, slots_option
 from clasp_trt.cli.output import json_option, print_json, print_table
 from clasp_trt.errors import CheckpointError
 
@@ -29,6 +29,7 @@ CONFIG = "config.json"
 @revision_option
 @click.option("--target", default="cpu", show_default=True, help="Device to plan for; see `clasp-trt targets`.")
 @shape_options
+@slots_option
 @build_memory_option
 @click.option("--prompt-tokens", type=int, help="Text tokens of the prompt that times are estimated for [default: 64].")
 @json_option
@@ -37,6 +38,7 @@ def command(
     revision: str | None,
     options: Options,
     target: str,
+    slots: int | None,
     max_build_memory: float | None,
     prompt_tokens: int | None,
     as_json: bool,
@@ -47,7 +49,7 @@ def command(
     of a hub id nothing else is fetched.
     """
     from clasp_trt import targets
-    from clasp_trt.options import EngineOptions
+    from clasp_trt.options import EngineOptions, slot_count
     from clasp_trt.tools import plan as planning
 
     device = targets.get(target)
@@ -71,6 +73,7 @@ def command(
         text_tokens=planning.TEXT_TOKENS if prompt_tokens is None else prompt_tokens,
         machine=planning.measure() if device.sm is None else None,
         build_memory=engines.memory_bytes,
+        slots=slot_count(slots),
     )
     plan = planning.make(request)
     advice = planning.advise(plan)
@@ -117,12 +120,22 @@ def _tell(plan: Plan, advice: list[str]) -> None:
     if pruned:
         faster = "" if plan.ttft_ratio is None else f"time to first token x {plan.ttft_ratio:.2f}, "
         click.echo(f"pruning buys: {faster}{_gb(plan.cache_saved)} less KV cache")
+    if plan.pruned.memory.slots_that_fit:
+        click.echo(_slots(plan))
     click.echo(_verdict(plan.pruned.memory, request.target.name))
     if not plan.pruned.memory.fits:
         click.echo(f"what would fit: {'; '.join(advice) or 'nothing among precisions, contexts, budgets and targets'}")
     click.echo("\nassumed:")
     for line in plan.assumptions:
         click.echo(f"- {line}")
+
+
+def _slots(plan: Plan) -> str:
+    """How many requests the device could answer together."""
+    most, request = plan.pruned.memory.slots_that_fit, plan.request
+    each = _gb(sum(plan.pruned.memory.caches.values()) // request.slots)
+    bought = "" if plan.unpruned.memory.slots_that_fit == most else f", {plan.slots_bought} of them bought by pruning"
+    return f"slots: {request.slots} planned, {each} of KV cache each; memory is there for {most}{bought}"
 
 
 def _memory_rows(sides: tuple[Side, ...], pruned: bool) -> list[tuple[str, ...]]:

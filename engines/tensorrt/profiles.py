@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import gcd
 
 from clasp_trt.bundle import Graph, Manifest, Profile, Segment
 from clasp_trt.chain import Chain, names, port
-from clasp_trt.errors import ScheduleError
+from clasp_trt.errors import BackendError, ScheduleError
+from clasp_trt.plugins.launch import ALIGNMENT
+from clasp_trt.tensors import BYTES
 
 DEFAULT_PROMPT = 512
 """Longest text of a prompt, in tokens, that engines are built for unless asked otherwise."""
@@ -37,6 +40,19 @@ def longest_prompt(requested: int | None, max_context: int, tokens: int) -> int:
             f"1 to {room} for the text of a prompt; give less, or a larger --max-context"
         )
     return requested
+
+
+def check_slots(manifest: Manifest) -> None:
+    """Raises :class:`BackendError` for slots whose caches could not be bound one by one."""
+    dims = manifest.model.decoder
+    place = dims.kv_heads * dims.head_dim * BYTES[manifest.graphs[0].outputs[0].dtype]
+    for segment in manifest.segments if manifest.slots > 1 else ():
+        if (size := segment.capacity * place) % ALIGNMENT:
+            raise BackendError(
+                f"--slots {manifest.slots}: a slot of {segment.graph} takes {size} bytes a cache, but TensorRT wants "
+                f"multiples of {ALIGNMENT}; give a --max-context and a --schedule that make the KV slots of every "
+                f"segment a multiple of {ALIGNMENT // gcd(place, ALIGNMENT)}, or 1 slot"
+            )
 
 
 def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile, ...]:

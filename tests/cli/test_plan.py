@@ -63,6 +63,14 @@ def test_the_documented_table_is_what_is_printed(
     assert f"```bash\nclasp-trt {' '.join(words)}\n```\n\n```text\n{clasp(*words).out}```\n" in page
 
 
+def test_slots(clasp: Clasp, folder: Path, refused: Refused) -> None:
+    words = ("plan", folder, "--target", "orin-agx-64", "--precision", "fp16", "--budget", "192", "--slots")
+    assert "\nslots: 8 planned, 0.88 GB of KV cache each; memory is there for 59, 11 of them" in clasp(*words, "8").out
+    found = json.loads(clasp(*words, "8", "--json").out)
+    assert (found["slots"], found["pruned"]["slots_that_fit"], found["slots_bought"]) == (8, 59, 11)
+    says(refused(*words, "0"), "--slots", 0)
+
+
 def test_one_column_without_pruning(clasp: Clasp, folder: Path) -> None:
     done = clasp("plan", folder, "--target", "l4", "--precision", "fp16", "--prune-at", "none")
     assert "UNPRUNED" not in done.out

@@ -22,7 +22,6 @@ import clasp_trt
 from clasp_trt import bundle as bundles
 from clasp_trt import targets
 from clasp_trt.bundle import MANIFEST, POLICY, PORTABLE, Bundle, Manifest
-from clasp_trt.bundle.manifest import MAX_SLOTS
 from clasp_trt.errors import (
     BackendError,
     BundleError,
@@ -30,7 +29,7 @@ from clasp_trt.errors import (
     PolicyError,
 )
 from clasp_trt.extras import needing
-from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions, Options, Pruning
+from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions, Options, Pruning, slot_count
 from clasp_trt.policy import Policy, prior
 from clasp_trt.progress import Progress, silent
 from clasp_trt.schedule import Schedule
@@ -160,7 +159,7 @@ def compile_bundle(
     engine, asked = None, engines or EngineOptions()
     if target is not None:
         engine = _engine(target, backend, options.floats, asked, os.fspath(model), is_bundle, progress)
-        engine = replace(engine, slots=_slots(slots))
+        engine = replace(engine, slots=slot_count(slots))
     elif slots is not None:
         raise BackendError(f"--slots {slots} is for a target, of which a portable bundle knows nothing; drop it")
     elif replace(asked, max_build_memory=None) != EngineOptions():
@@ -398,7 +397,9 @@ def _compile_tensorrt(
 ) -> tuple[Manifest, tuple[str, ...]]:
     """The manifest with engines, and the graphs whose engines had been built before."""
     from clasp_trt.engines.tensorrt.compile import compile_graphs
+    from clasp_trt.engines.tensorrt.profiles import check_slots
 
+    check_slots(manifest)
     assert engine.max_prompt is not None, "the context is known by now"
     compiled = compile_graphs(
         root, manifest, engine.device.name, recipe,
@@ -413,12 +414,6 @@ def _compile_tensorrt(
         engines=compiled.engines,
     )
     return manifest, compiled.reused
-
-
-def _slots(asked: int | None) -> int:
-    if asked is not None and (type(asked) is not int or not 1 <= asked <= MAX_SLOTS):
-        raise BackendError(f"--slots is {asked!r}; expected a whole number from 1 to {MAX_SLOTS}")
-    return asked or 1
 
 
 def _is_for_turing(engine: _Engine | None) -> bool:

@@ -30,9 +30,10 @@ class Build:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes. ``weights`` by graph, ``caches`` by segment; ``available`` is what the system leaves of the device's
-    ``total``, both None if unknown; ``build`` is None where no engine is built. ``bundle`` is what
-    the folder takes on disk: the weights of its graphs and, where it has engines, all of them once more in these."""
+    """Bytes. ``weights`` by graph, ``caches`` by segment, of all ``slots`` together; ``available`` is what the system
+    leaves of the device's ``total``, both None if unknown; ``build`` is None where no engine is built. ``bundle`` is
+    what the folder takes on disk: the weights of its graphs and, where it has engines, all of them once more in these.
+    """
 
     weights: dict[str, int]
     caches: dict[str, int]
@@ -42,6 +43,13 @@ class Memory:
     available: int | None
     build: Build | None
     bundle: int
+    slots: int
+
+    @property
+    def slots_that_fit(self) -> int | None:
+        """How many requests could be answered together, 0 if not even one; None without a figure for the device."""
+        each = sum(self.caches.values()) // self.slots
+        return None if self.available is None else max(0, (self.available - self.needed) // each + self.slots)
 
     @property
     def needed(self) -> int:
@@ -73,20 +81,23 @@ def estimate(
     context: int,
     text_tokens: int,
     machine: Machine | None,
+    slots: int,
 ) -> Memory:
     """The memory of ``model``, cut into ``cuts``, on ``target``.
 
-    ``context`` is the longest sequence of prompt, visual tokens and answer, ``text_tokens`` the prompt's text.
+    ``context`` is the longest sequence of prompt, visual tokens and answer, ``text_tokens`` the prompt's text,
+    ``slots`` how many requests are answered together, each with caches of its own.
     """
     decoder, tokens, item = model.decoder, max(model.tokens), ITEM_BYTES[precision]
     held = 4 if assumptions.is_cpu(target) else item  # bytes of a weight or activation in memory
     weights, stored = (graph_bytes(model, cuts, context, each) for each in (held, item))
-    caches = {cut.name: 2 * cut.layers * decoder.kv_width * cut.capacity(context, tokens) * item for cut in cuts}
+    places = {cut.name: 2 * cut.layers * cut.capacity(context, tokens) for cut in cuts}
     compiled = target.backend in COMPILED
     system, total = assumptions.system_bytes(target), assumptions.memory_bytes(target, machine)
     return Memory(
         weights=weights,
-        caches=caches,
+        caches={name: slots * count * decoder.kv_width * item for name, count in places.items()},
+        slots=slots,
         activations=max(
             model.tiles * tower_activations(model.tower, held, scores=assumptions.is_cpu(target)),
             *(decoder_activations(decoder, text_tokens + cut.visual, held, assumptions.is_cpu(target)) for cut in cuts),

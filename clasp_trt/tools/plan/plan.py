@@ -28,7 +28,7 @@ class Request:
 
     ``context`` is the longest sequence of prompt, visual tokens and answer, ``text_tokens`` the text of the prompt that
     times are estimated for. ``machine`` stands for the data sheet of target ``cpu``. ``build_memory`` are the bytes
-    that building an engine may take, which cuts the decoder finer.
+    that building an engine may take, which cuts the decoder finer. ``slots`` requests are answered together.
     """
 
     model: Description
@@ -39,6 +39,7 @@ class Request:
     text_tokens: int = TEXT_TOKENS
     machine: Machine | None = None
     build_memory: int | None = None
+    slots: int = 1
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,13 @@ class Plan:
         return sum(self.unpruned.memory.caches.values()) - sum(self.pruned.memory.caches.values())
 
     @property
+    def slots_bought(self) -> int | None:
+        """How many more requests could be answered together than without pruning; None without a figure for the
+        device."""
+        pruned, unpruned = self.pruned.memory.slots_that_fit, self.unpruned.memory.slots_that_fit
+        return None if pruned is None or unpruned is None else pruned - unpruned
+
+    @property
     def ttft_ratio(self) -> float | None:
         """Time to first token, pruned against unpruned."""
         if self.pruned.timing is None or self.unpruned.timing is None:
@@ -87,12 +95,14 @@ class Plan:
             "precision": request.precision,
             "quantization": {part: asdict(scheme) for part, scheme in request.model.quantization.schemes.items()},
             "max_context": request.context,
+            "slots": request.slots,
             "prompt_tokens": request.text_tokens,
             "schedule": request.schedule.to_json(),
             "mean_visual_tokens": request.schedule.mean_tokens,
             "pruned": _side_json(self.pruned),
             "unpruned": _side_json(self.unpruned),
             "cache_saved_bytes": self.cache_saved,
+            "slots_bought": self.slots_bought,
             "ttft_ratio": self.ttft_ratio,
             "assumptions": self.assumptions,
         }
@@ -140,7 +150,7 @@ def _cuts(request: Request) -> tuple[Cut, ...]:
 def _side(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Side:
     estimate = memory.estimate(
         request.model, request.target, cuts, precision=request.precision, context=request.context,
-        text_tokens=request.text_tokens, machine=request.machine,
+        text_tokens=request.text_tokens, machine=request.machine, slots=request.slots,
     )  # fmt: skip
     return Side(cuts, estimate, _timing(request, cuts, pruned=pruned))
 
@@ -217,6 +227,7 @@ def _side_json(side: Side) -> dict[str, Any]:
             "whole_decoder_bytes": found.build.whole,
             "on_device": found.build.on_device,
         },
+        "slots_that_fit": found.slots_that_fit,
         "runs": found.runs,
         "builds": found.builds,
         "segments": [asdict(cut) for cut in side.cuts],

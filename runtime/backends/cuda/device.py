@@ -15,6 +15,8 @@ from clasp_trt.runtime.backends.cuda.recording import Recordings
 from clasp_trt.runtime.backends.cuda.staging import Staging
 from clasp_trt.runtime.backends.memory import Memory
 
+ALIGNMENT = 256
+"""Bytes to which TensorRT wants addresses aligned."""
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "bool": 1}
 
 
@@ -108,6 +110,11 @@ class Device(Memory[DeviceTensor]):
     def part(self, tensor: DeviceTensor, start: int, stop: int) -> DeviceTensor:
         shape = (stop - start, *tensor.shape[1:])
         slot = tensor.nbytes // max(1, tensor.shape[0])
+        if start * slot % ALIGNMENT:
+            raise BackendError(
+                f"a slot of a cache {tensor.dtype}{list(tensor.shape)} has {slot} bytes, but TensorRT wants multiples "
+                f"of {ALIGNMENT}; give 1 slot"
+            )
         return DeviceTensor(self, shape, tensor.dtype, Part(tensor.block, start * slot, size_of(shape, tensor.dtype)))
 
     def copy(self, to: DeviceTensor, source: DeviceTensor) -> None:

@@ -9,12 +9,9 @@ from clasp_trt.bundle import Graph, Profile
 from clasp_trt.chain import port
 from clasp_trt.errors import BackendError
 from clasp_trt.runtime.backends.cuda.context import Context
-from clasp_trt.runtime.backends.cuda.device import Device, DeviceTensor, size_of
+from clasp_trt.runtime.backends.cuda.device import ALIGNMENT, Device, DeviceTensor, size_of
 from clasp_trt.runtime.backends.cuda.layers import LayerTimes
 from clasp_trt.runtime.backends.cuda.library import Library
-
-ALIGNMENT = 256
-"""Bytes to which TensorRT wants addresses aligned."""
 
 
 class Session:

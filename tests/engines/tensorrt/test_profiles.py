@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clasp_trt.bundle import Bundle, Graph, Manifest
-from clasp_trt.engines.tensorrt.profiles import DEFAULT_PROMPT, longest_prompt, profiles
-from clasp_trt.errors import ScheduleError
+from clasp_trt.engines.tensorrt.profiles import DEFAULT_PROMPT, check_slots, longest_prompt, profiles
+from clasp_trt.errors import BackendError, ScheduleError
 from clasp_trt.tools.build.compiler import build
 from examples.random_llava import PRESETS, make
+from tests.mistakes import says
 
 PROMPT = 40
 
@@ -73,6 +74,16 @@ def test_a_step_is_for_as_many_requests_as_there_are_slots(
             assert (made["prefill"]["slots"], made["decode"]["slots"]) == ((1, 1, 1), expected)
         else:
             assert made["request"].get("slots") == (expected if graph.name == "greedy" else None)
+
+
+def test_a_slot_that_could_not_be_bound(built: Callable[..., Bundle]) -> None:
+    """Caches of 2 heads of 8 float32 numbers a place: 64 bytes."""
+    manifest = built(target=None).manifest
+    check_slots(manifest)
+    with pytest.raises(BackendError) as error:
+        check_slots(replace(manifest, slots=2))
+    says(error, "--slots 2", "segment_1", 87 * 64, 256, "multiple of 4")
+    check_slots(replace(built(target=None, budget=None, schedule=(12, 8, 4)).manifest, slots=2))
 
 
 def test_a_segment_takes_the_longest_prompt_with_what_pruning_left(manifest: Manifest) -> None:

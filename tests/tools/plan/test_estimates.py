@@ -340,3 +340,22 @@ def test_longest_context_that_fits(llava_7b: Description) -> None:
     small = Machine(MACHINE.flops, MACHINE.bandwidth, needed + GB - 1)
     (advice,) = [line for line in advise(make(replace(whole, machine=small))) if "context" in line]
     assert advice == "--max-context 4095"
+
+
+def test_slots_are_so_many_caches(request_7b: Callable[..., Request]) -> None:
+    """And as many as fit do fit, where one more does not; pruning buys some of them."""
+    one = make(request_7b())
+    four = make(request_7b(slots=4))
+    assert four.pruned.memory.caches == {name: 4 * size for name, size in one.pruned.memory.caches.items()}
+    assert four.pruned.memory.needed - one.pruned.memory.needed == 3 * sum(one.pruned.memory.caches.values())
+    most, unpruned = one.pruned.memory.slots_that_fit, one.unpruned.memory.slots_that_fit
+    assert most is not None
+    assert unpruned is not None
+    assert most == four.pruned.memory.slots_that_fit
+    assert make(request_7b(slots=most)).pruned.memory.runs
+    assert not make(request_7b(slots=most + 1)).pruned.memory.runs
+    assert one.slots_bought == most - unpruned > 0
+
+
+def test_where_weights_do_not_fit_no_slot_does(request_7b: Callable[..., Request]) -> None:
+    assert make(request_7b("orin-nano-8")).pruned.memory.slots_that_fit == 0

@@ -33,10 +33,10 @@ class Rig:
     pipeline: Pipeline
 
 
-def compile_null(portable: Bundle, out: Path, backend: str, max_prompt: int | None) -> Bundle:
+def compile_null(portable: Bundle, out: Path, backend: str, max_prompt: int | None, slots: int = 1) -> Bundle:
     """A bundle of ``backend`` whose engines are null ones, with the profiles of real ones."""
     target, sm = TARGETS[backend]
-    manifest = portable.manifest
+    manifest = replace(portable.manifest, slots=slots)
     most = longest_prompt(max_prompt, manifest.max_context, manifest.schedule.tokens)
     engines = []
     with bundles.write(out) as writer:
@@ -55,14 +55,15 @@ def compile_null(portable: Bundle, out: Path, backend: str, max_prompt: int | No
 
 @pytest.fixture(scope="session")
 def compiled(built: Callable[..., Bundle], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
-    """``compiled(backend, max_prompt, **options)`` is the tiny checkpoint as a bundle of null engines."""
+    """``compiled(backend, max_prompt, slots, **options)`` is the tiny checkpoint as a bundle of null engines."""
     made: dict[str, Bundle] = {}
 
-    def make(backend: str = "tensorrt", *, max_prompt: int | None = None, **options: object) -> Bundle:
-        key = repr((backend, max_prompt, sorted(options.items())))
+    def make(backend: str = "tensorrt", *, max_prompt: int | None = None, slots: int = 1, **options: object) -> Bundle:
+        key = repr((backend, max_prompt, slots, sorted(options.items())))
         if key not in made:
             portable = built(target=None, **options)
-            made[key] = compile_null(portable, tmp_path_factory.mktemp("compiled") / "bundle", backend, max_prompt)
+            out = tmp_path_factory.mktemp("compiled") / "bundle"
+            made[key] = compile_null(portable, out, backend, max_prompt, slots)
         return made[key]
 
     return make
