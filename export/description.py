@@ -107,8 +107,8 @@ class ProjectorSpec:
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
-        """Outputs and inputs of the linear layers."""
-        return tuple((outputs, inputs) for inputs, outputs in pairwise(self.widths))
+        """Outputs and inputs of the linear layers; the matrix after a :attr:`pool` is none."""
+        return () if self.pool > 1 else tuple((outputs, inputs) for inputs, outputs in pairwise(self.widths))
 
     @property
     def matrices(self) -> int:
@@ -117,7 +117,7 @@ class ProjectorSpec:
 
     @property
     def _weights(self) -> int:
-        return sum(inputs * outputs for outputs, inputs in self.shapes)
+        return sum(inputs * outputs for inputs, outputs in pairwise(self.widths))
 
     @property
     def parameters(self) -> int:

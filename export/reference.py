@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from clasp_trt.chain import port
+from clasp_trt.quantization import DECODER, EMBEDDING, HEAD
 
 Arrays = Mapping[str, NDArray[Any]]
 _SLIDES = "sliding_attention"
@@ -23,6 +24,10 @@ _SLIDES = "sliding_attention"
 
 class Eyes(Protocol):
     """The stages before the decoder, as a family's tower and projector compute them."""
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The modules, or lists of them, of which the linear layers are those of ``vision`` and ``projector``."""
 
     def vision(self, feed: Arrays, layers: Sequence[int], block: int, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
         """Those of the vision graph: ``features`` of ``layers``, and the saliency of ``block``, counted from 1."""
@@ -38,6 +43,13 @@ class Reference:
     def __init__(self, eyes: Eyes, decoder: Any, head: Any, watching: Eyes | None = None) -> None:
         self.eyes, self.watching = eyes, watching or eyes
         self._decoder, self._head = decoder, head
+        self._eyes = eyes
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Modules, or lists of them, by the names of :data:`clasp_trt.quantization.PARTS`."""
+        decoder = self._decoder
+        return {**self._eyes.parts, DECODER: decoder.layers, EMBEDDING: [decoder.embed_tokens], HEAD: self._head}
 
     @torch.inference_mode()
     def embed(self, feed: Arrays, dtype: torch.dtype) -> dict[str, NDArray[Any]]:

@@ -97,6 +97,9 @@ def _tell(report: Report) -> None:
 
     click.echo(f"against    {report.checkpoint}, {report.precision}: at most {FACTOR:g} times what the precision costs")
     click.echo(f"prompt     {report.prompt_tokens} tokens; [{report.category}]")
+    if report.rounding:
+        changes = ", ".join(f"{part} {change:.2%}" for part, change in report.rounding.items())
+        click.echo(f"rounded    as the bundle is, which changed the weights by {changes}")
     head = ("stage", "output", "    error", " relative", "precision", "  allowed", "")
     print_table([head, *(_row(check) for check in report.checks)])
     for line in report.skipped:

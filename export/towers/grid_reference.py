@@ -22,6 +22,7 @@ from transformers.vision_utils import (
 from clasp_trt.chain import port
 from clasp_trt.export.reference import Arrays, array, cast, wide
 from clasp_trt.export.towers.grid import GridSpec
+from clasp_trt.quantization import PROJECTOR, VISION
 
 
 class Grids:
@@ -29,6 +30,13 @@ class Grids:
 
     def __init__(self, spec: GridSpec, tower: Any) -> None:
         self._spec, self._tower = spec, tower
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """See :class:`~clasp_trt.export.reference.Eyes`; mergers between blocks are the tower's."""
+        tower = self._tower
+        others = [each for name, each in tower.named_children() if name != "merger"]
+        return {VISION: others, PROJECTOR: tower.merger}
 
     @torch.inference_mode()
     def vision(self, feed: Arrays, layers: Sequence[int], block: int, dtype: torch.dtype) -> dict[str, NDArray[Any]]:

@@ -13,6 +13,7 @@ from clasp_trt.chain import port
 from clasp_trt.export.reference import Arrays, array, cast, wide
 from clasp_trt.export.towers.anatomy import Attention, anatomy
 from clasp_trt.export.towers.spec import TowerSpec
+from clasp_trt.quantization import PROJECTOR, VISION
 
 
 class Squares:
@@ -25,6 +26,11 @@ class Squares:
     ) -> None:
         self._spec, self._tower, self._projector = spec, tower, projector
         self._newline, self._merge = newline, merge
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """See :class:`~clasp_trt.export.reference.Eyes`."""
+        return {VISION: self._tower, PROJECTOR: self._projector}
 
     @torch.inference_mode()
     def vision(self, feed: Arrays, layers: Sequence[int], block: int, dtype: torch.dtype) -> dict[str, NDArray[Any]]:

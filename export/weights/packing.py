@@ -55,15 +55,16 @@ def nbytes(packing: Packing, float_bytes: int) -> int:
     return outputs * inputs * packing.bits // 8 + scales * float_bytes + zeros
 
 
-def unpacked(packing: Packing, dtype: str) -> torch.Tensor:
-    """The weights that a packing with scales in ``dtype`` stands for, in ``dtype`` and as they are laid out on disk."""
+def unpacked(packing: Packing, dtype: str, computed: str | None = None) -> torch.Tensor:
+    """The weights that a packing with scales in ``dtype`` stands for, as they are laid out on disk, in the type
+    ``computed`` (default: ``dtype``)."""
     import torch
 
     outputs, inputs = packing.shape
     values = torch.from_numpy(packing.values(dtype)).view(outputs, blocks(packing), -1)
     if packing.has_zeros:
         values = values - torch.from_numpy(packing.zeros())[..., None]
-    floats = getattr(torch, dtype)
+    floats = getattr(torch, computed or dtype)
     scales = torch.from_numpy(packing.scales(dtype).astype(np.float32)).to(floats)
     matrix = (values.to(floats) * scales[..., None]).view(outputs, inputs)
     return matrix.t().contiguous() if packing.by_input else matrix

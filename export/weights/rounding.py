@@ -27,9 +27,9 @@ _CHUNK = 1 << 22
 """Weights that are float32 at once."""
 
 _PARTS: Mapping[str, str] = {
-    r"tower\.(?!.*embed).*weight": VISION,  # what embeds patches and positions is looked up, added or convolved
-    r"projector\..*weight": PROJECTOR,
-    r"decoder\.layers\..*weight": DECODER,
+    r"tower\.(?!.*embed).*\.weight": VISION,  # what embeds patches and positions is looked up, added or convolved
+    r"projector\..*\.weight": PROJECTOR,
+    r"decoder\.layers\..*\.weight": DECODER,
     r"decoder\.embed_tokens\.weight": EMBEDDING,
     r"decoder\.lm_head\.weight": HEAD,
 }
@@ -44,7 +44,7 @@ class Rounded:
     weight: Weight
     bits: int
     block: int | None
-    by_input: bool
+    by_input: bool = False
     has_zeros: bool = False
 
     @property
@@ -121,8 +121,7 @@ def rounded(tensors: Tensors, quantization: Quantization) -> dict[str, Weight]:
         is_matrix = len(weight.shape) == 2 and weight.dtype in FLOATS.values() and weight.packing is None
         if scheme is None or not is_matrix:
             continue
-        by_input = not name.endswith(".weight")
-        inputs = weight.shape[0 if by_input else 1]
+        inputs = weight.shape[1]
         block = scheme.block_for(inputs)
         if block == 0:
             raise CheckpointError(
@@ -131,7 +130,7 @@ def rounded(tensors: Tensors, quantization: Quantization) -> dict[str, Weight]:
             )
         if block != scheme.block:
             smaller.setdefault(part, (weight.key, block or inputs))
-        found[name] = replace(weight, packing=Rounded(weight, scheme.bits, block, by_input))
+        found[name] = replace(weight, packing=Rounded(weight, scheme.bits, block))
     for part, (key, block) in smaller.items():
         asked = quantization.of(part)
         tell(f"{part} {asked}: as these do not divide the inputs of {key} and others, blocks there are {block} or less")

@@ -7,6 +7,7 @@ a drift shows where it arises, and a tie between tokens that falls the other way
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,17 @@ from polygraphy.backend.base import BaseRunner
 
 from clasp_trt.bundle import Bundle, Graph, Segment
 from clasp_trt.chain import names, port
-from clasp_trt.errors import BackendError, CheckpointError
+from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.family import Family, family_of
 from clasp_trt.export.generation import generation
+from clasp_trt.export.rounded import RoundedModules
 from clasp_trt.generation import Generation
 from clasp_trt.ops import GRAM_STEPS, token_gram
 from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.backends.find import backend_for
 from clasp_trt.runtime.backends.interface import Backend
+from clasp_trt.tensors import FLOATS
 from clasp_trt.tools.profile.runner import GraphRunner
 from clasp_trt.tools.verify import selection
 from clasp_trt.tools.verify.inputs import inputs_against_stock, other_inputs
@@ -60,16 +63,12 @@ def compare(
 ) -> Report:
     """Compares every graph of ``bundle`` with the checkpoint ``model`` on one request: what the bundle is built for, or
     its graphs by ONNX Runtime with ``provider``. Before that, what the request becomes, with transformers' processor.
+    The checkpoint's weights are rounded as the bundle's are.
 
     Raises :class:`CheckpointError` if it is no checkpoint of this architecture, :class:`PolicyError` if the policy does
     not fit the graphs, and :class:`~clasp_trt.errors.BackendError` for a bundle that cannot run here. What drifts is
     in the report.
     """
-    if bundle.manifest.quantization:
-        raise BackendError(
-            f"{bundle.root} has rounded weights ({bundle.manifest.quantization}), which are not the "
-            "checkpoint's; build it without --quantize to compare it"
-        )
     with backend_for(bundle, provider=provider) as backend:
         checkpoint = Checkpoint.open(model, revision)
         media = bundle.manifest.media
@@ -90,6 +89,7 @@ def compare(
         checks=(*inputs, *comparison.checks),
         cause=comparison.cause(model) if all(check.passed for check in inputs) else other_inputs(model),
         skipped=skipped,
+        rounding=comparison.rounding,
     )
 
 
@@ -120,6 +120,9 @@ class _Comparison:
         self._bundle, self._backend, self._progress = bundle, backend, progress
         self._tower, self._reference = family.description.tower, family.reference()
         self._manifest = bundle.manifest
+        floats = FLOATS[self._manifest.precision]
+        self._rounded = RoundedModules(self._reference.parts, self._manifest.quantization, floats)
+        self.rounding = self._rounded.errors
         self._dtype, self._truth = _TORCH[self._manifest.precision], _TRUTH[self._manifest.precision]
         self._layers = bundle.policy.layers
         self._read_instead: dict[int, int] = {}  # a layer of the policy to the one that the graph gives in its place
@@ -252,7 +255,7 @@ class _Comparison:
             main = port.HIDDEN_OUT if port.HIDDEN_OUT in truth else port.LOGITS
             causal = _last_unseen(feed)
             if causal is not feed:
-                truth, rough = (layers(causal, dtype) for dtype in (self._truth, self._dtype))
+                truth, rough = layers(causal, self._truth), self._rough(layers, causal)
             step = self._step(graph, causal, rows - 1)[main]
             self._judge(graph, f"{main}, one step", truth[main][:, -1:], step, rough[main][:, -1:])
         state[port.HIDDEN] = outputs.get(port.HIDDEN_OUT, state[port.HIDDEN])
@@ -332,11 +335,16 @@ class _Comparison:
         inputs = on_graph.get_input_metadata_impl()
         runners: list[BaseRunner] = [
             FunctionRunner("checkpoint", inputs, lambda feed: reference(feed, self._truth)),
-            FunctionRunner("precision", inputs, lambda feed: reference(feed, self._dtype)),
+            FunctionRunner("precision", inputs, lambda feed: self._rough(reference, feed)),
             on_graph,
         ]
         truth, rough, found = run(runners, feed)
         return truth, rough, found
+
+    def _rough(self, reference: _Reference, feed: Arrays) -> Arrays:
+        """What the modules give in the bundle's precision and, where it rounds rows, of rounded rows."""
+        with self._rounded.rounding_rows() if self._manifest.multiplies_integers else nullcontext():
+            return reference(feed, self._dtype)
 
     def _judge(self, graph: Graph, output: str, truth: NDArray[Any], found: NDArray[Any], rough: NDArray[Any]) -> Check:
         baseline = largest_difference(truth, rough)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from clasp_trt.errors import ClaspError
 
@@ -58,7 +59,8 @@ class Check:
 @dataclass(frozen=True)
 class Report:
     """All checks in the order in which an answer computes them; ``cause`` says what else explains a drift, and
-    ``skipped`` what could not be compared."""
+    ``skipped`` what could not be compared. ``rounding`` is by how much the rounding of weights changed them, by part,
+    root mean square over that of the weights."""
 
     bundle: str
     checkpoint: str
@@ -68,6 +70,7 @@ class Report:
     checks: tuple[Check, ...]
     cause: str | None = None
     skipped: tuple[str, ...] = ()
+    rounding: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def first_drift(self) -> Check | None:
@@ -97,4 +100,5 @@ class Report:
             "first_drift": None if drift is None else drift.to_json(),
             "cause": self.cause,
             "skipped": list(self.skipped),
+            "rounding": dict(self.rounding),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ MATRICES = st.tuples(st.integers(1, 5), st.integers(1, 4)).flatmap(
 @given(matrix=MATRICES)
 def test_it_is_the_definition(bits: int, block: int | None, matrix: NDArray[np.float32]) -> None:
     """Ties go to the even integer, and blocks of zeros have the scale 1."""
-    found = Rounded(weight(matrix), bits, block, by_input=False)
+    found = Rounded(weight(matrix), bits, block)
     values, scales = rounding.rounded(matrix, bits, block)
     np.testing.assert_array_equal(found.values("float32"), values)
     np.testing.assert_array_equal(found.scales("float32"), scales)
@@ -71,15 +72,15 @@ def test_it_is_the_definition(bits: int, block: int | None, matrix: NDArray[np.f
 
 
 def test_what_is_rounded_stays_as_it_is() -> None:
-    once = unpacked(Rounded(weight(noise(6, 64)), 4, 32, by_input=False), "float32")
-    twice = unpacked(Rounded(weight(once), 4, 32, by_input=False), "float32")
+    once = unpacked(Rounded(weight(noise(6, 64)), 4, 32), "float32")
+    twice = unpacked(Rounded(weight(once), 4, 32), "float32")
     torch.testing.assert_close(twice, once, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_integers_are_those_of_the_scales_that_are_kept(dtype: str) -> None:
     matrix = noise(4, 64)
-    found = Rounded(weight(matrix), 4, 32, by_input=False)
+    found = Rounded(weight(matrix), 4, 32)
     scales = found.scales(dtype)
     expected = torch.from_numpy(rounding.rounded(matrix, 4, 32)[1]).to(getattr(torch, dtype))
     np.testing.assert_array_equal(scales.astype(np.float32), expected.float().numpy())
@@ -89,7 +90,7 @@ def test_integers_are_those_of_the_scales_that_are_kept(dtype: str) -> None:
 
 def test_more_rows_than_are_wide_at_once() -> None:
     matrix = noise(5, 1 << 20)
-    found = Rounded(weight(matrix), 8, None, by_input=False)
+    found = Rounded(weight(matrix), 8, None)
     scales = np.abs(matrix).max(1, keepdims=True) / np.float32(127)
     np.testing.assert_array_equal(found.scales("float32"), scales)
     np.testing.assert_array_equal(found.values("float32"), np.rint(matrix / scales))
@@ -100,14 +101,14 @@ def test_more_rows_than_are_wide_at_once() -> None:
 def test_what_is_not_finite_is_refused_by_name(bad: float, part: str) -> None:
     matrix = noise(3, 32)
     matrix[2, 31] = bad
-    packing = Rounded(weight(matrix, "model.layers.7.up.weight"), 4, 32, by_input=False)
+    packing = Rounded(weight(matrix, "model.layers.7.up.weight"), 4, 32)
     with pytest.raises(CheckpointError) as refused:
         getattr(packing, part)("float32")
     says(refused, "model.layers.7.up.weight", "not finite", "--quantize")
 
 
 def test_a_scale_beyond_the_type_is_refused_by_name() -> None:
-    packing = Rounded(weight(np.full((2, 32), 1e6, np.float32)), 4, 32, by_input=False)
+    packing = Rounded(weight(np.full((2, 32), 1e6, np.float32)), 4, 32)
     with pytest.raises(CheckpointError) as refused:
         packing.scales("float16")
     says(refused, "on.disk", "float16", "--precision bf16 or fp32")
@@ -120,15 +121,16 @@ def test_a_graph_multiplies_by_what_they_stand_for(scheme: Scheme, dtype: str) -
     matrix = noise(7, 96)
     made = weights(matrix, scheme, dtype).linear(NAME.removesuffix(".weight"), 96, 7)
     assert isinstance(made, Integers)
-    whole = unpacked(Rounded(weight(matrix), *rounding.halved((scheme.bits, scheme.block), 96), by_input=False), dtype)
+    whole = unpacked(Rounded(weight(matrix), *rounding.halved((scheme.bits, scheme.block), 96)), dtype)
     np.testing.assert_array_equal(_floats(made, (96, 7), dtype), whole.numpy().T)
 
 
 def test_a_matrix_that_is_stored_the_other_way_round() -> None:
     """Its scales are still by output."""
-    name = "decoder.layers.0.projection_weight"
     matrix = noise(32, 5)
-    made = weights(matrix, Scheme(4, 32), name=name).matrix(name, (32, 5))
+    stored = weight(matrix)
+    held = replace(stored, packing=Rounded(stored, 4, 32, by_input=True))
+    made = Weights(cast({"w": held}, "float32")).matrix("w", (32, 5))
     assert isinstance(made, Integers)
     assert tuple(made.scales.shape) == (1, 5)
     expected = rounding.floats(*rounding.rounded(np.ascontiguousarray(matrix.T), 4, 32)).T
@@ -148,7 +150,7 @@ def test_a_packing_with_zeros_from_elsewhere() -> None:
         def zeros(self) -> NDArray[np.int8]:
             return np.array([[1, -2], [0, 3]], np.int8)
 
-    packed = Awkward(weight(noise(2, 32)), 4, 16, by_input=False, has_zeros=True)
+    packed = Awkward(weight(noise(2, 32)), 4, 16, has_zeros=True)
     held = Weight("w", (2, 32), "float32", lambda: pytest.fail("read"), packed)
     made = Weights(cast({"w.weight": held}, "float32"))
     zeros = np.repeat(packed.zeros(), 16, axis=1)
@@ -168,6 +170,7 @@ def test_matrices_alone_are_rounded() -> None:
         "tower.layers.0.fc.bias": (32,),
         "tower.layers.0.fc.weight": (32, 32),
         "projector.linear_1.weight": (32, 32),
+        "projector.mm_input_projection_weight": (32, 32),
         "decoder.layers.0.mlp.up_proj.weight": (32, 32),
         "decoder.norm.weight": (32,),
         "newline": (32,),
