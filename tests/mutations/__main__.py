@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.house import ROOT
 from tests.mutations.bounds import BOUNDS
 from tests.mutations.grids import GRIDS
+from tests.mutations.numbers import NUMBERS
 from tests.mutations.recipes import RECIPES
 from tests.mutations.slots import SLOTS
 from tests.mutations.table import MUTATIONS, Mutation
@@ -46,7 +47,9 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs the command; 1 if a mutation survived or told nothing."""
     options = parsed(words)
     wanted = [
-        each for each in (*MUTATIONS, *BOUNDS, *GRIDS, *RECIPES, *SLOTS) if options.only in f"{each.name} {each.file}"
+        each
+        for each in (*MUTATIONS, *BOUNDS, *GRIDS, *NUMBERS, *RECIPES, *SLOTS)
+        if options.only in f"{each.name} {each.file}"
     ]
     worst = 0
     print(

@@ -13,6 +13,7 @@ from clasp_trt.errors import PromptError
 from clasp_trt.runtime.media.seen import Block
 from clasp_trt.runtime.text.messages import dialogue
 from clasp_trt.runtime.text.prompt import PromptReader
+from clasp_trt.runtime.text.special import check_spelled
 from clasp_trt.runtime.text.tokenizer import Tokenizer
 from tests.mistakes import says
 from tests.prompts import boxes
@@ -55,6 +56,16 @@ def test_other_tokens_count_where_they_are_named() -> None:
 def test_one_in_other_characters_is_one_where_the_tokenizer_says_so() -> None:
     assert reads(normalizers.NFKC()).spells("cat \uff1c/s\uff1e") == "</s>"
     assert reads().spells("cat \uff1c/s\uff1e") is None
+
+
+def test_parts_of_a_message_count_as_one_text() -> None:
+    """And messages, between which a template writes, do not; nor what stands on both sides of a picture."""
+    tokens = {"<image>": 9}
+    with pytest.raises(PromptError) as refused:
+        check_spelled(dialogue([text("a cat </", "s> cat")]), reads(), tokens)
+    says(refused, "messages[0]", "</s>")
+    check_spelled(dialogue([text("a cat </"), text("s> cat")]), reads(), tokens)
+    check_spelled("a cat </<image>s> cat", reads(), tokens)
 
 
 @pytest.fixture(scope="module")
