@@ -26,7 +26,7 @@ from clasp_trt.chain import names
 from clasp_trt.export.family import describe
 from clasp_trt.options import DEFAULT_VISUAL_TOKENS, Options
 from clasp_trt.tools import plan as planning
-from tests.export.models.published import IDEFICS3, INTERNVL, ONEVISION
+from tests.export.models.published import IDEFICS3, INTERNVL, LLAVA_NEXT_VIDEO, ONEVISION, VIDEO_LLAVA
 
 ROOT = Path(__file__).parents[1]
 TARGET = "orin-agx-64"
@@ -86,6 +86,21 @@ def _tiled(kind: str, *, pixels: str) -> dict[str, tuple[str, str]]:
         "pixels": (f"{PROCESSORS}test_split.py", pixels),
         "ids": (f"{PARITY}test_tiles.py", rf"becomes_what_the_processor_makes.*\[tiny-{kind}"),
         "features": (f"{PARITY}test_tiles.py", rf"trained_layer_alone.*\[tiny-{kind}"),
+    }
+
+
+def _filmed(preset: str) -> dict[str, tuple[str, str]]:
+    parity, own = f"{PARITY}test_film.py", rf"\[{preset}\b"
+    verified = ("tests/export/models/test_films.py", rf"is_verified.*\b{preset}\b")
+    return {
+        "pixels": (parity, f"what_the_library_makes.*{own}"),
+        "ids": verified,
+        "features": (parity, f"trained_layer_alone.*{own}"),
+        "answers": (parity, f"unpruned_is.*{own}"),
+        "kept": (parity, f"kept_tokens.*{own}"),
+        "every graph": verified,
+        "opset 20": (parity, f"older_jetpack.*{own}"),
+        "engines built": ("tests/engines/tensorrt/test_rtx.py", f"graphs_of_clips.*{own}"),
     }
 
 
@@ -246,6 +261,10 @@ FAMILIES: Mapping[str, Family] = {
             "features": (f"{PARITY}test_llava_onevision.py", "trained_layer_alone"),
         },
     ),
+    "llava_next_video": Family(
+        _LIKE_LLAMA, LLAVA_NEXT_VIDEO["LLaVA-NeXT-Video-7B-hf"], _filmed("tiny-next-video")
+    ),
+    "video_llava": Family(_LIKE_LLAMA, VIDEO_LLAVA["Video-LLaVA-7B-hf"], _filmed("tiny-video")),
     "qwen2_vl": Family("Qwen2, three axes", CONFIGS["Qwen2-VL-7B"], _qwen("tiny-qwen2")),
     "qwen2_5_vl": Family(
         "Qwen2, three axes", CONFIGS["Qwen2.5-VL-7B"], _qwen("tiny-qwen2.5")

@@ -38,10 +38,11 @@ from examples.random_weights import (
 
 Tower = Literal["clip", "siglip"]
 Decoder = Literal["llama", "mistral", "qwen2", "qwen3"]
+Film = Literal["pooled", "twin"]
 
 MAX_POSITIONS = 4096
 UNK_ID, BOS_ID, EOS_ID = 0, 1, 2
-IMAGE_TOKEN, PAD_TOKEN = "<image>", "<pad>"
+IMAGE_TOKEN, PAD_TOKEN, VIDEO_TOKEN = "<image>", "<pad>", "<video>"
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 UNUSED_IDS = 8  # at least so many ids belong to no token, as in LLaVA-1.5 (32002 of 32064 are used)
 MIN_VOCAB = 320  # 3 special tokens, 256 bytes, <image>, <pad>, the unused ids, and a few characters
@@ -54,6 +55,7 @@ class Shape:
     ``head_dim`` None means ``width // heads``. ``vision_feature_layer`` counts hidden states as Hugging Face
     does (-2: the output of the last but one block). ``pinpoints``, heights and widths of canvases, make a LLaVA-NeXT,
     and with a ``limit``, of how many tiles' cells a picture has tokens, a LLaVA-OneVision.
+    ``film`` makes models of clips too: "pooled" of that a LLaVA-NeXT-Video, and "twin" a Video-LLaVA of two towers.
     Raises ValueError on dimensions that do not fit together.
     """
 
@@ -77,6 +79,7 @@ class Shape:
     decoder: Decoder = "llama"
     pinpoints: tuple[tuple[int, int], ...] | None = None
     limit: int | None = None
+    film: Film | None = None
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size and self.tower != "siglip":  # of 384 pixels the published one sees 378
@@ -133,6 +136,15 @@ PRESETS: Mapping[str, Shape] = {
         decoder="qwen2", limit=2,
         pinpoints=((72, 72), (72, 144), (144, 72), (144, 144), (216, 72), (72, 216), (216, 144)),
     ),
+    "tiny-next-video": Shape(
+        vision_layers=4, vision_width=32, vision_heads=4, vision_mlp=64, image_size=56, patch_size=14,
+        layers=4, width=48, heads=6, kv_heads=2, mlp=96, vocab=512, film="pooled",
+        pinpoints=((56, 112), (112, 56), (112, 112), (168, 56), (56, 168)),
+    ),
+    "tiny-video": Shape(
+        vision_layers=4, vision_width=32, vision_heads=4, vision_mlp=64, image_size=56, patch_size=14,
+        layers=4, width=48, heads=6, kv_heads=2, mlp=96, vocab=512, film="twin",
+    ),
     "small": Shape(
         vision_layers=6, vision_width=64, vision_heads=4, vision_mlp=128, image_size=112, patch_size=14,
         layers=6, width=96, heads=6, kv_heads=3, mlp=192, vocab=640,
@@ -160,8 +172,8 @@ PRESETS: Mapping[str, Shape] = {
 # --- weights ------------------------------------------------------------------------------------------------
 
 
-def _vision_tensors(shape: Shape) -> Iterator[TensorSpec]:
-    tower, width = "vision_tower.vision_model", shape.vision_width
+def _vision_tensors(shape: Shape, tower: str) -> Iterator[TensorSpec]:
+    width = shape.vision_width
     if shape.has_cls:
         yield TensorSpec(f"{tower}.embeddings.class_embedding", (width,), 1.0)
     patch = (3, shape.patch_size, shape.patch_size)
@@ -222,7 +234,8 @@ def tensors(shape: Shape, unspoken: Sequence[int] = ()) -> Iterator[TensorSpec]:
 
     The rows of ``unspoken`` token ids are zero in the output head: greedy decoding never says them.
     """
-    yield from _vision_tensors(shape)
+    for tower in ("image_tower", "video_tower") if shape.film == "twin" else ("vision_tower",):
+        yield from _vision_tensors(shape, f"{tower}.vision_model")
     yield from linear("multi_modal_projector.linear_1", shape.width, shape.vision_width, 1.5, bias=True)
     yield from linear("multi_modal_projector.linear_2", shape.width, shape.width, 1.5, bias=True)
     if shape.pinpoints is not None:
@@ -300,6 +313,10 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
+_IMAGES = (
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\\n' }}{% endfor %}"
+)
+VIDEO_TEMPLATE = CHAT_TEMPLATE.replace(_IMAGES, _IMAGES + _IMAGES.replace("image", "video"))
 
 
 def _config(shape: Shape, dtype: DType, image_token_id: int, pad_token_id: int) -> dict[str, object]:
@@ -310,6 +327,10 @@ def _config(shape: Shape, dtype: DType, image_token_id: int, pad_token_id: int) 
     if shape.limit is not None:
         kind |= {"architectures": ["LlavaOnevisionForConditionalGeneration"], "model_type": "llava_onevision"}
         kind["vision_aspect_ratio"] = _aspect(shape.limit)
+    if shape.film is not None:
+        name = "LlavaNextVideo" if shape.film == "pooled" else "VideoLlava"
+        kind["model_type"] = "llava_next_video" if shape.film == "pooled" else "video_llava"
+        kind |= {"architectures": [f"{name}ForConditionalGeneration"], "video_token_index": pad_token_id + 1}
     return {
         **kind,
         "dtype": dtype,
@@ -411,6 +432,11 @@ def _processing_files(shape: Shape) -> dict[str, dict[str, object]]:
         processor = "LlavaOnevisionProcessor"
         tiling["image_processor_type"] = "LlavaOnevisionImageProcessor"
         counting = {"num_image_tokens": shape.tokens, "vision_aspect_ratio": _aspect(shape.limit)}
+    if shape.film is not None:
+        processor = "LlavaNextVideoProcessor" if shape.film == "pooled" else "VideoLlavaProcessor"
+    if shape.film == "twin":
+        tiling = {"image_processor_type": "VideoLlavaImageProcessor"}
+    spoken = {"image_token": IMAGE_TOKEN} | ({} if shape.film is None else {"video_token": VIDEO_TOKEN})
     return {
         "preprocessor_config.json": {
             "processor_class": processor,
@@ -425,7 +451,7 @@ def _processing_files(shape: Shape) -> dict[str, dict[str, object]]:
         },
         "processor_config.json": {
             "processor_class": processor,
-            "image_token": IMAGE_TOKEN,
+            **spoken,
             **counting,
             "vision_feature_select_strategy": _strategy(shape),
         },
@@ -436,7 +462,7 @@ def _processing_files(shape: Shape) -> dict[str, dict[str, object]]:
             "eos_token": "</s>",
             "unk_token": "<unk>",
             "pad_token": PAD_TOKEN,
-            "extra_special_tokens": {"image_token": IMAGE_TOKEN},
+            "extra_special_tokens": spoken,
             "clean_up_tokenization_spaces": False,
             "model_max_length": MAX_POSITIONS,
             "padding_side": "left",
@@ -446,7 +472,7 @@ def _processing_files(shape: Shape) -> dict[str, dict[str, object]]:
             "eos_token": "</s>",
             "unk_token": "<unk>",
             "pad_token": PAD_TOKEN,
-            "image_token": IMAGE_TOKEN,
+            **spoken,
         },
     }
 
@@ -462,13 +488,14 @@ def make(out: Path, shape: Shape, seed: int = 0, dtype: DType = "float32", shard
 
 
 def _write(out: Path, shape: Shape, seed: int, dtype: DType, shards: int | None) -> None:
-    tokenizer = train_tokenizer(shape.vocab)
+    film = () if shape.film is None else (VIDEO_TOKEN,)
+    tokenizer = train_tokenizer(shape.vocab, (IMAGE_TOKEN, PAD_TOKEN, *film))
     image_token_id = tokenizer.get_vocab_size(with_added_tokens=False)
     pad_token_id = image_token_id + 1
     tokenizer.save(str(out / "tokenizer.json"))
     for name, content in _processing_files(shape).items():
         write_json(out / name, content)
-    (out / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+    (out / "chat_template.jinja").write_text(VIDEO_TEMPLATE if film else CHAT_TEMPLATE, encoding="utf-8")
     write_json(out / "config.json", _config(shape, dtype, image_token_id, pad_token_id))
     token_ids = {"bos_token_id": BOS_ID, "eos_token_id": EOS_ID, "pad_token_id": pad_token_id}
     write_json(out / "generation_config.json", {"_from_model_config": True, **token_ids})

@@ -179,6 +179,16 @@ class Description:
         return 1
 
     @property
+    def views(self) -> int:
+        """How many pictures the tower sees of a request, at most."""
+        return self.images * self.tiles
+
+    @property
+    def clip_parameters(self) -> dict[str, int]:
+        """Numbers that each graph of clips alone holds."""
+        return {}
+
+    @property
     def parts(self) -> dict[str, int]:
         """Parameters that the checkpoint stores, by part."""
         decoder = self.decoder
@@ -196,13 +206,59 @@ class Description:
 
 
 @dataclass(frozen=True)
+class Film:
+    """How frames of a clip, each a square, become visual tokens: ``tower`` sees them, which has weights of its ``own``
+    or is that of pictures, and ``pool`` by ``pool`` patches become their mean before they are projected. ``token`` is
+    the id of the token of clips, of which ``usual`` frames are taken, as far as there is room for them."""
+
+    token: int
+    tower: TowerSpec
+    usual: int
+    own: bool = False
+    pool: int = 1
+
+    @property
+    def tokens(self) -> int:
+        """Visual tokens of a frame."""
+        return self.tower.tokens // self.pool**2
+
+
+@dataclass(frozen=True)
 class SquareDescription(Description):
     """One whose tower takes squares. ``tiling`` is how pictures become several of these; without one, each becomes
-    one."""
+    one. ``film`` is how it takes clips, if it does."""
 
     tower: TowerSpec
     projector: ProjectorSpec
     tiling: Tiling | None = None
+    film: Film | None = field(default=None, kw_only=True)
+
+    @property
+    def clip_tokens(self) -> tuple[int, int] | None:
+        """The least and most visual tokens of a clip, where it takes some."""
+        return None if self.film is None else (self.film.tokens, self.frames_taken * self.film.tokens)
+
+    @property
+    def frames_taken(self) -> int:
+        """How many frames of a clip are taken at most: as many as were asked for, or the usual number, where pictures
+        are tiles as far as these have as many tokens."""
+        if self.film is None or self.frames is not None:
+            return self.frames or 0
+        room = self.film.usual if self.tiling is None else self.images * max(self.picture_tokens) // self.film.tokens
+        return max(1, min(self.film.usual, room))
+
+    @property
+    def views(self) -> int:
+        """How many squares the towers see of a request at most."""
+        return max(super().views, self.frames_taken)
+
+    @property
+    def clip_parameters(self) -> dict[str, int]:
+        """Numbers that the graphs of clips alone hold."""
+        if self.film is None:
+            return {}
+        tower = {names.VISION_VIDEO: self.film.tower.built_parameters} if self.film.own else {}
+        return {**tower, names.PROJECTOR_VIDEO: self.projector.parameters}
 
     @property
     def picture_tokens(self) -> tuple[int, int, int]:
@@ -220,9 +276,13 @@ class SquareDescription(Description):
 
     @property
     def parts(self) -> dict[str, int]:
-        """Parameters that the checkpoint stores, by part: where tiles are packed, the end of each row too."""
+        """Parameters that the checkpoint stores, by part: of all towers, and where tiles are packed, the end of each
+        row too."""
         newline = 0 if self.tiling is None else self.decoder.width
-        return {**super().parts, names.PROJECTOR: self.projector.parameters + newline}
+        towers = self.tower.parameters
+        if self.film is not None and self.film.own:
+            towers += self.film.tower.parameters
+        return {**super().parts, "vision tower": towers, names.PROJECTOR: self.projector.parameters + newline}
 
 
 @dataclass(frozen=True)

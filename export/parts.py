@@ -123,7 +123,7 @@ class Parts(Generic[Described]):
         but a module that is read is read whole."""
         module, _, kind = name.rpartition(".")
         parts = (f"{module}.{part}" for part in _PARTS)
-        return not name.startswith("tower.") or (kind in _PARTS and not self._read.isdisjoint(parts))
+        return not name.startswith(("tower.", "video.tower.")) or (kind in _PARTS and not self._read.isdisjoint(parts))
 
     def reference(self) -> Reference:
         return self._reference(self._checkpoint, self.description)

@@ -64,6 +64,26 @@ class _FusedProjector(torch.nn.Module):
         return projected
 
 
+class _MeanProjector(_FusedProjector):
+    """The same of means of ``pool`` by ``pool`` patches, each with the mean saliency of its patches."""
+
+    def __init__(self, spec: ProjectorSpec, pool: int) -> None:
+        super().__init__(spec)
+        self._pool = pool
+
+    def forward(  # type: ignore[override]  # of more inputs
+        self, features: torch.Tensor, alpha: torch.Tensor, cls_saliency: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        fused = self._means((features.float() * alpha[:, :, None, None]).sum(1))
+        return self.projector(fused.to(features.dtype)), self._means(cls_saliency[..., None])[..., 0]
+
+    def _means(self, rows: torch.Tensor) -> torch.Tensor:
+        """``[batch, patches, width]`` to ``[batch, tokens, width]``, both in raster order."""
+        side, (batch, _, width) = isqrt(rows.shape[1]) // self._pool, rows.shape
+        squares = rows.reshape(batch, side, self._pool, side, self._pool, width)
+        return squares.mean((2, 4)).flatten(1, 2)
+
+
 class _PackingProjector(_FusedProjector):
     """The same of each tile; then an index makes tokens of the rows of all tiles and the ``newline`` after them."""
 
@@ -125,6 +145,24 @@ def merging_projector_graph(spec: ProjectorSpec, layers: int, rows: int, weights
         ports.merging_projector(layers, spec.patch_width, spec.widths[-1], dtype, pictures=port.BATCH, rows=rows),
         weights=weights,
         purpose="Fuses support layers by the category's weights, merges patches and projects to decoder width.",
+    )
+
+
+def mean_projector_graph(
+    spec: ProjectorSpec, layers: int, rows: int, pool: int, weights: Weights, dtype: str
+) -> ir.Model:
+    """The graph from ``features`` ``[batch, layers, rows, widths[0]]``, ``alpha`` float32 ``[batch, layers]`` and what
+    the tower says of each row, ``cls_saliency`` float32 ``[batch, rows]``, to ``visual``
+    ``[batch, tokens, widths[-1]]`` and ``token_saliency`` float32 ``[batch, tokens]``, a token being the mean of
+    ``pool`` by ``pool`` patches.
+
+    ``weights`` are named ``projector.linear_1`` and so on.
+    """
+    return trace(
+        on_meta(_MeanProjector, spec, pool, dtype=dtype),
+        ports.pooling_projector(layers, rows, rows // pool**2, spec.widths[0], spec.widths[-1], dtype),
+        weights=weights,
+        purpose="Fuses support layers by the category's weights, takes means of patches, projects to decoder width.",
     )
 
 

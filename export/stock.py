@@ -79,7 +79,9 @@ def _processor(root: str) -> Any:
 def _pixels(processor: Any, image: Image) -> NDArray[np.float32]:
     """Those of one picture, without the dimension that some processors have for pictures."""
     own = getattr(processor, "images_kwargs", {})  # what it has done, whatever the settings of pictures say
-    found = np.asarray(processor.image_processor(image, return_tensors="np", **own)["pixel_values"], np.float32)
+    made = processor.image_processor(image, **{**own, "return_tensors": "np"})
+    (name,) = (name for name in ("pixel_values", "pixel_values_images") if name in made)  # as Video-LLaVA's has it
+    found = np.asarray(made[name], np.float32)
     return found[None] if found.ndim == 2 else found.reshape(-1, *found.shape[-3:])
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from clasp_trt.brief import brief
-from clasp_trt.bundle import Clips, Frames, Grid, Pairs, Run, clip_settings
+from clasp_trt.bundle import Clips, Frames, Grid, Pairs, Run, Stills, clip_settings
 from clasp_trt.bundle.media_reader import MAX_CLIP_FRAMES
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.export.description import Film
 from clasp_trt.export.grids import sized
 from clasp_trt.filming import Filming, Sampling
 
@@ -42,6 +43,8 @@ BY_FRAME = Kind(
     False,
 )
 BY_CLIP = Kind(("Qwen3VLVideoProcessor",), "ends", 1, (128 * 32 * 32, 32 * 32 * 768), (_HALF, _HALF), True)
+STILLS = ("LlavaNextVideoVideoProcessor", "VideoLlavaVideoProcessor")
+"""Video processors that make of each frame what CLIP's processor makes of a picture."""
 FPS, LEAST, MOST = 2.0, 4, 768
 """Frames a second, and the least and most of a clip, where settings do not say."""
 
@@ -108,6 +111,28 @@ def pairs(
         start, end = "<|vision_start|>", "<|vision_end|>"
         layout = Frames(token, token, id, "", f"<{{seconds}} seconds>{start}", end, "", "")
     return Clips(taken, Pairs(frame, film.most_tokens, kind.whole, kind.whole), layout)
+
+
+def stills(settings: Mapping[str, object], film: Film, frames: int, token: str, root: Path) -> Clips:
+    """Clips of up to ``frames`` frames that become squares each, all of whose tokens stand in one run, by the video
+    ``settings`` of the folder ``root``. ``token`` is that of :class:`~clasp_trt.export.description.Film`."""
+    named = settings.get("video_processor_type", STILLS[0])
+    if named not in STILLS:
+        raise _wrong(root, "video_processor_type", brief(named), " or ".join(STILLS))
+    tower, as_clip = film.tower, {**settings, "image_processor_type": "CLIPImageProcessor"}
+    try:
+        made = clip_settings.square(as_clip, tower.image_size, tower.patch_size)
+    except clip_settings.SettingsError as error:
+        reason = str(error).removeprefix(f"{_IMAGE}: ")
+        raise CheckpointError(f"the video settings of {root} cannot be used: {reason}; mend or replace them") from error
+    frame = replace(made, pool=film.pool, cls=tower.keeps_cls)
+    return Clips(Sampling("even", frames), Stills(frame), Run(token, token, film.token, before="", after=""))
+
+
+def usual_frames(settings: Mapping[str, object], usual: int, root: Path) -> int:
+    """How many frames of a clip are taken by the video ``settings`` of the folder ``root``, ``usual`` where they do not
+    say."""
+    return min(_count(root, settings, "num_frames", usual), MAX_CLIP_FRAMES)
 
 
 def _block(film: Filming) -> int:

@@ -40,6 +40,7 @@ _SIGLIP = _Defaults(None, (224, 224), False, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5
 _PROCESSORS = {
     **dict.fromkeys(("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil"), _CLIP),
     "CLIPFeatureExtractor": _CLIP,
+    "VideoLlavaImageProcessor": _CLIP,
     **dict.fromkeys(("LlavaImageProcessor", "LlavaImageProcessorFast", "LlavaImageProcessorPil"), _LLAVA),
     **dict.fromkeys(("SiglipImageProcessor", "SiglipImageProcessorFast", "SiglipImageProcessorPil"), _SIGLIP),
 }

@@ -128,7 +128,10 @@ def check(schedule: Schedule, context: int, max_positions: int) -> None:
     visual tokens leave no room in, or beyond the ``max_positions`` of the checkpoint."""
     tokens = schedule.tokens
     if schedule.stages and tokens > MAX_TOKENS:
-        raise ScheduleError(f"one selection handles {MAX_TOKENS} visual tokens, not {tokens}; use --prune-at none")
+        raise ScheduleError(
+            f"one selection handles {MAX_TOKENS} visual tokens, not {tokens}; use --prune-at none, or give fewer "
+            "--max-images or --max-frames"
+        )
     if context > max_positions:
         raise ScheduleError(f"--max-context {context} exceeds the checkpoint's {max_positions} positions")
     if context < (least := tokens + MIN_TEXT):
@@ -137,5 +140,5 @@ def check(schedule: Schedule, context: int, max_positions: int) -> None:
             enough = f"the checkpoint has {max_positions} positions, less than the {least} that this takes"
         raise ScheduleError(
             f"--max-context {context} leaves too little room for text beside {tokens} visual tokens; {enough}; where a "
-            "picture's size decides, --max-visual-tokens makes them fewer"
+            "picture's size decides, --max-visual-tokens makes them fewer, and of a clip --max-frames"
         )

@@ -24,6 +24,7 @@ class _Tower(torch.nn.Module):
         self.tower: Any = tower
         self._kind, self._layers, self._has_cls = spec.kind, tuple(layers), spec.has_cls
         self._saliency_layer, self._patches = spec.saliency_layer(layers), spec.patches
+        self._keeps_cls = spec.keeps_cls
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         parts, first = anatomy(self._kind), int(self._has_cls)
@@ -39,9 +40,14 @@ class _Tower(torch.nn.Module):
         assert saliency is not None
         if saliency.shape[1] != self._patches:
             saliency = aligned(saliency[..., None], self._patches)[..., 0]
-        return torch.stack(
-            [aligned(states[layer][:, first:], self._patches) for layer in self._layers], dim=1
-        ), saliency
+        features = [aligned(states[layer][:, first:], self._patches) for layer in self._layers]
+        if self._keeps_cls:
+            features = [
+                torch.cat([states[layer][:, :1], patches], 1)
+                for layer, patches in zip(self._layers, features, strict=True)
+            ]
+            saliency = torch.cat([torch.zeros_like(saliency[:, :1]), saliency], 1)
+        return torch.stack(features, dim=1), saliency
 
 
 def _from_cls(attention: Attention) -> torch.Tensor:
@@ -67,14 +73,23 @@ def tower_graph(spec: TowerSpec, layers: Sequence[int], weights: Weights, dtype:
     """The graph from ``pixel_values`` float32 ``[batch, 3, H, W]`` to ``features`` and ``cls_saliency``.
 
     ``features`` is ``[batch, layers, tokens, width]`` in ``dtype``, ``cls_saliency`` float32 ``[batch, tokens]``: of
-    the [CLS] token or, in a tower without one, of all patches. ``weights`` are named ``tower.`` and as transformers
-    names those of a tower alone.
+    the [CLS] token or, in a tower without one, of all patches; where [CLS] is a token too, its own is 0. ``weights``
+    are named ``tower.`` and as transformers names those of a tower alone.
     """
     parts, block = anatomy(spec.kind), spec.saliency_layer(layers)
     read = ", ".join(map(str, layers))
     return trace(
         _Tower(spec, on_meta(parts.build, spec, dtype=dtype), layers),
-        ports.square_vision(spec.image_size, len(layers), spec.patches, spec.width, block, dtype, has_cls=spec.has_cls),
+        ports.square_vision(
+            spec.image_size,
+            len(layers),
+            spec.patches + spec.keeps_cls,
+            spec.width,
+            block,
+            dtype,
+            has_cls=spec.has_cls,
+            keeps_cls=spec.keeps_cls,
+        ),
         weights=weights,
         purpose=f"{parts.title} vision tower up to layer {max(*layers, block)}; support layers {read}.",
     )

@@ -19,13 +19,14 @@ from clasp_trt.quantization import PROJECTOR, VISION
 class Squares:
     """See :class:`~clasp_trt.export.reference.Eyes`: ``tower`` of the kind that ``spec`` says, and ``projector`` from
     fused features to visual tokens. Where tiles are packed, ``newline`` ``[width]`` ends each row; where ``merge`` by
-    ``merge`` patches become one token, tiles follow one another."""
+    ``merge`` patches become one token, tiles follow one another; ``pool`` by ``pool`` become their mean before they are
+    projected."""
 
     def __init__(
-        self, spec: TowerSpec, tower: Any, projector: Any, newline: Any = None, merge: int | None = None
+        self, spec: TowerSpec, tower: Any, projector: Any, newline: Any = None, merge: int | None = None, pool: int = 1
     ) -> None:
         self._spec, self._tower, self._projector = spec, tower, projector
-        self._newline, self._merge = newline, merge
+        self._newline, self._merge, self._pool = newline, merge, pool
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -45,7 +46,11 @@ class Squares:
             hidden = parts.step(module, hidden)
             states.append(hidden)
         features = torch.stack([self._placed(states[layer][:, int(has_cls) :]) for layer in layers], dim=1)
-        return {port.FEATURES: array(features), port.CLS_SALIENCY: array(self._placed(saliency[..., None])[..., 0])}
+        ranked = self._placed(saliency[..., None])[..., 0]
+        if self._spec.keeps_cls:
+            whole = torch.stack([states[layer][:, :1] for layer in layers], dim=1)
+            features, ranked = torch.cat([whole, features], 2), torch.nn.functional.pad(ranked, (1, 0))
+        return {port.FEATURES: array(features), port.CLS_SALIENCY: array(ranked)}
 
     def _placed(self, rows: torch.Tensor) -> torch.Tensor:
         """``rows`` ``[batch, patches, width]`` of any square grid by the place of each of the tower's patches: the mean
@@ -65,16 +70,20 @@ class Squares:
         features, alpha = torch.from_numpy(feed[port.FEATURES]), torch.from_numpy(feed[port.ALPHA])
         floats = wide(dtype)
         fused = torch.einsum("bltw,l->btw", features.to(floats), alpha[0].to(floats))
+        if self._pool > 1:
+            batch, patches, width = fused.shape
+            grid = fused.view(batch, isqrt(patches), -1, width).permute(0, 3, 1, 2)
+            fused = torch.nn.functional.avg_pool2d(grid, self._pool).flatten(2).transpose(1, 2)
         visual = cast(self._projector, dtype)(fused.to(dtype))
         if self._merge is not None:
             saliency = torch.from_numpy(feed[port.CLS_SALIENCY])
             tiles = saliency.view(len(saliency), 1, isqrt(saliency.shape[1]), -1)
             merged = torch.nn.functional.avg_pool2d(tiles, self._merge)
             return {port.VISUAL: array(visual.flatten(0, 1)[None]), port.TOKEN_SALIENCY: array(merged.reshape(1, -1))}
-        if self._spec.pool > 1:
+        if (pool := max(self._pool, self._spec.pool)) > 1:
             squares = torch.from_numpy(feed[port.CLS_SALIENCY])
             side = self._spec.image_size // self._spec.patch_size
-            means = torch.nn.functional.avg_pool2d(squares.view(-1, 1, side, side), self._spec.pool)
+            means = torch.nn.functional.avg_pool2d(squares.view(-1, 1, side, side), pool)
             return {port.VISUAL: array(visual), port.TOKEN_SALIENCY: array(means.flatten(1))}
         if self._newline is None:
             return {port.VISUAL: array(visual)}

@@ -20,8 +20,8 @@ class TowerSpec(VisionDims):
     ``pool`` patches. ``pre_norm``: a LayerNorm before the first block; ``patch_bias``, ``qkv_bias``: biases of the
     patch embedding and of queries, keys and values; ``layer_scale``: a vector that scales what each half of a block
     adds; ``rms_norm``: the norms of a block are RMSNorms; ``qk_norm``: queries and keys pass one of all heads' width;
-    ``final_norm``: a LayerNorm after the last block, which is not read. ``unread`` counts the parameters that a
-    checkpoint stores beside all these, and no graph reads.
+    ``final_norm``: a LayerNorm after the last block, which is not read; ``keeps_cls``: [CLS] is a visual token too,
+    before all others. ``unread`` counts the parameters that a checkpoint stores beside all these, and no graph reads.
 
     ``feature_layer`` is the hidden state that the checkpoint reads (0: before the first block), and so the number of
     blocks that a bundle holds; the tower's own ``layers`` may be more.
@@ -43,6 +43,7 @@ class TowerSpec(VisionDims):
     qk_norm: bool = False
     final_norm: bool = True
     pool: int = 1
+    keeps_cls: bool = False
 
     @property
     def dims(self) -> VisionDims:
@@ -52,7 +53,7 @@ class TowerSpec(VisionDims):
     @property
     def tokens(self) -> int:
         """Visual tokens of every picture."""
-        return (self.image_size // self.patch_size // self.pool) ** 2
+        return (self.image_size // self.patch_size // self.pool) ** 2 + self.keeps_cls
 
     @property
     def patches(self) -> int:

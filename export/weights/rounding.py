@@ -27,7 +27,8 @@ _CHUNK = 1 << 22
 """Weights that are float32 at once."""
 
 _PARTS: Mapping[str, str] = {
-    r"tower\.(?!.*embed).*\.weight": VISION,  # what embeds patches and positions is looked up, added or convolved
+    # what embeds patches and positions is looked up, added or convolved
+    r"(?:video\.)?tower\.(?!.*embed).*\.weight": VISION,
     r"projector\..*\.weight": PROJECTOR,
     r"decoder\.layers\..*\.weight": DECODER,
     r"decoder\.embed_tokens\.weight": EMBEDDING,

@@ -123,6 +123,7 @@ def graph_parameters(model: Description, cuts: tuple[Cut, ...], context: int) ->
     graphs = {
         names.VISION: model.tower.built_parameters,
         names.PROJECTOR: model.projector.parameters,
+        **model.clip_parameters,
         names.EMBED: decoder.embedding_parameters,
     }
     for cut in cuts:

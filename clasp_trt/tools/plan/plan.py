@@ -162,8 +162,9 @@ def _timing(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Timing 
         return None
     cache_item = ITEM_BYTES[request.precision]
     item = 4 if assumptions.is_cpu(request.target) else cache_item
-    tokens, decoder, tiles = schedule.tokens, model.decoder, model.images * model.tiles
+    tokens, decoder, tiles = schedule.tokens, model.decoder, model.views
     saving = Saving.of(model, item)
+    projected = max(model.images * model.tiles * model.tower.tokens, *(model.clip_tokens or (0,)))
     stages = [
         roofline.stage(
             names.VISION,
@@ -175,7 +176,7 @@ def _timing(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Timing 
         roofline.stage(
             "project",
             tokens,
-            roofline.projector_work(model.projector, tiles * model.tower.tokens, item) + Work(0, -saving.projector),
+            roofline.projector_work(model.projector, projected, item) + Work(0, -saving.projector),
             rates.products,
             rates.bandwidth,
         ),

@@ -39,7 +39,8 @@ class Saving:
         for cut in cuts:
             if cut.name == name:
                 return self.segment(cut.first, cut.last, layers)
-        return {names.VISION: self.vision, names.PROJECTOR: self.projector, names.EMBED: self.embedding}.get(name, 0)
+        same = {names.VISION: self.vision, names.PROJECTOR: self.projector, names.EMBED: self.embedding}
+        return {**same, names.VISION_VIDEO: self.vision, names.PROJECTOR_VIDEO: self.projector}.get(name, 0)
 
     def segment(self, first: int, last: int, layers: int) -> int:
         """Of the decoder's layers ``first`` to ``last`` (inclusive) of ``layers``, the last with the head."""

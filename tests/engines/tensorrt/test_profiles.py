@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -147,6 +148,22 @@ def test_ranges_are_those_of_the_tokens_that_arrive(varying: Manifest) -> None:
     assert made["prune_1"]["request"]["visual_tokens"] == tuple(each[0] for each in keeps)
     assert made["segment_1"]["prefill"]["visual_tokens"] == (0, keeps[1][0], keeps[2][0])
     assert made["embed"]["prefill"]["sequence"] == (1, 70 + PROMPT, 88 + PROMPT)
+
+
+@pytest.mark.parametrize(
+    ("preset", "tiles"), [("tiny-next-video", (1, 5, 5)), pytest.param("tiny-video", (1, 1, 1), marks=pytest.mark.full)]
+)
+@pytest.mark.usefixtures("tracer")
+def test_frames_are_seen_one_at_a_time(tmp_path: Path, preset: str, tiles: tuple[int, ...]) -> None:
+    """By the tower of pictures too, where they have none of their own."""
+    folder = make(tmp_path / "checkpoint", PRESETS[preset])
+    filmed = build(folder, tmp_path / "bundle", target=None, budget="paper:192", max_context=256).manifest
+    made = {graph.name: _sizes(filmed, graph)["request"] for graph in filmed.graphs if "v" in graph.name}
+    assert made["vision"] == {"batch": tiles}
+    assert {name: sizes for name, sizes in made.items() if "video" in name} == {
+        name: {"batch": (1, 1, 1)} for name in filmed.own_to_clips
+    }
+    assert filmed.own_to_clips[-1] == "projector_video"
 
 
 def test_pictures_are_seen_one_at_a_time_and_chosen_from_together(built: Callable[..., Bundle]) -> None:

@@ -317,6 +317,15 @@ def test_graphs_of_tiles_shrunk_to_a_limit(tmp_path: Path) -> None:
     assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
 
 
+@pytest.mark.parametrize("preset", ["tiny-next-video", "tiny-video"])
+def test_graphs_of_clips(tmp_path: Path, preset: str) -> None:
+    """A second tower whose [CLS] is a token, and means of patches before the projector, become engines too."""
+    model = make(tmp_path / "model", PRESETS[preset])
+    options: dict[str, Any] = {"precision": "fp16", "prune_at": "encoder", "budget": "1/4", "max_context": 256}
+    made = build(model, tmp_path / "out", target="rtx4090", cache=False, **options)
+    assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs} >= {"projector_video"}
+
+
 @pytest.mark.parametrize("preset", ["tiny-internvl", "tiny-idefics3", "tiny-smolvlm"])
 def test_graphs_of_merged_patches(tmp_path: Path, preset: str) -> None:
     model = random_tiles.make(tmp_path / "model", random_tiles.PRESETS[preset])

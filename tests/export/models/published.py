@@ -59,3 +59,22 @@ ONEVISION = {
     "llava-onevision-qwen2-7b-ov": _onevision(_text("qwen2", 28, 3584, 28, 4, 18944, 152128)),
     "llava-onevision-qwen2-72b-ov": _onevision(_text("qwen2", 80, 8192, 64, 8, 29568, 152128)),
 }
+_CLIP = {**_EYE, "model_type": "clip_vision_model", "projection_dim": 768, "vocab_size": 32000, "patch_size": 14}
+_VICUNA = {**_text("llama", 32, 4096, 32, 32, 11008, 32064), "max_position_embeddings": 4096}
+
+
+def _next_video(text: dict[str, Any]) -> dict[str, Any]:
+    vision = {**_CLIP, "image_size": 336}
+    return {"model_type": "llava_next_video", "vision_config": vision, "text_config": text}
+
+
+LLAVA_NEXT_VIDEO = {
+    "LLaVA-NeXT-Video-7B-hf": _next_video(_VICUNA),
+    "LLaVA-NeXT-Video-7B-DPO-hf": _next_video(_VICUNA),
+    "LLaVA-NeXT-Video-34B-hf": _next_video(_text("llama", 60, 7168, 56, 8, 20480, 64064)),
+}
+VIDEO_LLAVA = {
+    "Video-LLaVA-7B-hf": {
+        "model_type": "video_llava", "vision_config": {**_CLIP, "image_size": 224}, "text_config": _VICUNA,
+    },
+}  # fmt: skip
