@@ -77,6 +77,7 @@ class Engine:
     One thread computes: between two tokens of those that have a slot it takes one request that waits, if a slot is
     free, and then all go on together. What the host does before the first graph is done by the thread that asks.
     A request that is wrong, or that overflows, fails alone; when the backend fails, all do, and the engine is closed.
+    Close it, or use it as a context, or it lives as long as the process.
     """
 
     def __init__(

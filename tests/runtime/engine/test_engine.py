@@ -89,14 +89,14 @@ def _wishes(rng: np.random.Generator) -> dict[str, Any]:
     """A request of any kind."""
     draws = Sampling(temperature=float(rng.uniform(0.5, 2)), top_k=int(rng.integers(2, 40)), seed=int(rng.integers(99)))
     kinds: list[dict[str, Any]] = [
-        {},
+        {},  # greedy
         {"sampling": draws},
         {"sampling": Sampling(repetition_penalty=1.3)},
         {"choices": ["red", "blue", "a cup"], "ignore_stop": False},
-        {"logprobs": True},
     ]
     category = [None, "counting", "spatial relations"][rng.integers(3)]
-    return {"max_new_tokens": int(rng.integers(1, 24)), "ignore_stop": True, "category": category} | kinds[
+    length = int(rng.integers(1, 24))
+    return {"max_new_tokens": length, "ignore_stop": True, "category": category, "logprobs": True} | kinds[
         rng.integers(len(kinds))
     ]
 
@@ -122,12 +122,14 @@ def test_answers_are_those_of_a_request_alone(bundle: Bundle, alone: Pipeline, p
     variants = {method: alone.variant(method=get(method)) for method in METHODS}
     for number, (result, (picture, prompt, method, wishes)) in enumerate(zip(found, asked, strict=True)):
         expected = variants[method].generate(picture, prompt, **wishes)
+        said = len(result.token_ids)
         if result.finish_reason == "cancelled":
             assert number in leaves
-            assert result.token_ids == expected.token_ids[: len(result.token_ids)]
+            assert result.token_ids == expected.token_ids[:said]
         else:
             same(result, expected)
-            np.testing.assert_allclose(result.logprobs, expected.logprobs, atol=1e-5)
+        # four layers in float32, of which each may lose a few of 24 bits to another order of summation
+        np.testing.assert_allclose(result.logprobs, expected.logprobs[:said], rtol=0, atol=1e-5)
     assert any(result.finish_reason == "cancelled" for result in found)
     assert any(result.reused_images for result in found)
 
