@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from clasp_trt.runtime.backends.interface import Runner, Tensor
+from clasp_trt.runtime.media.clip import ClipSource
 from clasp_trt.runtime.media.image import ImageSource
 from clasp_trt.runtime.media.seen import Block, Seen
 
@@ -63,6 +64,7 @@ class Shown:
 
 
 Picture = ImageSource | Encoded
+Video = ClipSource | Shown
 Pictures = Picture | Sequence[Picture] | None
 """What a request is about: one image, several in the order of the prompt, or none."""
 

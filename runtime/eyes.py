@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,9 +78,11 @@ class Eyes:
         check_frames(len(clip.frames), self._bundle)
         return clip
 
-    def watch(self, source: ClipSource, timer: Timer) -> Shown:
+    def watch(self, source: ClipSource | Shown, timer: Timer) -> Shown:
         """The clip, each of its steps as the vision graph saw it before, or else as it will. Raises
         :class:`ImageError`."""
+        if isinstance(source, Shown):
+            return source
         with timer.step("preprocess"):
             filmed = self.film(self.load_clip(source))
             keys = (self._features.key_of(seen.vision) for seen in filmed.steps)
@@ -88,6 +91,11 @@ class Eyes:
                 for seen, key in zip(filmed.steps, keys, strict=True)
             )
             return Shown(steps, filmed.blocks, moves=True)
+
+    def encode_clip(self, source: ClipSource, timer: Timer) -> Shown:
+        """The clip, each of its steps as the vision graph sees it now, or saw it before."""
+        watched = self.watch(source, timer)
+        return replace(watched, steps=tuple(self.encode(step, timer) for step in watched.steps))
 
     def film(self, clip: Clip) -> Filmed:
         """What the model sees of a clip; nothing is computed of it."""

@@ -17,7 +17,7 @@ from clasp_trt.policy import Policy
 from clasp_trt.runtime.answer import Answer
 from clasp_trt.runtime.asked import Asked
 from clasp_trt.runtime.backends.interface import Backend
-from clasp_trt.runtime.encoded import Encoded, Picture, Pictures, listed
+from clasp_trt.runtime.encoded import Encoded, Picture, Pictures, Shown, Video, listed
 from clasp_trt.runtime.event import Event
 from clasp_trt.runtime.feature_cache import DEFAULT_BYTES
 from clasp_trt.runtime.manner import Manner
@@ -147,7 +147,7 @@ class Pipeline:
         image: Pictures,
         prompt: str,
         *,
-        video: ClipSource | None = None,
+        video: Video | None = None,
         max_new_tokens: int | None = None,
         sampling: Sampling | None = None,
         stop: Sequence[str] | None = None,
@@ -172,7 +172,7 @@ class Pipeline:
         image: Pictures,
         prompt: str,
         *,
-        video: ClipSource | None = None,
+        video: Video | None = None,
         max_new_tokens: int | None = None,
         sampling: Sampling | None = None,
         stop: Sequence[str] | None = None,
@@ -221,7 +221,7 @@ class Pipeline:
         return self._begin(read, read.images, read.clips, **wishes)
 
     def _begin(
-        self, prompt: str | Dialogue, images: Sequence[Picture], clips: Sequence[ClipSource], **wishes: Unpack[Wishes]
+        self, prompt: str | Dialogue, images: Sequence[Picture], clips: Sequence[Video], **wishes: Unpack[Wishes]
     ) -> Answer:
         asked = self._steps.asked(prompt, images, clips, wishes)
         return Answer(self._answer(images, clips, asked), self._turns)
@@ -240,12 +240,19 @@ class Pipeline:
         :func:`clasp_trt.runtime.media.clip.load_clip`. Raises :class:`clasp_trt.errors.ImageError`."""
         return self._steps.eyes.load_clip(source, frames=frames, fps=fps)
 
+    def encode_clip(self, video: ClipSource) -> Shown:
+        """Runs the vision graph on each step of a clip: requests that are given the result as their ``video`` need not
+        run it again, as with :meth:`encode`."""
+        timer = Timer()
+        with self._turns.between(), memory_for("to encode the clip"):
+            return self._steps.eyes.encode_clip(video, timer)
+
     def film(self, clip: Clip) -> Filmed:
         """What the model sees of a clip, step by step; nothing is computed of it."""
         return self._steps.eyes.film(clip)
 
     def _answer(
-        self, images: Sequence[Picture], clips: Sequence[ClipSource], asked: Asked
+        self, images: Sequence[Picture], clips: Sequence[Video], asked: Asked
     ) -> Generator[Event, None, Result]:
         draft = self._steps.draft(images, clips, asked, self._manner)
         event = self._steps.begin(draft, self._turns.check)

@@ -14,7 +14,7 @@ from clasp_trt.runtime.asked import Asked, request
 from clasp_trt.runtime.backends.interface import Backend, Tensor
 from clasp_trt.runtime.decoder import Decoder, Scores
 from clasp_trt.runtime.draft import CancelledError, Draft
-from clasp_trt.runtime.encoded import Encoded, Picture, Shown
+from clasp_trt.runtime.encoded import Encoded, Picture, Shown, Video
 from clasp_trt.runtime.event import Event
 from clasp_trt.runtime.eyes import Eyes
 from clasp_trt.runtime.fitting import check_clips, check_images, check_tokens
@@ -22,7 +22,6 @@ from clasp_trt.runtime.logits.constraint import Constraints
 from clasp_trt.runtime.logits.processors import Request, processors
 from clasp_trt.runtime.logits.warpers import log_probability
 from clasp_trt.runtime.manner import Manner
-from clasp_trt.runtime.media.clip import ClipSource
 from clasp_trt.runtime.sampling import OverflowedError, Sampler
 from clasp_trt.runtime.slots import Sequence as Slotted
 from clasp_trt.runtime.text.messages import Dialogue
@@ -50,7 +49,7 @@ class Steps:
         self,
         prompt: str | Dialogue,
         images: Sequence[Picture],
-        clips: Sequence[ClipSource],
+        clips: Sequence[Video],
         wishes: Mapping[str, Any],
     ) -> Asked:
         """What is asked for, as far as it can be told at once. Raises :class:`PromptError` or :class:`ImageError`."""
@@ -59,7 +58,7 @@ class Steps:
         check_clips(len(clips), self._bundle)
         return asked
 
-    def draft(self, images: Sequence[Picture], clips: Sequence[ClipSource], asked: Asked, manner: Manner) -> Draft:
+    def draft(self, images: Sequence[Picture], clips: Sequence[Video], asked: Asked, manner: Manner) -> Draft:
         """All of a request that the host does before the first graph. Raises :class:`ClaspError` for what is wrong with
         it."""
         timer, generation = Timer(), asked.generation

@@ -7,6 +7,8 @@ processor's operations, frame by frame, and cut into patches by the library's ow
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ from clasp_trt.runtime.conversation import Conversation
 from clasp_trt.runtime.media.clip import Clip
 from clasp_trt.runtime.pipeline import Pipeline
 from clasp_trt.runtime.result import Result
+from clasp_trt.tools.evaluate.answers import Forgetful, Run, answer
+from clasp_trt.tools.evaluate.questions import Questions, assign
 from tests.mistakes import says
 from tests.parity.eager_grids import EagerGrids
 from tests.parity.test_qwen import FAMILIES, NEW_TOKENS, PHOTO, QUESTION, Whole, _same, picture
@@ -192,3 +196,20 @@ def test_a_conversation_remembers_its_clip(whole: Whole) -> None:
     assert first.visual_tokens == second.visual_tokens > 0
     asked = [*talk.messages[:-2], {"role": "user", "content": [{"type": "text", "text": "And then?"}]}]
     assert pipeline.chat(asked, max_new_tokens=2).token_ids == second.token_ids
+
+
+def test_questions_about_clips_are_evaluated(whole: Whole, tmp_path: Path) -> None:
+    """A folder of frames and an animation, whose answers are those that the pipeline gives."""
+    given, pipeline = clip("two"), whole.loaded("none")
+    (tmp_path / "frames").mkdir()
+    for number, frame in enumerate(given.frames):
+        frame.save(tmp_path / "frames" / f"{number}.png")
+    given.frames[0].save(tmp_path / "clip.gif", save_all=True, append_images=given.frames[1:], duration=400)
+    names = ("frames", "clip.gif")
+    said = {name: pipeline.generate(None, QUESTION, video=tmp_path / name, max_new_tokens=16).text for name in names}
+    rows = [{"video": name, "prompt": QUESTION, "answer": said[name].strip() or "?"} for name in names]
+    (tmp_path / "D.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    questions = Questions.read(tmp_path / "D.jsonl")
+    asked = assign(questions, lambda prompt: pipeline.route(prompt).name, route=False)
+    answers = answer(questions, [Run("clasp", pipeline, asked)], max_new_tokens=16, store=Forgetful())
+    assert [each.said for each in answers.values()] == [said[name] for name in names]

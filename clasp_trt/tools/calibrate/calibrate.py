@@ -222,10 +222,12 @@ def _provenance(lines: tuple[Line, ...], bundle: Bundle, questions: Questions, o
 def _inputs(bundle: Bundle, questions: Questions, samples: Sequence[Sample], options: Options) -> dict[str, str]:
     """What the answers depend on, each part as a hash under the name by which a person would call it."""
     pictures = hashlib.sha256()
-    asked_about = (row.images for part in samples for row in (*part.search, *part.held_out))
+    asked_about = (row.shown for part in samples for row in (*part.search, *part.held_out))
     for image in sorted({image for images in asked_about for image in images}):
+        frames = sorted(image.iterdir()) if image.is_dir() else [image]
         try:
-            pictures.update(bytes.fromhex(file_sha256(image)))
+            for frame in frames:
+                pictures.update(bytes.fromhex(file_sha256(frame)))
         except OSError as error:
             raise DataError(f"{questions.name}: {image} cannot be read ({error.strerror})") from None
     asked = [options.questions, options.held_out, list(map(str, options.ratios)), options.seed, options.max_new_tokens]

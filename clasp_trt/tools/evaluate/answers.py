@@ -18,7 +18,7 @@ from clasp_trt.tools.evaluate.scoring import matches
 if TYPE_CHECKING:
     from PIL import Image
 
-    from clasp_trt.runtime.encoded import Encoded
+    from clasp_trt.runtime.encoded import Encoded, Shown
     from clasp_trt.runtime.pipeline import Pipeline
 
 DEFAULT_MAX_NEW_TOKENS = 16
@@ -88,15 +88,17 @@ def answer(
     progress("answer", len(answers), len(wanted))
     waiting = [row for row in rows if any((row[0].row.line, run.name) not in answers for run in runs)]
     by_picture = _by_picture(waiting)
-    with decoded([image for images in by_picture for image in images]) as pictures:
+    with decoded([image for about in by_picture.values() for image in about[0][0].row.images]) as pictures:
         for about in by_picture.values():
-            encoded, spent_ms = _encode(runs[0].pipeline, pictures, questions, about[0][0])
+            encoded, clip, spent_ms = _encode(runs[0].pipeline, pictures, questions, about[0][0])
             for row in about:
                 same: dict[tuple[int, str], Answer] = {}
                 for run, question in zip(runs, row, strict=True):
                     key, alike = (question.row.line, run.name), (id(run.pipeline), question.requested)
                     if key not in answers:
-                        told = same.get(alike) or _ask(run, encoded, spent_ms, question, questions, max_new_tokens)
+                        told = same.get(alike) or _ask(
+                            run, encoded, clip, spent_ms, question, questions, max_new_tokens
+                        )  # fmt: skip
                         answers[key] = replace(told, method=run.name)
                         store.keep(question, answers[key])
                         progress("answer", len(answers), len(wanted))
@@ -107,30 +109,40 @@ def answer(
 def _by_picture(rows: Iterable[tuple[Question, ...]]) -> dict[tuple[Path, ...], list[tuple[Question, ...]]]:
     grouped: dict[tuple[Path, ...], list[tuple[Question, ...]]] = {}
     for row in rows:
-        grouped.setdefault(row[0].row.images, []).append(row)
+        grouped.setdefault(row[0].row.shown, []).append(row)
     return grouped
 
 
 def _encode(
     pipeline: Pipeline, pictures: Iterable[Image.Image], questions: Questions, question: Question
-) -> tuple[list[Encoded], float]:
-    """The next pictures, those of the question, encoded, and the milliseconds that this took."""
+) -> tuple[list[Encoded], Shown | None, float]:
+    """The next pictures, those of the question, and its clip, encoded, and the milliseconds that this took."""
     try:
-        shown = [next(iter(pictures)) for _ in question.row.images]
+        shown, video = [next(iter(pictures)) for _ in question.row.images], question.row.video
+        clip = None if video is None else pipeline.load_clip(video)
         start = time.perf_counter()
-        return [pipeline.encode(picture) for picture in shown], (time.perf_counter() - start) * 1e3
+        encoded = [pipeline.encode(picture) for picture in shown]
+        watched = None if clip is None else pipeline.encode_clip(clip)
+        return encoded, watched, (time.perf_counter() - start) * 1e3
     except ImageError as error:
         raise DataError(f"{questions.place(question.row)}: {error}") from error
 
 
 def _ask(
-    run: Run, encoded: list[Encoded], spent_ms: float, question: Question, questions: Questions, max_new_tokens: int
+    run: Run,
+    encoded: list[Encoded],
+    clip: Shown | None,
+    spent_ms: float,
+    question: Question,
+    questions: Questions,
+    max_new_tokens: int,
 ) -> Answer:
     row = question.row
     try:
         result = run.pipeline.generate(
-            encoded, row.prompt, max_new_tokens=max_new_tokens, sampling=GREEDY, category=question.requested
-        )
+            encoded, row.prompt, video=clip, max_new_tokens=max_new_tokens, sampling=GREEDY,
+            category=question.requested,
+        )  # fmt: skip
     except (ImageError, PromptError) as error:
         raise DataError(f"{questions.place(row)}: {error}") from error
     ttft_ms = spent_ms + result.timings_ms["ttft"]

@@ -1,8 +1,8 @@
 """Questions with known answers: a JSON-lines file with a row ``{"image", "prompt", "answer", "category"?}`` a line.
 
-Other keys mean nothing here. ``image`` may be a list of several, in the order of the prompt. An answer may be a number
-or a boolean, which stands for its text. Image paths are relative to the file's own folder; absolute ones are taken as
-they are.
+Other keys mean nothing here. ``image`` may be a list of several, in the order of the prompt; ``video``, a clip's file
+or folder of frames, may stand beside it or in its place. An answer may be a number or a boolean, which stands for its
+text. Paths are relative to the file's own folder; absolute ones are taken as they are.
 """
 
 from __future__ import annotations
@@ -16,26 +16,31 @@ from clasp_trt.errors import DataError
 from clasp_trt.storage.fields import Field, Format
 from clasp_trt.storage.lines import json_lines
 
-_REQUIRED = ("image", "prompt", "answer")
-_FORMAT = Format(DataError, DataError, f"expected a JSON object with {', '.join(_REQUIRED)} on each line")
+_REQUIRED = ("prompt", "answer")
+_FORMAT = Format(DataError, DataError, "expected a JSON object with image, prompt, answer on each line")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One question. ``image`` and the ``others`` beside it are resolved against the file's folder; ``line`` counts from
-    1."""
+    """One question, about ``images`` and perhaps a ``video`` after them, or alone. Their paths are resolved against the
+    file's folder; ``line`` counts from 1."""
 
-    image: Path
+    images: tuple[Path, ...]
     prompt: str
     answer: str
     category: str | None
     line: int
-    others: tuple[Path, ...] = ()
+    video: Path | None = None
 
     @property
-    def images(self) -> tuple[Path, ...]:
-        """All of them, in order."""
-        return self.image, *self.others
+    def shown(self) -> tuple[Path, ...]:
+        """All that it is about, in order."""
+        return self.images if self.video is None else (*self.images, self.video)
+
+    @property
+    def image(self) -> Path:
+        """The first of it."""
+        return self.shown[0]
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Row, ...]:
@@ -47,7 +52,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Row, ...]:
             or blank before others that are not; or its image is not a file.
     """
     rows: list[Row] = []
-    found: set[Path] = set()
+    found: set[Path | None] = {None}
     for number, item in json_lines(path, _FORMAT, exact=True):
         row = _row(item, Path(path).parent, number)
         for image in row.images:
@@ -56,6 +61,11 @@ def read(path: str | os.PathLike[str]) -> tuple[Row, ...]:
                     f"{item.source}: there is no image {image}; paths are relative to the folder of this file"
                 )
             found.add(image)
+        if row.video not in found and not (row.video and row.video.exists()):
+            raise DataError(
+                f"{item.source}: there is no video {row.video}; paths are relative to the folder of this file"
+            )
+        found.add(row.video)
         rows.append(row)
     if not rows:
         raise DataError(f"{os.fspath(path)} is empty; {_FORMAT.cure}")
@@ -65,16 +75,21 @@ def read(path: str | os.PathLike[str]) -> tuple[Row, ...]:
 def _row(item: Field, folder: Path, number: int) -> Row:
     of = item.open_record(*_REQUIRED)
     category = of["category"].prose() if "category" in of else None
-    given = of["image"].elements() if isinstance(of["image"].value, list) else [of["image"]]
-    if not given:
-        of["image"].fail("a path, or a list of paths")
-    first, *others = (folder / each.prose() for each in given)
-    return Row(first, of["prompt"].prose(), of["answer"].said(), category, number, tuple(others))
+    video = folder / of["video"].prose() if "video" in of else None
+    if "image" not in of and video is None:
+        item.fail("an image, a video, or both")
+    given = list[Field]()
+    if "image" in of:
+        given = of["image"].elements() if isinstance(of["image"].value, list) else [of["image"]]
+        if not given:
+            of["image"].fail("a path, or a list of paths")
+    images = tuple(folder / each.prose() for each in given)
+    return Row(images, of["prompt"].prose(), of["answer"].said(), category, number, video)
 
 
 def linked(rows: Iterable[Row]) -> list[Path]:
-    """A picture for each row that stands for all of its own: rows that share one, or are linked by others that do, have
-    the same."""
+    """A picture or clip for each row that stands for all of its own: rows that share one, or are linked by others that
+    do, have the same."""
     asked, stands = list(rows), dict[Path, Path]()
 
     def root(image: Path) -> Path:
@@ -84,6 +99,6 @@ def linked(rows: Iterable[Row]) -> list[Path]:
         return image
 
     for row in asked:
-        least, *greater = sorted({root(image) for image in row.images})
+        least, *greater = sorted({root(shown) for shown in row.shown})
         stands.update(dict.fromkeys(greater, least))
     return [root(row.image) for row in asked]

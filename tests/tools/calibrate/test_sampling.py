@@ -16,7 +16,7 @@ NAMES = ("a", "b", "default")
 
 def rows(count: int, pictures: int, answers: int) -> list[tuple[str, Row]]:
     return [
-        (NAMES[n % 2], Row(Path(f"{n % pictures}.png"), f"{n}?", f"answer {n * n % answers}", NAMES[n % 2], n + 1))
+        (NAMES[n % 2], Row((Path(f"{n % pictures}.png"),), f"{n}?", f"answer {n * n % answers}", NAMES[n % 2], n + 1))
         for n in range(count)
     ]
 
@@ -42,7 +42,7 @@ def test_parts(count: int, pictures: int, answers: int, questions: int, held_out
 
 def test_every_first_so_many_are_balanced() -> None:
     """Ninety of a hundred answers are yes, but not of those that are asked."""
-    given_rows = [("a", Row(Path(f"{n}.png"), "?", "no" if n % 10 == 0 else "yes", "a", n + 1)) for n in range(200)]
+    given_rows = [("a", Row((Path(f"{n}.png"),), "?", "no" if n % 10 == 0 else "yes", "a", n + 1)) for n in range(200)]
     part = sample(given_rows, ["a"], questions=20, held_out=20, seed=3)["a"]
     counts = Counter(row.answer for row in part.search[:12])
     assert abs(counts["yes"] - counts["no"]) <= 1
@@ -50,13 +50,13 @@ def test_every_first_so_many_are_balanced() -> None:
 
 def test_answers_that_differ_in_punctuation_are_one() -> None:
     texts = ("yes", "Yes.", "YES!", "no")
-    given_rows = [("a", Row(Path(f"{n}.png"), "?", texts[n % 4], "a", n + 1)) for n in range(400)]
+    given_rows = [("a", Row((Path(f"{n}.png"),), "?", texts[n % 4], "a", n + 1)) for n in range(400)]
     part = sample(given_rows, ["a"], questions=40, held_out=40, seed=0)["a"]
     assert Counter(row.answer for row in part.search)["no"] == 20
 
 
 def test_parts_have_their_proportion() -> None:
-    given_rows = [("a", Row(Path(f"{n}.png"), "?", "x", "a", n + 1)) for n in range(400)]
+    given_rows = [("a", Row((Path(f"{n}.png"),), "?", "x", "a", n + 1)) for n in range(400)]
     part = sample(given_rows, ["a"], questions=300, held_out=100, seed=0)["a"]
     assert (len(part.search), len(part.held_out)) == (300, 100)
 

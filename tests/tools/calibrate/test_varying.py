@@ -65,5 +65,5 @@ def test_features_are_kept_by_their_size(varying: Bundle, tmp_path: Path, monkey
         monkeypatch.setattr(Pipeline, "encode", lambda self, image: (encoded.append(image), encode(self, image))[1])
         answers = Answers(pipeline, "D.jsonl", max_new_tokens=1, cache_bytes=room)
         for first, second in (shown[:2], shown[2:]) * 2:
-            answers.right(varying.policy, 0, Row(first, PROMPT, "cup", None, 1, (second,)))
+            answers.right(varying.policy, 0, Row((first, second), PROMPT, "cup", None, 1))
     assert encoded == [*shown, shown[3]]

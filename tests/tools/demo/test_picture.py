@@ -48,7 +48,7 @@ def asked(
     plans: Mapping[str, Schedule] = SCHEDULES,
     view: Image.Image | None = None,
 ) -> Asked:
-    row = Row(Path("x.png"), prompt, "star", "counting", 1)
+    row = Row((Path("x.png"),), prompt, "star", "counting", 1)
     results = {name: result(plan, text) for (name, plan), text in zip(plans.items(), said, strict=True)}
     view = view or Image.new("RGB", (144, 144), GREEN)
     grid = isqrt(next(iter(plans.values())).tokens)

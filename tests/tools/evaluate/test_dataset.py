@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from clasp_trt.errors import DataError
 from clasp_trt.storage import lines as storage_lines
 from clasp_trt.tools.evaluate.dataset import Row, linked, read
+from tests.mistakes import says
 
 GOOD = {"image": "a.png", "prompt": "What is it?", "answer": "a star"}
 
@@ -42,8 +44,8 @@ def test_rows_in_order(data: Callable[..., Path], tmp_path: Path) -> None:
     path = data(GOOD, {**GOOD, "category": "counting", "prompt": "多少？"})
     image = tmp_path / "a.png"
     assert read(path) == (
-        Row(image, "What is it?", "a star", None, 1),
-        Row(image, "多少？", "a star", "counting", 2),
+        Row((image,), "What is it?", "a star", None, 1),
+        Row((image,), "多少？", "a star", "counting", 2),
     )
 
 
@@ -74,7 +76,7 @@ def test_images_below_beside_and_elsewhere(data: Callable[..., Path], tmp_path: 
         (b"null", "expected an object"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"image": "a.png", "image": "a.png"}', "occurs twice"),
-        ({"imge": "a.png", "prompt": "?", "answer": "a"}, "missing key 'image'"),
+        ({"imge": "a.png", "prompt": "?", "answer": "a"}, "an image, a video, or both"),
         ({"image": "a.png", "prompt": "?"}, "missing key 'answer'"),
         ({**GOOD, "answer": None}, "answer: expected a string"),
         ({**GOOD, "answer": ["a"]}, "answer: expected a string"),
@@ -106,7 +108,7 @@ def test_a_row_may_be_about_several_images(data: Callable[..., Path]) -> None:
 def test_rows_that_share_a_picture_are_linked() -> None:
     def row(*names: str) -> Row:
         first, *others = map(Path, names)
-        return Row(first, "?", "a", None, 1, tuple(others))
+        return Row((first, *others), "?", "a", None, 1)
 
     rows = [row("d"), row("c", "b"), row("e"), row("b", "a"), row("d", "e"), row("c"), row("f")]
     assert [str(each) for each in linked(rows)] == ["d", "a", "d", "a", "d", "a", "f"]
@@ -168,3 +170,26 @@ def test_what_was_written_is_read(
     ]
     path = data(*(json.dumps(each, ensure_ascii=ascii_only).encode() for each in members))
     assert [(row.prompt, row.answer, row.category) for row in read(path)] == rows
+
+
+def test_a_clip_beside_pictures_or_alone(tmp_path: Path) -> None:
+    for name in ("a.png", "b.gif"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "frames").mkdir()
+    path = tmp_path / "D.jsonl"
+    asked = {"prompt": "?", "answer": "a"}
+    rows = [{"video": "b.gif", **asked}, {"video": "frames", "image": "a.png", **asked}, {"image": "a.png", **asked}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    alone, beside, picture = read(path)
+    assert (alone.images, alone.shown) == ((), (tmp_path / "b.gif",))
+    assert beside.shown == (tmp_path / "a.png", tmp_path / "frames")
+    assert linked([alone, beside, picture]) == [tmp_path / "b.gif", *[tmp_path / "a.png"] * 2]
+
+
+@pytest.mark.parametrize(("row", "fact"), [({}, "a video"), ({"video": "c.gif"}, "c.gif"), ({"video": 3}, "video")])
+def test_rows_that_show_nothing(tmp_path: Path, row: dict[str, Any], fact: str) -> None:
+    path = tmp_path / "D.jsonl"
+    path.write_text(json.dumps({**row, "prompt": "?", "answer": "a"}) + "\n")
+    with pytest.raises(DataError) as refused:
+        read(path)
+    says(refused, "D.jsonl:1", fact)
