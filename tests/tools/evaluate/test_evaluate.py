@@ -196,7 +196,7 @@ def test_a_bad_picture_names_its_row_and_what_came_before_is_kept(
 ) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
-    rows = (*questions.rows[:2], dataclasses.replace(questions.rows[2], image=bad))
+    rows = (*questions.rows[:2], dataclasses.replace(questions.rows[2], images=(bad,)))
     notes = Notes()
     with pytest.raises(DataError) as raised:
         evaluate(pipeline, dataclasses.replace(questions, rows=rows, name="D.jsonl"), max_new_tokens=1, store=notes)
