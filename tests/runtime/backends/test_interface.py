@@ -23,7 +23,9 @@ from clasp_trt.methods import METHODS
 from clasp_trt.runtime.backends import find
 from clasp_trt.runtime.backends.interface import Backend, Runner
 from clasp_trt.runtime.backends.memory import HostMemory, Memory
-from clasp_trt.runtime.backends.ort import OrtBackend
+from clasp_trt.runtime.backends.ort import OrtBackend, OrtMemory
+from clasp_trt.runtime.caches import Caches
+from clasp_trt.runtime.engine import Engine
 from clasp_trt.runtime.pipeline import Pipeline, load
 from tests.mistakes import says
 from tests.runtime.backends import plain
@@ -156,6 +158,38 @@ def test_what_follows_from_three_methods(memory: Memory[Any], dtype: str) -> Non
     taken = memory.download(tensor)
     taken[...] = 0
     np.testing.assert_array_equal(memory.download(tensor), array, err_msg="what was taken is the caller's own")
+
+
+@pytest.mark.parametrize("memory", [HostMemory(), OrtMemory("cpu")], ids=["host", "ort"])
+def test_a_part_is_in_the_memory_of_the_whole(memory: Memory[Any]) -> None:
+    array = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
+    whole = memory.zeros((4, 2, 3), "float32")
+    memory.write(whole, array)
+    part = memory.part(whole, 1, 3)
+    assert memory.spec(part) == ("float32", (2, 2, 3))
+    np.testing.assert_array_equal(memory.download(part), array[1:3])
+    memory.write(part, -array[1:3])
+    memory.clear(memory.part(whole, 3, 4))
+    memory.copy(memory.part(whole, 0, 1), memory.part(whole, 2, 3))
+    expected = np.stack([-array[2], -array[1], -array[2], 0 * array[3]])
+    np.testing.assert_array_equal(memory.download(whole), expected)
+
+
+def test_what_cannot_be_divided_has_one_slot(built: Built) -> None:
+    with Boxed() as one, Boxed() as several:
+        assert Caches(built(), one, 1).slots == 1
+        with pytest.raises(BackendError) as error:
+            Caches(built(), several, 2)
+        says(error, "slots", "1 slot")
+
+
+def test_another_backend_answers_several_at_a_time(built: Built) -> None:
+    """Also where caches are written by copying what a graph gave."""
+    with Engine(built(), plain.open_backend(built()), slots=3) as engine:
+        requests = [engine.submit(None, QUESTION, max_new_tokens=most, ignore_stop=True) for most in (9, 4, 7, 9)]
+        found = [request.result.token_ids for request in requests]
+    whole = load(built().root).generate(None, QUESTION, max_new_tokens=9, ignore_stop=True).token_ids
+    assert found == [whole[:most] for most in (9, 4, 7, 9)]
 
 
 def test_what_numpy_lacks_is_refused() -> None:
