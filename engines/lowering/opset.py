@@ -10,8 +10,8 @@ from clasp_trt.engines.lowering.rewriting import Scope, scopes, told
 
 # fmt: off
 ONLY_EXTENDED = frozenset({
-    "Attention", "Cast", "CastLike", "Constant", "ConstantOfShape", "Conv", "Identity", "If", "Reshape", "Round",
-    "Shape", "Squeeze", "TopK", "Transpose", "Unsqueeze",
+    "Attention", "Cast", "CastLike", "Constant", "ConstantOfShape", "Conv", "DequantizeLinear", "Identity", "If",
+    "Reshape", "Round", "Shape", "Squeeze", "TopK", "Transpose", "Unsqueeze",
 })
 # fmt: on
 """Operators that from opset 20 to 24 were given more types, some an optional input or attribute, but no new meaning.

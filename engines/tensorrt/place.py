@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from clasp_trt.bundle import Graph
 from clasp_trt.chain import port
 from clasp_trt.engines.tensorrt.device import compute_capability
-from clasp_trt.engines.tensorrt.library import RTX_SMS, TURING, Library, load
-from clasp_trt.errors import BackendError, TargetError
+from clasp_trt.engines.tensorrt.library import KNOWS_PORTABLE, RTX_SMS, TURING, Library, load
+from clasp_trt.errors import BackendError, QuantizationError, TargetError
+from clasp_trt.quantization import INT4_OPSET, Quantization
 from clasp_trt.targets import Target, build_place
 
 
@@ -18,6 +19,22 @@ def check_precision(sms: Sequence[str], precision: str) -> None:
     if TURING in sms and precision != "fp16":
         raise TargetError(
             f"--sm {TURING} takes --precision fp16 alone, not {precision}: it has no such matrix products"
+        )
+
+
+def check_quantization(library: Library, sms: Sequence[str], quantization: Quantization) -> None:
+    """Raises :class:`QuantizationError` if ``library`` has no integers of as few bits, or does not compile them for one
+    of ``sms``; 8-bit ones are known to all."""
+    if not quantization.has_int4:
+        return
+    other = "round to 8 bits, --quantize int8"
+    if TURING in sms:
+        raise QuantizationError(f"--quantize int4: --sm {TURING} has no 4-bit weights, --sm 8.0 and later do; {other}")
+    if library.opset < INT4_OPSET:
+        least = ".".join(map(str, KNOWS_PORTABLE))
+        raise QuantizationError(
+            f"--quantize int4: {library.backend} {library.version} gets graphs of opset {library.opset}, and 4-bit "
+            f"weights came with {INT4_OPSET}; take TensorRT {least} or later (JetPack 7.2), or {other}"
         )
 
 

@@ -32,6 +32,7 @@ from clasp_trt.extras import needing
 from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions, Options, Pruning, slot_count
 from clasp_trt.policy import Policy, prior
 from clasp_trt.progress import Progress, silent
+from clasp_trt.quantization import Quantization
 from clasp_trt.schedule import Schedule
 from clasp_trt.storage.apart import keep_apart
 from clasp_trt.targets import COMPILED, Target
@@ -171,6 +172,8 @@ def compile_bundle(
         if revision is not None:
             raise BundleError(f"--revision {revision} is for a hub id, but {os.fspath(model)} is a bundle; drop it")
         return _complete(Path(model), output, options, engine, force, progress)
+    if engine is not None:
+        _check_rounding(engine, options.quantization)
     policy = None if options.policy is None else Policy.load(options.policy)
     if options.router is not None:
         check_router(options.router, policy)
@@ -333,6 +336,7 @@ def _complete(
         )
     targets.check(engine.device, engine.backend, manifest.precision)
     targets.check_selection(engine.backend, manifest.schedule)
+    _check_rounding(engine, manifest.quantization)
     if engine.recipe is not None:
         from clasp_trt.engines.tensorrt import place
 
@@ -437,6 +441,13 @@ def _for_context(engine: _Engine, max_context: int, tokens: int) -> _Engine:
     from clasp_trt.engines.tensorrt.profiles import longest_prompt
 
     return replace(engine, max_prompt=longest_prompt(engine.options.max_prompt, max_context, tokens))
+
+
+def _check_rounding(engine: _Engine, quantization: Quantization) -> None:
+    if engine.recipe is not None:
+        from clasp_trt.engines.tensorrt import place
+
+        place.check_quantization(engine.recipe.library, engine.recipe.sms, quantization)
 
 
 def _check_plugins(engine: _Engine, schedule: Schedule, varies: bool) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 from onnx_ir.passes import PreconditionError
 
+from clasp_trt.engines.lowering import lower_file
 from clasp_trt.engines.lowering.integers import lower_integers
 from tests import rounding
 
@@ -194,3 +196,24 @@ def test_integers_with_a_zero_of_their_own_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PreconditionError, match="not symmetric"):
         lower_integers(g.path, products=True)
     assert {path.name for path in tmp_path.iterdir()} == {"g.onnx", "g.onnx.data"}
+
+
+def test_8_bit_integers_are_known_to_opset_20_and_those_of_4_are_not(tmp_path: Path) -> None:
+    rows = noise(1, 3, 64, seed=1)
+    for bits, block in ((8, None), (4, 32)):
+        folder = tmp_path / str(bits)
+        folder.mkdir()
+        g = Graph(folder / "g.onnx")
+        product = g.tape.op("MatMul", [g.input("x", (1, "n", 64)), g.weight("w", noise(16, 64), bits, block)])
+        g.output(product, "y", (1, "n", 16))
+        g.save()
+        if bits == 4:
+            with pytest.raises(onnx.checker.ValidationError):
+                lower_file(g.path, 20)
+            continue
+        assert lower_file(g.path, 20)
+        assert ir.load(g.path).graph.opset_imports[""] == 20
+        options = ort.SessionOptions()
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        (found,) = ort.InferenceSession(str(g.path), options).run(None, {"x": rows})
+        np.testing.assert_allclose(found, rows @ g.weights["w"].T, rtol=1e-4, atol=1e-3)

@@ -11,7 +11,9 @@ from clasp_trt import targets
 from clasp_trt.bundle import Graph, TensorSpec
 from clasp_trt.engines.tensorrt import device, place
 from clasp_trt.engines.tensorrt.library import Library
-from clasp_trt.errors import BackendError, TargetError
+from clasp_trt.errors import BackendError, QuantizationError, TargetError
+from clasp_trt.quantization import parse
+from tests.mistakes import says
 
 
 @pytest.fixture
@@ -46,6 +48,23 @@ def test_turing_takes_half_precision_alone(precision: str) -> None:
         place.check_precision(("8.9", "7.5"), precision)
     place.check_precision(("8.9", "8.0"), precision)
     place.check_precision(("7.5",), "fp16")
+
+
+@pytest.mark.parametrize(
+    ("backend", "version", "sms", "said"),
+    [
+        ("tensorrt-rtx", "1.7.1", ("7.5", "8.9"), ("--sm 7.5", "8.0", "--quantize int8")),
+        ("tensorrt", "10.3.0", ("8.7",), ("tensorrt 10.3.0", "opset 20", "21", "10.16", "JetPack 7.2", "int8")),
+    ],
+)
+def test_4_bit_weights_are_not_for_all(backend: str, version: str, sms: tuple[str, ...], said: tuple[str, ...]) -> None:
+    library = Library(backend, None, version)
+    with pytest.raises(QuantizationError) as refused:
+        place.check_quantization(library, sms, parse("int4"))
+    says(refused, "--quantize int4", *said)
+    place.check_quantization(library, sms, parse("int8"))
+    place.check_quantization(Library("tensorrt", None, "10.16.0"), ("8.7",), parse("int4"))
+    place.check_quantization(Library("tensorrt-rtx", None, "1.7.1"), ("8.0", "12.1"), parse("int4"))
 
 
 def test_tensorrt_builds_on_its_device(gpu: SimpleNamespace) -> None:

@@ -101,6 +101,34 @@ def test_an_engine_has_its_weights_once(tmp_path: Path) -> None:
     assert weights < len(engine) < 1.3 * weights
 
 
+@pytest.mark.filterwarnings("ignore::clasp_trt.notice.Notice")
+@pytest.mark.parametrize(
+    ("scheme", "sms", "graphs"),
+    [
+        ("int4:32", ("8.9",), ("segment_3",)),
+        ("int8", ("7.5", "8.9"), ("vision", "projector", "embed", "segment_3")),
+    ],
+)
+def test_rounded_weights(
+    built: Callable[..., Bundle], scheme: str, sms: tuple[str, ...], graphs: tuple[str, ...]
+) -> None:
+    portable = built(target=None, precision="fp16", quantize=scheme)
+    for graph in graphs:
+        assert EngineBytes(portable, graph, Recipe(load("tensorrt-rtx"), sms))()
+
+
+def test_an_engine_holds_integers(tmp_path: Path) -> None:
+    """As floats of 2 bytes they would be more than all of it."""
+    shape = replace(PRESETS["tiny"], width=512, heads=8, kv_heads=8, mlp=2048)
+    model = make(tmp_path / "model", shape, dtype="float16")
+    options = {"target": None, "precision": "fp16", "prune_at": "none", "max_context": 96}
+    portable = build(model, tmp_path / "portable", quantize="decoder=int4", **options)  # type: ignore[arg-type]
+    engine = EngineBytes(portable, "segment_0", Recipe(load("tensorrt-rtx"), ("8.9",)))()
+    matrices = shape.layers * (4 * 512 * 512 + 3 * 512 * 2048)
+    assert portable.manifest.files["graphs/segment_0.onnx.data"].bytes < matrices * 0.6
+    assert len(engine) < matrices * 2 * 0.6
+
+
 @pytest.mark.parametrize(
     ("precision", "sms"),
     [("bf16", ("8.0", "8.6", "12.0", "12.1")), ("fp32", ("8.9",)), ("fp16", ("7.5",)), ("fp16", ("7.5", "8.9"))],
