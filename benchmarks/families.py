@@ -190,7 +190,7 @@ def table(families: Mapping[str, Family], reports: Sequence[Path]) -> str:
     for name, family in families.items():
         outcomes = read_outcomes(reports, family.tests)
         model = describe(dict(family.config), "config.json", name).capped(DEFAULT_VISUAL_TOKENS)
-        tokens = ", ".join(map(str, model.tokens))
+        tokens = ", ".join(map(str, model.picture_tokens))
         columns = " | ".join(str(outcomes.get(column, "-")) for column in COLUMNS)
         lines.append(
             f"| `{name}` | {family.decoders} | {columns} | {tokens} | {share_of_selection(family, name):.1%} |"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from math import ceil, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ PIVOT, MEDOID = (38, 103, 255), (235, 52, 52)
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 
 _PANEL = 448  # pixels of the longer side, about
+_STEP, _BETWEEN = 168, 8  # the same of a step of a clip, and pixels between two
 _MIN_CELL = 6  # a frame of one pixel around some of the view
 _MARGIN, _GAP, _LINE = 20, 16, 24
 _TITLE_SIZE, _TEXT_SIZE = 20, 16
@@ -33,8 +35,15 @@ _FADE, _TINT = 0.7, 0.18
 _REST = {True: ("medoid", "stands for tokens that pivots leave out"), False: ("other", "kept for another reason")}
 
 
-def overlay(seen: Sequence[Seen], result: Result, schedule: Schedule, method: Method = DEFAULT) -> Image.Image:
-    """Draws what every stage kept over what the model saw, a row of panels for each picture of the request.
+def overlay(
+    seen: Sequence[Seen],
+    result: Result,
+    schedule: Schedule,
+    method: Method = DEFAULT,
+    steps: Sequence[Seen] = (),
+) -> Image.Image:
+    """Draws what every stage kept over what the model saw, a row of panels for each picture of the request, and of a
+    clip, whose ``steps`` come after them, a row of all steps for each stage.
 
     ``schedule`` is the bundle's, ``method`` what chose the tokens. Returns an RGB image: a title, a panel of each whole
     view, a panel for each stage with its caption, and a legend if anything was pruned.
@@ -42,9 +51,10 @@ def overlay(seen: Sequence[Seen], result: Result, schedule: Schedule, method: Me
     rest, reason = _REST[method.completes]
     rows, start = list[list[_Panel]](), 0
     for number, each in enumerate(seen, start=1):
-        name = "what the model sees" if len(seen) == 1 else f"picture {number}"
+        name = "what the model sees" if len(seen) == 1 and not steps else f"picture {number}"
         rows.append(_row(each, name, start, result.kept, rest))
         start += len(each.boxes)
+    rows += _strips(steps, start, result.kept, rest) if steps else []
     text, title = ImageFont.load_default(_TEXT_SIZE), ImageFont.load_default(_TITLE_SIZE)
     top = _MARGIN + 2 * _LINE + _GAP
     width = max(2 * _MARGIN + len(row) * (row[0].picture.width + _GAP) - _GAP for row in rows)
@@ -84,10 +94,41 @@ def _row(seen: Seen, name: str, start: int, stages: Sequence[Kept], rest: str) -
     tokens = len(boxes)
     panels = [_Panel(bright, name, f"{tokens} visual tokens")]
     for stage in stages:
-        own = (stage.indices >= start) & (stage.indices < start + tokens)
-        kept = Kept(stage.after_layer, stage.indices[own] - start, stage.is_pivot[own])
+        kept = _within(stage, start, tokens)
         panels.append(_Panel(draw_kept(bright, kept, boxes), *_caption(kept, tokens, rest)))
     return panels
+
+
+def _within(stage: Kept, start: int, tokens: int) -> Kept:
+    """What is kept of ``tokens`` tokens from ``start`` on, counted from there."""
+    own = (stage.indices >= start) & (stage.indices < start + tokens)
+    return Kept(stage.after_layer, stage.indices[own] - start, stage.is_pivot[own])
+
+
+def _strips(steps: Sequence[Seen], start: int, stages: Sequence[Kept], rest: str) -> list[list[_Panel]]:
+    """A row for what the model sees of a clip, and one for each stage, of one wide panel of all steps."""
+    drawn = [panel(each, _STEP) for each in steps]
+    tokens = sum(len(boxes) for _, boxes in drawn)
+    said = f"{tokens} visual tokens of {_count(len(steps), 'step')}"
+    rows = [[_Panel(_mosaic([bright for bright, _ in drawn]), "what the model sees of the clip", said)]]
+    for stage in stages:
+        pictures, first = list[Image.Image](), start
+        for bright, boxes in drawn:
+            pictures.append(draw_kept(bright, _within(stage, first, len(boxes)), boxes))
+            first += len(boxes)
+        rows.append([_Panel(_mosaic(pictures), *_caption(_within(stage, start, tokens), tokens, rest))])
+    return rows
+
+
+def _mosaic(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures from left to right, in lines of up to eight, or of more where that would be many lines."""
+    lines = ceil(len(pictures) / max(8, ceil(sqrt(2 * len(pictures)))))
+    columns = ceil(len(pictures) / lines)
+    wide, tall = (max(sides) + _BETWEEN for sides in zip(*(each.size for each in pictures), strict=True))
+    sheet = Image.new("RGB", (columns * wide - _BETWEEN, lines * tall - _BETWEEN), _PAPER)
+    for number, picture in enumerate(pictures):
+        sheet.paste(picture, (number % columns * wide, number // columns * tall))
+    return sheet
 
 
 def panel(seen: Seen, size: int) -> tuple[Image.Image, NDArray[np.int64]]:
@@ -141,8 +182,8 @@ def save_overlay(
     Raises :class:`OutputError` if that fails.
     """
     seen = [pipeline.see(image) for image in images]
-    seen += [] if clip is None else pipeline.film(clip).steps
-    save_picture(path, overlay(seen, result, pipeline.bundle.manifest.schedule, pipeline.method))
+    steps = () if clip is None else pipeline.film(clip).steps
+    save_picture(path, overlay(seen, result, pipeline.bundle.manifest.schedule, pipeline.method, steps))
 
 
 def save_picture(path: str | os.PathLike[str], sheet: Image.Image) -> None:

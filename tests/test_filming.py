@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize as by_frame
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize as by_clip
+from transformers.models.smolvlm.video_processing_smolvlm import SmolVLMVideoProcessor
+from transformers.video_utils import VideoMetadata
 
 from clasp_trt.filming import RULES, Filming, Sampling
 from clasp_trt.patching import Patching
@@ -36,6 +39,29 @@ def test_frames_a_second_as_in_the_library(there: int, rate: float) -> None:
     metadata = type("Metadata", (), {"total_num_frames": there, "fps": rate})
     expected = Qwen3VLVideoProcessor.sample_frames(processor, metadata)
     assert Sampling("ends", 768, 2.0, 4).numbers(there, there / rate) == expected.tolist()
+
+
+@given(
+    st.integers(1, 2000), st.integers(1, 64), st.sampled_from([1.0, 12.5, 24.0, 29.97]), st.sampled_from([0.5, 1, 2])
+)
+def test_seconds_from_end_to_end_as_in_the_library(there: int, most: int, rate: float, fps: float) -> None:
+    metadata = VideoMetadata(there, rate, duration=there / rate)
+    expected = SmolVLMVideoProcessor.sample_frames(None, metadata, num_frames=most, fps=fps)
+    found = Sampling("span", most, fps, skip=1.0).numbers(there, there / rate)
+    assert found == expected.tolist()
+
+
+@given(st.integers(1, 2000), st.integers(1, 64))
+def test_the_middle_of_each_part_as_in_the_library(there: int, most: int) -> None:
+    taken = min(there, most)
+    expected = torch.arange(there / taken / 2, there, there / taken).int()  # InternVLVideoProcessor.sample_frames
+    assert Sampling("middle", most).numbers(there, 1.0) == expected.tolist()
+
+
+def test_what_is_left_out_of_a_long_clip() -> None:
+    sampling = Sampling("span", 4, 1.0, skip=1.0)
+    assert sampling.numbers(60, 6.0) == [0, 19, 39, 59]
+    assert sampling.numbers(70, 7.0) == [10, 26, 43, 60]
 
 
 def test_multiples_where_there_are_so_many() -> None:

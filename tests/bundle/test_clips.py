@@ -27,6 +27,8 @@ SAMPLING = {"rule": "even", "frames": 16, "fps": 2.0, "least": 4, "multiple": 2}
 PAIRS = {"kind": "pairs", "frame": GRID, "most_tokens": 200, "whole": True, "apart": False}
 STILLS = {"kind": "stills", "frame": SQUARE}
 POSITIONS = {"kind": "sequential", "start": 0}
+FEW = {"rule": "span", "frames": 2, "fps": 1.0, "least": 1, "multiple": 1, "skip": 1.0}
+COUNTED = {**FRAMES, "opening": "{count} in {duration}", "numerals": ["one", "two"]}
 CLIPS = {"sampling": SAMPLING, "processor": PAIRS, "layout": RUN}
 
 
@@ -38,8 +40,12 @@ def _read(video: object, picture: object = GRID) -> Media:
 
 @pytest.mark.parametrize(
     "video",
-    [CLIPS, {"sampling": {**SAMPLING, "fps": None, "rule": "ends"}, "processor": STILLS, "layout": FRAMES}],
-    ids=["pairs", "stills"],
+    [
+        CLIPS,
+        {"sampling": {**SAMPLING, "fps": None, "rule": "ends"}, "processor": STILLS, "layout": FRAMES},
+        {**CLIPS, "sampling": FEW, "layout": COUNTED},
+    ],
+    ids=["pairs", "stills", "counted"],
 )
 def test_what_is_written_is_read(video: dict[str, Any]) -> None:
     written = content(_read(video))["video"]
@@ -80,6 +86,7 @@ def _altered(path: tuple[str, ...], value: object) -> dict[str, Any]:
         *((("sampling", "fps"), value) for value in (0, -1, "2", 1e9)),
         *((("sampling", "least"), value) for value in (0, 17)),
         *((("sampling", "multiple"), value) for value in (0, 17)),
+        *((("sampling", "skip"), value) for value in (0, -1, None, "1")),
         (("sampling", "more"), 1),
         (("sampling",), []),
         (("processor", "frame"), SQUARE),
@@ -91,6 +98,11 @@ def _altered(path: tuple[str, ...], value: object) -> dict[str, Any]:
         (("layout", "placeholder"), ""),
         (("layout",), {**FRAMES, "before": None}),
         (("layout",), {**FRAMES, "closing": "x" * 1001}),
+        *(
+            (("layout",), {**COUNTED, "numerals": value})
+            for value in ([], ["one"], ["one"] * 15, [""] * 16, [1] * 16, "x")
+        ),
+        (("layout",), {**RUN, "numerals": ["one"] * 16}),
         (("positions",), POSITIONS),
     ],
 )

@@ -7,6 +7,7 @@ processors' operations, at the sizes that they compute.
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from transformers.models.smolvlm import processing_smolvlm
 from transformers.models.smolvlm.video_processing_smolvlm import get_resize_output_image_size
 from transformers.video_utils import VideoMetadata
 
-from clasp_trt.errors import ImageError
+from clasp_trt.bundle import codec
+from clasp_trt.errors import BundleError, ImageError
 from clasp_trt.methods.none import NONE
 from clasp_trt.runtime.media.clip import Clip
 from clasp_trt.runtime.pipeline import Pipeline, load
@@ -66,10 +68,15 @@ class Whole:
         """The same graphs, which drop nothing and fuse nothing."""
         return self.pruned.variant(method=NONE)
 
+    @property
+    def side(self) -> int:
+        """Pixels of a side of a tile."""
+        said = self.model.config.vision_config.image_size
+        return int(said if isinstance(said, int) else said[0])
+
     def pixels(self, given: Clip) -> torch.Tensor:
         """[frames, 3, side, side]."""
-        found, done, side = list[Any](), self.pictures, self.model.config.vision_config.image_size
-        side = side if isinstance(side, int) else side[0]
+        found, done, side = list[Any](), self.pictures, self.side
         for frame in given.frames:
             image = np.asarray(frame).transpose(2, 0, 1)
             if self.family == "smolvlm":
@@ -204,3 +211,30 @@ def test_more_frames_than_the_bundle_was_built_for(whole: Whole) -> None:
     with pytest.raises(ImageError) as refused:
         whole.unpruned.load_clip(Clip(clip("nine").frames * 2, tuple(map(float, range(18)))))
     says(refused, 18, FRAMES, "--max-frames 18")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "facts"),
+    [
+        (("layout", "placeholder"), "the picture's", ["media.video.layout.placeholder"]),
+        (("processor", "frame", "merge"), 4, ["media.video.processor.frame", 1, 4]),
+        (("processor", "frame", "tile"), "one more", ["media.video.processor.frame", "vision"]),
+        (("sampling", "frames"), FRAMES + 1, ["model.tokens"]),
+    ],
+)
+def test_a_manifest_that_does_not_agree_with_itself(
+    whole: Whole, path: tuple[str, ...], value: str | int, facts: list[object]
+) -> None:
+    manifest = json.loads((whole.pruned.bundle.root / "clasp.json").read_text())
+    manifest["media"]["video"]["layout"].pop("numerals", None)
+    if "merge" in path:  # as many tokens at most, of more frames
+        _, usual, most = manifest["model"]["tokens"]
+        manifest["model"]["tokens"], manifest["media"]["video"]["sampling"]["frames"] = [1, usual, most], most
+    part = manifest["media"]["video"]
+    for name in path[:-1]:
+        part = part[name]
+    meant = {"the picture's": manifest["media"]["image"]["layout"]["placeholder"], "one more": whole.side + 1}
+    part[path[-1]] = meant.get(str(value), value)
+    with pytest.raises(BundleError) as refused:
+        codec.loads(json.dumps(manifest).encode(), "clasp.json")
+    says(refused, *facts)

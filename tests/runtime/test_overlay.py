@@ -215,3 +215,29 @@ def test_failed_write_keeps_the_earlier_picture(tmp_path: Path, monkeypatch: pyt
         save_overlay(tmp_path / "kept.png", [Image.new("RGB", (8, 8))], result(), pipeline(schedules.none(16, 4)))
     assert (tmp_path / "kept.png").read_bytes() == b"earlier"
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept.png"]
+
+
+def test_a_clip_is_a_row_for_each_stage_beside_its_pictures() -> None:
+    steps = [seen(4, Image.new("RGB", (40, 40), GREEN)) for _ in range(9)]
+    first, last = Kept(0, np.array([0, 4, 39]), np.array([True, False, True])), Kept(1, np.array([4]), np.array([True]))
+    schedule = schedules.given(40, 8, (3, 1), (0, 1))
+    sheet = overlay([seen(4, Image.new("RGB", (40, 40)))], result(first, last, tokens=40), schedule, steps=steps)
+    pixels = np.asarray(sheet)
+    side, gap, row = 168, 8, 448 + 2 * 24 + 16
+    tops = [20 + 2 * 24 + 16 + row + number * (2 * side + gap + 2 * 24 + 16) for number in range(3)]
+    whole, *stages = (
+        [pixels[top + line * (side + gap) :, 20 + column * (side + gap) :][:side, :side] for line, column in PLACES]
+        for top in tops
+    )
+    assert all((each == GREEN).all() for each in whole)
+    framed = [[tuple(each[0, 0]) if not gray(each[0, 0]) else None for each in stage] for stage in stages]
+    assert framed[0] == [MEDOID, *[None] * 7, None]
+    assert tuple(stages[0][-1][-1, -1]) == PIVOT
+    assert framed[1] == [PIVOT, *[None] * 8]
+
+
+PLACES = [(0, column) for column in range(5)] + [(1, column) for column in range(4)]
+
+
+def gray(colour: np.ndarray) -> bool:
+    return len(set(colour.tolist())) == 1

@@ -13,11 +13,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoTokenizer
+from transformers.models.smolvlm import processing_smolvlm
 
-from clasp_trt.bundle import Longest, Tiles
+from clasp_trt.bundle import Frames, Longest, Tiles
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.family import describe, family_of
+from clasp_trt.export.models import smolvlm
+from clasp_trt.filming import Sampling
 from clasp_trt.tools.build.compiler import build
 from clasp_trt.tools.verify import compare
 from examples.random_tiles import PRESETS, make
@@ -141,6 +145,90 @@ def test_files_that_the_model_does_not_go_with(
     with pytest.raises(CheckpointError) as refused:
         _ = family_of(Checkpoint.open(folder)).media
     says(refused, *facts)
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("smolvlm") / "checkpoint", PRESETS["tiny-smolvlm"])
+
+
+@pytest.fixture
+def moving(filmed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(filmed, tmp_path / "model"))
+
+
+def test_idefics3_takes_no_clips(whole: Path) -> None:
+    assert family_of(Checkpoint.open(whole), frames=8).media.video is None
+
+
+def test_clips_of_smolvlm(moving: Path) -> None:
+    sampled = {"fps": 1, "max_frames": 64, "video_size": {"longest_edge": 88}}
+    _edit(moving / "preprocessor_config.json", video_sampling=sampled)
+    found = family_of(Checkpoint.open(moving)).media.video
+    assert found is not None
+    assert found.sampling == Sampling("span", 5, 1.0, skip=1.0), "as many as have room beside no picture"
+    frame, layout = found.processor.frame, found.layout
+    assert isinstance(frame, Longest)
+    assert (frame.tile, frame.longest, frame.split, frame.token_range) == (88, 176, False, (4, 4, 4))
+    assert isinstance(layout, Frames)
+    assert layout.numerals == ("one", "two", "three", "four", "five")
+    told = smolvlm.OPENING.replace("{count}", "{frame_count}").replace("{duration}", "{video_duration}")
+    assert told == processing_smolvlm.DEFAULT_VIDEO_INTRO
+    assert smolvlm.BEFORE.replace("clock", "timestamp") == processing_smolvlm.FRAME_TIMESTAMP_MESSAGE
+    assert layout.closing == processing_smolvlm.DEFAULT_MEDIA_OUTTRO
+    more = family_of(Checkpoint.open(moving), frames=9)
+    assert more.info.tokens == more.media.token_range == (4, 20, 36)
+    settings = json.loads((moving / "preprocessor_config.json").read_text())
+    del settings["size"]
+    (moving / "video_preprocessor_config.json").write_text(json.dumps(settings))
+    found = family_of(Checkpoint.open(moving)).media.video
+    assert found is not None
+    assert isinstance(found.processor.frame, Longest)
+    assert found.processor.frame.longest == 88, "a size of its own has the last word, then that of the sampling"
+
+
+@pytest.mark.parametrize("content", [["video", "text"], ["image", "text"], ["text", "video", "image", "text"]])
+@pytest.mark.parametrize(
+    "own", [smolvlm.CLIP_TEMPLATE, "\n<s>{% for m in messages %}{{ m.content[0].type }}\n{% endfor %}\n"]
+)
+def test_the_library_writes_conversations_with_a_clip_by_a_template_of_its_own(
+    moving: Path, own: str, content: list[str]
+) -> None:
+    (moving / "chat_template.jinja").write_text(own)
+    written = family_of(Checkpoint.open(moving)).chat_template()
+    tokenizer = AutoTokenizer.from_pretrained(moving)
+    asked = [
+        {"role": "user", "content": [{"type": kind, **({"text": "Hi"} if kind == "text" else {})} for kind in content]},
+        {"role": "assistant", "content": [{"type": "text", "text": "Ho"}]},
+    ]
+    theirs = processing_smolvlm.DEFAULT_CHAT_TEMPLATE if "video" in content else own
+    found, expected = (
+        tokenizer.apply_chat_template(asked, chat_template=each, tokenize=False, add_generation_prompt=True)
+        for each in (written, theirs)
+    )
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "facts"),
+    [
+        ({"video_processor_type": "InternVLVideoProcessor"}, ["video_processor_type", "SmolVLMVideoProcessor"]),
+        ({"max_image_size": {"longest_edge": 364}}, ["max_image_size", 364, 88]),
+        ({"size": {"height": 88, "width": 88}}, ["size", "longest_edge"]),
+        ({"size": {"longest_edge": 2000}}, ["size", 2000, 16]),
+        ({"do_resize": None}, ["do_resize"]),
+        ({"video_sampling": 3}, ["video_sampling", 3]),
+        ({"video_sampling": {"max_frames": "64"}}, ["video_sampling.max_frames", "64"]),
+        ({"video_sampling": {"fps": 0}}, ["video_sampling.fps", 0]),
+        ({"rescale_factor": "x"}, ["rescale_factor"]),
+    ],
+)
+def test_video_settings_that_are_not_followed(moving: Path, values: dict[str, Any], facts: list[Any]) -> None:
+    settings = json.loads((moving / "preprocessor_config.json").read_text())
+    (moving / "video_preprocessor_config.json").write_text(json.dumps({**settings, **values}))
+    with pytest.raises(CheckpointError) as refused:
+        family_of(Checkpoint.open(moving))
+    says(refused, "video settings", *facts)
 
 
 def test_a_processor_that_counts_for_itself_counts_as_the_library(folder: Path) -> None:

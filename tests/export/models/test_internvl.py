@@ -13,11 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
-from clasp_trt.bundle import Ratio, Run
+from clasp_trt.bundle import Frames, Ratio, Run
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.description import MergingDescription
 from clasp_trt.export.family import describe, family_of, read_description
+from clasp_trt.filming import Sampling
 from clasp_trt.tools.build.compiler import build
 from clasp_trt.tools.verify import compare
 from examples.random_tiles import PRESETS, make
@@ -133,6 +134,75 @@ def test_tiles_are_as_many_as_the_settings_say(folder: Path) -> None:
     capped = family_of(Checkpoint.open(folder), most_tokens=30)
     assert capped.media.image.processor.token_range == (12, 28, 28)
     assert capped.info.tokens == capped.media.token_range == (4, 28, 28)
+
+
+def test_clips(folder: Path) -> None:
+    found = family_of(Checkpoint.open(folder)).media.video
+    assert found is not None
+    assert found.sampling == Sampling("middle", 7), "as many as have room beside no picture"
+    assert isinstance(found.processor.frame, Ratio)
+    assert (found.processor.frame.tile, found.processor.frame.token_range) == (56, (4, 4, 4))
+    assert found.layout == Frames(
+        "<video>", "<IMG_CONTEXT>", found.layout.id, "", "Frame{number}: <img>", "</img>", "\n", ""
+    )
+    assert [family_of(Checkpoint.open(folder), *given).info.tokens[2] for given in ((8,), (8, 3), (8, 3, 9))] == [
+        4, 12, 36,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "sampling"),
+    [
+        ({"num_frames": 5}, Sampling("middle", 5)),
+        ({"num_frames": 32, "fps": 2}, Sampling("middle", 7)),
+        ({"fps": 2, "initial_shift": False}, Sampling("even", 7, 2.0)),
+    ],
+)
+def test_frames_are_those_of_the_settings(folder: Path, values: dict[str, Any], sampling: Sampling) -> None:
+    _write_video(folder, **values)
+    found = family_of(Checkpoint.open(folder)).media
+    assert found.video is not None
+    assert (found.video.sampling, found.token_range) == (sampling, (4, 28, 28))
+
+
+def test_without_a_word_for_them_there_are_no_clips(folder: Path) -> None:
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<video>", ""))
+    made = family_of(Checkpoint.open(folder))
+    assert (made.media.video, made.description.clip_tokens, made.info.tokens) == (None, None, (4, 28, 28))
+
+
+def test_without_a_name_for_them_there_are_no_clips(folder: Path) -> None:
+    named = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+    _edit(folder / "tokenizer_config.json", extra_special_tokens=named)
+    (folder / "special_tokens_map.json").unlink()
+    assert family_of(Checkpoint.open(folder)).media.video is None
+
+
+def _write_video(folder: Path, **values: Any) -> None:
+    settings = {"video_processor_type": "InternVLVideoProcessor", "size": {"height": 56, "width": 56}, **values}
+    (folder / "video_preprocessor_config.json").write_text(json.dumps(settings))
+
+
+@pytest.mark.parametrize(
+    ("values", "facts"),
+    [
+        ({"video_processor_type": "Qwen2VLVideoProcessor"}, ["video_processor_type", "InternVLVideoProcessor"]),
+        ({"size": {"height": 384, "width": 384}}, ["size", 56]),
+        ({"do_resize": False}, ["do_resize"]),
+        ({"do_center_crop": True}, ["do_center_crop", "false"]),
+        ({"initial_shift": 0.5}, ["initial_shift", 0.5]),
+        ({"num_frames": 0}, ["num_frames", 1]),
+        ({"num_frames": True}, ["num_frames"]),
+        ({"fps": -1}, ["fps", -1]),
+        ({"image_mean": [1]}, ["image_mean"]),
+    ],
+)
+def test_video_settings_that_are_not_followed(folder: Path, values: dict[str, Any], facts: list[Any]) -> None:
+    _write_video(folder, **values)
+    with pytest.raises(CheckpointError) as refused:
+        family_of(Checkpoint.open(folder))
+    says(refused, "video settings", *facts)
 
 
 @pytest.mark.parametrize(

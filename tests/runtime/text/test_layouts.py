@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from clasp_trt.bundle import Frames
 from clasp_trt.bundle.media import Run, Sequential, Tiles
@@ -60,3 +61,16 @@ def test_frames_say_when_they_were() -> None:
     blocks = [Block(4, (1, 2, 2), boxes, seconds=at) for at in (0.25, 61.5)]
     expected = ("Look: ", "1 at 00:00 (0.2 s): ", 4, ".", "\n", "2 at 01:01 (61.5 s): ", 4, ".", "!")
     assert layouts.pieces(record, blocks) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "duration", "written"),
+    [(3.9, None, "0:00:03"), (3.9, 5.2, "0:00:05"), (0.0, 3725.0, "1:02:05"), (0.0, 1e300, "115740740 days, 17:46:40")],
+)
+def test_a_clip_is_introduced_by_its_frames_and_its_length(
+    seconds: float, duration: float | None, written: str
+) -> None:
+    blocks = [Block(4, (1, 2, 2), np.zeros((4, 4), np.float32), seconds=seconds, duration=duration)] * 2
+    record = Frames("<v>", "<i>", 7, "{count} in {duration} {number}", "", "", "", "", ("one", "two", "three"))
+    assert layouts.pieces(record, blocks)[0] == f"two in {written} {{number}}"
+    assert layouts.pieces(replace(record, numerals=()), blocks)[0] == f"2 in {written} {{number}}"
