@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from clasp_trt.chain import port
-from clasp_trt.quantization import DECODER, EMBEDDING, HEAD
+from clasp_trt.quantization import DECODER, EMBEDDING, HEAD, VISION
 
 Arrays = Mapping[str, NDArray[Any]]
 _SLIDES = "sliding_attention"
@@ -43,13 +43,14 @@ class Reference:
     def __init__(self, eyes: Eyes, decoder: Any, head: Any, watching: Eyes | None = None) -> None:
         self.eyes, self.watching = eyes, watching or eyes
         self._decoder, self._head = decoder, head
-        self._eyes = eyes
 
     @property
     def parts(self) -> dict[str, Any]:
         """Modules, or lists of them, by the names of :data:`clasp_trt.quantization.PARTS`."""
-        decoder = self._decoder
-        return {**self._eyes.parts, DECODER: decoder.layers, EMBEDDING: [decoder.embed_tokens], HEAD: self._head}
+        decoder, seeing, second = self._decoder, self.eyes.parts, self.watching.parts[VISION]
+        if second is not seeing[VISION]:
+            seeing = {**seeing, VISION: [seeing[VISION], second]}
+        return {**seeing, DECODER: decoder.layers, EMBEDDING: [decoder.embed_tokens], HEAD: self._head}
 
     @torch.inference_mode()
     def embed(self, feed: Arrays, dtype: torch.dtype) -> dict[str, NDArray[Any]]:

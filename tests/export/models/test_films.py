@@ -178,8 +178,10 @@ def test_what_is_built_is_verified(whole: Path, bundle: Bundle) -> None:
 
 @pytest.mark.full
 @pytest.mark.usefixtures("tracer")
-def test_what_is_built_before_the_decoder_is_verified(whole: Path, tmp_path: Path) -> None:
-    _verify(whole, build(whole, tmp_path / "bundle", max_context=512, prune_at="encoder", precision="fp16"))
+@pytest.mark.parametrize("options", [{"precision": "fp16"}, {"quantize": "int8"}], ids=str)
+def test_what_is_built_before_the_decoder_is_verified(whole: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    """In halves, and with the weights of all towers rounded."""
+    _verify(whole, build(whole, tmp_path / "bundle", max_context=512, prune_at="encoder", **options))
 
 
 def _verify(whole: Path, bundle: Bundle) -> None:
