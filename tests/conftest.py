@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,16 @@ def built(tracer: object, checkpoint: Path, tmp_path_factory: pytest.TempPathFac
         return made[key]
 
     return make
+
+
+@pytest.fixture
+def engines_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorRT builds in this process: in one of its own, each engine waits two seconds for the library to load."""
+    from clasp_trt.engines.tensorrt.builder import build_engine
+    from clasp_trt.engines.tensorrt.compile import compile_graphs
+
+    here = partial(compile_graphs, build=build_engine)
+    monkeypatch.setattr("clasp_trt.engines.tensorrt.compile.compile_graphs", here)
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,9 @@ from tests.started import own_environment
 
 pytestmark = pytest.mark.trt
 
+ONE_STAGE: dict[str, Any] = {"precision": "fp16", "prune_layers": (0,), "schedule": (7,), "budget": None}
+"""Every kind of graph, and each but the segments once."""
+
 
 @pytest.fixture(scope="module")
 def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
@@ -77,12 +80,13 @@ def test_a_package_never_compiled_to_byte_code_builds_the_same(
     ignored = shutil.ignore_patterns("__pycache__", "assets")
     shutil.copytree(ROOT / "clasp_trt", tmp_path / "clasp_trt", ignore=ignored)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    one = EngineBytes(built(target=None, precision="fp16"), "vision", Recipe(load("tensorrt-rtx"), ("8.9",)))
+    one = EngineBytes(built(target=None, **ONE_STAGE), "vision", Recipe(load("tensorrt-rtx"), ("8.9",)))
     cold = one()
     assert list((tmp_path / "clasp_trt").rglob("worker.*.pyc"))  # it was this copy that built
     assert one() == cold
 
 
+@pytest.mark.usefixtures("engines_here")
 def test_a_stage_may_drop_more_rows_than_a_prompt_has(built: Callable[..., Bundle]) -> None:
     """The library refuses to scatter into fewer places than there are indices, even if it is to one place."""
     portable = built(target=None, precision="fp16", schedule=(3, 2, 1), budget=None)
@@ -90,9 +94,10 @@ def test_a_stage_may_drop_more_rows_than_a_prompt_has(built: Callable[..., Bundl
         assert EngineBytes(portable, f"prune_{stage}", Recipe(load("tensorrt-rtx"), ("8.9",)), max_prompt=1)()
 
 
+@pytest.mark.usefixtures("engines_here")
 def test_an_engine_has_its_weights_once(tmp_path: Path) -> None:
     """A profile for a single row, and no more, would have the library pack them once more for it."""
-    shape = replace(PRESETS["tiny"], width=512, heads=8, kv_heads=8, mlp=2048)
+    shape = replace(PRESETS["tiny"], vision_layers=2, width=512, heads=8, kv_heads=8, mlp=2048)
     model = make(tmp_path / "model", shape, dtype="float16")
     portable = build(model, tmp_path / "portable", target=None, precision="fp16", prune_at="none", max_context=96)
     engine = EngineBytes(portable, "segment_0", Recipe(load("tensorrt-rtx"), ("8.9",)))()
@@ -129,6 +134,7 @@ def test_an_engine_holds_integers(tmp_path: Path) -> None:
     assert len(engine) < matrices * 2 * 0.6
 
 
+@pytest.mark.usefixtures("engines_here")
 @pytest.mark.parametrize(
     ("precision", "sms"),
     [("bf16", ("8.0", "8.6", "12.0", "12.1")), ("fp32", ("8.9",)), ("fp16", ("7.5",)), ("fp16", ("7.5", "8.9"))],
@@ -143,6 +149,7 @@ def test_every_precision_and_capability(
     assert set(sms) <= set(RTX_SMS)
 
 
+@pytest.mark.usefixtures("engines_here")
 def test_turing_gets_the_layer_before_a_prune_apart(
     checkpoint: Path, built: Callable[..., Bundle], tmp_path: Path
 ) -> None:
@@ -169,11 +176,12 @@ def test_turing_in_another_precision_is_refused_before_the_work(
             build(model, tmp_path / "out", target="rtx4090", sm=("7.5",), **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("engines_here")
 def test_without_the_lowering_turing_is_refused(
     built: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should the library learn float32 products there, the pass can go."""
-    portable = built(target=None, precision="fp16")
+    portable = built(target=None, **ONE_STAGE)
     monkeypatch.setattr("clasp_trt.engines.tensorrt.compile.TURING", "none")
     with pytest.raises(BackendError, match="FP32 GEMM"):
         build(portable.root, tmp_path / "out", target="rtx4090", sm=("7.5",), cache=False)
@@ -182,7 +190,7 @@ def test_without_the_lowering_turing_is_refused(
 def test_more_tokens_than_an_engine_selects_are_refused_before_the_work(
     built: Callable[..., Bundle], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    portable = built(target=None, precision="fp16")
+    portable = built(target=None, **ONE_STAGE)
     monkeypatch.setattr("clasp_trt.targets.MAX_TOPK", 6)
     monkeypatch.setattr("clasp_trt.export.exporter.save", lambda *_: pytest.fail("a graph was exported"))
     monkeypatch.setattr("clasp_trt.bundle.Bundle.verify", lambda *_: pytest.fail("the bundle was read"))
@@ -288,7 +296,7 @@ def _interrupt(portable: Path, out: Path, phase: bytes, after_s: float) -> float
 
 
 def test_ctrl_c_ends_a_build_and_leaves_nothing(built: Callable[..., Bundle], tmp_path: Path) -> None:
-    _interrupt(built(target=None, precision="fp16").root, tmp_path / "out", b"compile prune_0", 0.2)
+    _interrupt(built(target=None, **ONE_STAGE).root, tmp_path / "out", b"compile prune_0", 0.2)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -305,6 +313,7 @@ def test_ctrl_c_ends_the_build_of_a_large_segment(tmp_path: Path) -> None:
     assert list((tmp_path / "here").iterdir()) == []
 
 
+@pytest.mark.usefixtures("engines_here")
 @pytest.mark.parametrize("preset", ["tiny-qwen2", "tiny-qwen2.5", "tiny-qwen3"])
 def test_graphs_of_pictures_of_any_shape(tmp_path: Path, preset: str) -> None:
     """Windows of patches, a table of positions, deepstack, three axes: every graph of a Qwen-VL becomes an engine."""
@@ -316,6 +325,7 @@ def test_graphs_of_pictures_of_any_shape(tmp_path: Path, preset: str) -> None:
     assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
 
 
+@pytest.mark.usefixtures("engines_here")
 @pytest.mark.parametrize(
     ("preset", "prune_at"), [("tiny-paligemma", "encoder"), ("tiny-paligemma2", "decoder"), ("tiny-gemma3", "decoder")]
 )
@@ -329,6 +339,7 @@ def test_graphs_whose_rows_are_told_what_they_see(tmp_path: Path, preset: str, p
     assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
 
 
+@pytest.mark.usefixtures("engines_here")
 def test_graphs_of_any_number_of_tokens(tmp_path: Path) -> None:
     """Tiles, shares of however many tokens, and their indices: every graph of a LLaVA-NeXT becomes an engine."""
     model = make(tmp_path / "model", PRESETS["tiny-next"])
@@ -338,6 +349,7 @@ def test_graphs_of_any_number_of_tokens(tmp_path: Path) -> None:
     assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
 
 
+@pytest.mark.usefixtures("engines_here")
 def test_graphs_of_tiles_shrunk_to_a_limit(tmp_path: Path) -> None:
     model = make(tmp_path / "model", PRESETS["tiny-onevision"])
     options: dict[str, Any] = {"precision": "fp16", "budget": "paper:192", "max_context": 256, "cache": False}
@@ -345,6 +357,7 @@ def test_graphs_of_tiles_shrunk_to_a_limit(tmp_path: Path) -> None:
     assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
 
 
+@pytest.mark.usefixtures("engines_here")
 @pytest.mark.parametrize("preset", ["tiny-next-video", "tiny-video"])
 def test_graphs_of_clips(tmp_path: Path, preset: str) -> None:
     """A second tower whose [CLS] is a token, and means of patches before the projector, become engines too."""
@@ -354,6 +367,7 @@ def test_graphs_of_clips(tmp_path: Path, preset: str) -> None:
     assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs} >= {"projector_video"}
 
 
+@pytest.mark.usefixtures("engines_here")
 @pytest.mark.parametrize("preset", ["tiny-internvl", "tiny-idefics3", "tiny-smolvlm"])
 def test_graphs_of_merged_patches(tmp_path: Path, preset: str) -> None:
     model = random_tiles.make(tmp_path / "model", random_tiles.PRESETS[preset])
