@@ -152,12 +152,31 @@ def test_bfloat_products_are_those_of_bfloat_operands() -> None:
     torch.testing.assert_close(plain.bias.grad, gradient.sum(0))
 
 
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is trained has two layers in the tower and one in the decoder."""
+    whole = architecture.configuration
+
+    def configuration() -> object:
+        made = whole()
+        made.vision_config.num_hidden_layers, made.text_config.num_hidden_layers = 2, 1
+        return made
+
+    monkeypatch.setattr(architecture, "configuration", configuration)
+    monkeypatch.setattr(forward, "FEATURE_LAYER", 1)
+
+
 @pytest.mark.full
+@pytest.mark.usefixtures("shallow")
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    once = batches.Quota(1)
     stages = (
         train.Stage("tower", 2, 2, muon=0.02, adam=2e-3, tower=1.0, labels=1.0, answers=False),
-        train.Stage("joint", 3, 2, muon=0.02, adam=2e-3, tower=0.5, labels=0.2, by_thing=True, dropping=1.0),
-    )
+        train.Stage(
+            "joint", 3, 2, muon=0.02, adam=2e-3, tower=0.5, labels=0.2, by_thing=True, dropping=1.0, questions=once,
+            early=1,
+        ),
+    )  # fmt: skip
     monkeypatch.setattr(train, "STAGES", stages)
     monkeypatch.setattr(train, "CHECKPOINT_EVERY", 1)
     monkeypatch.setattr(train, "GATE", 0.0)
@@ -186,9 +205,10 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypa
 
 
 @pytest.mark.full
+@pytest.mark.usefixtures("shallow")
 def test_two_processes_train_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each process takes its own shards of a step, and their gradients add up to those of one process with all."""
-    stage = train.Stage("joint", 1, 4, muon=0.02, adam=2e-3, tower=0.5, labels=0.2)
+    stage = train.Stage("joint", 1, 2, muon=0.02, adam=2e-3, tower=0.5, labels=0.2, early=1)
     caught: dict[tuple[int, int], list[torch.Tensor]] = {}
 
     def catch(self: train.Trainer, sums: torch.Tensor) -> None:
