@@ -520,8 +520,15 @@ CLEANING = {"remove", "discard", "retire", "sweep", "restore", "_if_dead", "sibl
 
 
 @pytest.mark.usefixtures("_no_fsync", "_keep_tracer")
-@pytest.mark.parametrize("older", [False, True])
-@pytest.mark.parametrize("step", [19, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    ("older", "step"),
+    [
+        (False, 19),
+        (True, 19),
+        pytest.param(True, 1, marks=pytest.mark.full),
+        pytest.param(False, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupt_anywhere_leaves_nothing_behind(tmp_path: Path, older: bool, step: int) -> None:
     out, at, lines, dirty = tmp_path / "out", 0, 1, 0
     where = ""
@@ -556,8 +563,15 @@ def test_an_interrupt_anywhere_leaves_nothing_behind(tmp_path: Path, older: bool
 
 
 @pytest.mark.usefixtures("_no_fsync", "_keep_tracer")
-@pytest.mark.parametrize("older", [False, True])
-@pytest.mark.parametrize("step", [29, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    ("older", "step"),
+    [
+        (False, 29),
+        (True, 29),
+        pytest.param(True, 1, marks=pytest.mark.full),
+        pytest.param(False, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_a_kill_anywhere_loses_no_bundle(tmp_path: Path, older: bool, step: int) -> None:
     """A child kills itself with SIGKILL at every ``step``-th line; the parent then opens, and builds again."""
     out, at, survived, restored = tmp_path / "out", 0, False, 0

@@ -117,19 +117,19 @@ def check(emulator: Emulator, case: Case, iterations: int = ITERATIONS) -> None:
     np.testing.assert_array_equal(emulated[1], is_pivot)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(case=cases(most_tokens=24), iterations=st.sampled_from([1, 2, ITERATIONS]))
 def test_small_images(emulator: Emulator, case: Case, iterations: int) -> None:
     check(emulator, case, iterations)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(case=cases(most_tokens=200, most_images=2))
 def test_ragged_images(emulator: Emulator, case: Case) -> None:
     check(emulator, case)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(case=cases(most_tokens=40), plane=st.integers(1, 20))
 def test_sums_split_over_planes(emulator: Emulator, case: Case, plane: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -204,7 +204,7 @@ def check_too_many_pivots(emulator: Emulator) -> None:
     assert out["is_pivot"].all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 2**31), tokens=st.integers(2, 50), data=st.data())
 def test_a_gram_matrix_that_breaks_the_contract_stays_within_the_buffers(
     emulator: Emulator, seed: int, tokens: int, data: st.DataObject
