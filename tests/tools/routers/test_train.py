@@ -15,7 +15,7 @@ from clasp_trt.runtime.routing.folder import SHIPPED, RouterSpec
 from clasp_trt.runtime.routing.learned import LearnedRouter
 from clasp_trt.runtime.routing.model import RouterModel
 from clasp_trt.runtime.routing.router import Route
-from clasp_trt.tools.routers import metrics
+from clasp_trt.tools.routers import metrics, prompts
 from clasp_trt.tools.routers.bags import Bags
 from clasp_trt.tools.routers.linear import Training
 from clasp_trt.tools.routers.phrases import Phrases
@@ -36,7 +36,10 @@ GOALS = {
 
 
 def small(data: Path | None = None, seed: int = 0) -> Trained:
-    return train(data, seed=seed, buckets=2**12, per_category=FEW, training=Training(epochs=2))
+    """A router of few prompts: one for each template, however many phrasings it stands for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prompts, "_MOST_WORDINGS", 1)
+        return train(data, seed=seed, buckets=2**12, per_category=FEW, training=Training(epochs=2))
 
 
 @pytest.fixture(scope="module")
