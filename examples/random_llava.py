@@ -38,8 +38,14 @@ from examples.random_weights import (
 
 Tower = Literal["clip", "siglip"]
 Decoder = Literal["llama", "mistral", "qwen2", "qwen3"]
-Film = Literal["pooled", "twin"]
+Film = Literal["pooled", "twin", "mixed"]
 
+FILMS: Mapping[Film, tuple[str, str]] = {
+    "pooled": ("LlavaNextVideo", "llava_next_video"),
+    "twin": ("VideoLlava", "video_llava"),
+    "mixed": ("LlavaOnevision", "llava_onevision"),
+}
+"""What transformers calls each, and its ``model_type``."""
 MAX_POSITIONS = 4096
 UNK_ID, BOS_ID, EOS_ID = 0, 1, 2
 IMAGE_TOKEN, PAD_TOKEN, VIDEO_TOKEN = "<image>", "<pad>", "<video>"
@@ -55,7 +61,8 @@ class Shape:
     ``head_dim`` None means ``width // heads``. ``vision_feature_layer`` counts hidden states as Hugging Face
     does (-2: the output of the last but one block). ``pinpoints``, heights and widths of canvases, make a LLaVA-NeXT,
     and with a ``limit``, of how many tiles' cells a picture has tokens, a LLaVA-OneVision.
-    ``film`` makes models of clips too: "pooled" of that a LLaVA-NeXT-Video, and "twin" a Video-LLaVA of two towers.
+    ``film`` makes models of clips too: "pooled" of that a LLaVA-NeXT-Video, "twin" a Video-LLaVA of two towers, and
+    "mixed" goes with a limit.
     Raises ValueError on dimensions that do not fit together.
     """
 
@@ -133,7 +140,7 @@ PRESETS: Mapping[str, Shape] = {
     "tiny-onevision": Shape(
         vision_layers=4, vision_width=32, vision_heads=4, vision_mlp=64, image_size=72, patch_size=14,
         layers=4, width=48, heads=6, kv_heads=2, mlp=96, vocab=512, vision_feature_layer=-1, tower="siglip",
-        decoder="qwen2", limit=2,
+        decoder="qwen2", limit=2, film="mixed",
         pinpoints=((72, 72), (72, 144), (144, 72), (144, 144), (216, 72), (72, 216), (216, 144)),
     ),
     "tiny-next-video": Shape(
@@ -325,12 +332,11 @@ def _config(shape: Shape, dtype: DType, image_token_id: int, pad_token_id: int) 
         kind = {"architectures": ["LlavaNextForConditionalGeneration"], "model_type": "llava_next"}
         kind["image_grid_pinpoints"] = [list(each) for each in shape.pinpoints]
     if shape.limit is not None:
-        kind |= {"architectures": ["LlavaOnevisionForConditionalGeneration"], "model_type": "llava_onevision"}
         kind["vision_aspect_ratio"] = _aspect(shape.limit)
     if shape.film is not None:
-        name = "LlavaNextVideo" if shape.film == "pooled" else "VideoLlava"
-        kind["model_type"] = "llava_next_video" if shape.film == "pooled" else "video_llava"
-        kind |= {"architectures": [f"{name}ForConditionalGeneration"], "video_token_index": pad_token_id + 1}
+        name, model_type = FILMS[shape.film]
+        kind |= {"architectures": [f"{name}ForConditionalGeneration"], "model_type": model_type}
+        kind["video_token_index"] = pad_token_id + 1
     return {
         **kind,
         "dtype": dtype,
@@ -429,11 +435,10 @@ def _processing_files(shape: Shape) -> dict[str, dict[str, object]]:
         "patch_size": shape.patch_size,
     }
     if shape.limit is not None:
-        processor = "LlavaOnevisionProcessor"
         tiling["image_processor_type"] = "LlavaOnevisionImageProcessor"
         counting = {"num_image_tokens": shape.tokens, "vision_aspect_ratio": _aspect(shape.limit)}
     if shape.film is not None:
-        processor = "LlavaNextVideoProcessor" if shape.film == "pooled" else "VideoLlavaProcessor"
+        processor = f"{FILMS[shape.film][0]}Processor"
     if shape.film == "twin":
         tiling = {"image_processor_type": "VideoLlavaImageProcessor"}
     spoken = {"image_token": IMAGE_TOKEN} | ({} if shape.film is None else {"video_token": VIDEO_TOKEN})

@@ -149,9 +149,14 @@ class Description:
     @property
     def tokens(self) -> tuple[int, int, int]:
         """The least, usual and most visual tokens of a request with something to see."""
-        least, usual, most = self.picture_tokens
+        least, usual, _ = self.picture_tokens
         few, many = (least, 0) if self.clip_tokens is None else self.clip_tokens
-        return min(least, few), usual, max(self.images * most, many)
+        return min(least, few), usual, max(self.together, many)
+
+    @property
+    def together(self) -> int:
+        """The most visual tokens of all pictures of a request."""
+        return self.images * max(self.picture_tokens)
 
     @property
     def clip_tokens(self) -> tuple[int, int] | None:
@@ -208,19 +213,26 @@ class Description:
 @dataclass(frozen=True)
 class Film:
     """How frames of a clip, each a square, become visual tokens: ``tower`` sees them, which has weights of its ``own``
-    or is that of pictures, and ``pool`` by ``pool`` patches become their mean before they are projected. ``token`` is
-    the id of the token of clips, of which ``usual`` frames are taken, as far as there is room for them."""
+    or is that of pictures, and ``pool`` by ``pool`` patches become their mean before they are projected; or else they
+    are ``mixed`` to so many a side after that, by the projector of pictures, and the clip has an end. ``token`` is the
+    id of the token of clips, of which ``usual`` frames are taken, as far as there is room for them."""
 
     token: int
     tower: TowerSpec
     usual: int
     own: bool = False
     pool: int = 1
+    mixed: int | None = None
 
     @property
     def tokens(self) -> int:
         """Visual tokens of a frame."""
-        return self.tower.tokens // self.pool**2
+        return self.tower.tokens // self.pool**2 if self.mixed is None else self.mixed**2
+
+    @property
+    def ends(self) -> int:
+        """Visual tokens of the end of a clip."""
+        return int(self.mixed is not None)
 
 
 @dataclass(frozen=True)
@@ -234,9 +246,23 @@ class SquareDescription(Description):
     film: Film | None = field(default=None, kw_only=True)
 
     @property
+    def apart(self) -> bool:
+        """Whether each of several pictures of a request is seen as one square, whose tokens have an end."""
+        return self.tiling is not None and self.tiling.limit is not None
+
+    @property
+    def together(self) -> int:
+        """The most visual tokens of all pictures of a request."""
+        if not self.apart or self.images == 1:
+            return super().together
+        return max(*self.picture_tokens, self.images * (self.tower.tokens + 1))
+
+    @property
     def clip_tokens(self) -> tuple[int, int] | None:
         """The least and most visual tokens of a clip, where it takes some."""
-        return None if self.film is None else (self.film.tokens, self.frames_taken * self.film.tokens)
+        if self.film is None:
+            return None
+        return self.film.tokens + self.film.ends, self.frames_taken * self.film.tokens + self.film.ends
 
     @property
     def frames_taken(self) -> int:
@@ -244,18 +270,20 @@ class SquareDescription(Description):
         are tiles as far as these have as many tokens."""
         if self.film is None or self.frames is not None:
             return self.frames or 0
-        room = self.film.usual if self.tiling is None else self.images * max(self.picture_tokens) // self.film.tokens
-        return max(1, min(self.film.usual, room))
+        film = self.film
+        room = film.usual if self.tiling is None else (self.together - film.ends) // film.tokens
+        return max(1, min(film.usual, room))
 
     @property
     def views(self) -> int:
         """How many squares the towers see of a request at most."""
-        return max(super().views, self.frames_taken)
+        pictures = max(self.tiles, self.images) if self.apart else super().views
+        return max(pictures, self.frames_taken)
 
     @property
     def clip_parameters(self) -> dict[str, int]:
         """Numbers that the graphs of clips alone hold."""
-        if self.film is None:
+        if self.film is None or self.film.mixed is not None:  # these are those of pictures
             return {}
         tower = {names.VISION_VIDEO: self.film.tower.built_parameters} if self.film.own else {}
         return {**tower, names.PROJECTOR_VIDEO: self.projector.parameters}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clasp_trt.brief import brief
-from clasp_trt.bundle import Anyres, Media, Medium, Run, Sequential, Square, clip_settings
+from clasp_trt.bundle import Anyres, Media, Medium, Mixed, Processor, Run, Sequential, Square, clip_settings
 from clasp_trt.bundle.media import RESAMPLINGS
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
@@ -118,6 +118,35 @@ def tiles(settings: Mapping[str, object], tiling: Tiling, token: str, id: int, r
         tiling.tile, tiling.cell, tiling.canvases, tile.resample, tile.rescale, tile.mean, tile.std, tiling.limit
     )
     return Media(replace(made.image, processor=processor))
+
+
+def several(settings: Mapping[str, object], processor: Processor, root: Path) -> Mixed:
+    """What transformers' LlavaOnevisionImageProcessor makes of each of several pictures, by settings of which
+    ``processor`` is made: one square, padded with the mean. Raises :class:`CheckpointError` where that is none."""
+    assert isinstance(processor, Anyres)
+    mean = settings.get("image_mean", clip_settings.MEAN)  # whether or not it is taken off
+    colour = tuple(int(value * 255) for value in mean) if isinstance(mean, (list, tuple)) else ()
+    if len(colour) != 3 or not all(0 <= value <= 255 for value in colour):
+        raise CheckpointError(
+            f"the {_OWN} of {root} cannot be used for several pictures: image_mean is {brief(mean)}, which they are "
+            "padded with; expected three numbers from 0 to 1; mend it, or build with --max-images 1"
+        )
+    if settings.get("do_resize", True) is not True:
+        raise CheckpointError(
+            f"the {_OWN} of {root} cannot be used for several pictures: do_resize is {brief(settings['do_resize'])}, "
+            "so that they keep their size; mend it, or build with --max-images 1"
+        )
+    return Mixed(
+        tile=processor.tile,
+        cell=processor.cell,
+        grid=processor.tiling.grid,
+        end=True,
+        resample=processor.resample,
+        rescale=processor.rescale,
+        mean=processor.mean,
+        std=processor.std,
+        background=(colour[0], colour[1], colour[2]),
+    )
 
 
 def image_settings(checkpoint: Checkpoint) -> dict[str, object]:

@@ -14,7 +14,7 @@ from clasp_trt.bundle import Clips, Media
 from clasp_trt.chain import names
 from clasp_trt.export import videos
 from clasp_trt.export.description import SquareDescription
-from clasp_trt.export.media import squares, tiles
+from clasp_trt.export.media import several, squares, tiles
 from clasp_trt.export.parts import Parts
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ class Standard(Parts[SquareDescription]):
             made = tiles(self.image_settings, tiling, self._token, id, root)
         else:
             made = squares(self.image_settings, tower.image_size, tower.patch_size, self._token, id, root)
-        return replace(made, images=self.description.images, video=self._clips())
+        images, apart = self.description.images, None
+        if images > 1 and self.description.apart:
+            apart = several(self.image_settings, made.image.processor, root)
+        return replace(made, images=images, video=self._clips(), several=apart)
 
     def _clips(self) -> Clips | None:
         film, root = self.description.film, self._checkpoint.root
@@ -61,7 +64,7 @@ class Standard(Parts[SquareDescription]):
         from clasp_trt.export.towers.graph import tower_graph
 
         film, spec, weights = self.description.film, self.description.projector, self._weights(dtype)
-        if film is None:
+        if film is None or film.mixed is not None:
             return
         if film.own:
             yield names.VISION_VIDEO, tower_graph(film.tower, layers, self._weights(dtype, "video."), dtype)

@@ -47,7 +47,10 @@ def stock(
             processor = _processor(root)
             vars(processor.image_processor).update(sizes)
             made = _apply(processor, images, prompt)
-            pixels = tuple(_pixels(processor, image) for image in images)  # together, fewer tiles would be padded
+            if len(images) > 1 and _sees_several(processor):
+                pixels = tuple(processor.image_processor([list(images)], return_tensors="np")["pixel_values"])
+            else:  # together, fewer tiles would be padded
+                pixels = tuple(_pixels(processor, image) for image in images)
             stop = _generation(root).eos_token_id
     except Exception as error:  # a processor may stumble over whatever its files lack
         lines = str(error).strip().splitlines()
@@ -74,6 +77,11 @@ def _processor(root: str) -> Any:
     processor = untyped.from_pretrained(root, local_files_only=True)
     processor.image_processor = pictures
     return processor
+
+
+def _sees_several(processor: Any) -> bool:
+    """Whether it makes of several pictures of a request what it makes of none alone."""
+    return "batch_num_images" in processor.image_processor.model_input_names
 
 
 def _pixels(processor: Any, image: Image) -> NDArray[np.float32]:

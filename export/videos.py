@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clasp_trt.brief import brief
-from clasp_trt.bundle import Clips, Frames, Grid, Pairs, Run, Stills, clip_settings
+from clasp_trt.bundle import Clips, Frames, Grid, Mixed, Pairs, Run, Stills, clip_settings
 from clasp_trt.bundle.media_reader import MAX_CLIP_FRAMES
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
@@ -45,6 +45,9 @@ BY_FRAME = Kind(
 BY_CLIP = Kind(("Qwen3VLVideoProcessor",), "ends", 1, (128 * 32 * 32, 32 * 32 * 768), (_HALF, _HALF), True)
 STILLS = ("LlavaNextVideoVideoProcessor", "VideoLlavaVideoProcessor")
 """Video processors that make of each frame what CLIP's processor makes of a picture."""
+SQUEEZED = ("LlavaOnevisionVideoProcessor",)
+"""Those that make a square of each frame whatever its aspect."""
+_SQUEEZES = {"size": {"height": 384, "width": 384}, "do_center_crop": False}
 FPS, LEAST, MOST = 2.0, 4, 768
 """Frames a second, and the least and most of a clip, where settings do not say."""
 
@@ -116,17 +119,23 @@ def pairs(
 def stills(settings: Mapping[str, object], film: Film, frames: int, token: str, root: Path) -> Clips:
     """Clips of up to ``frames`` frames that become squares each, all of whose tokens stand in one run, by the video
     ``settings`` of the folder ``root``. ``token`` is that of :class:`~clasp_trt.export.description.Film`."""
-    named = settings.get("video_processor_type", STILLS[0])
-    if named not in STILLS:
-        raise _wrong(root, "video_processor_type", brief(named), " or ".join(STILLS))
-    tower, as_clip = film.tower, {**settings, "image_processor_type": "CLIPImageProcessor"}
+    types, defaults = (STILLS, {}) if film.mixed is None else (SQUEEZED, _SQUEEZES)
+    named = settings.get("video_processor_type", types[0])
+    if named not in types:
+        raise _wrong(root, "video_processor_type", brief(named), " or ".join(types))
+    tower, as_clip = film.tower, {**defaults, **settings, "image_processor_type": "CLIPImageProcessor"}
     try:
         made = clip_settings.square(as_clip, tower.image_size, tower.patch_size)
     except clip_settings.SettingsError as error:
         reason = str(error).removeprefix(f"{_IMAGE}: ")
         raise CheckpointError(f"the video settings of {root} cannot be used: {reason}; mend or replace them") from error
-    frame = replace(made, pool=film.pool, cls=tower.keeps_cls)
-    return Clips(Sampling("even", frames), Stills(frame), Run(token, token, film.token, before="", after=""))
+    layout, taken = Run(token, token, film.token, before="", after=""), Sampling("even", frames)
+    if film.mixed is None:
+        return Clips(taken, Stills(replace(made, pool=film.pool, cls=tower.keeps_cls)), layout)
+    if made.size is None:
+        raise _wrong(root, "size", brief(settings.get("size")), f"height and width, {made.side} both")
+    frame = Mixed(made.side, made.cell, film.mixed, False, made.resample, made.rescale, made.mean, made.std)
+    return Clips(taken, Stills(frame, ends=True), layout)
 
 
 def usual_frames(settings: Mapping[str, object], usual: int, root: Path) -> int:

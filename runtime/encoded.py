@@ -29,7 +29,7 @@ class Encoded:
     ``outputs`` are those of the vision graph by port name, such as the ``features`` ``[1, layers, tokens, width]`` of
     every exported layer, not fused yet: tensors of the backend, which no request changes. ``pack`` are the projector's
     other inputs, likewise; ``blocks`` say which tokens come of it all. ``eye`` has the graph that gave the outputs.
-    ``nbytes`` is what it all holds.
+    ``nbytes`` is what it all holds. ``apart``: as one of several images of a request, which the model sees otherwise.
     """
 
     outputs: Mapping[str, Tensor]
@@ -37,15 +37,18 @@ class Encoded:
     blocks: tuple[Block, ...]
     eye: Eye
     nbytes: int
+    apart: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Fresh:
-    """An image that ``eye`` is yet to see; ``key`` stands for its pixels where these are kept."""
+    """An image that ``eye`` is yet to see; ``key`` stands for its pixels where these are kept, ``apart`` is that of
+    :class:`Encoded`."""
 
     seen: Seen
     key: bytes | None
     eye: Eye
+    apart: bool = False
 
     @property
     def blocks(self) -> tuple[Block, ...]:

@@ -14,11 +14,11 @@ from clasp_trt.bundle import Bundle
 from clasp_trt.chain import names, port
 from clasp_trt.errors import ImageError
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
-from clasp_trt.runtime.encoded import Encoded, Eye, Fresh, Shown
+from clasp_trt.runtime.encoded import Encoded, Eye, Fresh, Picture, Shown
 from clasp_trt.runtime.feature_cache import FeatureCache
 from clasp_trt.runtime.fitting import check_clips, check_frames
 from clasp_trt.runtime.media.clip import Clip, ClipSource, load_clip
-from clasp_trt.runtime.media.image import ImageSource, load_image
+from clasp_trt.runtime.media.image import load_image
 from clasp_trt.runtime.media.processors import processor
 from clasp_trt.runtime.media.processors.clips import Filmed, clip_processor
 from clasp_trt.runtime.media.seen import Seen
@@ -44,6 +44,7 @@ class Eyes:
         self._loaded: dict[str, Runner[Tensor]] = {}
         media = bundle.manifest.media
         self._process = processor(media.image.processor)
+        self._several = None if media.several is None else processor(media.several)
         self._clips = None if media.video is None else clip_processor(media.video.processor)
         self._eye = self._watching = self._load(names.VISION, names.PROJECTOR)
         if bundle.manifest.own_to_clips:
@@ -58,16 +59,26 @@ class Eyes:
         taken = tuple(each.name for each in self._bundle.graph(projector).inputs)
         return Eye(self._loaded[vision], self._loaded[projector], taken)
 
-    def process(self, image: Image.Image) -> Seen:
-        """What the model sees of an image; nothing is computed of it."""
-        return self._process(image)
+    def process(self, image: Image.Image, *, several: bool = False) -> Seen:
+        """What the model sees of an image, alone or as one of several; nothing is computed of it."""
+        return self._several(image) if several and self._several is not None else self._process(image)
 
-    def see(self, image: ImageSource, timer: Timer) -> Encoded | Fresh:
-        """The picture as the vision graph saw it before, or else as it will. Raises :class:`ImageError`."""
+    def see(self, image: Picture, timer: Timer, *, several: bool = False) -> Encoded | Fresh:
+        """The picture as the vision graph saw it before, or else as it will, alone or as one of several. Raises
+        :class:`ImageError`."""
+        apart = several and self._several is not None
+        if isinstance(image, Encoded):
+            if image.apart != apart:
+                raise ImageError(
+                    f"the image was encoded as {'one of several' if image.apart else 'the only one'} of a request, and "
+                    f"the model sees it otherwise; encode it with several={several}"
+                )
+            return image
         with timer.step("preprocess"):
             picture = load_image(image)
-            key = self._features.key(picture)
-            return self._features.get(key) or Fresh(self._process(picture), key, self._eye)
+            key = self._features.key(picture, apart=apart)
+            found = self._features.get(key)
+            return found or Fresh(self.process(picture, several=several), key, self._eye, apart)
 
     def load_clip(self, source: ClipSource, *, frames: int | None = None, fps: float = 1.0) -> Clip:
         """The frames that the model takes of a clip, or ``frames`` of them. Raises :class:`ImageError`."""
@@ -85,7 +96,7 @@ class Eyes:
             return source
         with timer.step("preprocess"):
             filmed = self.film(self.load_clip(source))
-            keys = (self._features.key_of(seen.vision) for seen in filmed.steps)
+            keys = (self._features.key_of({**seen.vision, **seen.pack}) for seen in filmed.steps)
             steps = tuple(
                 self._features.get(key) or Fresh(seen, key, self._watching)
                 for seen, key in zip(filmed.steps, keys, strict=True)
@@ -115,7 +126,7 @@ class Eyes:
             pack = {name: upload(array) for name, array in seen.pack.items()}
         held = sum(self._backend.nbytes(tensor) for tensor in (*outputs.values(), *pack.values()))
         held += sum(block.boxes.nbytes for block in seen.blocks)
-        encoded = Encoded(outputs, pack, seen.blocks, picture.eye, held)
+        encoded = Encoded(outputs, pack, seen.blocks, picture.eye, held, picture.apart)
         self._features.put(picture.key, encoded, held)
         return encoded
 

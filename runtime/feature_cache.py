@@ -32,14 +32,15 @@ class FeatureCache:
         self._lock = Lock()
         self._kept: OrderedDict[bytes, tuple[Encoded, int]] = OrderedDict()
 
-    def key(self, image: Image.Image) -> bytes | None:
-        """What stands for the pixels of an RGB image and its size; None where nothing is kept."""
+    def key(self, image: Image.Image, *, apart: bool = False) -> bytes | None:
+        """What stands for the pixels of an RGB image and its size, as it is seen or ``apart`` from that; None where
+        nothing is kept."""
         if not self._limit:
             return None
-        return hashlib.sha256(b"%dx%d " % image.size + image.tobytes()).digest()
+        return hashlib.sha256(b"%dx%d " % image.size + image.tobytes() + b"apart" * apart).digest()
 
     def key_of(self, arrays: Mapping[str, NDArray[Any]]) -> bytes | None:
-        """What stands for what the vision graph takes; None where nothing is kept."""
+        """What stands for what the vision graph and the projector take; None where nothing is kept."""
         if not self._limit:
             return None
         digest = hashlib.sha256()

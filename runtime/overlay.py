@@ -181,7 +181,7 @@ def save_overlay(
 
     Raises :class:`OutputError` if that fails.
     """
-    seen = [pipeline.see(image) for image in images]
+    seen = [pipeline.see(image, several=len(images) > 1) for image in images]
     steps = () if clip is None else pipeline.film(clip).steps
     save_picture(path, overlay(seen, result, pipeline.bundle.manifest.schedule, pipeline.method, steps))
 

@@ -133,14 +133,15 @@ class Pipeline:
         other._manner = self._manner.variant(policy, method)
         return other
 
-    def encode(self, image: ImageSource) -> Encoded:
+    def encode(self, image: ImageSource, *, several: bool = False) -> Encoded:
         """Runs the vision graph on ``image``: requests that are given the result need not run it again.
 
-        The result serves this pipeline and its variants. Raises :class:`clasp_trt.errors.ImageError`.
+        The result serves this pipeline and its variants, in requests about this image alone, or with ``several`` about
+        others too, which is the same for most models. Raises :class:`clasp_trt.errors.ImageError`.
         """
         timer = Timer()
         with self._turns.between(), memory_for("to encode the picture"):
-            return self._steps.eyes.encode(self._steps.eyes.see(image, timer), timer)
+            return self._steps.eyes.encode(self._steps.eyes.see(image, timer, several=several), timer)
 
     def generate(
         self,
@@ -231,9 +232,10 @@ class Pipeline:
         self._turns.check()
         return self._manner.route(prompt, None)
 
-    def see(self, image: Image.Image) -> Seen:
-        """What the model sees of an image, and where each visual token looks; nothing is computed of it."""
-        return self._steps.eyes.process(image)
+    def see(self, image: Image.Image, *, several: bool = False) -> Seen:
+        """What the model sees of an image, alone or as one of ``several``, and where each visual token looks; nothing
+        is computed of it."""
+        return self._steps.eyes.process(image, several=several)
 
     def load_clip(self, source: ClipSource, *, frames: int | None = None, fps: float = 1.0) -> Clip:
         """The frames that the model takes of a clip, or ``frames`` of them: see

@@ -64,7 +64,7 @@ class Steps:
         timer, generation = Timer(), asked.generation
         with timer.step("route"):
             route = manner.route(asked.text, asked.category)
-        pictures = [image if isinstance(image, Encoded) else self.eyes.see(image, timer) for image in images]
+        pictures = [self.eyes.see(image, timer, several=len(images) > 1) for image in images]
         watched = [self.eyes.watch(clip, timer) for clip in clips]
         shown = [*(Shown((picture,), picture.blocks) for picture in pictures), *watched]
         with timer.step("tokenize"):

@@ -52,6 +52,7 @@ from clasp_trt.bundle.media import (
     Square,
     Tiles,
 )
+from clasp_trt.bundle.mixed import Mixed
 from clasp_trt.bundle.reader import MAX_MANIFEST_BYTES, Bundle
 from clasp_trt.bundle.split import Longest, Ratio
 from clasp_trt.bundle.writer import Writer, write
@@ -84,6 +85,7 @@ __all__ = [
     "Media",
     "Medium",
     "MissingFile",
+    "Mixed",
     "ModelInfo",
     "NotABundle",
     "NotAFile",

@@ -10,26 +10,33 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias
 
 from clasp_trt.bundle.media import Grid, Processor, Run
+from clasp_trt.bundle.mixed import Mixed
 from clasp_trt.filming import Filming, Sampling
 
 
 @dataclass(frozen=True)
 class Stills:
-    """Each frame becomes what a picture becomes by ``frame``."""
+    """Each frame becomes what a picture becomes by ``frame``; with ``ends`` the last has its end, of which the others
+    have none."""
 
     kind: ClassVar[str] = "stills"
     frame: Processor
+    ends: bool = False
+
+    @property
+    def last(self) -> Processor:
+        """What the last frame becomes a picture by."""
+        return replace(self.frame, end=True) if self.ends and isinstance(self.frame, Mixed) else self.frame
 
     def token_range(self, frames: int) -> tuple[int, int]:
         """The least and most visual tokens of a clip of up to ``frames`` frames."""
-        least, _, most = self.frame.token_range
-        return least, frames * most
+        most, (least, _, last) = max(self.frame.token_range), self.last.token_range
+        return least, (frames - 1) * most + last
 
     @property
     def step_range(self) -> tuple[int, int]:
         """The same of what the tower sees at once."""
-        least, _, most = self.frame.token_range
-        return least, most
+        return min(self.frame.token_range), max(self.last.token_range)
 
     @property
     def sizes(self) -> dict[str, tuple[int, int, int]]:

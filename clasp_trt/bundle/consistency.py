@@ -111,6 +111,8 @@ def _media(manifest: Manifest) -> Iterator[str]:
         yield f"model.decoder.window: {model.decoder.window}, but no graph of 'causal' rows is told of a window"
     video, graphs = manifest.media.video, {graph.name: graph for graph in manifest.graphs}
     given = [("image.processor", image.processor, names.VISION)]
+    if manifest.media.several is not None:
+        given.append(("several", manifest.media.several, names.VISION))
     if video is not None:
         given.append(("video.processor.frame", video.processor.frame, manifest.for_clips(names.VISION)))
     for place, processor, name in given:
@@ -228,7 +230,8 @@ def _seen(manifest: Manifest, graphs: Mapping[str, tuple[int, Graph]], dtype: st
         yield f"graphs[{i}].outputs: expected {port.FEATURES} of a fixed number of layers"
         return
     video, seeing = manifest.media.video, (names.VISION, names.PROJECTOR)
-    yield from _eye(manifest, manifest.media.image.processor, read, [graphs[name] for name in seeing], dtype)
+    for count in {1, manifest.media.images}:
+        yield from _eye(manifest, manifest.media.among(count), read, [graphs[name] for name in seeing], dtype)
     if video is not None:
         watching = [graphs[manifest.for_clips(name)] for name in seeing]
         yield from _eye(manifest, video.processor.frame, read, watching, dtype)

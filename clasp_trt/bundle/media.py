@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
+from clasp_trt.bundle.mixed import Mixed
 from clasp_trt.bundle.split import Longest, Ratio
 from clasp_trt.chain import port, ports
 from clasp_trt.chain.ports import Ports
@@ -271,7 +272,7 @@ class Spatial:
     rate: float | None
 
 
-Processor: TypeAlias = Square | Anyres | Grid | Ratio | Longest
+Processor: TypeAlias = Square | Anyres | Grid | Ratio | Longest | Mixed
 Layout: TypeAlias = Run | Tiles
 Positions: TypeAlias = Sequential | Spatial
 
@@ -289,17 +290,28 @@ class Medium:
 @dataclass(frozen=True)
 class Media:
     """What a model can be shown; ``images`` is how many pictures a request may have, and with ``video`` it may have a
-    clip, as far as the tokens of all together are no more than :attr:`token_range` says."""
+    clip, as far as the tokens of all together are no more than :attr:`token_range` says. ``several`` is what each of
+    several pictures is made by, where that is not what one alone is made by."""
 
     image: Medium
     images: int = 1
     video: Clips | None = None
+    several: Processor | None = None
 
     @property
     def token_range(self) -> tuple[int, int, int]:
         """The least, usual and most visual tokens of a request with something to see."""
         least, usual, most = self.image.processor.token_range
-        return self._wider((least, usual, self.images * most), None if self.video is None else self.video.token_range)
+        if self.several is None:
+            pictures = least, usual, self.images * most
+        else:
+            few, _, many = self.several.token_range
+            pictures = min(least, 2 * few), usual, max(most, self.images * many)
+        return self._wider(pictures, None if self.video is None else self.video.token_range)
+
+    def among(self, count: int) -> Processor:
+        """What each of ``count`` pictures of a request is made by."""
+        return self.image.processor if self.several is None or count == 1 else self.several
 
     def step_sizes(self, *, pictures: bool, clips: bool) -> dict[str, tuple[int, int, int]]:
         """The least, usual and most of each symbolic dimension, of the tokens too, of what a tower sees at once: a
@@ -307,6 +319,9 @@ class Media:
         found = dict[str, tuple[int, int, int]]()
         if pictures:
             found = {port.VISUAL_TOKENS: self.image.processor.token_range, **self.image.processor.sizes}
+            if self.several is not None:
+                apart = {port.VISUAL_TOKENS: self.several.token_range, **self.several.sizes}
+                found = {name: self._wider(sizes, (apart[name][0], apart[name][2])) for name, sizes in found.items()}
         if clips and self.video is not None:
             least, most = self.video.processor.step_range
             for name, others in {port.VISUAL_TOKENS: (least, most, most), **self.video.processor.sizes}.items():
@@ -324,6 +339,8 @@ def content(media: Media) -> dict[str, Any]:
     found: dict[str, Any] = {"image": {name: _record(record) for name, record in vars(media.image).items()}}
     if media.images != 1:
         found["images"] = media.images
+    if media.several is not None:
+        found["several"] = _record(media.several)
     if media.video is not None:
         clips = vars(media.video)
         found["video"] = {**clips, "sampling": _values(media.video.sampling)}
@@ -343,8 +360,9 @@ def _values(record: Any) -> dict[str, Any]:
             del values[name]
     if values.get("pool") == 1:
         del values["pool"]
-    if values.get("cls") is False:
-        del values["cls"]
+    for name in ("cls", "ends"):
+        if values.get(name) is False:
+            del values[name]
     for name in ("skip", "numerals"):
         if name in values and not values[name]:
             del values[name]

@@ -31,6 +31,7 @@ from clasp_trt.bundle.media import (
     Square,
     Tiles,
 )
+from clasp_trt.bundle.mixed import Mixed
 from clasp_trt.bundle.split import MAX_TILES, Longest, Ratio
 from clasp_trt.filming import RULES, Sampling
 from clasp_trt.storage.fields import Field
@@ -47,19 +48,28 @@ MAX_CLIP_FRAMES = 512
 MAX_CLIP_TOKENS = 2**20
 """Visual tokens of a clip."""
 _LONGEST, _POOL, _CLS = "longest_edge", "pool", "cls"  # keys of squares that have one, and of no others
-_LIMIT = "limit"  # likewise of tiles
+_LIMIT, _ENDS = "limit", "ends"  # likewise of tiles, and of stills
 _IMAGES = "images"  # a key of bundles that take several pictures, and of no others
 _VIDEO = "video"  # and of those that take clips
 _SKIP, _NUMERALS = "skip", "numerals"  # keys of clips that have them, and of no others
+_SEVERAL = "several"  # and of those whose several pictures are seen otherwise than one
 
 _Record = TypeVar("_Record")
+_Number = TypeVar("_Number", int, float)
 
 
 def media(item: Field) -> Media:
     """Raises :class:`~clasp_trt.bundle.errors.ManifestField`, or :class:`~clasp_trt.bundle.errors.UnknownKind`."""
-    of = item.record("image", optional=(_IMAGES, _VIDEO))
+    of = item.record("image", optional=(_IMAGES, _VIDEO, _SEVERAL))
     images = of[_IMAGES].integer(2, MAX_IMAGES) if _IMAGES in of else 1
-    return Media(_medium(of["image"]), images, _clips(of[_VIDEO]) if _VIDEO in of else None)
+    if _SEVERAL in of and images == 1:
+        of[_SEVERAL].fail("images beside several")
+    return Media(
+        _medium(of["image"]),
+        images,
+        _clips(of[_VIDEO]) if _VIDEO in of else None,
+        _one_of(PROCESSORS, of[_SEVERAL]) if _SEVERAL in of else None,
+    )
 
 
 def _medium(item: Field) -> Medium:
@@ -93,7 +103,11 @@ def _sampling(item: Field) -> Sampling:
 
 
 def _stills(item: Field) -> Stills:
-    return Stills(_one_of(PROCESSORS, _members(item, Stills)["frame"]))
+    of = item.record("kind", "frame", optional=(_ENDS,))
+    frame, ends = _one_of(PROCESSORS, of["frame"]), _ENDS in of and _flag(of[_ENDS])
+    if ends and not (isinstance(frame, Mixed) and not frame.end):
+        of[_ENDS].fail(f"a frame of kind '{Mixed.kind}' without an end beside ends")
+    return Stills(frame, ends)
 
 
 def _pairs(item: Field) -> Pairs:
@@ -247,6 +261,27 @@ def _longest(item: Field) -> Longest:
     )
 
 
+def _mixed(item: Field) -> Mixed:
+    of = _members(item, Mixed)
+    tile = of["tile"].integer(1, MAX_SIDE)
+    cell = of["cell"].integer(1, tile)
+    return Mixed(
+        tile=tile,
+        cell=cell,
+        grid=of["grid"].integer(1, tile // cell),
+        end=_flag(of["end"]),
+        resample=of["resample"].one_of(RESAMPLINGS),
+        rescale=_positive(of["rescale"]),
+        mean=_three(of["mean"], _value),
+        std=_three(of["std"], _positive),
+        background=None if of["background"].value is None else _three(of["background"], _colour),
+    )
+
+
+def _colour(item: Field) -> int:
+    return item.integer(0, 255)
+
+
 def _merged(of: Mapping[str, Field]) -> tuple[int, int, int]:
     """Tile, patch and how many patches a side a token has: a tile has one token at least."""
     tile = of["tile"].integer(1, MAX_SIDE)
@@ -268,7 +303,7 @@ def _size(item: Field) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def _three(item: Field, read: Callable[[Field], float]) -> tuple[float, float, float]:
+def _three(item: Field, read: Callable[[Field], _Number]) -> tuple[_Number, _Number, _Number]:
     values = [read(value) for value in item.elements()]
     if len(values) != 3:
         item.fail("three numbers, one for each channel")
@@ -337,7 +372,14 @@ def _spatial(item: Field) -> Spatial:
 
 
 PROCESSORS: Mapping[str, Callable[[Field], Processor]] = MappingProxyType(
-    {Square.kind: _square, Anyres.kind: _anyres, Grid.kind: _grid, Ratio.kind: _ratio, Longest.kind: _longest}
+    {
+        Square.kind: _square,
+        Anyres.kind: _anyres,
+        Grid.kind: _grid,
+        Ratio.kind: _ratio,
+        Longest.kind: _longest,
+        Mixed.kind: _mixed,
+    }
 )
 LAYOUTS: Mapping[str, Callable[[Field], Layout]] = MappingProxyType({Run.kind: _run, Tiles.kind: _tiles})
 POSITIONS: Mapping[str, Callable[[Field], Positions]] = MappingProxyType(

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clasp_trt.brief import brief
-from clasp_trt.errors import CheckpointError, ImageError
+from clasp_trt.errors import CheckpointError
 from clasp_trt.export.config import Settings
-from clasp_trt.export.description import SquareDescription
+from clasp_trt.export.description import Film, SquareDescription
 from clasp_trt.export.models import llava, llava_next
 from clasp_trt.export.standard import Standard
 from clasp_trt.tiling import LIMITED_PINPOINTS, Tiling
@@ -22,6 +22,7 @@ DEFAULTS = llava.Defaults(
     top={
         **llava.DEFAULTS.top,
         "image_token_index": 151646,
+        "video_token_index": 151647,
         "vision_feature_layer": -1,
         "vision_feature_select_strategy": "full",
     },
@@ -37,15 +38,19 @@ DEFAULTS = llava.Defaults(
     tower="siglip_vision_model",
     decoder="qwen2",
 )
+USUAL_FRAMES = 32
 _ASPECT, _LIMITED, _PROCESSOR = "vision_aspect_ratio", "anyres_max_9", "processor_config.json"
 
 
 def describe(config: Settings, name: str) -> SquareDescription:
     """The model that ``config`` describes. Raises :class:`CheckpointError` for variants that we do not compile."""
+    config = config.over(DEFAULTS.top)
     found = llava.described(config, name, DEFAULTS)
     tile, cell = found.tower.image_size, found.tower.patch_size
     tiling = Tiling(tile, cell, llava_next.pinpoints(config, tile, LIMITED_PINPOINTS), limit=_limit(config))
-    return replace(found, model_type="llava_onevision", tiling=tiling)
+    token = config.id("video_token_id" if config.has("video_token_id") else "video_token_index")
+    film = Film(token, found.tower, USUAL_FRAMES, mixed=-(-tiling.grid // 2))
+    return replace(found, model_type="llava_onevision", tiling=tiling, film=film)
 
 
 def _limit(config: Settings) -> int:
@@ -68,11 +73,6 @@ def family(checkpoint: Checkpoint, description: SquareDescription) -> Standard:
         raise CheckpointError(
             f"{checkpoint.root}: {_ASPECT} of {_PROCESSOR} is {brief(counted)}, but config.json has {limited}; "
             "expected the same in both: mend or replace one of them"
-        )
-    if description.images > 1:
-        raise ImageError(
-            f"--max-images is {description.images}; expected 1: LLaVA-OneVision makes other pixels of several pictures "
-            "than of one, which is not supported"
         )
     return Standard(checkpoint, description, llava_next.LAYOUTS, _reference)
 

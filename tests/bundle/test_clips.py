@@ -26,6 +26,10 @@ FRAMES = {
 SAMPLING = {"rule": "even", "frames": 16, "fps": 2.0, "least": 4, "multiple": 2}
 PAIRS = {"kind": "pairs", "frame": GRID, "most_tokens": 200, "whole": True, "apart": False}
 STILLS = {"kind": "stills", "frame": SQUARE}
+MIXED = {
+    **{"kind": "mixed", "tile": 72, "cell": 14, "grid": 3, "end": False},
+    **{**PIXELS, "background": None},
+}
 POSITIONS = {"kind": "sequential", "start": 0}
 FEW = {"rule": "span", "frames": 2, "fps": 1.0, "least": 1, "multiple": 1, "skip": 1.0}
 COUNTED = {**FRAMES, "opening": "{count} in {duration}", "numerals": ["one", "two"]}
@@ -44,8 +48,9 @@ def _read(video: object, picture: object = GRID) -> Media:
         CLIPS,
         {"sampling": {**SAMPLING, "fps": None, "rule": "ends"}, "processor": STILLS, "layout": FRAMES},
         {**CLIPS, "sampling": FEW, "layout": COUNTED},
+        {**CLIPS, "processor": {"kind": "stills", "frame": MIXED, "ends": True}},
     ],
-    ids=["pairs", "stills", "counted"],
+    ids=["pairs", "stills", "counted", "mixed stills"],
 )
 def test_what_is_written_is_read(video: dict[str, Any]) -> None:
     written = content(_read(video))["video"]
@@ -111,7 +116,49 @@ def test_malformed_values_are_refused(path: tuple[str, ...], value: object) -> N
         _read(_altered(path, value))
 
 
+@pytest.mark.parametrize(
+    "processor",
+    [
+        *({"kind": "stills", "frame": {**MIXED, "grid": value}} for value in (0, 6, "3", None)),
+        *({"kind": "stills", "frame": {**MIXED, "end": value}} for value in (0, None)),
+        {"kind": "stills", "frame": {**MIXED, "cell": 73}},
+        {"kind": "stills", "frame": {**MIXED, "end": True}, "ends": True},
+        {"kind": "stills", "frame": SQUARE, "ends": True},
+        {"kind": "stills", "frame": MIXED, "ends": 1},
+        *({"kind": "stills", "frame": {**MIXED, "background": value}} for value in ([1, 2], [0, 0, 256], [0.5] * 3, 0)),
+    ],
+    ids=str,
+)
+def test_stills_that_cannot_be_mixed_or_ended_are_refused(processor: dict[str, Any]) -> None:
+    with pytest.raises(ManifestField):
+        _read({**CLIPS, "processor": processor})
+
+
 @pytest.mark.parametrize(("member", "kind"), [("processor", "grid"), ("layout", "tiles")])
 def test_kinds_of_pictures_alone_are_none_of_clips(member: str, kind: str) -> None:
     with pytest.raises(UnknownKind):
         _read(_altered((member,), {"kind": kind}))
+
+
+SEVERAL = {**MIXED, "grid": 5, "end": True, "background": [127, 127, 0]}
+
+
+def _several(**members: object) -> Media:
+    image = {"processor": SQUARE, "layout": {**RUN, "placeholder": "<i>"}, "positions": POSITIONS}
+    format = Format(ManifestSyntax, ManifestField, "rebuild the bundle")
+    return media(parse(json.dumps({"image": image, **members}).encode(), "clasp.json", format))
+
+
+def test_several_pictures_may_be_made_otherwise_than_one() -> None:
+    read = _several(images=3, several=SEVERAL)
+    assert content(read)["several"] == SEVERAL
+    assert read.among(1) == read.image.processor
+    assert read.among(2) == read.among(3) == read.several
+    assert read.token_range == (16, 16, 3 * 26)
+    assert read.step_sizes(pictures=True, clips=False) == {"visual_tokens": (16, 16, 26), "batch": (1, 1, 1)}
+
+
+@pytest.mark.parametrize("members", [{"several": SEVERAL}, {"images": 2, "several": {**SEVERAL, "grid": 0}}], ids=str)
+def test_several_pictures_that_cannot_be(members: dict[str, object]) -> None:
+    with pytest.raises(ManifestField):
+        _several(**members)

@@ -54,6 +54,7 @@ IN_LOGITS = ("tests/runtime/logits/test_edges.py",)
 IN_SAMPLING = ("tests/runtime/test_sampling.py",)
 IN_BUNDLE, IN_STORAGE = ("tests/bundle/test_bundle.py",), ("tests/storage",)
 
+IN_MIXED = ("tests/runtime/media/processors/test_mixed.py",)
 ANYRES, IN_ANYRES = "runtime/media/processors/anyres.py", ("tests/runtime/media/processors/test_anyres_limit.py",)
 
 MUTATIONS = (
@@ -231,4 +232,11 @@ MUTATIONS = (
         IN_ANYRES,
     ),
     Mutation("a limit of areas in place of sides", "clasp_trt/tiling.py", "_SPARE = 1.1", "_SPARE = 1.21", IN_ANYRES),
+    Mutation(
+        "a clip without an end",
+        "runtime/media/processors/clips.py",
+        "self._process, self._last = processor(record.frame), processor(record.last)",
+        "self._process, self._last = processor(record.frame), processor(record.frame)",
+        IN_MIXED,
+    ),
 )

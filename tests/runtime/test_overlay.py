@@ -191,7 +191,7 @@ def test_destinations_that_cannot_be(tmp_path: Path, name: str) -> None:
 
 def pipeline(schedule: Schedule) -> Pipeline:
     bundle = SimpleNamespace(manifest=SimpleNamespace(schedule=schedule))
-    return cast(Pipeline, SimpleNamespace(see=lambda image: seen(16, image), bundle=bundle, method=DEFAULT))
+    return cast(Pipeline, SimpleNamespace(see=lambda image, several: seen(16, image), bundle=bundle, method=DEFAULT))
 
 
 @pytest.mark.parametrize("name", ["kept.png", "kept.JPG", "kept.webp"])

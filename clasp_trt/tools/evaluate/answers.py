@@ -121,7 +121,7 @@ def _encode(
         shown, video = [next(iter(pictures)) for _ in question.row.images], question.row.video
         clip = None if video is None else pipeline.load_clip(video)
         start = time.perf_counter()
-        encoded = [pipeline.encode(picture) for picture in shown]
+        encoded = [pipeline.encode(picture, several=len(shown) > 1) for picture in shown]
         watched = None if clip is None else pipeline.encode_clip(clip)
         return encoded, watched, (time.perf_counter() - start) * 1e3
     except ImageError as error:

@@ -49,7 +49,7 @@ def noise(bundle: Bundle, number: int = 0, tokens: int | None = None) -> Image.I
 
 def picture_tokens(bundle: Bundle, workload: Workload) -> list[int]:
     """How many visual tokens each picture becomes there."""
-    count = processor_of(bundle.manifest.media.image.processor).count
+    count = processor_of(bundle.manifest.media.among(len(workload.images))).count
     return [count(image.height, image.width) for image in workload.images]
 
 

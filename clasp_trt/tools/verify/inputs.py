@@ -38,7 +38,7 @@ def inputs_against_stock(
 ) -> tuple[tuple[Check, ...], tuple[str, ...]]:
     """Checks of pixels, token ids and stop tokens; without those, why they could not be compared. ``capped``: the
     bundle's pictures are smaller than the checkpoint's may be."""
-    processor = bundle.manifest.media.image.processor
+    processor = bundle.manifest.media.among(len(images))
     try:
         theirs = stock(checkpoint, images, prompt, _sizes(processor) if capped else {})
     except CheckpointError as error:

@@ -38,7 +38,7 @@ class Request:
         :class:`~clasp_trt.errors.ImageError` for too many images."""
         check_images(len(images), bundle)
         room = bundle.manifest.max_context
-        process = processor(bundle.manifest.media.image.processor)
+        process = processor(bundle.manifest.media.among(len(images)))
         seen = tuple(process(image) for image in images)
         prompt = PromptReader(bundle).read(text, *(each.blocks for each in seen))
         if len(prompt.input_ids) >= room:

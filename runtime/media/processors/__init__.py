@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from clasp_trt.bundle import Anyres, Grid, Longest, Ratio, Square, media
+from clasp_trt.bundle import Anyres, Grid, Longest, Mixed, Ratio, Square, media
 from clasp_trt.runtime.media.processors.anyres import AnyresProcessor
 from clasp_trt.runtime.media.processors.grid import GridProcessor
 from clasp_trt.runtime.media.processors.longest import LongestProcessor
+from clasp_trt.runtime.media.processors.mixed import MixedProcessor
 from clasp_trt.runtime.media.processors.ratio import RatioProcessor
 from clasp_trt.runtime.media.processors.square import SquareProcessor
 from clasp_trt.runtime.media.seen import Seen
@@ -34,6 +35,7 @@ KINDS: Mapping[str, Callable[[Any], Processor]] = MappingProxyType(
         Grid.kind: GridProcessor,
         Ratio.kind: RatioProcessor,
         Longest.kind: LongestProcessor,
+        Mixed.kind: MixedProcessor,
     }
 )
 """By the kind of the record in :mod:`clasp_trt.bundle.media` that one is made of."""

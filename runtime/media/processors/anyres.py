@@ -17,7 +17,7 @@ from PIL import Image
 from clasp_trt.bundle.media import Anyres
 from clasp_trt.chain import port
 from clasp_trt.runtime.media.processors.pixels import cells, cut, numbers, resampling, scaled, to_rgb
-from clasp_trt.runtime.media.processors.taps import bilinear
+from clasp_trt.runtime.media.processors.taps import bilinear, unmixed
 from clasp_trt.runtime.media.seen import Block, Seen
 from clasp_trt.tiling import Fit
 
@@ -58,12 +58,13 @@ class AnyresProcessor:
         if self._record.limit is None:
             return {port.ROW_INDEX: np.concatenate([whole, np.concatenate([held, newline], axis=1).reshape(-1)])}
         mixed, weight = bilinear(held, *fit.grid)
-        index = np.concatenate([mixed, np.repeat(newline[..., None], 4, axis=-1)], axis=1)
-        alone = np.array([1, 0, 0, 0], np.float32)
-        weight = np.concatenate([weight, np.broadcast_to(alone, (*newline.shape, 4))], axis=1)
+        ends, end_weight = unmixed(newline[:, 0])
+        index = np.concatenate([mixed, ends[:, None]], axis=1)
+        weight = np.concatenate([weight, end_weight[:, None]], axis=1)
+        first, first_weight = unmixed(whole)
         return {
-            port.ROW_INDEX: np.concatenate([np.repeat(whole[:, None], 4, axis=1), index.reshape(-1, 4)]),
-            port.ROW_WEIGHT: np.concatenate([np.broadcast_to(alone, (len(whole), 4)), weight.reshape(-1, 4)]),
+            port.ROW_INDEX: np.concatenate([first, index.reshape(-1, 4)]),
+            port.ROW_WEIGHT: np.concatenate([first_weight, weight.reshape(-1, 4)]),
         }
 
     def _held(self, fit: Fit) -> NDArray[np.int64]:

@@ -41,10 +41,11 @@ class StillsProcessor:
     """See :class:`clasp_trt.bundle.Stills`: every block of a frame has its time."""
 
     def __init__(self, record: Stills) -> None:
-        self._process = processor(record.frame)
+        self._process, self._last = processor(record.frame), processor(record.last)
 
     def __call__(self, clip: Clip) -> Filmed:
-        steps = tuple(self._process(frame) for frame in clip.frames)
+        *others, last = clip.frames
+        steps = (*(self._process(frame) for frame in others), self._last(last))
         timed, lasts = zip(steps, clip.seconds, strict=True), clip.duration
         blocks = (replace(block, seconds=at, duration=lasts) for seen, at in timed for block in seen.blocks)
         return Filmed(steps, tuple(blocks))

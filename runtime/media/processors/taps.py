@@ -15,6 +15,13 @@ def bilinear(rows: NDArray[np.int64], height: int, width: int) -> tuple[NDArray[
     return index.reshape(height, width, 4), weight.reshape(height, width, 4)
 
 
+def unmixed(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The same of tokens that are each one of ``rows`` ``[tokens]``: ``[tokens, 4]``."""
+    weight = np.zeros((len(rows), 4), np.float32)
+    weight[:, 0] = 1
+    return np.repeat(rows[:, None], 4, axis=1), weight
+
+
 def _taps(count: int, side: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Of each of ``count`` places along an axis of ``side``, the two that it lies between, and how near it is to each:
     ``[count, 2]``."""

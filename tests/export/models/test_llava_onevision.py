@@ -15,11 +15,13 @@ from PIL import Image
 from transformers import LlavaOnevisionConfig
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 
-from clasp_trt.bundle import Anyres
-from clasp_trt.errors import CheckpointError, ImageError
+from clasp_trt.bundle import Anyres, Mixed, Stills
+from clasp_trt.bundle.clip_settings import STD
+from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.description import SquareDescription
 from clasp_trt.export.family import describe, family_of
+from clasp_trt.filming import Sampling
 from clasp_trt.notice import Notice
 from clasp_trt.runtime.media.processors import processor
 from clasp_trt.tools.build.compiler import build
@@ -29,6 +31,7 @@ from tests.export.models.filled import filled, lacking
 from tests.export.models.published import ONEVISION
 from tests.mistakes import says
 
+HALF = (0.5, 0.5, 0.5)
 PRESET = PRESETS["tiny-onevision"]
 
 
@@ -71,7 +74,9 @@ def test_defaults_are_the_librarys() -> None:
     )
     assert found.decoder.width == theirs.text_config.hidden_size
     assert found.image_token_id == theirs.image_token_id
-    assert (found.tokens[1], found.tiles) == (7309, 37)
+    assert (found.picture_tokens[1], found.tiles) == (7309, 37)
+    assert found.film is not None
+    assert found.film.token == theirs.video_token_id
 
 
 def test_whatever_is_left_out_is_filled_in_or_refused_as_in_transformers(whole: Path) -> None:
@@ -98,19 +103,73 @@ def test_parameters_are_those_of_the_library(name: str) -> None:
         model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(**copy.deepcopy(ONEVISION[name])))
     found = _described(ONEVISION[name])
     assert found.parameters == sum(parameter.numel() for parameter in model.parameters())
-    assert found.capped(4096).tokens == (729, 2929, 3753)
+    assert found.capped(4096).picture_tokens == (729, 2929, 3753)
 
 
 def test_pictures(whole: Path) -> None:
     found = _anyres(whole)
     assert (found.tile, found.cell, found.limit, found.pinpoints) == (72, 14, 2, PRESET.pinpoints)
-    assert family_of(Checkpoint.open(whole)).info.tokens == found.token_range == (25, 79, 100)
+    assert found.token_range == (25, 79, 100)
 
 
 def test_a_cap_leaves_fewer_canvases(whole: Path) -> None:
     made = _anyres(whole, 85)
     assert made.pinpoints == ((72, 72), (72, 144), (144, 72), (72, 216))
     assert max(made.token_range) == 85
+
+
+def test_clips(whole: Path) -> None:
+    """As many frames as have room where pictures have theirs: 11 of 9 tokens, and the end of the clip."""
+    made = family_of(Checkpoint.open(whole))
+    video = made.media.video
+    assert video is not None
+    assert video.processor == Stills(Mixed(72, 14, 3, False, "bicubic", 1 / 255, HALF, HALF), ends=True)
+    assert (video.sampling, video.token_range) == (Sampling("even", 11), (10, 100))
+    assert made.info.tokens == made.media.token_range == (10, 79, 100)
+    more = family_of(Checkpoint.open(whole), frames=20)
+    assert more.info.tokens == more.media.token_range == (10, 79, 181)
+
+
+def test_a_published_clip_has_196_tokens_a_frame() -> None:
+    found = _described(ONEVISION["llava-onevision-qwen2-7b-ov"])
+    assert found.clip_tokens == (197, 32 * 196 + 1)
+    assert found.capped(4096).clip_tokens == (197, 19 * 196 + 1)
+
+
+def test_a_template_without_clips_has_none(folder: Path) -> None:
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<video>", "<image>"))
+    assert family_of(Checkpoint.open(folder)).media.video is None
+
+
+@pytest.mark.parametrize(
+    ("values", "facts"),
+    [
+        ({"video_processor_type": "Qwen2VLVideoProcessor"}, ("video_processor_type", "LlavaOnevisionVideoProcessor")),
+        ({"size": {"height": 56, "width": 56}}, ("56x56", "72x72")),
+        ({"size": {"shortest_edge": 72}}, ("do_center_crop",)),
+        ({}, ("384x384", "72x72")),
+        ({"num_frames": 0}, ("num_frames",)),
+    ],
+    ids=str,
+)
+def test_video_settings_that_the_model_does_not_go_with(
+    folder: Path, values: dict[str, Any], facts: tuple[str, ...]
+) -> None:
+    (folder / "video_preprocessor_config.json").write_text(json.dumps(values))
+    with pytest.raises(CheckpointError) as error:
+        _ = family_of(Checkpoint.open(folder)).media
+    says(error, *facts)
+
+
+def test_video_settings_of_their_own_are_read(folder: Path) -> None:
+    own = {"size": {"height": 72, "width": 72}, "resample": 2, "image_mean": [0.1, 0.2, 0.3], "num_frames": 4}
+    (folder / "video_preprocessor_config.json").write_text(json.dumps(own))
+    video = family_of(Checkpoint.open(folder)).media.video
+    assert video is not None
+    frame = video.processor.frame
+    assert isinstance(frame, Mixed)
+    assert (frame.resample, frame.mean, frame.std, video.sampling.frames) == ("bilinear", (0.1, 0.2, 0.3), STD, 4)
 
 
 @pytest.mark.parametrize(
@@ -177,16 +236,31 @@ def test_settings_are_read_as_transformers_reads_them(
     folder: Path, values: dict[str, Any], removed: tuple[str, ...]
 ) -> None:
     _edit(folder / "preprocessor_config.json", *removed, **values)
+    (folder / "video_preprocessor_config.json").write_text(json.dumps({"size": {"height": 72, "width": 72}}))
     pixels = np.random.default_rng(0).integers(0, 256, (110, 150, 3), dtype=np.uint8)
     seen = processor(_anyres(folder))(Image.fromarray(pixels))
     theirs = LlavaOnevisionImageProcessorPil.from_pretrained(folder)(Image.fromarray(pixels), return_tensors="np")
     np.testing.assert_array_equal(seen.vision["pixel_values"], theirs["pixel_values"][0])
 
 
-def test_several_pictures(whole: Path, tmp_path: Path) -> None:
-    with pytest.raises(ImageError) as error:
-        build(whole, tmp_path / "no", max_images=2)
-    says(error, "--max-images", 2)
+def test_each_of_several_pictures_is_one_square(folder: Path) -> None:
+    _edit(folder / "preprocessor_config.json", image_mean=[0.1, 0.5, 1.0])
+    one, made = family_of(Checkpoint.open(folder)), family_of(Checkpoint.open(folder), images=5)
+    found = made.media.several
+    assert one.media.several is None
+    assert found == Mixed(72, 14, 5, True, "bicubic", 1 / 255, (0.1, 0.5, 1.0), HALF, background=(25, 127, 255))
+    assert made.info.tokens == made.media.token_range == (10, 79, 5 * 26)
+    assert family_of(Checkpoint.open(folder), images=2).info.tokens == (10, 79, 100)
+
+
+@pytest.mark.parametrize("values", [{"image_mean": 0.5}, {"image_mean": [0.5, 0.5, 2]}, {"do_resize": False}], ids=str)
+def test_settings_by_which_several_pictures_are_no_squares(folder: Path, values: dict[str, Any]) -> None:
+    _edit(folder / "preprocessor_config.json", **values)
+    (folder / "video_preprocessor_config.json").write_text(json.dumps({"size": {"height": 72, "width": 72}}))
+    assert family_of(Checkpoint.open(folder)).media.images == 1
+    with pytest.raises(CheckpointError) as error:
+        _ = family_of(Checkpoint.open(folder), images=2).media
+    says(error, *values, "--max-images")
 
 
 @pytest.mark.usefixtures("tracer")
