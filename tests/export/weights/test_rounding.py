@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tracemalloc
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -217,6 +219,20 @@ def test_bytes_are_told_before_anything_is_read(scheme: Scheme, size: int) -> No
     tensor = made.matrix(NAME)
     assert isinstance(tensor, Integers)
     assert tensor.values.nbytes + tensor.scales.nbytes == size
+
+
+@pytest.mark.parametrize("scheme", [Scheme(4, 128), pytest.param(INT8, marks=pytest.mark.full)])
+def test_a_matrix_is_written_in_less_memory_than_its_floats_turned_round_take(scheme: Scheme) -> None:
+    matrix = noise(4096, 4096)
+    made = weights(matrix, scheme).linear(NAME.removesuffix(".weight"), 4096, 4096)
+    assert isinstance(made, Integers)
+    tracemalloc.start()
+    for tensor in (made.values, made.scales):
+        with open(os.devnull, "wb") as file:
+            file.write(tensor.tobytes())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert made.values.nbytes < peak <= matrix.nbytes
 
 
 def _floats(made: Integers, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
