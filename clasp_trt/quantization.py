@@ -1,11 +1,13 @@
-"""To how many bits the matrices of each part of a model are rounded, as a build is asked for it and a manifest says it.
+"""How many bits the matrices of each part of a model have, as a build is asked for it and a manifest says it.
 
-Rounding is symmetric: a weight is an integer times the scale of its block. Norms, biases, convolutions and tables of
-positions stay floats, and so does all that selects tokens.
+Rounding is symmetric: a weight is an integer times the scale of its block. What a checkpoint holds as integers already
+may have zero points too, which are taken off first. Norms, biases, convolutions and tables of positions stay floats,
+and so does all that selects tokens.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -27,13 +29,15 @@ INT4_OPSET = 21
 @dataclass(frozen=True)
 class Scheme:
     """``bits`` of a weight, 4 or 8, and how many inputs of an output share a scale: ``block``, or all where it is
-    None."""
+    None. ``zeros``: a block has a zero point as well."""
 
     bits: int
     block: int | None
+    zeros: bool = False
 
     def __str__(self) -> str:
-        return f"int{self.bits}" if self.block is None else f"int{self.bits} in blocks of {self.block}"
+        blocks = "" if self.block is None else f" in blocks of {self.block}"
+        return f"int{self.bits}{blocks}{' with zero points' if self.zeros else ''}"
 
     @property
     def most(self) -> int:
@@ -50,13 +54,29 @@ class Scheme:
         return block
 
     def nbytes(self, outputs: int, inputs: int, float_bytes: int) -> int:
-        """Bytes of a matrix: its integers, and scales of ``float_bytes`` each."""
-        block = self.block_for(inputs) or inputs
-        return outputs * (inputs * self.bits // 8 + inputs // block * float_bytes)
+        """Bytes of a matrix: its integers, and scales of ``float_bytes`` each, and zero points."""
+        scales = outputs * (inputs // (self.block_for(inputs) or inputs))
+        zeros = scales * self.bits // 8 if self.zeros else 0
+        return outputs * inputs * self.bits // 8 + scales * float_bytes + zeros
 
 
 INT8 = Scheme(8, None)
 SCHEMES = (INT8, *(Scheme(4, block) for block in BLOCKS))
+"""What a build can be asked for."""
+HELD = (
+    *SCHEMES,
+    Scheme(4, SMALLEST_BLOCK),
+    *(Scheme(8, block) for block in (*BLOCKS, SMALLEST_BLOCK)),
+    *(Scheme(bits, block, zeros=True) for bits in (4, 8) for block in (*BLOCKS, SMALLEST_BLOCK)),
+)
+"""What a checkpoint may hold."""
+
+
+def shared_by(group: int) -> int:
+    """The block, of those that graphs have, that a ``group`` of inputs with one scale is a run of; 0 if there is
+    none."""
+    block = math.gcd(group, BLOCKS[0])
+    return block if block >= SMALLEST_BLOCK else 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +95,24 @@ class Quantization:
     @property
     def has_int4(self) -> bool:
         return any(scheme.bits == 4 for scheme in self.schemes.values())
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether scales are by block, for which graphs need :data:`INT4_OPSET`."""
+        return any(scheme.block is not None for scheme in self.schemes.values())
+
+    def beside(self, held: Quantization) -> Quantization:
+        """These and the parts that are ``held`` by a checkpoint, which are others. Raises
+        :class:`QuantizationError`."""
+        for part in PARTS:
+            if part in self.schemes and part in held.schemes:
+                others = ",".join(f"{each}={_word(scheme)}" for each, scheme in self.schemes.items()
+                                  if each not in held.schemes)  # fmt: skip
+                raise QuantizationError(
+                    f"the checkpoint's {part} is {held.schemes[part]} already, and is not rounded again: "
+                    + (f"say --quantize {others}" if others else "drop --quantize")
+                )
+        return Quantization(MappingProxyType({**self.schemes, **held.schemes}))
 
     def __str__(self) -> str:
         return ", ".join(f"{part} {self.schemes[part]}" for part in PARTS if part in self.schemes) or NONE
@@ -124,6 +162,10 @@ def _scheme(text: str, word: str) -> Scheme | None:
     if word == NONE:
         return None
     raise _wrong(text, f"there is no scheme {word!r}")
+
+
+def _word(scheme: Scheme) -> str:
+    return "int8" if scheme.bits == 8 else f"int4:{scheme.block}"
 
 
 def _wrong(text: str, problem: str) -> QuantizationError:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from clasp_trt.errors import TargetError
 
 if TYPE_CHECKING:
+    from clasp_trt.quantization import Quantization
     from clasp_trt.schedule import Schedule
 
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
@@ -169,6 +170,18 @@ def check_selection(backend: str, schedule: Schedule) -> None:
             f"a stage keeps {most} visual tokens, but {backend} selects {MAX_TOPK} at most; give a smaller --budget or "
             "--schedule, or --prune-at none, or take --backend onnxruntime"
         )
+
+
+def check_integers(backend: str, quantization: Quantization) -> None:
+    """Raise :class:`TargetError` for integer weights that ``backend`` does not multiply by: TensorRT takes those of 8
+    bits by output and of 4 bits by block, and no zero points."""
+    for part, scheme in quantization.schemes.items():
+        if backend in COMPILED and (scheme.zeros or (scheme.bits == 8 and scheme.block is not None)):
+            raise TargetError(
+                f"the checkpoint's {part} is {scheme}, but {backend} takes integers without zero points, of 8 bits "
+                "with a scale for each output or of 4 bits in blocks; take --backend onnxruntime, or the checkpoint "
+                "that it was quantised from, with --quantize int4"
+            )
 
 
 def check_memory(target: Target, weights: int, precision: str) -> None:

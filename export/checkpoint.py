@@ -10,8 +10,9 @@ from clasp_trt.brief import brief
 from clasp_trt.bundle import Source
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export import hub, lookalikes
-from clasp_trt.export.config import CONFIG, refuse_quantised
+from clasp_trt.export.config import CONFIG
 from clasp_trt.export.lookalikes import INDEX, SINGLE
+from clasp_trt.export.quantised import Quantised, quantised
 from clasp_trt.storage.foreign import read_object
 
 _FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt")
@@ -32,14 +33,15 @@ class Checkpoint:
         """Opens a folder, or a hub id such as ``llava-hf/llava-1.5-7b-hf``, of its ``revision`` if one is given.
 
         With ``HF_HUB_OFFLINE`` set, the hub's cache on this machine is all there is. Raises :class:`CheckpointError`
-        if it is neither, if its weights are not safetensors, are quantised, or are an adapter's.
+        if it is neither, if its weights are not safetensors, are quantised in a way that is not read, or are an
+        adapter's.
         """
         place = hub.locate(model, _FILES, revision)
         lookalikes.refuse_adapter(place.root)
         if not (place.root / CONFIG).is_file():
             raise lookalikes.no_config(place.root)
         checkpoint = cls(place.root, place.name, place.source)
-        refuse_quantised(checkpoint.config, str(place.root))
+        checkpoint.quantised  # noqa: B018  refused now
         checkpoint.shards  # noqa: B018  refuses wrong weight formats now, not after minutes of work
         return checkpoint
 
@@ -47,6 +49,11 @@ class Checkpoint:
     def config(self) -> dict[str, Any]:
         """The parsed ``config.json``."""
         return self.json(CONFIG)
+
+    @property
+    def quantised(self) -> Quantised | None:
+        """How its weights are integers already; None where they are floats. Raises :class:`CheckpointError`."""
+        return quantised(self.config, str(self.root))
 
     def json(self, name: str) -> dict[str, Any]:
         """A JSON object of the folder. Raises :class:`CheckpointError` if it is missing or malformed."""

@@ -9,7 +9,7 @@ from typing import Any
 from clasp_trt.errors import CheckpointError
 
 CONFIG = "config.json"
-UNQUANTISED = "expected float weights: give the checkpoint that it was quantised from"
+UNQUANTISED = "expected float weights: give the checkpoint that it was quantised from, with --quantize int4"
 """What to do about quantised weights."""
 SAME_ACTIVATION = {"swish": "silu", "gelu_python": "gelu", "gelu_python_tanh": "gelu_pytorch_tanh"}
 """Other names in transformers of activations, and the names that we know them by: the same function of a number."""
@@ -114,15 +114,3 @@ class Settings:
         return CheckpointError(
             f"{self.source}: {self.place}{name} is {value}, which is not supported; expected {expected}"
         )
-
-
-def refuse_quantised(config: Mapping[str, Any], source: str) -> None:
-    """Raises :class:`CheckpointError` if a ``config`` says that its weights are quantised."""
-    for part in (config, config.get("text_config")):
-        settings = part.get("quantization_config") if isinstance(part, Mapping) else None
-        if settings is not None:
-            method = settings.get("quant_method") if isinstance(settings, Mapping) else None
-            raise CheckpointError(
-                f"{source} is quantised (quantization_config of config.json, method {str(method)[:40]!a}); "
-                f"{UNQUANTISED}"
-            )

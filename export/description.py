@@ -133,7 +133,7 @@ class Description:
 
     ``name`` is for people to read. ``image_token_id`` stands for a visual token in a prompt. A request has up to
     ``images`` pictures, or a clip of up to ``frames`` frames; None is as many as fit. ``quantization`` is how the
-    weights of its graphs are rounded.
+    weights of its graphs are rounded, ``held`` those that are integers in the checkpoint, as its config tells.
     """
 
     model_type: str
@@ -145,6 +145,19 @@ class Description:
     images: int = 1
     frames: int | None = None
     quantization: Quantization = field(default=UNROUNDED, kw_only=True)
+    held: Quantization = field(default=UNROUNDED, kw_only=True)
+
+    @property
+    def integers(self) -> Quantization:
+        """All that is integers in its graphs, rounded or held."""
+        return self.quantization.beside(self.held)
+
+    def rounded(self, quantization: Quantization) -> Description:
+        """The same with weights rounded by ``quantization``. Raises :class:`~clasp_trt.errors.QuantizationError` for a
+        part that is integers already."""
+        found = replace(self, quantization=quantization)
+        found.integers  # noqa: B018  refused now
+        return found
 
     @property
     def tokens(self) -> tuple[int, int, int]:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export import models
 from clasp_trt.export.checkpoint import Checkpoint
-from clasp_trt.export.config import AUTHORS, CONFIG, Settings, refuse_quantised
+from clasp_trt.export.config import AUTHORS, CONFIG, Settings
 from clasp_trt.export.description import Description
 from clasp_trt.export.media import has_image_settings, image_settings
+from clasp_trt.export.quantised import held
 from clasp_trt.quantization import UNROUNDED, Quantization
 from clasp_trt.storage.foreign import read_object
 
@@ -77,6 +78,11 @@ class Family(Protocol):
     def tokenizer(self) -> Tokenizer:
         """The tokenizer as transformers loads it."""
 
+    @property
+    def quantization(self) -> Quantization:
+        """The parts whose matrices are integers, rounded or held so by the checkpoint: where these differ in a part,
+        the narrowest. Raises :class:`CheckpointError`."""
+
     def unread(self) -> tuple[str, ...]:
         """Tensors, by their names on disk, that belong to what the graphs made so far hold, and that none of them
         asked for."""
@@ -101,7 +107,8 @@ def family_of(
     ``most_tokens``, for requests with up to ``images`` of them or a clip of up to ``frames`` frames, and graphs of
     weights rounded by ``quantization``. Raises :class:`CheckpointError` if there is none."""
     description = describe(checkpoint.config, str(checkpoint.root / "config.json"), checkpoint.name)
-    description = replace(description.capped(most_tokens), images=images, frames=frames, quantization=quantization)
+    description = replace(description.capped(most_tokens), images=images, frames=frames)
+    description = description.rounded(quantization)
     family: Family = _module(description.model_type).family(checkpoint, description)
     return family
 
@@ -121,7 +128,8 @@ def describe_folder(root: Path, name: str) -> Description:
 def describe(config: object, source: str, name: str) -> Description:
     """What a parsed ``config.json`` says of the model ``name``; ``source`` is the file, for errors.
 
-    Raises :class:`CheckpointError` for a family or a variant that is not supported, and for quantised weights.
+    Raises :class:`CheckpointError` for a family or a variant that is not supported, and for weights that are
+    quantised in a way that is not read.
     """
     top = Settings(source, "", config, {})
     kind = top.get("model_type")
@@ -137,9 +145,9 @@ def describe(config: object, source: str, name: str) -> Description:
             f"model_type {ascii(kind)[:60]} of {source} is not supported{'' if flat is None else layout}; supported: "
             f"{', '.join(supported())}"
         )
-    refuse_quantised(config, source)  # type: ignore[arg-type]  # Settings takes nothing but an object
+    integers = held(config, source)  # type: ignore[arg-type]  # Settings takes nothing but an object
     description: Description = _module(kind).describe(top, name)
-    return description
+    return replace(description, held=integers) if integers else description
 
 
 _REMOTE = ("internvl_chat", "internvl_chat_v1_5", "internvl_chat_v1-5")

@@ -8,6 +8,7 @@ from typing import Any
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.export.quantised import refuse
 from clasp_trt.export.trace import quiet
 
 
@@ -18,6 +19,7 @@ def pretrained(auto: Any, checkpoint: Checkpoint, dtype: Any, *, attention: str 
     the files, ``attention`` the implementation if not the default one. Raises :class:`CheckpointError` if the folder is
     of another kind, or lacks a tensor, which would get random values.
     """
+    refuse(checkpoint.config, str(checkpoint.root), "what torch runs")
     try:
         with quietly():
             module, told = auto.from_pretrained(

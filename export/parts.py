@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from clasp_trt.bundle import ModelInfo
@@ -11,7 +12,9 @@ from clasp_trt.errors import CheckpointError
 from clasp_trt.export import assets
 from clasp_trt.export.description import Description
 from clasp_trt.export.media import image_settings
+from clasp_trt.export.quantised import refuse
 from clasp_trt.export.tokenizer import Tokenizer
+from clasp_trt.quantization import Quantization, Scheme
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -125,7 +128,19 @@ class Parts(Generic[Described]):
         parts = (f"{module}.{part}" for part in _PARTS)
         return not name.startswith(("tower.", "video.tower.")) or (kind in _PARTS and not self._read.isdisjoint(parts))
 
+    @property
+    def quantization(self) -> Quantization:
+        from clasp_trt.export.weights.held import schemes
+        from clasp_trt.export.weights.rounding import part_of
+
+        found = dict[str, Scheme]()
+        for name, scheme in schemes(self._tensors):
+            if part := part_of(name):
+                found[part] = min(found.get(part, scheme), scheme, key=lambda each: each.bits)
+        return self.description.quantization.beside(Quantization(MappingProxyType(found)))
+
     def reference(self) -> Reference:
+        refuse(self._checkpoint.config, str(self._checkpoint.root), "a reference of it")
         return self._reference(self._checkpoint, self.description)
 
     def _weights(self, dtype: str, prefix: str = "") -> Weights:
@@ -143,13 +158,15 @@ class Parts(Generic[Described]):
 
     @cached_property
     def _tensors(self) -> Tensors:
+        from clasp_trt.export.weights import formats, held
         from clasp_trt.export.weights.names import refuse_wrapped
         from clasp_trt.export.weights.stored import stored
         from clasp_trt.export.weights.transforms import raised, renamed, tied
 
-        found = stored(self._checkpoint)
+        found = formats.read(stored(self._checkpoint), self._checkpoint)
         refuse_wrapped(found, self._layouts, self._checkpoint.root)
-        tensors = renamed(found, self._layouts)
+        tensors: Tensors = renamed(found, self._layouts)
         if self.description.decoder.tied:
             tensors = tied(tensors, "decoder.lm_head.weight", "decoder.embed_tokens.weight")
+        tensors = held.looked_up(tensors, "decoder.embed_tokens.weight")
         return raised(tensors, _RAISED) if self.description.decoder.norm_offset else tensors

@@ -58,8 +58,9 @@ def test_in_words() -> None:
     assert str(parse("int4")) == "vision int8, projector int8, decoder int4 in blocks of 128, embedding int8, head int8"
     assert str(UNROUNDED) == "none"
     assert not UNROUNDED
-    assert Quantization({"decoder": INT4}).has_int4
-    assert not parse("int8").has_int4
+    four, wide = Quantization({"decoder": INT4}), Quantization({"decoder": Scheme(8, 32)})
+    assert (four.has_int4, wide.has_int4, parse("int8").has_int4) == (True, False, False)
+    assert (four.in_blocks, wide.in_blocks, parse("int8").in_blocks) == (True, True, False)
 
 
 @pytest.mark.parametrize(("inputs", "block"), [(256, 128), (192, 64), (96, 32), (48, 16), (40, 0), (7, 0)])

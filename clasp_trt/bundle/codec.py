@@ -30,7 +30,7 @@ from clasp_trt.bundle.manifest import (
     VisionDims,
 )
 from clasp_trt.errors import ScheduleError
-from clasp_trt.quantization import PARTS, SCHEMES, UNROUNDED, Quantization, Scheme
+from clasp_trt.quantization import HELD, PARTS, UNROUNDED, Quantization, Scheme
 from clasp_trt.schedule import PRUNE_AT, Schedule
 from clasp_trt.storage.fields import Field, Format, parse
 from clasp_trt.targets import BACKENDS, PRECISIONS, TARGETS
@@ -48,6 +48,7 @@ _KEYS = (
 _ENGINES = "engines"  # a key of bundles that have some, and of no others
 _GENERATION = "generation"  # a key that older bundles lack
 _QUANTIZATION = "quantization"  # a key of bundles with rounded weights, and of no others
+_ZEROS = "zeros"  # a key of schemes that have some, and of no others
 _PLUGINS = "plugins"  # a key of engines that have some, and of no others
 _DEEPSTACK = "deepstack"  # a key of decoders that have it, and of no others
 _SOURCE = "source"  # a key of models from a hub, and of no others
@@ -99,7 +100,11 @@ def _model_content(model: ModelInfo) -> dict[str, object]:
 
 
 def _schemes_content(quantization: Quantization) -> dict[str, object]:
-    return {part: asdict(scheme) for part, scheme in quantization.schemes.items()}
+    """Only schemes with zero points say that they have some."""
+    return {
+        part: asdict(scheme) if scheme.zeros else {"bits": scheme.bits, "block": scheme.block}
+        for part, scheme in quantization.schemes.items()
+    }
 
 
 def _engines_content(engines: Engines) -> dict[str, object]:
@@ -215,10 +220,11 @@ def _quantization(item: Field) -> Quantization:
 
 
 def _scheme(item: Field) -> Scheme:
-    of = item.record("bits", "block")
-    scheme = Scheme(of["bits"].integer(4, 8), None if of["block"].value is None else of["block"].integer(1))
-    if scheme not in SCHEMES:
-        item.fail(" or ".join(map(str, SCHEMES)))
+    of = item.record("bits", "block", optional=(_ZEROS,))
+    block = None if of["block"].value is None else of["block"].integer(1)
+    scheme = Scheme(of["bits"].integer(4, 8), block, _ZEROS in of)
+    if scheme not in HELD or (_ZEROS in of and of[_ZEROS].value is not True):
+        item.fail(" or ".join(map(str, HELD)))
     return scheme
 
 

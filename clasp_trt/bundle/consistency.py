@@ -12,7 +12,7 @@ from clasp_trt.bundle.media import Medium, Processor
 from clasp_trt.chain import Chain, names, port, ports
 from clasp_trt.chain.ports import Port
 from clasp_trt.operators import MAX_TOKENS
-from clasp_trt.quantization import EMBEDDING, INT4_OPSET
+from clasp_trt.quantization import EMBEDDING, INT4_OPSET, INT8
 from clasp_trt.splitting import Split
 from clasp_trt.targets import COMPILED, TARGETS
 from clasp_trt.tensors import FLOATS, TensorSpec
@@ -80,10 +80,10 @@ def _dims(manifest: Manifest) -> Iterator[str]:
 def _quantization(manifest: Manifest) -> Iterator[str]:
     """What is rounded can be, and graphs of its opset can hold it."""
     table = manifest.quantization.of(EMBEDDING)
-    if table is not None and table.bits == 4:
+    if table is not None and table != INT8:
         yield f"quantization.embedding: {table}, but rows are looked up in int8 alone"
-    if manifest.quantization.has_int4 and manifest.opset < INT4_OPSET:
-        yield f"opset: {manifest.opset}, but 4-bit integers came with {INT4_OPSET}"
+    if manifest.quantization.in_blocks and manifest.opset < INT4_OPSET:
+        yield f"opset: {manifest.opset}, but integers in blocks came with {INT4_OPSET}"
 
 
 def _generation(manifest: Manifest) -> Iterator[str]:

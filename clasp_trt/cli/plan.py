@@ -58,8 +58,7 @@ def command(
         _described(model, revision),
         images=options.images,
         frames=options.max_frames,
-        quantization=options.quantization,
-    )
+    ).rounded(options.quantization)
     options.check_clips(whole.clip_tokens is not None)
     description = whole.capped(options.most_tokens)
     options.check_tokens(whole.picture_tokens, description.picture_tokens)
@@ -108,8 +107,8 @@ def _tell(plan: Plan, advice: list[str]) -> None:
         f"{request.target.backend}, context {request.context}"
     )
     click.echo(f"parameters  {model.parameters / 1e6:.1f} M: {parts}")
-    if model.quantization:
-        click.echo(f"weights     {model.quantization}")
+    if model.integers:
+        click.echo(f"weights     {model.integers}")
     click.echo(f"pruning     {request.schedule.describe()}\n")
     sides = (plan.pruned, plan.unpruned) if pruned else (plan.pruned,)
     print_table(_memory_rows(sides, pruned))

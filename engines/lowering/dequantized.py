@@ -11,15 +11,19 @@ from clasp_trt.engines.lowering.rewriting import Scope
 
 @dataclass(frozen=True)
 class Dequantized:
-    """A weight that ``node`` makes floats of: ``values`` and ``scales`` as the graph holds them, ``block`` indices of
-    ``axis`` to a scale, or None where there is one for each index."""
+    """A weight that ``node`` makes floats of: ``values``, ``scales`` and perhaps ``zeros`` as the graph holds them,
+    ``block`` indices of ``axis`` to a scale, or None where there is one for each index."""
 
     node: ir.Node
     values: ir.Value
     scales: ir.Value
-    has_zeros: bool
+    zeros: ir.Value | None
     axis: int
     block: int | None
+
+    @property
+    def has_zeros(self) -> bool:
+        return self.zeros is not None
 
     @property
     def rank(self) -> int:
@@ -38,10 +42,10 @@ def dequantized(value: ir.Value | None) -> Dequantized | None:
     values, scales, zeros = (*node.inputs, None)[:3]
     if values is None or scales is None or values.const_value is None or scales.const_value is None:
         return None
+    if zeros is not None and zeros.const_value is None:
+        return None
     block = node.attributes.get_int("block_size", 0)
-    return Dequantized(
-        node, values, scales, zeros is not None, node.attributes.get_int("axis", 1), block if block else None
-    )
+    return Dequantized(node, values, scales, zeros, node.attributes.get_int("axis", 1), block if block else None)
 
 
 def drop_unused(scope: Scope, weights: list[Dequantized]) -> None:

@@ -63,7 +63,7 @@ def unpacked(packing: Packing, dtype: str, computed: str | None = None) -> torch
     outputs, inputs = packing.shape
     values = torch.from_numpy(packing.values(dtype)).view(outputs, blocks(packing), -1)
     if packing.has_zeros:
-        values = values - torch.from_numpy(packing.zeros())[..., None]
+        values = values.short() - torch.from_numpy(packing.zeros())[..., None]
     floats = getattr(torch, computed or dtype)
     scales = torch.from_numpy(packing.scales(dtype).astype(np.float32)).to(floats)
     matrix = (values.to(floats) * scales[..., None]).view(outputs, inputs)

@@ -118,7 +118,7 @@ def rounded(tensors: Tensors, quantization: Quantization) -> dict[str, Weight]:
     """
     found, smaller = dict(tensors), dict[str, tuple[str, int]]()
     for name, weight in tensors.items():
-        scheme = quantization.of(part := _part(name))
+        scheme = quantization.of(part := part_of(name))
         is_matrix = len(weight.shape) == 2 and weight.dtype in FLOATS.values() and weight.packing is None
         if scheme is None or not is_matrix:
             continue
@@ -138,6 +138,6 @@ def rounded(tensors: Tensors, quantization: Quantization) -> dict[str, Weight]:
     return found
 
 
-def _part(name: str) -> str:
+def part_of(name: str) -> str:
     """The part that a matrix of this name belongs to; empty if it is of none."""
     return next((part for pattern, part in _PARTS.items() if re.fullmatch(pattern, name)), "")

@@ -322,13 +322,24 @@ def test_a_tokenizer_that_cannot_be_loaded(folder: Path, added: object) -> None:
 
 
 @pytest.mark.parametrize("part", ["", "text_config"])
-@pytest.mark.parametrize("method", ["bitsandbytes", "awq", "gptq", "fp8"])
-def test_a_quantised_checkpoint_is_refused_by_name(folder: Path, part: str, method: str) -> None:
+@pytest.mark.parametrize("method", ["bitsandbytes", "fbgemm_fp8", "fp8", "mxfp4", "torchao", "hqq"])
+def test_a_checkpoint_quantised_in_ways_that_are_not_read_is_refused_by_name(
+    folder: Path, part: str, method: str
+) -> None:
     settings = {"quantization_config": {"quant_method": method}}
     _edit(folder / "config.json", lambda config: (config[part] if part else config).update(settings))
-    with pytest.raises(CheckpointError, match=rf"is quantised.*method '{method}'\)") as error:
+    with pytest.raises(CheckpointError) as error:
         Checkpoint.open(folder)
-    _line(error)
+    says(_line(error), "is quantised", method, "--quantize int4")
+
+
+def test_a_config_that_calls_floats_quantised(folder: Path) -> None:
+    settings = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    _edit(folder / "config.json", lambda config: config.update(settings))
+    family = family_of(Checkpoint.open(folder))
+    with pytest.raises(CheckpointError) as error:
+        family.decoder_weights("float32")
+    says(_line(error), "no tensor of gptq", folder)
 
 
 @pytest.mark.parametrize(

@@ -257,8 +257,10 @@ def _export(
         checkpoint = Checkpoint.open(model, revision)
         family = family_of(checkpoint, options.most_tokens, options.images, options.max_frames, options.quantization)
         options.check_tokens(family.description.capped(None).picture_tokens, family.description.picture_tokens)
+        integers = family.quantization
         chosen = generation(checkpoint, family.info.decoder.vocab_size)
     if engine is not None:
+        _check_rounding(engine, integers)
         targets.check_memory(engine.device, family.nbytes(FLOATS[options.floats]), options.floats)
     pruning, (_, _, tokens) = options.pruning, family.info.tokens
     decoder = family.description.decoder
@@ -304,7 +306,7 @@ def _export(
             **_versions("torch", "transformers", "onnx", "onnx-ir"),
         },
         generation=chosen,
-        quantization=options.quantization,
+        quantization=integers,
     )
     return manifest, engine
 
@@ -444,6 +446,7 @@ def _for_context(engine: _Engine, max_context: int, tokens: int) -> _Engine:
 
 
 def _check_rounding(engine: _Engine, quantization: Quantization) -> None:
+    targets.check_integers(engine.backend, quantization)
     if engine.recipe is not None:
         from clasp_trt.engines.tensorrt import place
 

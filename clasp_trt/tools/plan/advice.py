@@ -50,7 +50,7 @@ def _precisions(request: Request) -> Iterator[str]:
 
 def _roundings(request: Request) -> Iterator[str]:
     """Weights of 8 bits, or else of 4, where none are rounded yet; in a smaller precision where that is needed too."""
-    if request.model.quantization:
+    if request.model.integers:
         return
     for scheme in ("int8", "int4"):
         model = replace(request.model, quantization=parse(scheme))

@@ -93,7 +93,7 @@ class Plan:
             "target": request.target.name,
             "backend": request.target.backend,
             "precision": request.precision,
-            "quantization": {part: asdict(scheme) for part, scheme in request.model.quantization.schemes.items()},
+            "quantization": {part: asdict(scheme) for part, scheme in request.model.integers.schemes.items()},
             "max_context": request.context,
             "slots": request.slots,
             "prompt_tokens": request.text_tokens,

@@ -22,7 +22,7 @@ class Saving:
 
     @classmethod
     def of(cls, model: Description, item: int) -> Saving:
-        """That of ``model`` by its :attr:`~clasp_trt.export.description.Description.quantization`, where a float, such
+        """That of ``model`` by its :attr:`~clasp_trt.export.description.Description.integers`, where a float, such
         as a scale, takes ``item`` bytes."""
         decoder, table = model.decoder, ((model.decoder.vocab_size, model.decoder.width),)
         shapes = {
@@ -32,7 +32,8 @@ class Saving:
             DECODER: decoder.layer_shapes,
             HEAD: table,
         }
-        return cls(*(_saved(each, model.quantization.of(part), item) for part, each in shapes.items()))
+        integers = model.integers
+        return cls(*(_saved(each, integers.of(part), item) for part, each in shapes.items()))
 
     def graph(self, name: str, cuts: Iterable[Cut], layers: int) -> int:
         """Of a graph; the decoder has ``layers`` layers."""

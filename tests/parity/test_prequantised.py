@@ -1,0 +1,124 @@
+"""Bundles of checkpoints that are quantised already against the stock model with the weights that they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clasp_trt.bundle import Bundle
+from clasp_trt.errors import ClaspError, QuantizationError, TargetError
+from clasp_trt.policy import CATEGORY_NAMES
+from clasp_trt.quantization import Scheme
+from clasp_trt.runtime.pipeline import load
+from clasp_trt.tools.build.compiler import build
+from examples.random_llava import make
+from tests.mistakes import says
+from tests.parity.test_parity import BASE, PROMPTS, Built, assert_same, compiled, eager, in_float64
+from tests.quantised import (
+    Pack,
+    awq,
+    compressed,
+    gptq,
+    int_quantized,
+    pack_quantized,
+    quantise_checkpoint,
+    quantised,
+)
+
+LAYERS = "model.layers"
+GPTQ, AWQ = {"quant_method": "gptq", "bits": 4, "group_size": 32}, {"quant_method": "awq", "bits": 4, "group_size": 32}
+BF16 = torch.bfloat16
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Pack, Scheme]] = {
+    "gptq": ({**GPTQ, "sym": True}, {"symmetric": True}, gptq, Scheme(4, 32)),
+    "awq": (AWQ, {"symmetric": False}, awq, Scheme(4, 32, zeros=True)),
+    "gptq_v2 of 8 bits": (
+        {**GPTQ, "bits": 8, "sym": False, "checkpoint_format": "gptq_v2"},
+        {"bits": 8, "symmetric": False},
+        partial(gptq, version=2),
+        Scheme(8, 32, zeros=True),
+    ),
+    "pack-quantized": (
+        compressed("pack-quantized", num_bits=4, strategy="group", group_size=32, symmetric=False),
+        {"symmetric": False},
+        pack_quantized,
+        Scheme(4, 32, zeros=True),
+    ),
+    "int-quantized": (
+        compressed("int-quantized", num_bits=8, strategy="channel", symmetric=True),
+        {"bits": 8, "group": -1, "symmetric": True},
+        int_quantized,
+        Scheme(8, None),
+    ),
+}
+
+
+def folders(root: Path, case: str) -> tuple[Path, Path]:
+    """A packed checkpoint, and one of what it stands for; scales are such as both float16 and bfloat16 have."""
+    config, options, pack, _ = CASES[case]
+
+    def matrix(weights: Any) -> Any:
+        made = quantised(weights, **{"bits": 4, "group": 32, **options})
+        return replace(made, s=torch.from_numpy(made.s).to(BF16).to(torch.float16).numpy())
+
+    shape = replace(BASE, width=64, heads=4, kv_heads=2)
+    return quantise_checkpoint(make(root / "stock", shape), root, config, LAYERS, matrix, pack)
+
+
+@pytest.mark.usefixtures("tracer")
+@pytest.mark.parametrize(
+    "case", [name if name == "awq" else pytest.param(name, marks=pytest.mark.full) for name in CASES]
+)
+def test_graphs_compute_with_what_the_checkpoint_holds(
+    tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    packed, floats = folders(tmp_path, case)
+    options: dict[str, Any] = {"precision": "fp32", "max_context": 1024, "budget": 20}
+    build(packed, tmp_path / "bundle", target="l4", backend="onnxruntime", **options)
+    assert dict(Bundle.open(tmp_path / "bundle").manifest.quantization.schemes) == {"decoder": CASES[case][3]}
+    text, category = PROMPTS["long text after"]
+    pair = Built(load(tmp_path / "bundle", threads=1), floats)
+    result, logits = compiled(pair.pipeline, text, None, monkeypatch)
+    reference = eager(pair.pipeline, pair.model(), text, CATEGORY_NAMES.index(category))
+    assert_same(result, reference)
+    truth, tolerance = in_float64(pair, text, category, reference)
+    assert np.abs(logits - truth).max() <= tolerance
+    # on a CPU rows are rounded as well, as they are of any bundle with integers
+    build(packed, tmp_path / "cpu", target="cpu", **options)
+    with load(tmp_path / "cpu", threads=1) as pipeline:
+        _, rough = compiled(pipeline, text, None, monkeypatch)
+    assert np.abs(rough[0] - truth[0]).max() < 0.1 * np.abs(truth[0]).max()
+
+
+@pytest.mark.usefixtures("tracer")
+def test_what_is_asked_of_it_beyond_that_is_refused_by_name(tmp_path: Path) -> None:
+    packed, _ = folders(tmp_path, "awq")
+    refusals: list[tuple[type[ClaspError], dict[str, Any], tuple[str, ...]]] = [
+        (QuantizationError, {"quantize": "int8"}, ("decoder", "int4 in blocks of 32 with zero points", "vision=int8")),
+        (QuantizationError, {"quantize": "decoder=int4"}, ("decoder", "drop --quantize")),
+    ]
+    for kind, options, said in refusals:
+        with pytest.raises(kind) as refused:
+            build(packed, tmp_path / "bundle", **options)
+        says(refused, *said)
+    build(packed, tmp_path / "portable", quantize="vision=int8", max_context=1024, budget=20)
+    manifest = Bundle.open(tmp_path / "portable").manifest
+    assert set(manifest.quantization.schemes) == {"vision", "decoder"}
+
+
+def test_what_tensorrt_does_not_multiply_by_is_refused_by_name() -> None:
+    from clasp_trt import targets
+    from clasp_trt.quantization import INT8, Quantization
+
+    for scheme in (Scheme(4, 128, zeros=True), Scheme(8, 32)):
+        with pytest.raises(TargetError) as refused:
+            targets.check_integers("tensorrt", Quantization({"decoder": scheme}))
+        says(refused, "decoder", scheme, "zero points", "onnxruntime")
+        targets.check_integers("onnxruntime", Quantization({"decoder": scheme}))
+    targets.check_integers("tensorrt-rtx", Quantization({"decoder": Scheme(4, 64), "head": INT8}))
