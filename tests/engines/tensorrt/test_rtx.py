@@ -106,6 +106,7 @@ def test_an_engine_has_its_weights_once(tmp_path: Path) -> None:
     assert weights < len(engine) < 1.3 * weights
 
 
+@pytest.mark.usefixtures("engines_here")
 @pytest.mark.filterwarnings("ignore::clasp_trt.notice.Notice")
 @pytest.mark.parametrize(
     ("scheme", "sms", "graphs"),
@@ -122,9 +123,10 @@ def test_rounded_weights(
         assert EngineBytes(portable, graph, Recipe(load("tensorrt-rtx"), sms))()
 
 
+@pytest.mark.usefixtures("engines_here")
 def test_an_engine_holds_integers(tmp_path: Path) -> None:
     """As floats of 2 bytes they would be more than all of it."""
-    shape = replace(PRESETS["tiny"], width=512, heads=8, kv_heads=8, mlp=2048)
+    shape = replace(PRESETS["tiny"], vision_layers=2, width=512, heads=8, kv_heads=8, mlp=2048)
     model = make(tmp_path / "model", shape, dtype="float16")
     options = {"target": None, "precision": "fp16", "prune_at": "none", "max_context": 96}
     portable = build(model, tmp_path / "portable", quantize="decoder=int4", **options)  # type: ignore[arg-type]
