@@ -25,7 +25,7 @@ from tests.tools.plan.conftest import LLAVA_7B, LLAVA_13B
 
 def part_of(key: str) -> str:
     """The part that a tensor belongs to, in the old and the new layout of keys."""
-    if "vision_tower" in key:
+    if any(tower in key for tower in ("vision_tower", "image_tower", "video_tower")):
         return "vision tower"
     if "multi_modal_projector" in key or key == "image_newline":
         return "projector"
