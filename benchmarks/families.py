@@ -31,7 +31,9 @@ from tests.export.models.published import IDEFICS3, INTERNVL, LLAVA_NEXT_VIDEO, 
 ROOT = Path(__file__).parents[1]
 TARGET = "orin-agx-64"
 PROCESSORS, PARITY = "tests/runtime/media/processors/", "tests/parity/"
-COLUMNS = ("pixels", "ids", "positions", "features", "answers", "kept", "every graph", "opset 20", "engines built")
+COLUMNS = (
+    "pixels", "ids", "positions", "features", "answers", "kept", "clips", "every graph", "opset 20", "engines built",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,11 @@ def _tiled(kind: str, *, pixels: str) -> dict[str, tuple[str, str]]:
         for column, (file, expression) in tests.items()
         if file.startswith(PARITY)
     }
+    takes = kind != "idefics3"
     return {
         **tests,
         **of_kind,
+        **({"clips": (f"{PARITY}test_tile_clips.py", rf"\[tiny-{kind}")} if takes else {}),
         "pixels": (f"{PROCESSORS}test_split.py", pixels),
         "ids": (f"{PARITY}test_tiles.py", rf"becomes_what_the_processor_makes.*\[tiny-{kind}"),
         "features": (f"{PARITY}test_tiles.py", rf"trained_layer_alone.*\[tiny-{kind}"),
@@ -98,6 +102,7 @@ def _filmed(preset: str) -> dict[str, tuple[str, str]]:
         "features": (parity, f"trained_layer_alone.*{own}"),
         "answers": (parity, f"unpruned_is.*{own}"),
         "kept": (parity, f"kept_tokens.*{own}"),
+        "clips": (parity, own),
         "every graph": verified,
         "opset 20": (parity, f"older_jetpack.*{own}"),
         "engines built": ("tests/engines/tensorrt/test_rtx.py", f"graphs_of_clips.*{own}"),
@@ -113,6 +118,7 @@ def _qwen(kind: str) -> dict[str, tuple[str, str]]:
         "features": (parity, rf"trained_layer_alone.*{own}"),
         "answers": (parity, rf"(?:unpruned_is|are_the_stock).*{own}"),
         "kept": (parity, rf"kept_tokens.*{own}"),
+        "clips": (f"{PARITY}test_qwen_clips.py", own),
         "every graph": ("tests/export/models/test_qwen.py", rf"is_verified.*{own}"),
         "opset 20": (parity, rf"older_jetpack.*{own}"),
         "engines built": ("tests/engines/tensorrt/test_rtx.py", rf"of_any_shape.*{own}"),
@@ -259,6 +265,7 @@ FAMILIES: Mapping[str, Family] = {
                 ("tests/export/models/test_llava_onevision.py", "is_verified"), "shrunk_to_a_limit",
             ),
             "features": (f"{PARITY}test_llava_onevision.py", "trained_layer_alone"),
+            "clips": (f"{PARITY}test_llava_onevision.py", "clip"),
         },
     ),
     "llava_next_video": Family(
