@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,17 +31,23 @@ from clasp_trt.extras import needing
 from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions, Options, Pruning, slot_count
 from clasp_trt.policy import Policy, prior
 from clasp_trt.progress import Progress, silent
-from clasp_trt.quantization import Quantization
-from clasp_trt.schedule import Schedule
 from clasp_trt.storage.apart import keep_apart
-from clasp_trt.targets import COMPILED, Target
 from clasp_trt.tensors import FLOATS
 from clasp_trt.tools.build.companions import check_assets, check_router, copy_router
+from clasp_trt.tools.build.engine import (
+    Engine,
+    admit,
+    check_plugins,
+    check_rounding,
+    compiled,
+    engine_for,
+    for_context,
+    is_for_turing,
+    versions_of,
+)
 
 if TYPE_CHECKING:
-    from clasp_trt.bundle import Graph
     from clasp_trt.bundle.writer import Writer
-    from clasp_trt.engines.tensorrt.builder import Recipe
     from clasp_trt.export.family import Family
 
 __all__ = [
@@ -68,20 +73,6 @@ class Built:
 
     bundle: Bundle
     reused: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Engine:
-    """What runs a bundle, and where; ``recipe`` is that of its engines, if the backend compiles, and ``max_prompt``
-    the longest text of a prompt that they are for, once the context is known. ``slots`` requests are answered
-    together."""
-
-    backend: str
-    device: Target
-    options: EngineOptions
-    recipe: Recipe | None = None
-    max_prompt: int | None = None
-    slots: int = 1
 
 
 def build(
@@ -159,7 +150,7 @@ def compile_bundle(
     is_bundle = os.path.isfile(Path(model) / MANIFEST)
     engine, asked = None, engines or EngineOptions()
     if target is not None:
-        engine = _engine(target, backend, options.floats, asked, os.fspath(model), is_bundle, progress)
+        engine = engine_for(target, backend, options.floats, asked, os.fspath(model), is_bundle, progress)
         engine = replace(engine, slots=slot_count(slots))
     elif slots is not None:
         raise BackendError(f"--slots {slots} is for a target, of which a portable bundle knows nothing; drop it")
@@ -173,7 +164,7 @@ def compile_bundle(
             raise BundleError(f"--revision {revision} is for a hub id, but {os.fspath(model)} is a bundle; drop it")
         return _complete(Path(model), output, options, engine, force, progress)
     if engine is not None:
-        _check_rounding(engine, options.quantization)
+        check_rounding(engine, options.quantization)
     policy = None if options.policy is None else Policy.load(options.policy)
     if options.router is not None:
         check_router(options.router, policy)
@@ -184,51 +175,6 @@ def compile_bundle(
         return _finish(writer, manifest, engine, progress)
 
 
-def _engine(
-    target: str,
-    backend: str | None,
-    precision: str,
-    options: EngineOptions,
-    model: str,
-    is_bundle: bool,
-    progress: Progress,
-) -> _Engine:
-    """What can be told before ``model`` is opened: whether the target takes the backend, and whether it builds here.
-
-    With plugins their kernels are compiled here as well, since they are the same for every model.
-    """
-    device = targets.get(target)
-    engine = _Engine(backend or device.backend, device, options)
-    if not is_bundle:  # a bundle has a precision of its own
-        targets.check(device, engine.backend, precision)
-    if engine.backend not in COMPILED:
-        if options != EngineOptions():
-            raise BackendError(
-                f"backend {engine.backend} builds no engines: drop --sm, --max-prompt, --max-build-memory, "
-                f"--no-cache and --plugins, or add --backend {' or '.join(COMPILED)}"
-            )
-        return engine
-    from clasp_trt.engines.tensorrt import place
-    from clasp_trt.engines.tensorrt.builder import Recipe
-
-    assert device.sm is not None, f"{device.name} takes a backend that compiles"
-    sms = options.sms or (device.sm,)
-    library = place.check(device, engine.backend, sms, model, is_bundle=is_bundle)
-    if not is_bundle:
-        place.check_precision(sms, precision)
-    with needing("building engines", "build"):
-        import_module("clasp_trt.engines.tensorrt.compile")  # what it needs besides the library
-    assemble = None
-    if options.plugins:
-        from clasp_trt.engines.tensorrt.device import cuda_major
-        from clasp_trt.engines.tensorrt.programs import assembler
-
-        progress("compile the kernels", 0, 1)
-        # a library that builds ahead does not say which driver will be there
-        assemble = assembler(sms, None if library.ahead else cuda_major())
-    return replace(engine, recipe=Recipe(library, sms, options.workspace_bytes, assemble))
-
-
 def _export(
     model: str,
     revision: str | None,
@@ -236,9 +182,9 @@ def _export(
     options: Options,
     policy: Policy | None,
     memory_limit: int | None,
-    engine: _Engine | None,
+    engine: Engine | None,
     progress: Progress,
-) -> tuple[Manifest, _Engine | None]:
+) -> tuple[Manifest, Engine | None]:
     """Writes the portable half of a bundle from the checkpoint ``model`` at ``revision``, cut so that building its
     engines takes at most ``memory_limit`` bytes; ``engine`` is what will run it, if known, and comes back with its
     longest prompt."""
@@ -260,7 +206,7 @@ def _export(
         integers = family.quantization
         chosen = generation(checkpoint, family.info.decoder.vocab_size)
     if engine is not None:
-        _check_rounding(engine, integers)
+        check_rounding(engine, integers)
         targets.check_memory(engine.device, family.nbytes(FLOATS[options.floats]), options.floats)
     pruning, (_, _, tokens) = options.pruning, family.info.tokens
     decoder = family.description.decoder
@@ -269,17 +215,17 @@ def _export(
     )
     if engine is not None:
         targets.check_selection(engine.backend, schedule)
-        _check_plugins(engine, schedule, family.info.varies)
+        check_plugins(engine, schedule, family.info.varies)
     policy = _prior(family, options) if policy is None else _fitting(policy, family, options)
     context = options.context(decoder.max_positions, tokens)
     if engine is not None:
-        engine = _for_context(engine, context, tokens)
+        engine = for_context(engine, context, tokens)
     media = family.media
     options.check_clips(media.video is not None)
     exported = export(
         checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
-        precision=options.floats, memory_limit=memory_limit, stages_apart=_is_for_turing(engine),
-        admit=partial(_admit, engine),
+        precision=options.floats, memory_limit=memory_limit, stages_apart=is_for_turing(engine),
+        admit=partial(admit, engine),
         progress=lambda graph, done, total: progress(f"export {graph}", done, total),
     )  # fmt: skip
     (writer.root / POLICY).write_text(policy.dumps(), encoding="utf-8")
@@ -303,7 +249,7 @@ def _export(
         versions={
             "clasp-trt": clasp_trt.__version__,
             "python": platform.python_version(),
-            **_versions("torch", "transformers", "onnx", "onnx-ir"),
+            **versions_of("torch", "transformers", "onnx", "onnx-ir"),
         },
         generation=chosen,
         quantization=integers,
@@ -315,7 +261,7 @@ def _complete(
     model: Path,
     output: str | os.PathLike[str],
     options: Options,
-    engine: _Engine | None,
+    engine: Engine | None,
     force: bool,
     progress: Progress,
 ) -> Built:
@@ -338,18 +284,18 @@ def _complete(
         )
     targets.check(engine.device, engine.backend, manifest.precision)
     targets.check_selection(engine.backend, manifest.schedule)
-    _check_rounding(engine, manifest.quantization)
+    check_rounding(engine, manifest.quantization)
     if engine.recipe is not None:
         from clasp_trt.engines.tensorrt import place
 
         place.check_precision(engine.recipe.sms, manifest.precision)
-        engine = _for_context(engine, manifest.max_context, manifest.schedule.tokens)
-    _check_plugins(engine, manifest.schedule, manifest.model.varies)
+        engine = for_context(engine, manifest.max_context, manifest.schedule.tokens)
+    check_plugins(engine, manifest.schedule, manifest.model.varies)
     # besides the weights these files are small
     targets.check_memory(engine.device, sum(file.bytes for file in manifest.files.values()), manifest.precision)
     for graph in manifest.graphs:
         weights = manifest.files.get(f"{graph.path}.data")
-        _admit(engine, graph, 0 if weights is None else weights.bytes)
+        admit(engine, graph, 0 if weights is None else weights.bytes)
     with bundles.write(output, force=force) as writer:
         # what was damaged on its way here must not get hashes that call it sound
         source.verify(lambda done, total: progress("check the portable bundle", done, total))
@@ -363,7 +309,7 @@ def _complete(
         return _finish(writer, manifest, engine, progress)
 
 
-def _finish(writer: Writer, manifest: Manifest, engine: _Engine | None, progress: Progress) -> Built:
+def _finish(writer: Writer, manifest: Manifest, engine: Engine | None, progress: Progress) -> Built:
     """Adds the engines, and puts the bundle in its place."""
     reused: tuple[str, ...] = ()
     if engine is not None and engine.slots > 1:
@@ -373,99 +319,9 @@ def _finish(writer: Writer, manifest: Manifest, engine: _Engine | None, progress
                 "at a time; export the checkpoint again"
             )
         manifest = replace(manifest, slots=engine.slots)
-    if engine is not None and engine.recipe is not None:
-        manifest, reused = _compile_tensorrt(writer.root, manifest, engine, engine.recipe, progress)
-    elif engine is not None:
-        manifest = _compile_onnxruntime(writer.root, manifest, engine, progress)
+    if engine is not None:
+        manifest, reused = compiled(writer.root, manifest, engine, progress)
     return Built(writer.commit(manifest, lambda done, total: progress("verify", done, total)), reused)
-
-
-def _compile_onnxruntime(root: Path, manifest: Manifest, engine: _Engine, progress: Progress) -> Manifest:
-    with needing("building for ONNX Runtime", "build"):
-        from clasp_trt.engines import onnxruntime as compiler
-
-        opset = compiler.opset_for(engine.device)
-        compiler.compile_graphs(
-            root, manifest.graphs, opset, lambda graph, done, total: progress(f"compile {graph}", done, total),
-            for_cpu=engine.device.sm is None,
-        )  # fmt: skip
-    return replace(
-        manifest,
-        opset=min(opset, manifest.opset),
-        backend=engine.backend,
-        target=engine.device.name,
-        versions={**manifest.versions, **_versions("onnxruntime")},
-    )
-
-
-def _compile_tensorrt(
-    root: Path, manifest: Manifest, engine: _Engine, recipe: Recipe, progress: Progress
-) -> tuple[Manifest, tuple[str, ...]]:
-    """The manifest with engines, and the graphs whose engines had been built before."""
-    from clasp_trt.engines.tensorrt.compile import compile_graphs
-    from clasp_trt.engines.tensorrt.profiles import check_slots
-
-    check_slots(manifest)
-    assert engine.max_prompt is not None, "the context is known by now"
-    compiled = compile_graphs(
-        root, manifest, engine.device.name, recipe,
-        max_prompt=engine.max_prompt, use_cache=engine.options.cache, memory_limit=engine.options.memory_bytes,
-        progress=progress,
-    )  # fmt: skip
-    manifest = replace(
-        manifest,
-        backend=engine.backend,
-        target=engine.device.name,
-        versions={**manifest.versions, recipe.library.backend: recipe.library.version},
-        engines=compiled.engines,
-    )
-    return manifest, compiled.reused
-
-
-def _is_for_turing(engine: _Engine | None) -> bool:
-    """Whether graphs must be of the form that TensorRT for RTX can build for SM 7.5."""
-    from clasp_trt.engines.tensorrt.library import TURING
-
-    return engine is not None and engine.recipe is not None and TURING in engine.recipe.sms
-
-
-def _admit(engine: _Engine | None, graph: Graph, weights: int) -> None:
-    """Raises :class:`BackendError` if the engine of ``graph`` cannot be built, or takes more memory than it may."""
-    if engine is not None and engine.recipe is not None:
-        from clasp_trt.engines.tensorrt import memory, place
-
-        place.check_graph(engine.recipe.sms, graph)
-        memory.check(graph, weights, engine.options.memory_bytes)
-
-
-def _for_context(engine: _Engine, max_context: int, tokens: int) -> _Engine:
-    """``engine`` with the longest text of a prompt that it is for; :class:`ScheduleError` if that does not fit."""
-    from clasp_trt.engines.tensorrt.profiles import longest_prompt
-
-    return replace(engine, max_prompt=longest_prompt(engine.options.max_prompt, max_context, tokens))
-
-
-def _check_rounding(engine: _Engine, quantization: Quantization) -> None:
-    targets.check_integers(engine.backend, quantization)
-    if engine.recipe is not None:
-        from clasp_trt.engines.tensorrt import place
-
-        place.check_quantization(engine.recipe.library, engine.recipe.sms, quantization)
-
-
-def _check_plugins(engine: _Engine, schedule: Schedule, varies: bool) -> None:
-    if not engine.options.plugins:
-        return
-    from clasp_trt.plugins.launch import MAX_TOKENS
-
-    if not schedule.stages:
-        raise BackendError("--plugins is for what selects tokens, and nothing is pruned; drop it, or prune")
-    if schedule.tokens > MAX_TOKENS:
-        fewer = ", or export for fewer: --max-visual-tokens, --max-images" if varies else ""
-        raise BackendError(
-            f"--plugins: the kernels choose from at most {MAX_TOKENS} visual tokens, and a request may have "
-            f"{schedule.tokens}; drop it{fewer}"
-        )
 
 
 def _prior(family: Family, options: Options) -> Policy:
@@ -493,14 +349,3 @@ def _fitting(policy: Policy, family: Family, options: Options) -> Policy:
             " give a policy that was calibrated for it"
         )
     return policy
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    """The installed version of each of ``packages`` that is there."""
-    found = {}
-    for name in packages:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
