@@ -14,7 +14,7 @@ import pytest
 from clasp_trt import bundle as b
 from clasp_trt.bundle import tree
 from clasp_trt.errors import BundleError, OutputError
-from tests.bundle.test_attacks import ENGINE, POLICY_TEXT, VALID
+from tests.bundle.sample import ENGINE, POLICY_TEXT, VALID
 from tests.mistakes import says
 
 ENGINE_PATH = "graphs/decoder.onnx"
