@@ -56,9 +56,14 @@ class Parts(Generic[Described]):
         reference: Callable[[Checkpoint, Described], Reference],
     ) -> None:
         self._checkpoint, self._layouts, self._reference = checkpoint, layouts, reference
+        vocabulary, stops = description.decoder.vocab_size, assets.stop_tokens(checkpoint)
+        if beyond := [id for id in stops if id >= vocabulary]:
+            raise CheckpointError(
+                f"{checkpoint.root}: eos_token_id {beyond[0]} is outside the decoder's vocabulary of {vocabulary}; "
+                "take the files that belong to the checkpoint"
+            )
         self._template = self._read_template()
         self.tokenizer = self._read_tokenizer()
-        vocabulary = description.decoder.vocab_size
         known = None if self.beyond_vocabulary else vocabulary
         self._token = assets.image_token(self.tokenizer, description.image_token_id, known)
         self.description = description = self._spelled(description)
@@ -68,14 +73,9 @@ class Parts(Generic[Described]):
             vision=description.tower.dims,
             tokens=description.tokens,
             decoder=description.decoder.dims,
-            stop_token_ids=assets.stop_tokens(checkpoint),
+            stop_token_ids=stops,
             source=checkpoint.source,
         )
-        if beyond := [id for id in self.info.stop_token_ids if id >= vocabulary]:
-            raise CheckpointError(
-                f"{checkpoint.root}: eos_token_id {beyond[0]} is outside the decoder's vocabulary of {vocabulary}; "
-                "take the files that belong to the checkpoint"
-            )
         self._read: set[str] = set()
 
     def _spelled(self, description: Described) -> Described:
