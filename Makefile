@@ -7,7 +7,8 @@
 VENV := .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
-PYTEST_ARGS ?= -n auto --dist loadfile
+# The longest test takes a minute. One that waits forever, in native code too, is ended and says where it stood.
+PYTEST_ARGS ?= -n auto --dist loadfile --timeout 600 --timeout-method thread
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 

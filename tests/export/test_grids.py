@@ -23,7 +23,7 @@ ROOT = Path("model")
 
 
 def _media(settings: dict[str, Any], tower: Patching = TOWER) -> Media:
-    return grids(settings, sized(settings, tower, ROOT), 2, None, "<|image_pad|>", 7, ROOT)
+    return grids(settings, sized(settings, tower, ROOT), 2, None, None, "<|image_pad|>", 7, ROOT)
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,9 @@ def test_each_picture_is_encoded_once(
     seen: list[Any] = []
     encode = Pipeline.encode
 
-    def count(self: Pipeline, image: Any) -> Any:
+    def count(self: Pipeline, image: Any, **wishes: Any) -> Any:
         seen.append(image)
-        return encode(self, image)
+        return encode(self, image, **wishes)
 
     monkeypatch.setattr(Pipeline, "encode", count)
     evaluate(pipeline, questions, METHODS, max_new_tokens=1)
