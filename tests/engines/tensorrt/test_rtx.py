@@ -277,6 +277,7 @@ def _interrupt(portable: Path, out: Path, phase: bytes, after_s: float) -> float
     running = subprocess.Popen(
         [*command, "--target", "rtx4090", "--no-cache"],
         cwd=ROOT, stderr=child, stdout=subprocess.DEVNULL, env=own_environment(TERM="xterm", COLUMNS="100"),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # our own shell may have ignored it
     )  # fmt: skip
     os.close(child)
     shown = b""
