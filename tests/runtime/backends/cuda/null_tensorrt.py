@@ -18,6 +18,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from clasp_trt.bundle import Bundle, Engine, Grid, TensorSpec
+from clasp_trt.bundle.split import Longest, Ratio
 from tests.runtime.backends.cuda.null_driver import DEVICE_BASE, NullCuda, Violation, Work, host_int
 
 ON_HOST = ("kv_length",)
@@ -104,6 +105,7 @@ class _Engine:
         self.ports = {port.name: port for port in (*self.graph.inputs, *self.graph.outputs)}
         processor = bundle.manifest.media.image.processor
         self.merged = processor.merge**2 if isinstance(processor, Grid) else None  # patches of a visual token
+        self.tiled = processor.tokens if isinstance(processor, Ratio | Longest) else None  # visual tokens of a tile
         self.device_memory_size_v2 = SCRATCH + len(self.ports)
         self.is_capturable = True
         if aliasing:
@@ -324,6 +326,8 @@ class _Context:
             sizes["kept_sequence"] = sizes["sequence"] - tokens + keep
         if "patches" in sizes and (merged := self._engine.merged):
             sizes["visual_tokens"] = sizes["frames"] * sizes["patches"] // merged
+        if "batch" in sizes and "visual_tokens" not in sizes and (tokens := self._engine.tiled):
+            sizes["visual_tokens"] = sizes["batch"] * tokens
         return sizes
 
     def _changes(self, what: str) -> None:
