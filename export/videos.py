@@ -102,7 +102,8 @@ def pairs(
         ("do_resize", True, True),
     ):
         if settings.get(name, default) != wanted:
-            raise _wrong(root, name, brief(settings.get(name)), f"{wanted}, as in config.json" if wanted else "true")
+            expected = "true" if wanted is True else f"{wanted}, as in config.json"
+            raise _wrong(root, name, brief(settings.get(name)), expected)
     try:
         values = clip_settings.pixels(settings, *kind.norms)
     except clip_settings.SettingsError as error:

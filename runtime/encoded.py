@@ -63,7 +63,6 @@ class Shown:
 
     steps: tuple[Encoded | Fresh, ...]
     blocks: tuple[Block, ...]
-    moves: bool = False
 
 
 Picture = ImageSource | Encoded

@@ -101,7 +101,7 @@ class Eyes:
                 self._features.get(key) or Fresh(seen, key, self._watching)
                 for seen, key in zip(filmed.steps, keys, strict=True)
             )
-            return Shown(steps, filmed.blocks, moves=True)
+            return Shown(steps, filmed.blocks)
 
     def encode_clip(self, source: ClipSource, timer: Timer) -> Shown:
         """The clip, each of its steps as the vision graph sees it now, or saw it before."""

@@ -188,7 +188,7 @@ def test_frames_and_clips_are_bounded(whole: Whole) -> None:
 
 
 def test_a_conversation_remembers_its_clip(whole: Whole) -> None:
-    """The second question is about the same clip: its steps are not looked at again."""
+    """The second question is about the same clip."""
     pipeline, given = whole.loaded("none"), clip("two")
     talk = Conversation(pipeline)
     first = talk.ask(QUESTION, video=given, max_new_tokens=2).result
