@@ -7,7 +7,7 @@ from dataclasses import replace
 from clasp_trt import schedule
 from clasp_trt.bundle import DecoderDims, Graph, Grid, Manifest, Media, Medium, Run, Segment, Spatial
 from clasp_trt.chain import Chain, ports
-from tests.bundle.test_bundle import manifest
+from tests.bundle.written import manifest
 
 PROCESSOR = Grid(
     14, 2, 2, 56 * 56, 28 * 28 * 16, "bicubic", 1 / 255, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28), window=8, table=None

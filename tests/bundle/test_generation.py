@@ -13,7 +13,7 @@ from clasp_trt import bundle as b
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import BundleError
 from clasp_trt.generation import Generation
-from tests.bundle.test_bundle import build, manifest
+from tests.bundle.written import build, manifest
 from tests.mistakes import says
 
 ALL = Generation(

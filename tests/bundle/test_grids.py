@@ -10,7 +10,7 @@ import pytest
 from clasp_trt.bundle import POLICY, Bundle, FileEntry, InconsistentManifest, TensorSpec
 from clasp_trt.bundle.consistency import check
 from tests.bundle.grids import grid_manifest
-from tests.bundle.test_bundle import build
+from tests.bundle.written import build
 from tests.mistakes import says
 
 

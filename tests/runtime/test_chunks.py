@@ -23,7 +23,7 @@ from clasp_trt.runtime.media.seen import Block
 from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.timing import Timer
 from tests.bundle.grids import grid_manifest
-from tests.bundle.test_bundle import build
+from tests.bundle.written import build
 from tests.prompts import boxes, prompt_of
 
 Array = NDArray[Any]
