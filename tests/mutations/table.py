@@ -52,7 +52,7 @@ IN_TOLD, IN_RANGES = ("tests/runtime/text/test_visible.py",), ("tests/export/dec
 PRUNE, IN_PRUNE = "export/pruning/prune.py", ("tests/export/pruning/test_prune.py",)
 IN_LOGITS = ("tests/runtime/logits/test_edges.py",)
 IN_SAMPLING = ("tests/runtime/test_sampling.py",)
-IN_BUNDLE, IN_STORAGE = ("tests/bundle/test_bundle.py",), ("tests/storage",)
+IN_BUNDLE, IN_STORAGE = ("tests/bundle/test_bundle.py", "tests/bundle/test_writing.py"), ("tests/storage",)
 
 IN_MIXED = ("tests/runtime/media/processors/test_mixed.py",)
 ANYRES, IN_ANYRES = "runtime/media/processors/anyres.py", ("tests/runtime/media/processors/test_anyres_limit.py",)
