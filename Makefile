@@ -1,6 +1,7 @@
 # make demo      install what compiling and answering need into .venv, then build a small model and ask it something
 # make test      install the development tools too, then lint and run the default tests: minutes
 # make test-all  the same with all tests, as CI does
+# make docs      write the documents as a site to out/site
 # make gpu-check  on a machine with a CUDA device: check kernels, plugins and runtime there, installing nothing
 # The first three may be repeated: a step whose inputs did not change is not done again.
 
@@ -15,7 +16,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 # One thread per test process: the machine's cores are already shared out among the processes.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-all lint bench gpu-check clean
+.PHONY: demo test test-all lint docs bench gpu-check clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -39,6 +40,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The documents as a site in out/site, to be opened without a server; a link that leads nowhere is an error.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.ttft_cpu
 	$(BIN)/python -m benchmarks.export_memory
@@ -61,5 +66,5 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e '.[export,dev,grammar,kernels,profile,tensorrt-rtx,video]'
+	$(INSTALL) -e '.[export,dev,docs,grammar,kernels,profile,tensorrt-rtx,video]'
 	touch $@ $(VENV)/.installed-demo
