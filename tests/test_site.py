@@ -85,3 +85,11 @@ def test_the_site_is_built_without_a_warning_and_needs_nobody_else(tmp_path: Pat
     assert {"index.html", "cli.html", "api.html", "repository/CONTRIBUTING.html"} <= set(pages)
     assert "Answers requests of any threads" in pages["api.html"]
     assert [name for name, text in pages.items() if FROM_ELSEWHERE.search(text)] == []
+
+
+def test_every_page_has_its_place() -> None:
+    """Quicker than building the site, which would say so too."""
+    named = re.findall(r"^ +- [^\n]*: ([\w/.-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert len(named) == len(set(named))
+    pages = {each.name for each in (ROOT / "docs").glob("*.md")}
+    assert pages - set(named) == set(), "name it in mkdocs.yml"
