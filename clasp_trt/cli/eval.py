@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.describe import calibration
+from clasp_trt.cli.eval_export import FORMATS, export_questions
 from clasp_trt.cli.examples import examples
 from clasp_trt.cli.numbers import percent, share_percent
 from clasp_trt.cli.options import provider_option, threads_option
@@ -28,9 +29,10 @@ ALL = "all"
     epilog=examples(
         "clasp-trt eval bundle --data D.jsonl",
         "clasp-trt eval bundle --data D.jsonl --method none --method clasp",
+        "clasp-trt eval --export tsv --data D.jsonl -o D.tsv",
     ),
 )
-@click.argument("bundle", type=click.Path())
+@click.argument("bundle", type=click.Path(), required=False)
 @click.option(
     "--data", required=True, type=click.Path(), help="Questions: JSON lines of image, prompt, answer, category."
 )
@@ -54,9 +56,15 @@ ALL = "all"
 @click.option(
     "-o", "--output", type=click.Path(), help="Keep the answers in this file; a run that was stopped goes on there."
 )
+@click.option(
+    "--export",
+    "form",
+    type=click.Choice(FORMATS),
+    help="Instead of asking: write the questions to -o for VLMEvalKit (tsv) or lmms-eval (jsonl).",
+)
 @json_option
 def command(
-    bundle: str,
+    bundle: str | None,
     data: str,
     names: tuple[str, ...],
     policy: str | None,
@@ -68,13 +76,26 @@ def command(
     threads: int | None,
     provider: str | None,
     output: str | None,
+    form: str | None,
     as_json: bool,
 ) -> None:
     """Ask BUNDLE every question of a file and count the right answers, with other pruning methods beside CLASP.
 
     An answer is right if it is the expected one after case, punctuation and articles are taken away. With --stress,
-    every question is asked under its true category, the router's, Default and one at random.
+    every question is asked under its true category, the router's, Default and one at random. With --export nothing is
+    asked, and no BUNDLE needed.
     """
+    if form is not None:
+        asking = {
+            "--method": names, "--policy": policy, "--route": route, "--router": router, "--stress": stress,
+            "--threads": threads, "--provider": provider,
+        }  # fmt: skip
+        export_questions(
+            form, data, output, bundle, asking, limit=limit, max_new_tokens=max_new_tokens, as_json=as_json
+        )
+        return
+    if bundle is None:
+        raise click.UsageError("Missing argument 'BUNDLE'.")
     from clasp_trt.bundle import Bundle
     from clasp_trt.cli.eval_stress import tell_stress
     from clasp_trt.policy import Policy

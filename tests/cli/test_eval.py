@@ -179,3 +179,24 @@ def test_interrupted_it_keeps_what_was_answered(
     assert kept.count(b"\n") < 1 + len(data.read_text().splitlines())
     assert clasp(*line, "--limit", "2").code == 0
     assert output.read_bytes() == kept[: kept.rfind(b"\n") + 1]
+
+
+def test_questions_are_exported(clasp: Clasp, refused: Refused, bundle: Path, data: Path, tmp_path: Path) -> None:
+    """What the files hold is the business of tests/tools/evaluate/test_harness.py."""
+    done = clasp("eval", "--export", "tsv", "--data", data, "--limit", "3", "-o", tmp_path / "D.tsv")
+    assert (done.code, done.out, done.err) == (0, f"{tmp_path / 'D.tsv'}\n", "")
+    assert (tmp_path / "D.tsv").read_text().count("\n") == 4
+    told = json.loads(
+        clasp("eval", bundle, "--export", "jsonl", "--data", data, "-o", tmp_path / "E.jsonl", "--json").out
+    )
+    assert told["questions"] == len(data.read_text().splitlines())
+    assert told["files"] == [str(tmp_path / name) for name in ("E.jsonl", "E.yaml", "E_pictures.py")]
+    assert "-o F.tsv" in refused("eval", "--export", "tsv", "--data", data)
+    assert "drop --method and --route" in refused(
+        "eval", "--export", "tsv", "--data", data, "-o", tmp_path / "x.tsv", "--method", "none", "--route"
+    )
+    assert "BUNDLE" in refused("eval", "--data", data)
+    assert str(data) in refused("eval", "--export", "jsonl", "--data", data, "-o", data)
+    assert "csv" in refused("eval", "--export", "csv", "--data", data, "-o", tmp_path / "x.csv")
+    data.write_text(data.read_text().replace('"category": "', '"category": "x', 1))
+    assert "category 'x" in refused("eval", bundle, "--export", "tsv", "--data", data, "-o", tmp_path / "x.tsv")

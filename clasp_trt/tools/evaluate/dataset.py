@@ -8,7 +8,7 @@ text. Paths are relative to the file's own folder; absolute ones are taken as th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,11 @@ class Row:
         return self.shown[0]
 
 
+def rows_of(path: str | os.PathLike[str]) -> Iterator[tuple[int, Field]]:
+    """The value of each line as it stands, with its number. Raises :class:`DataError` for a line that is not JSON."""
+    return json_lines(path, _FORMAT, exact=True)
+
+
 def read(path: str | os.PathLike[str]) -> tuple[Row, ...]:
     """Every row of a file, in its order; at least one.
 
@@ -53,7 +58,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Row, ...]:
     """
     rows: list[Row] = []
     found: set[Path | None] = {None}
-    for number, item in json_lines(path, _FORMAT, exact=True):
+    for number, item in rows_of(path):
         row = _row(item, Path(path).parent, number)
         for image in row.images:
             if image not in found and not image.is_file():
