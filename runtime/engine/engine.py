@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -107,6 +108,9 @@ class Engine:
         self._taken = 0  # that are prepared, wait or have a slot
         self._closing = self._finishing = False
         self._why = "it was closed"
+        self._failure: BaseException | None = None
+        self._beat = time.monotonic()
+        self._reading_since: float | None = None
         self._thread = threading.Thread(target=self._work, name="clasp-trt engine", daemon=True)
         self._thread.start()
         atexit.register(self.close)  # a thread that computes does not outlive what it computes with
@@ -155,6 +159,24 @@ class Engine:
         """Requests that have a slot."""
         return len(self._live)
 
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last sign of life, which is a graph of a prompt or a token, while there is something to do;
+        0 where there is not. Also what the host takes to read one request is counted."""
+        beat = self._beat if self._waiting or self._live else None
+        since = [when for when in (beat, self._reading_since) if when is not None]
+        return max(0.0, time.monotonic() - min(since)) if since else 0.0
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the engine, if that was not :meth:`close`: nothing is answered any more."""
+        return self._failure
+
+    @property
+    def manner(self) -> Manner:
+        """By which policy and method answers are made unless a request says otherwise."""
+        return self._manner
+
     def close(self, *, finish: bool = False) -> None:
         """Takes no more requests, ends all in a :class:`RequestError`, or with ``finish`` answers them first, and gives
         back what the bundle holds. Returns when that is done; a second call waits for the same, and one without
@@ -182,10 +204,16 @@ class Engine:
         try:
             with self._preparing, memory_for("to read the request"):
                 self._check_open()
-                draft = self._steps.draft(images, clips, request.asked, manner)
+                self._reading_since = time.monotonic()
+                try:
+                    draft = self._steps.draft(images, clips, request.asked, manner)
+                finally:
+                    self._reading_since = None
             with self._changed:
                 self._check_open()
                 request.wait(draft)
+                if not self._waiting and not self._live:
+                    self._beat = time.monotonic()  # it had nothing to do
                 self._waiting.append(request)
                 self._changed.notify_all()
         except BaseException:
@@ -216,6 +244,7 @@ class Engine:
         failure: BaseException | None = None
         try:
             while True:
+                self._beat = time.monotonic()
                 if (joining := self._next()) is not None:
                     self._begin(joining)
                 self._sweep()
@@ -285,6 +314,7 @@ class Engine:
                 self._taken -= 1
 
     def _go(self) -> None:
+        self._beat = time.monotonic()
         if self._closing and not self._finishing:
             raise ClosedError
 
@@ -293,6 +323,7 @@ class Engine:
         with self._changed:
             self._closing, self._finishing = True, False
             if failure is not None:
+                self._failure = failure
                 self._why = f"it ended by {type(failure).__name__}: {failure}"
             left = (*self._live, *self._waiting)
             self._live.clear()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from clasp_trt.runtime.asked import Asked
@@ -17,7 +19,7 @@ class Request:
     """Iterate for events, each of which is there as soon as its token is; :attr:`result` has the whole.
 
     Any thread may do either, also several: each iteration begins with the first event, and the engine goes on whether
-    or not anybody looks.
+    or not anybody looks. A coroutine iterates with ``async for``, which keeps no thread waiting.
     """
 
     def __init__(self, asked: Asked) -> None:
@@ -29,6 +31,8 @@ class Request:
         self._error: BaseException | None = None
         self._draft: Draft | None = None
         self._queued = 0.0
+        self._begun = False
+        self._followers: list[Callable[[], None]] = []
 
     def __iter__(self) -> Iterator[Event]:
         """Waits for each event. Raises what ended the request before its answer was whole: a
@@ -37,6 +41,38 @@ class Request:
         while (event := self._event(seen)) is not None:
             seen += 1
             yield event
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        """The same in a running event loop of :mod:`asyncio`: the thread that computes wakes it."""
+        loop, news, seen = asyncio.get_running_loop(), asyncio.Event(), 0
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(news.set)
+
+        with self._changed:
+            self._followers.append(wake)
+        try:
+            while True:
+                news.clear()
+                with self._changed:
+                    found, over = self._events[seen:], self.finished
+                for event in found:
+                    yield event
+                seen += len(found)
+                if over:
+                    break
+                await news.wait()
+        finally:
+            with self._changed:
+                self._followers.remove(wake)
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def begun(self) -> bool:
+        """Whether it had a slot, or came to its end without one."""
+        return self._begun or self.finished
 
     @property
     def finished(self) -> bool:
@@ -79,6 +115,7 @@ class Request:
 
     def begin(self) -> None:
         """It waits no more."""
+        self._begun = True
         self.draft.timer.note("queued", self._queued)
 
     def tell(self, event: Event) -> None:
@@ -99,6 +136,8 @@ class Request:
         if self.finished:
             self._draft = None  # with its pictures
         self._changed.notify_all()
+        for wake in self._followers:
+            wake()
 
     def _event(self, number: int) -> Event | None:
         with self._changed:
