@@ -66,5 +66,5 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e '.[export,dev,docs,grammar,kernels,profile,tensorrt-rtx,video]'
+	$(INSTALL) -e '.[export,dev,docs,grammar,kernels,profile,serve,tensorrt-rtx,video]'
 	touch $@ $(VENV)/.installed-demo

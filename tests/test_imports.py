@@ -17,6 +17,8 @@ from tests.started import own_environment
 # Third-party packages that a runtime module may import at its top, and one that only its own module may.
 RUNTIME_MAY_IMPORT = frozenset({"PIL", "clasp_trt", "jinja2", "numpy", "tokenizers"})
 HOMES = {"clasp_trt.runtime.backends.ort": {"onnxruntime"}, "clasp_trt.runtime.logits.grammar": {"llguidance"}}
+SERVING = frozenset({"fastapi", "prometheus_client", "pydantic", "pydantic_core", "starlette", "uvicorn"})
+"""What the extra ``serve`` brings: its own folder may import it, and nobody imports that folder but who serves."""
 
 # Runs in a fresh interpreter: executes each labelled step and notes which watched packages it has loaded.
 PROBE = """
@@ -85,7 +87,9 @@ def test_core_is_light() -> None:
 
 
 def test_runtime_is_light() -> None:
-    assert first_loaded_by(importing(modules(below="clasp_trt.runtime")), HEAVY) == {}
+    names, served = modules(below="clasp_trt.runtime"), modules(below="clasp_trt.runtime.serving")
+    assert first_loaded_by(importing(names), HEAVY) == {}
+    assert first_loaded_by(importing([name for name in names if name not in served]), SERVING) == {}
 
 
 def test_what_a_family_says_of_a_config_is_light() -> None:
@@ -140,4 +144,6 @@ def top_level_imports(name: str) -> Iterator[str]:
 @pytest.mark.parametrize("name", modules(below="clasp_trt.runtime"))
 def test_runtime_imports_are_on_the_list(name: str) -> None:
     allowed = RUNTIME_MAY_IMPORT | HOMES.get(name, set())
+    if name.startswith("clasp_trt.runtime.serving."):
+        allowed |= SERVING
     assert set(top_level_imports(name)) - sys.stdlib_module_names <= allowed

@@ -127,7 +127,7 @@ def test_metadata(distributions: dict[str, Path]) -> None:
     assert fields["Version"] == clasp_trt.__version__
     assert fields["License-Expression"] == "Apache-2.0"
     assert set(re.split(", ?", fields["Requires-Python"])) == {">=3.10", "<3.14"}
-    extras = {"build", "dev", "export", "grammar", "kernels", "profile", "tensorrt", "tensorrt-rtx", "video"}
+    extras = {"build", "dev", "export", "grammar", "kernels", "profile", "serve", "tensorrt", "tensorrt-rtx", "video"}
     assert set(fields.get_all("Provides-Extra")) == extras
     plain = {re.match(r"[\w.-]+", r).group() for r in fields.get_all("Requires-Dist") if "extra ==" not in r}
     assert plain == {"click", "jinja2", "numpy", "onnxruntime", "pillow", "tokenizers"}
@@ -141,7 +141,9 @@ def test_bare_environment_is_bare(bare: Path, tmp_path: Path) -> None:
 
 
 def test_core_and_runtime_import_in_a_bare_environment(bare: Path, tmp_path: Path) -> None:
-    names = [*core_modules(), *modules(below="clasp_trt.runtime"), *modules(below="clasp_trt.cli")]
+    served = modules(below="clasp_trt.runtime.serving")  # by an extra of its own
+    runtime = [name for name in modules(below="clasp_trt.runtime") if name not in served]
+    names = [*core_modules(), *runtime, *modules(below="clasp_trt.cli")]
     code = f"import importlib as i, clasp_trt; [i.import_module(n) for n in {names}]; print(clasp_trt.__file__)"
     where = run(bare, "-I", "-c", code, cwd=tmp_path).strip()
     assert Path(where).is_relative_to(bare.parents[1])

@@ -22,6 +22,7 @@ COMMANDS = {
     "export": "Export a checkpoint to portable ONNX graphs.",
     "run": "Answer a prompt about images.",
     "chat": "Talk about images, one line a turn.",
+    "serve": "Answer chat requests over HTTP, in OpenAI's protocol.",
     "show": "Draw the visual tokens that a prompt keeps.",
     "profile": "Measure latency by stage, and memory.",
     "eval": "Measure accuracy per category and method.",

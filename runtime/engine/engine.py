@@ -29,6 +29,7 @@ from clasp_trt.runtime.routing.router import Router
 from clasp_trt.runtime.sampling import OverflowedError
 from clasp_trt.runtime.steps import Steps
 from clasp_trt.runtime.text.messages import Dialogue, dialogue
+from clasp_trt.runtime.text.spelling import Spelling
 from clasp_trt.runtime.wishes import Wishes
 from clasp_trt.shortage import memory_for
 
@@ -176,6 +177,11 @@ class Engine:
     def manner(self) -> Manner:
         """By which policy and method answers are made unless a request says otherwise."""
         return self._manner
+
+    @property
+    def spelling(self) -> Spelling:
+        """The bytes of each token."""
+        return self._steps.prompts.tokenizer.spelling
 
     def close(self, *, finish: bool = False) -> None:
         """Takes no more requests, ends all in a :class:`RequestError`, or with ``finish`` answers them first, and gives

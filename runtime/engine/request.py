@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ class Request:
             seen += 1
             yield event
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
+    async def __aiter__(self) -> AsyncGenerator[Event, None]:
         """The same in a running event loop of :mod:`asyncio`: the thread that computes wakes it."""
         loop, news, seen = asyncio.get_running_loop(), asyncio.Event(), 0
 

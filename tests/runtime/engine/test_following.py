@@ -55,7 +55,7 @@ def test_who_leaves_a_loop_is_forgotten(engine: Engine) -> None:
     request = engine.submit(None, QUESTION, max_new_tokens=40, ignore_stop=True)
 
     async def some() -> None:
-        async with aclosing(request.__aiter__()) as events:  # type: ignore[type-var]
+        async with aclosing(request.__aiter__()) as events:
             async for _ in events:
                 break
 
