@@ -127,7 +127,19 @@ def test_metadata(distributions: dict[str, Path]) -> None:
     assert fields["Version"] == clasp_trt.__version__
     assert fields["License-Expression"] == "Apache-2.0"
     assert set(re.split(", ?", fields["Requires-Python"])) == {">=3.10", "<3.14"}
-    extras = {"build", "dev", "export", "grammar", "kernels", "profile", "serve", "tensorrt", "tensorrt-rtx", "video"}
+    extras = {
+        "build",
+        "dev",
+        "docs",
+        "export",
+        "grammar",
+        "kernels",
+        "profile",
+        "serve",
+        "tensorrt",
+        "tensorrt-rtx",
+        "video",
+    }
     assert set(fields.get_all("Provides-Extra")) == extras
     plain = {re.match(r"[\w.-]+", r).group() for r in fields.get_all("Requires-Dist") if "extra ==" not in r}
     assert plain == {"click", "jinja2", "numpy", "onnxruntime", "pillow", "tokenizers"}
