@@ -110,7 +110,7 @@ def test_module_lists_see_through_the_links() -> None:
     assert {"clasp_trt", "clasp_trt.errors", "clasp_trt.ops"} <= set(core_modules())
 
 
-OF_THE_REPOSITORY = {"attack", "benchmarks", "examples", "gpu", "mutations", "parity"}
+OF_THE_REPOSITORY = {"attack", "benchmarks", "deploy", "examples", "gpu", "mutations", "parity"}
 """Folders of tests about what is no part of the package, or about the whole of it."""
 OF_NO_MODULE = {"contributing", "docs", "house", "imports", "mistakes", "site", "started", "supply", "traces", "wheel"}
 """Files at the top of tests/ about the repository and about the tests' own means."""
