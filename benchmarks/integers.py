@@ -19,7 +19,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import torch
 
-from clasp_trt.engines.lowering.integers import lower_integers
+from clasp_trt.engines.lowering.weights import lower_weights
 from clasp_trt.export.graph import GraphBuilder
 from clasp_trt.export.weights.graph import Weights
 from clasp_trt.export.weights.rounding import rounded
@@ -43,7 +43,7 @@ def session(form: str, inputs: int, outputs: int, folder: Path, threads: int) ->
     g.output(product, "y", "float32", (1, "n", outputs), "products")
     path = folder / f"{FORMS.index(form)}.onnx"
     ir.save(g.model(), path, external_data=f"{path.name}.data", size_threshold_bytes=256)
-    lower_integers(path, products=True)
+    lower_weights(path, products=True)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.x64quantprecision", "1")

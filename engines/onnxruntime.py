@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clasp_trt.bundle import Graph
+from clasp_trt.chain import port
 from clasp_trt.errors import BackendError
 from clasp_trt.progress import Progress
 from clasp_trt.targets import Target, onnxruntime_opset
@@ -23,16 +24,18 @@ def compile_graphs(
 ) -> None:
     """Makes the graphs of a staged bundle loadable by ONNX Runtime at ``opset`` and proves it by loading each one.
 
-    Integer weights are multiplied as integers by what is ``for_cpu``, and as floats elsewhere. One graph is in memory
-    at a time. Raises :class:`BackendError` if a graph is refused.
+    Integer weights are multiplied as integers by what is ``for_cpu``, and as floats elsewhere; on CPUs products of
+    the same rows become one in graphs that serve steps, whose rows are few. One graph is in memory at a time. Raises
+    :class:`BackendError` if a graph is refused.
     """
     import onnxruntime as ort
 
     from clasp_trt.engines.lowering import lower_file
-    from clasp_trt.engines.lowering.integers import lower_integers
+    from clasp_trt.engines.lowering.weights import lower_weights
 
     for done, graph in enumerate(graphs, start=1):
-        lower_integers(root / graph.path, products=for_cpu)
+        steps = any(each.name == port.WRITE_INDEX for each in graph.inputs)
+        lower_weights(root / graph.path, products=for_cpu, joins=for_cpu and steps)
         lower_file(root / graph.path, opset)
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors are raised, and told once

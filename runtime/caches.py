@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.chain import names, port
 from clasp_trt.runtime.backends.interface import Backend, Tensor
 from clasp_trt.shortage import memory_for
 from clasp_trt.tensors import BYTES
+
+
+class Bound(NamedTuple):
+    """The caches of a segment by the names of its inputs, and by those of its outputs: they are updated in place."""
+
+    past: dict[str, Tensor]
+    present: dict[str, Tensor]
 
 
 class Caches:
@@ -36,6 +43,7 @@ class Caches:
                 for segment in manifest.segments
             ]
         self._views: dict[tuple[int, int], list[dict[str, Tensor]]] = {(0, slots): self.whole}
+        self._bound: dict[tuple[int, int], list[Bound]] = {}
         for slot in range(slots):  # now, and not in the midst of others' answers, if that cannot be
             self.of(slot, slot + 1)
 
@@ -47,6 +55,18 @@ class Caches:
                 {name: part(cache, start, stop) for name, cache in segment.items()} for segment in self.whole
             ]
         return self._views[start, stop]
+
+    def bound(self, start: int, stop: int) -> list[Bound]:
+        """The caches of slots ``start`` to ``stop`` by segment, as its graph takes and gives them."""
+        if (start, stop) not in self._bound:
+            self._bound[start, stop] = [
+                Bound(
+                    {port.past(name): cache for name, cache in segment.items()},
+                    {port.present(name): cache for name, cache in segment.items()},
+                )
+                for segment in self.of(start, stop)
+            ]
+        return self._bound[start, stop]
 
     def move(self, source: int, to: int) -> None:
         """Copies all that is in slot ``source`` into slot ``to``."""
@@ -65,3 +85,4 @@ class Caches:
         for segment in self.whole:
             segment.clear()
         self._views.clear()
+        self._bound.clear()

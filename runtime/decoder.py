@@ -14,7 +14,7 @@ from clasp_trt.chain import names, port
 from clasp_trt.errors import BackendError, PromptError
 from clasp_trt.methods import DEFAULT, Method, Raters
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
-from clasp_trt.runtime.caches import Caches
+from clasp_trt.runtime.caches import Bound, Caches
 from clasp_trt.runtime.host_prune import HostPrune
 from clasp_trt.runtime.media.seen import side_by_side
 from clasp_trt.runtime.result import Kept
@@ -23,8 +23,8 @@ from clasp_trt.runtime.text.prompt import Prompt
 from clasp_trt.runtime.text.visible import Sight
 from clasp_trt.runtime.timing import Timer
 
-_Caches = Seq[Mapping[str, Tensor]]
-"""Those of the slots that a call is for, by segment and name."""
+_Caches = Seq[Bound]
+"""Those of the slots that a call is for, by segment."""
 
 
 class Scores(NamedTuple):
@@ -131,7 +131,7 @@ class Decoder:
         slot = self.slots.take()
         filled, whole = self._rows(len(prompt.input_ids), len(prompt.visual_index), method), prompt
         start = self.slots.known(slot, prompt) if self._reuses else 0
-        caches, prompt = self._caches.of(slot, slot + 1), prompt.after(start)
+        caches, prompt = self._caches.bound(slot, slot + 1), prompt.after(start)
         upload = self._backend.upload
         state: dict[str, Tensor] = {
             port.POSITION_IDS: upload(prompt.position_ids),
@@ -235,7 +235,7 @@ class Decoder:
             port.DEEPSTACK: self._no_deepstack,
         }
         logits: Tensor = None
-        caches = self._caches.of(0, len(self.slots.live))
+        caches = self._caches.bound(0, len(self.slots.live))
         for number, (place, kv_length) in enumerate(zip(places.write_index, kv_lengths, strict=True)):
             if self._sees:
                 state[port.VISIBLE] = places.visible[number]
@@ -336,12 +336,12 @@ class Decoder:
             port.POSITION_IDS: state[port.POSITION_IDS],
             port.WRITE_INDEX: write_index,
             port.KV_LENGTH: kv_length,
-            **{port.past(name): cache for name, cache in bound.items()},
+            **bound.past,
         }
         for name in (port.VISIBLE, port.VISUAL_INDEX, port.REFERENCE_INDEX, port.DEEPSTACK):
             if name in self._taken[segment.graph]:
                 inputs[name] = state[name]
-        return self._runners[number](inputs, {port.present(name): cache for name, cache in bound.items()})
+        return self._runners[number](inputs, bound.present)
 
     def _prune(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from clasp_trt.bundle import Bundle, Graph
 from clasp_trt.errors import BackendError
+from clasp_trt.runtime.backends.checked import Calls
 from clasp_trt.runtime.backends.interface import Backend
 from clasp_trt.runtime.backends.memory import Memory
 from clasp_trt.shortage import is_shortage, shortage
@@ -132,33 +133,64 @@ class OrtBackend(Backend[ort.OrtValue]):
             _check_ports(session, graph, path)
         except UnicodeDecodeError as error:
             raise BackendError(f"{path.name}: a port's name is no text ({error}); rebuild the bundle") from error
-        return OrtRunner(session, graph, self._device)
+        return OrtRunner(session, graph, self._device, self._calls)
 
 
 class OrtRunner:
-    """A session. Each call binds anew: the outputs of a lasting binding are overwritten by its next run."""
+    """A session. What one step binds stays bound for the next, which changes little of it; every other call binds anew,
+    so that nothing is held for longer than the call."""
 
-    def __init__(self, session: ort.InferenceSession, graph: Graph, device: str) -> None:
-        self._session, self._name, self._device = session, graph.name, device
+    def __init__(self, session: ort.InferenceSession, graph: Graph, device: str, calls: Calls) -> None:
+        self._session, self._name, self._device, self._calls = session, graph.name, device, calls
         self._outputs = tuple(port.name for port in graph.outputs)
+        self._step: _Binding | None = None
 
     def __call__(self, inputs: Mapping[str, ort.OrtValue], into: Mapping[str, ort.OrtValue]) -> dict[str, ort.OrtValue]:
-        binding = self._session.io_binding()
+        lasting, self._step = self._step, None  # after an error nothing of it is relied on
         try:
-            for name, value in inputs.items():
-                binding.bind_ortvalue_input(name, value)
-            for name in self._outputs:
-                if name in into:
-                    binding.bind_ortvalue_output(name, into[name])
-                else:
-                    binding.bind_output(name, self._device)
-            self._session.run_with_iobinding(binding)
+            bound = lasting if lasting and self._calls.in_step else _Binding(self._session, self._outputs, self._device)
+            outputs = bound.run(inputs, into)
         except Exception as error:
             if is_shortage(error):
                 raise shortage(f"to run graph {self._name}", error) from error
             raise BackendError(f"ONNX Runtime failed in graph {self._name}: {_reason(error)}") from error
+        self._step = bound if self._calls.in_step else lasting
+        return outputs
+
+
+class _Binding:
+    """Tensors that are bound to the ports of a session, each of which is bound anew only if it is another than before.
+
+    An output that has no place is a new tensor each time, or the next run would overwrite it.
+    """
+
+    def __init__(self, session: ort.InferenceSession, outputs: Sequence[str], device: str) -> None:
+        self._session, self._outputs, self._device = session, outputs, device
+        self._binding = session.io_binding()
+        self._taken: dict[str, ort.OrtValue] = {}
+        self._places: dict[str, ort.OrtValue] = {}
+
+    def run(self, inputs: Mapping[str, ort.OrtValue], into: Mapping[str, ort.OrtValue]) -> dict[str, ort.OrtValue]:
+        binding, taken, places = self._binding, self._taken, self._places
+        for name, value in inputs.items():
+            if taken.get(name) is not value:
+                binding.bind_ortvalue_input(name, value)
+                taken[name] = value
+        free = []
+        for at, name in enumerate(self._outputs):  # in this order the first time, which is theirs from then on
+            place = into.get(name)
+            if place is None:
+                binding.bind_output(name, self._device)
+                free.append((at, name))
+                places.pop(name, None)
+            elif places.get(name) is not place:
+                binding.bind_ortvalue_output(name, place)
+                places[name] = place
+        self._session.run_with_iobinding(binding)
+        if not free:
+            return {}
         values = binding.get_outputs_as_ortvaluevector()  # those of caches, most of them, are never looked at
-        return {name: ort.OrtValue(values[at]) for at, name in enumerate(self._outputs) if name not in into}
+        return {name: ort.OrtValue(values[at]) for at, name in free}
 
 
 def open_backend(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes import PreconditionError
 
 from clasp_trt.engines.lowering import lower_file
-from clasp_trt.engines.lowering.integers import lower_integers
+from clasp_trt.engines.lowering.weights import lower_weights
 from tests import rounding
 
 _KINDS = {"float32": ir.DataType.FLOAT, "float16": ir.DataType.FLOAT16}
@@ -99,7 +99,7 @@ def test_a_product_in_blocks(tmp_path: Path, block: int, dtype: str) -> None:
     product = g.tape.op("MatMul", [g.input("x", (1, "n", 256)), g.weight("w", noise(40, 256), 4, block)])
     g.output(product, "y", (1, "n", 40))
     g.save()
-    assert lower_integers(g.path, products=True)
+    assert lower_weights(g.path, products=True)
     assert g.operators() == {"MatMulNBits": 1}
     rows = noise(1, 5, 256, seed=1).astype(dtype)
     (found,) = g.run(x=rows)
@@ -116,7 +116,7 @@ def test_a_product_by_output_rounds_each_row_by_itself(tmp_path: Path, dtype: st
     product = g.tape.op("MatMul", [g.input("x", (1, "n", 96)), g.weight("w", noise(40, 96), 8, None)])
     g.output(product, "y", (1, "n", 40))
     g.save()
-    assert lower_integers(g.path, products=True)
+    assert lower_weights(g.path, products=True)
     assert g.operators()["MatMulIntegerToFloat"] == 1
     assert "MatMul" not in g.operators()
     rows = noise(1, 6, 96, seed=1).astype(dtype)
@@ -140,7 +140,7 @@ def test_a_weight_of_two_products_and_rows_of_two_weights(tmp_path: Path) -> Non
     for name, (rows, weight) in {"a": (x, w), "b": (z, w), "c": (x, other)}.items():
         g.output(g.tape.op("MatMul", [rows, weight]), name, (1, "n", 16))
     g.save()
-    lower_integers(g.path, products=True)
+    lower_weights(g.path, products=True)
     assert g.operators()["QuantizeLinear"] == 2
     feed = {"x": noise(1, 3, 64, seed=1), "z": noise(1, 3, 64, seed=2)}
     for found, rows, weight in zip(g.run(**feed), ("x", "z", "x"), ("w", "w", "v"), strict=True):
@@ -156,7 +156,7 @@ def test_rows_of_a_table_are_those_of_its_floats(tmp_path: Path, products: bool,
     rows = g.tape.op("Gather", [g.weight("w", noise(30, 64), 8, None, table=True), index])
     g.output(rows, "y", (1, "n", 64))
     g.save()
-    assert lower_integers(g.path, products=products)
+    assert lower_weights(g.path, products=products)
     assert "DequantizeLinear" not in g.operators()
     ids = np.array([[3, 0, 29, 3]])
     np.testing.assert_array_equal(g.run(i=ids)[0], g.weights["w"][ids].astype(dtype))
@@ -167,7 +167,7 @@ def test_what_is_not_for_the_cpu_keeps_its_products(tmp_path: Path) -> None:
     g.output(g.tape.op("MatMul", [g.input("x", (1, "n", 64)), g.weight("w", noise(16, 64), 4, 32)]), "y", (1, "n", 16))
     g.save()
     before = g.path.read_bytes(), (tmp_path / "g.onnx.data").read_bytes()
-    assert not lower_integers(g.path, products=False)
+    assert not lower_weights(g.path, products=False)
     assert (g.path.read_bytes(), (tmp_path / "g.onnx.data").read_bytes()) == before
     assert {path.name for path in tmp_path.iterdir()} == {"g.onnx", "g.onnx.data"}
 
@@ -178,7 +178,7 @@ def test_floats_are_left_alone(tmp_path: Path) -> None:
     g.output(g.tape.op("MatMul", [g.input("x", (1, "n", 64)), w]), "y", (1, "n", 16))
     g.save()
     before = g.path.read_bytes()
-    assert not lower_integers(g.path, products=True)
+    assert not lower_weights(g.path, products=True)
     assert g.path.read_bytes() == before
 
 
@@ -194,7 +194,7 @@ def test_integers_with_a_zero_of_their_own_are_refused(tmp_path: Path) -> None:
     g.output(product, "y", (1, "n", 16))
     g.save()
     with pytest.raises(PreconditionError, match="not symmetric"):
-        lower_integers(g.path, products=True)
+        lower_weights(g.path, products=True)
     assert {path.name for path in tmp_path.iterdir()} == {"g.onnx", "g.onnx.data"}
 
 

@@ -1,4 +1,4 @@
-"""Integer weights as ONNX Runtime computes with them: a graph's file and the weights beside it, written anew."""
+"""Weights as ONNX Runtime computes with them: a graph's file and the weights beside it, written anew."""
 
 from __future__ import annotations
 
@@ -12,29 +12,32 @@ from clasp_trt.engines.lowering.blocked_matmul import DOMAIN, LowerBlockedMatMul
 from clasp_trt.engines.lowering.channel_matmul import LowerChannelMatMul
 from clasp_trt.engines.lowering.integer_gather import LowerIntegerGather
 from clasp_trt.engines.lowering.rewriting import Lowering, find, scopes
+from clasp_trt.engines.lowering.shared_rows import JoinSharedRows
 
 _INLINE_BYTES = 256
 _ALIGNMENT = 1 << 16  # so that a runtime can map large weights
 _STAGED = "lowered"
 
 
-def lower_integers(path: Path, *, products: bool) -> bool:
+def lower_weights(path: Path, *, products: bool, joins: bool = False) -> bool:
     """Rewrites the ONNX file ``path`` and its weights, ``<name>.data``, in place; whether there was anything to do.
 
     Rows of a table of integers are gathered before they become floats. With ``products``, which are the CPU's, products
-    with integers are of integers on both sides. One weight is in memory at a time. Files that cannot be lowered stay as
-    they were, which is a bug of ours: :class:`onnx_ir.passes.InvariantError`.
+    with integers are of integers on both sides; with ``joins``, those of the same rows become one. What becomes one
+    weight is in memory at a time. Files that cannot be lowered stay as they were, which is a bug of ours:
+    :class:`onnx_ir.passes.InvariantError`.
     """
     model = ir.load(path)
-    if not any(find(scope, "DequantizeLinear") for scope in scopes(model)):
-        return False
-    passes: list[Lowering] = [LowerIntegerGather()]
-    if products:
+    integers = any(find(scope, "DequantizeLinear") for scope in scopes(model))
+    passes: list[Lowering] = [LowerIntegerGather()] if integers else []
+    if joins:
+        passes.append(JoinSharedRows())
+    if products and integers:
         passes += [LowerBlockedMatMul(), LowerChannelMatMul()]
     changed = [each(model).modified for each in passes]
     if not any(changed):
         return False
-    if products:
+    if products and integers:
         model.graph.opset_imports[DOMAIN] = 1
     _write(model, path)
     return True
