@@ -12,7 +12,8 @@ from clasp_trt.budgets import Budget, Published
 from clasp_trt.bundle.manifest import MAX_SLOTS
 from clasp_trt.bundle.media import MAX_IMAGES
 from clasp_trt.bundle.media_reader import MAX_CLIP_FRAMES as MAX_FRAMES
-from clasp_trt.errors import BackendError, ImageError, PolicyError, ScheduleError, TargetError
+from clasp_trt.chain import selections
+from clasp_trt.errors import BackendError, ImageError, MethodError, PolicyError, ScheduleError, TargetError
 from clasp_trt.notice import tell
 from clasp_trt.quantization import UNROUNDED, Quantization, parse
 from clasp_trt.schedule import PRUNE_AT, Schedule
@@ -35,14 +36,16 @@ class Pruning:
 
     ``at`` is one of :data:`clasp_trt.schedule.PRUNE_AT` (default: decoder). ``budget`` is the mean of visual tokens
     over decoder layers, as a count or a share (default: a third of them), or one of the paper's; ``keeps`` gives the
-    stages' sizes instead. ``prune_layers`` are the 0-based decoder layers after which the stages stand. Raises
-    :class:`ScheduleError` for what contradicts itself, whatever the model.
+    stages' sizes instead. ``prune_layers`` are the 0-based decoder layers after which the stages stand. ``method``
+    chooses the tokens, one of :data:`clasp_trt.chain.selections.READS` (default: clasp). Raises :class:`ScheduleError`
+    for what contradicts itself, whatever the model, and :class:`MethodError` for a method that is not compiled.
     """
 
     at: str | None = None
     budget: Budget | None = None
     keeps: tuple[int, ...] | None = None
     prune_layers: tuple[int, ...] | None = None
+    method: str | None = None
 
     def __post_init__(self) -> None:
         if self.place not in PRUNE_AT:
@@ -59,6 +62,14 @@ class Pruning:
                 "--prune-at encoder has one stage, before the decoder; "
                 "give its size with --budget, without --schedule and --prune-layers"
             )
+        if self.method is not None:
+            if self.method not in selections.READS:
+                raise MethodError(
+                    f"--method is {self.method!r}; those that are compiled are {', '.join(selections.READS)} (others "
+                    "run on the host, in any bundle: run, show, eval and profile take them)"
+                )
+            if self.place == "none":
+                raise MethodError(f"--method {self.method} chooses what stays, and --prune-at none keeps every token")
         if self.keeps is not None:  # what no model could follow is refused before one is opened
             schedules.given(_ENDLESS, _ENDLESS, self.keeps, range(len(self.keeps)))
 
@@ -66,6 +77,11 @@ class Pruning:
     def place(self) -> str:
         """``at``, or its default."""
         return DEFAULT_PRUNE_AT if self.at is None else self.at
+
+    @property
+    def selection(self) -> str:
+        """``method``, or its default."""
+        return selections.DEFAULT if self.method is None else self.method
 
     def mean(self, tokens: int) -> int | None:
         """The mean to aim at with ``tokens`` visual tokens; None where none is asked for."""
@@ -146,6 +162,7 @@ class Options:
         schedule: Sequence[int] | None = None,
         prune_layers: Sequence[int] | None = None,
         prune_at: str | None = None,
+        method: str | None = None,
         precision: str | None = None,
         policy: str | os.PathLike[str] | None = None,
         max_context: int | None = None,
@@ -159,7 +176,13 @@ class Options:
         """The options of the command line, by the same names; ``budget`` is read by :func:`clasp_trt.budgets.parse`."""
         asked = None if budget is None else budgets.parse(budget)
         return Options(
-            pruning=Pruning(at=prune_at, budget=asked, keeps=_fixed(schedule), prune_layers=_fixed(prune_layers)),
+            pruning=Pruning(
+                at=prune_at,
+                budget=asked,
+                keeps=_fixed(schedule),
+                prune_layers=_fixed(prune_layers),
+                method=method,
+            ),
             precision=precision,
             policy=policy,
             max_context=max_context,

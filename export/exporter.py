@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from clasp_trt import build_memory
 from clasp_trt.bundle import Graph, Segment
-from clasp_trt.chain import Chain, cuts, names
+from clasp_trt.chain import Chain, cuts, names, selections
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.decoder.segment import segment_graph
@@ -49,6 +49,7 @@ def export(
     schedule: Schedule,
     max_context: int,
     precision: str,
+    method: str = selections.DEFAULT,
     memory_limit: int | None = None,
     stages_apart: bool = False,
     admit: Admit = lambda graph, weights: None,
@@ -57,14 +58,17 @@ def export(
     """Writes every file of a portable bundle but its manifest and policy into ``root``.
 
     ``layers`` are the support layers to export, ``max_context`` the longest sequence of prompt, visual tokens and
-    answer. ``memory_limit`` are the bytes that building the engine of any graph may take: the decoder is cut as fine
-    as that asks. ``stages_apart`` makes a segment of its own of the layer before each prune. ``admit`` hears of every
-    graph before the first is written. Raises :class:`CheckpointError` or :class:`ScheduleError` for what the checkpoint
-    cannot give, and :class:`BackendError` for a graph that no cut makes small enough.
+    answer. ``method`` chooses tokens, one of :data:`clasp_trt.chain.selections.READS`. ``memory_limit`` are the bytes
+    that building the engine of any graph may take: the decoder is cut as fine as that asks. ``stages_apart`` makes a
+    segment of its own of the layer before each prune. ``admit`` hears of every graph before the first is written.
+    Raises :class:`CheckpointError` or :class:`ScheduleError` for what the checkpoint cannot give, and
+    :class:`BackendError` for a graph that no cut makes small enough.
     """
     _check(family, layers, schedule, max_context)
     weigh = _weigh(family, max_context, FLOATS[precision])
-    chain = Chain.within(schedule, memory_limit, weigh, stages_apart=stages_apart, varies=family.info.varies)
+    chain = Chain.within(
+        schedule, memory_limit, weigh, stages_apart=stages_apart, varies=family.info.varies, method=method
+    )
     # made before any is written, so that a missing tensor is found now; their weights are not read yet
     models = list(_graphs(family, layers, chain, max_context, FLOATS[precision]))
     _tell_of_unread(checkpoint, family)
@@ -142,7 +146,7 @@ def _graphs(family: Family, layers: tuple[int, ...], chain: Chain, max_context: 
         yield _named(model, name)
     table = weights.matrix("embed_tokens.weight", (dims.vocab_size, dims.width))
     yield embed_graph(table, dims.width, dtype, family.embedding_scale)
-    if chain.prunes:
+    if chain.has_gram:
         yield gram_graph(None if chain.varies else chain.schedule.tokens, dims.width, dtype)
     for stage in chain.prunes:
         yield prune_graph(stage, dims.width, dtype, dims.axes, dims.deepstack, dims.visible)

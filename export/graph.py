@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +113,24 @@ class GraphBuilder:
             held = [self._tape.initializer(each, part) for part, each in tensor.named(name).items()]
             return self.op("DequantizeLinear", *held, **tensor.attributes)
         return self._tape.initializer(tensor, name)
+
+    def loop(
+        self, name: str, count: ir.Value, start: ir.Value, step: Callable[[GraphBuilder, ir.Value], ir.Value]
+    ) -> ir.Value:
+        """``step`` taken ``count`` int64 ``[1]`` times on a value that begins as ``start``; it records what it does in
+        the builder that it is given, and may read values of this one. What is inside is named after ``name``."""
+        inner = GraphBuilder(name, "")
+        number = ir.val(f"{name}_number", dtype=ir.DataType.INT64, shape=())
+        going = ir.val(f"{name}_going", dtype=ir.DataType.BOOL, shape=())
+        value = ir.val(f"{name}_value", dtype=start.dtype, shape=start.shape)
+        goes, after = inner.op("Identity", going), step(inner, value)
+        for position, node in enumerate(inner._tape.nodes):
+            node.name = f"{name}_{position}"
+            for output in node.outputs:  # a name inside must not be one of those around it
+                output.name = f"{name}_{position}_{output.index()}"
+        body = ir.Graph([number, going, value], [goes, after], nodes=inner._tape.nodes, name=name)
+        times = self.op("Squeeze", count, self.const([0]))
+        return self.op("Loop", times, None, start, body=body)
 
     def cast(self, value: ir.Value, dtype: str) -> ir.Value:
         return self.op("Cast", value, to=int(DTYPES[dtype]))

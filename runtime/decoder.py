@@ -69,7 +69,9 @@ class Decoder:
         self._schedule, self._segments = manifest.schedule, manifest.segments
         self._stages, self._varies = self._schedule.stages, manifest.model.varies
         self._embed = _load(bundle, backend, names.EMBED)
-        self._gram = _load(bundle, backend, names.GRAM) if self._stages else None
+        self._form = manifest.method
+        has_gram = any(graph.name == names.GRAM for graph in manifest.graphs)
+        self._gram = _load(bundle, backend, names.GRAM) if has_gram else None
         self._prunes = [_load(bundle, backend, names.prune(number)) for number in range(len(self._stages))]
         self._runners = [_load(bundle, backend, segment.graph) for segment in self._segments]
         self._stage_after = {stage.after_layer: number for number, stage in enumerate(self._stages)}
@@ -123,9 +125,9 @@ class Decoder:
 
         ``visual`` is ``[1, tokens, width]`` or None without an image; ``cls_saliency`` ``[1, tokens]`` serves pruning
         before the decoder and methods that ask for it; ``deepstack`` ``[layers, tokens, width]`` is added to the visual
-        tokens after each of the first layers, in models that have it. A method that is not compiled chooses on the
-        host. Where no slot is free, it takes that of the last sequence. Raises :class:`PromptError` if the prompt does
-        not fit.
+        tokens after each of the first layers, in models that have it. A method that the prune graphs are not made for
+        chooses on the host. Where no slot is free, it takes that of the last sequence. Raises :class:`PromptError` if
+        the prompt does not fit.
         """
         self.room(prompt, method)
         slot = self.slots.take()
@@ -139,6 +141,8 @@ class Decoder:
             port.REFERENCE_INDEX: upload(prompt.reference_index) if visual is not None else self._no_index,
             port.DEEPSTACK: self._no_deepstack if deepstack is None else deepstack,
         }
+        if cls_saliency is not None:
+            state[port.CLS_SALIENCY] = cls_saliency
         if prompt.visible is not None:
             state[port.VISIBLE] = upload(prompt.visible)
         with timer.step(names.EMBED):
@@ -150,7 +154,8 @@ class Decoder:
         if visual is not None and method.raters is not None:
             with timer.step("raters"):
                 state[port.REFERENCE_INDEX] = self._rating(method.raters, prompt, state[port.HIDDEN])
-        prunes = self._prunes if method.compiled else self._host_prunes(method, prompt, cls_saliency)
+        compiled = method.form == self._form
+        prunes = self._prunes if compiled else self._host_prunes(method, prompt, cls_saliency, pivot_counts)
         keeps = self._schedule.keeps_of(len(prompt.visual_index))
         sequence, stages = Sequence(prompt.next_position, slot, filled, start), list[_Stage]()
         if visual is not None and -1 in self._stage_after:
@@ -161,7 +166,8 @@ class Decoder:
                 outputs = self._fill(number, caches, state, start, filled[number])
             state[port.HIDDEN] = outputs[port.HIDDEN_OUT]
             if visual is not None and segment.last_layer in self._stage_after:
-                state[port.SALIENCY] = outputs[port.SALIENCY]
+                if port.SALIENCY in outputs:
+                    state[port.SALIENCY] = outputs[port.SALIENCY]
                 stages.append(self._prune(segment.last_layer, prunes, state, keeps, pivot_counts, timer))
         logits = self._prefill_tail(caches, state, start, filled[-1], timer)
         scores = self._scores(logits)
@@ -281,10 +287,12 @@ class Decoder:
         rate = raters(rows[prompt.reference_index], rows[prompt.visual_index])
         return self._backend.upload(prompt.reference_index[rate])
 
-    def _host_prunes(self, method: Method, prompt: Prompt, cls_saliency: Tensor | None) -> list[Runner[Tensor]]:
+    def _host_prunes(
+        self, method: Method, prompt: Prompt, cls_saliency: Tensor | None, pivot_counts: tuple[int, ...]
+    ) -> list[Runner[Tensor]]:
         saliency = None if cls_saliency is None else self._backend.download(cls_saliency)
         keeps, boxes = self._schedule.keeps_of(len(prompt.visual_index)), side_by_side(prompt.pictures)
-        return HostPrune(method, self._backend, keeps, boxes, saliency).runners
+        return HostPrune(method, self._backend, keeps, pivot_counts, boxes, saliency).runners
 
     def _embed_rows(self, ids: np.ndarray, visual: Tensor | None, index: Tensor) -> Tensor:
         inputs = {
@@ -357,7 +365,8 @@ class Decoder:
         with timer.step(names.prune(number)):
             taken = self._taken[names.prune(number)]
             inputs = {name: state[name] for name in (*port.NARROWED, port.SALIENCY) if name in taken}
-            inputs[port.PIVOT_COUNT] = self._backend.upload(np.array([pivot_counts[number]]))
+            if port.PIVOT_COUNT in taken:
+                inputs[port.PIVOT_COUNT] = self._backend.upload(np.array([pivot_counts[number]]))
             if self._varies:
                 inputs[port.RANKS] = self._backend.upload(np.arange(keeps[number]))
             outputs = prunes[number](inputs, {})

@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from clasp_trt.bundle import Bundle
+from clasp_trt.chain import port
+from clasp_trt.chain.selections import DEFAULT, READS
 from clasp_trt.errors import BackendError, ImageError, MethodError, PolicyError
 from clasp_trt.methods import Method
 from clasp_trt.policy import Policy
 from clasp_trt.runtime.backends.interface import Backend
+
+GIVEN = frozenset({port.SALIENCY, port.GRAM})
+"""What a bundle's graphs alone can give; the rest is known on the host."""
 
 
 def check_images(count: int, bundle: Bundle) -> None:
@@ -82,11 +87,27 @@ def check_method(method: Method, bundle: Bundle) -> None:
         )
     if method.raters is not None and any(stage.after_layer < 0 for stage in stages):
         raise MethodError(f"method {method.name} rates by the prompt's attention; build with --prune-at decoder")
+    compiled = bundle.manifest.method
+    missing = (method.reads - READS[compiled]) & GIVEN
+    if stages and missing:
+        raise MethodError(
+            f"method {method.name} reads {' and '.join(sorted(missing))}, which graphs made for method {compiled} do "
+            f"not give; build with --method {method.form or DEFAULT}"
+        )
     if not method.fused and layer not in bundle.policy.layers:
         raise MethodError(
             f"method {method.name} reads vision layer {layer}, which the bundle does not hold "
             f"(it has {_numbers(bundle.policy.layers)}); build it with a policy that names layer {layer}"
         )
+
+
+def follows(method: Method, bundle: Bundle) -> bool:
+    """Whether :func:`check_method` lets it pass."""
+    try:
+        check_method(method, bundle)
+    except MethodError:
+        return False
+    return True
 
 
 def columns(wanted: Sequence[int], exported: Sequence[int]) -> list[int]:

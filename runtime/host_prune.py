@@ -16,9 +16,11 @@ from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 class HostPrune:
     """Stands where the prune graphs stand, for one request: :attr:`runners`, one a stage, which run in their order.
 
-    Saliency and similarities come to the host, ``method`` chooses, and what it keeps goes back. ``keeps`` is how many
-    tokens each stage keeps. ``boxes`` is float32 ``[tokens, 4]``, see :class:`clasp_trt.methods.View`. ``cls_saliency``
-    is ``[1, tokens]`` of all visual tokens, None where no vision graph gave one: it is then 0 for every token.
+    What its graphs give of saliency and similarities comes to the host, ``method`` chooses, and what it keeps goes
+    back; what they do not give is 0, and no method that reads it gets here. ``keeps`` is how many tokens each stage
+    keeps, ``pivot_counts`` how many of them CLASP would as pivots. ``boxes`` is float32 ``[tokens, 4]``, see
+    :class:`clasp_trt.methods.View`. ``cls_saliency`` is ``[1, tokens]`` of all visual tokens, None where no vision
+    graph gave one: it is then 0 for every token.
     """
 
     def __init__(
@@ -26,10 +28,12 @@ class HostPrune:
         method: Method,
         backend: Backend[Tensor],
         keeps: Sequence[int],
+        pivot_counts: Sequence[int],
         boxes: NDArray[np.float32],
         cls_saliency: NDArray[np.float32] | None,
     ) -> None:
-        self._method, self._backend, self._keeps, self._boxes = method, backend, keeps, boxes
+        self._method, self._backend, self._boxes = method, backend, boxes
+        self._keeps, self._pivot_counts = keeps, pivot_counts
         self._extent = extent(boxes)
         self._cls_saliency = np.zeros(len(boxes), np.float32) if cls_saliency is None else cls_saliency[0]
         self._left = np.arange(len(boxes))  # the visual tokens that earlier stages left
@@ -39,16 +43,19 @@ class HostPrune:
         """All outputs of a prune graph that another follows; ``into`` is not used. The method's view ends with it."""
         upload = self._backend.upload
         arrays = {name: self._backend.download(tensor) for name, tensor in inputs.items()}
-        visual, positions, gram = arrays[port.VISUAL_INDEX], arrays[port.POSITION_IDS], arrays[port.GRAM][0]
+        visual, positions = arrays[port.VISUAL_INDEX], arrays[port.POSITION_IDS]
+        tokens = len(visual)
+        gram = arrays[port.GRAM][0] if port.GRAM in arrays else np.zeros((tokens, tokens), np.float32)
+        saliency = arrays[port.SALIENCY][0] if port.SALIENCY in arrays else np.zeros(tokens, np.float32)
         kept, is_pivot = self._method.select(
             View(
-                saliency=arrays[port.SALIENCY][0],
+                saliency=saliency,
                 gram=gram,
                 cls_saliency=self._cls_saliency[self._left],
                 boxes=self._boxes[self._left],
                 extent=self._extent,
                 keep=self._keeps[stage],
-                pivot_count=int(arrays[port.PIVOT_COUNT][0]),
+                pivot_count=self._pivot_counts[stage],
                 stage=stage,
             )
         )
@@ -61,18 +68,22 @@ class HostPrune:
         stays[np.delete(visual, kept)] = False
         new_row = np.cumsum(stays) - 1
         stacked = arrays.get(port.DEEPSTACK)
-        added = {} if stacked is None else {port.out(port.DEEPSTACK): upload(stacked[:, kept])}
+        added: dict[str, Tensor] = {} if stacked is None else {port.out(port.DEEPSTACK): upload(stacked[:, kept])}
         if port.VISIBLE in arrays:
             added[port.out(port.VISIBLE)] = upload(narrowed(arrays[port.VISIBLE], stays))
+        if port.GRAM in arrays:
+            added[port.out(port.GRAM)] = upload(gram[np.ix_(kept, kept)][None])
+        if port.CLS_SALIENCY in arrays:
+            added[port.out(port.CLS_SALIENCY)] = upload(arrays[port.CLS_SALIENCY][:, kept])
+        if port.REFERENCE_INDEX in arrays:
+            added[port.out(port.REFERENCE_INDEX)] = upload(new_row[arrays[port.REFERENCE_INDEX]])
         return {
             **added,
             port.HIDDEN_OUT: upload(arrays[port.HIDDEN][:, stays]),
             port.out(port.POSITION_IDS): upload(positions[..., stays]),
             port.KEPT: upload(kept[None]),
             port.IS_PIVOT: upload(is_pivot[None]),
-            port.out(port.GRAM): upload(gram[np.ix_(kept, kept)][None]),
             port.out(port.VISUAL_INDEX): upload(new_row[visual[kept]]),
-            port.out(port.REFERENCE_INDEX): upload(new_row[arrays[port.REFERENCE_INDEX]]),
         }
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import PromptError, RouterError
-from clasp_trt.methods import DEFAULT, Method
+from clasp_trt.methods import Method, get
 from clasp_trt.policy import Policy
 from clasp_trt.runtime.fitting import check_method, columns, routing
 from clasp_trt.runtime.routing.folder import router_for
@@ -34,7 +34,7 @@ class Manner:
         self._given_router = router
         self._routed: Policy | None = None
         self._opened: list[OwnRouter] = []  # of variants too
-        self._adopt(policy or bundle.policy, method or DEFAULT)
+        self._adopt(policy or bundle.policy, method or get(bundle.manifest.method))
 
     def variant(self, policy: Policy | None = None, method: Method | None = None) -> Manner:
         """This one with another policy or method; what is None stays as it is. A router that it needs is opened, and

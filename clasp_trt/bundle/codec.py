@@ -29,6 +29,7 @@ from clasp_trt.bundle.manifest import (
     Source,
     VisionDims,
 )
+from clasp_trt.chain import selections
 from clasp_trt.errors import ScheduleError
 from clasp_trt.quantization import HELD, PARTS, UNROUNDED, Quantization, Scheme
 from clasp_trt.schedule import PRUNE_AT, Schedule
@@ -47,6 +48,7 @@ _KEYS = (
 )
 _ENGINES = "engines"  # a key of bundles that have some, and of no others
 _GENERATION = "generation"  # a key that older bundles lack
+_METHOD = "method"  # a key of bundles whose prunes are others than CLASP's
 _QUANTIZATION = "quantization"  # a key of bundles with rounded weights, and of no others
 _ZEROS = "zeros"  # a key of schemes that have some, and of no others
 _PLUGINS = "plugins"  # a key of engines that have some, and of no others
@@ -70,6 +72,7 @@ def dumps(manifest: Manifest) -> str:
         "precision": manifest.precision,
         **({_QUANTIZATION: _schemes_content(manifest.quantization)} if manifest.quantization else {}),
         "prune_at": manifest.prune_at,
+        **({} if manifest.method == selections.DEFAULT else {_METHOD: manifest.method}),
         "schedule": manifest.schedule.to_json(),
         "budget": manifest.budget,
         "max_context": manifest.max_context,
@@ -132,7 +135,7 @@ def loads(data: bytes, source: str, settings: Callable[[], Mapping[str, object]]
 
 
 def _read(root: Field) -> Manifest:
-    top = root.record(*_KEYS, optional=(_SLOTS, _QUANTIZATION, _GENERATION, _ENGINES))
+    top = root.record(*_KEYS, optional=(_METHOD, _SLOTS, _QUANTIZATION, _GENERATION, _ENGINES))
     return Manifest(
         model=_model(top["model"]),
         media=media_reader.media(top["media"]),
@@ -152,6 +155,9 @@ def _read(root: Field) -> Manifest:
         generation=generation(top[_GENERATION]) if _GENERATION in top else None,
         quantization=_quantization(top[_QUANTIZATION]) if _QUANTIZATION in top else UNROUNDED,
         slots=top[_SLOTS].integer(2, MAX_SLOTS) if _SLOTS in top else 1,
+        method=top[_METHOD].one_of([name for name in selections.READS if name != selections.DEFAULT])
+        if _METHOD in top
+        else selections.DEFAULT,
     )
 
 

@@ -267,7 +267,7 @@ def _differing(place: str, found: Iterable[TensorSpec], expected: Iterable[Port 
 def _chain_of(manifest: Manifest) -> Chain:
     runs = [(each.first_layer, each.last_layer) for each in manifest.segments]
     clips = () if manifest.media.video is None else manifest.own_to_clips
-    return Chain.of(manifest.schedule, runs, varies=manifest.model.varies, clips=clips)
+    return Chain.of(manifest.schedule, runs, varies=manifest.model.varies, clips=clips, method=manifest.method)
 
 
 def _backend(manifest: Manifest) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from clasp_trt.bundle.media import Media
-from clasp_trt.chain import names, port
+from clasp_trt.chain import names, port, selections
 from clasp_trt.generation import Generation
 from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.quantization import UNROUNDED, Quantization
@@ -150,7 +150,8 @@ class FileEntry:
 @dataclass(frozen=True)
 class Manifest:
     """All that ``clasp.json`` says. ``files`` lists every file of the bundle except ``clasp.json`` itself; ``slots`` is
-    how many requests it is to answer together.
+    how many requests it is to answer together, ``method`` the selection that its prune graphs are, one of
+    :data:`clasp_trt.chain.selections.READS`.
 
     ``generation`` is None where the manifest does not say: :attr:`Bundle.generation` knows then.
     """
@@ -173,6 +174,7 @@ class Manifest:
     generation: Generation | None = None
     quantization: Quantization = UNROUNDED
     slots: int = 1
+    method: str = selections.DEFAULT
 
     @property
     def has_slots(self) -> bool:

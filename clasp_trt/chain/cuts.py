@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from clasp_trt import build_memory
 from clasp_trt.build_memory import Run
-from clasp_trt.chain import names
+from clasp_trt.chain import names, port, selections
 from clasp_trt.errors import ScheduleError
 from clasp_trt.operators import MAX_TOKENS
 from clasp_trt.schedule import Schedule
@@ -19,7 +19,7 @@ MIN_TEXT = 16
 @dataclass(frozen=True)
 class Cut:
     """Decoder layers ``first`` to ``last`` (inclusive) as the graph ``name``, which ``visual`` of an image's visual
-    tokens reach. ``watched``: a prune follows, so that the last layer also gives a saliency."""
+    tokens reach. ``watched``: a prune that ranks by it follows, so that the last layer also gives a saliency."""
 
     name: str
     first: int
@@ -41,7 +41,7 @@ class Cut:
 @dataclass(frozen=True)
 class Prune:
     """A stage of the schedule as the graph ``name``: ``keep`` of ``arriving`` visual tokens stay, or up to as many if
-    the numbers are the request's: then it ``varies``. The ``last`` owes the Gram matrix to no other."""
+    the numbers are the request's: then it ``varies``. The ``last`` owes what ``method`` reads to no other."""
 
     name: str
     after_layer: int
@@ -49,18 +49,25 @@ class Prune:
     keep: int
     last: bool
     varies: bool = False
+    method: str = selections.DEFAULT
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What the selection reads, see :data:`clasp_trt.chain.selections.READS`."""
+        return selections.READS[self.method]
 
 
 @dataclass(frozen=True)
 class Chain:
     """The graphs of ``schedule``, whose decoder is cut into ``runs``: those of the schedule, or finer ones. Where the
     number of visual tokens ``varies``, what prunes takes any number of them up to the schedule's. ``clips`` are the
-    graphs that clips alone go through."""
+    graphs that clips alone go through. ``method`` chooses, one of :data:`clasp_trt.chain.selections.READS`."""
 
     schedule: Schedule
     runs: tuple[Run, ...]
     varies: bool = False
     clips: tuple[str, ...] = ()
+    method: str = selections.DEFAULT
 
     @classmethod
     def of(
@@ -70,9 +77,10 @@ class Chain:
         *,
         varies: bool = False,
         clips: tuple[str, ...] = (),
+        method: str = selections.DEFAULT,
     ) -> Chain:
         """The chain that ``schedule`` asks for, with ``runs`` of layers of its own or those given."""
-        return cls(schedule, schedule.segments() if runs is None else tuple(runs), varies, clips)
+        return cls(schedule, schedule.segments() if runs is None else tuple(runs), varies, clips, method)
 
     @classmethod
     def within(
@@ -83,6 +91,7 @@ class Chain:
         *,
         stages_apart: bool = False,
         varies: bool = False,
+        method: str = selections.DEFAULT,
     ) -> Chain:
         """The chain with the fewest graphs that each build within ``limit`` bytes, or are a single layer.
 
@@ -90,12 +99,13 @@ class Chain:
         its own of the layer before each prune. See :func:`clasp_trt.build_memory.cut`.
         """
         runs = schedule.stages_apart() if stages_apart else schedule.segments()
-        return cls(schedule, build_memory.cut(runs, limit, weigh), varies)
+        return cls(schedule, build_memory.cut(runs, limit, weigh), varies, method=method)
 
     @property
     def cuts(self) -> tuple[Cut, ...]:
         """The segments, in order; a stranger's manifest may have thousands, so each stage is looked at once."""
-        stages, watched = self.schedule.stages, {*self.schedule.prune_layers}
+        stages = self.schedule.stages
+        watched = {*self.schedule.prune_layers} if self._reads(port.SALIENCY) else set[int]()
         found, visual, passed = list[Cut](), self.schedule.tokens, 0
         for number, (first, last) in enumerate(self.runs):
             while passed < len(stages) and stages[passed].after_layer < first:
@@ -109,14 +119,30 @@ class Chain:
         stages = self.schedule.stages
         arriving = (self.schedule.tokens, *self.schedule.keeps)
         return tuple(
-            Prune(names.prune(number), stage.after_layer, before, stage.keep, stage is stages[-1], self.varies)
+            Prune(
+                names.prune(number),
+                stage.after_layer,
+                before,
+                stage.keep,
+                stage is stages[-1],
+                self.varies,
+                self.method,
+            )
             for number, (stage, before) in enumerate(zip(stages, arriving, strict=False))
         )
+
+    @property
+    def has_gram(self) -> bool:
+        """Whether some stage reads similarities."""
+        return bool(self.schedule.stages) and self._reads(port.GRAM)
+
+    def _reads(self, name: str) -> bool:
+        return name in selections.READS[self.method]
 
     def names(self) -> Iterator[str]:
         """Every graph, in the order in which a bundle lists them."""
         yield from (names.VISION, names.PROJECTOR, *self.clips, names.EMBED)
-        if self.schedule.stages:
+        if self.has_gram:
             yield names.GRAM
         yield from (names.prune(number) for number in range(len(self.schedule.stages)))
         yield from (names.segment(number) for number in range(len(self.runs)))

@@ -65,7 +65,7 @@ def out(name: str) -> str:
 
 
 HIDDEN_OUT = out(HIDDEN)
-NARROWED = (HIDDEN, POSITION_IDS, VISIBLE, GRAM, VISUAL_INDEX, REFERENCE_INDEX, DEEPSTACK)
+NARROWED = (HIDDEN, POSITION_IDS, VISIBLE, GRAM, CLS_SALIENCY, VISUAL_INDEX, REFERENCE_INDEX, DEEPSTACK)
 """What a prune takes and gives back narrowed to the rows or tokens that stay, as far as a chain has it."""
 
 

@@ -272,27 +272,27 @@ def prune(stage: Prune, width: int, dtype: str, axes: int = 1, deepstack: int = 
     tokens: int | str = port.VISUAL_TOKENS if stage.varies else stage.arriving
     keep: int | str = port.KEEP if stage.varies else stage.keep
     ranks = (Port(port.RANKS, "int64", (keep,), "0, 1, 2 and so on, one for each token that shall stay"),)
-    narrowed = (
-        Port(port.out(port.GRAM), "float32", (1, keep, keep), "similarities of the kept"),
-        Port(port.out(port.VISUAL_INDEX), "int64", (keep,), "their new rows"),
+    read = tuple(each for each in _read(tokens) if each.name in stage.reads)
+    following = () if stage.last else tuple(each for each in _owed(keep) if each.name in map(port.out, stage.reads))
+    new_rows = (Port(port.out(port.VISUAL_INDEX), "int64", (keep,), "their new rows"),)
+    reference = (Port(port.REFERENCE_INDEX, "int64", (port.REFERENCE,), "rows of the text after the image"),)
+    new_reference = (
         Port(port.out(port.REFERENCE_INDEX), "int64", (port.REFERENCE,), "new rows of the text after the image"),
     )
+    ranks_by_text = port.SALIENCY in stage.reads
     stacked = _stacked(stage.after_layer + 1, deepstack, tokens, width, dtype)
     added = tuple(
         Port(port.out(each.name), dtype, (deepstack, keep, width), "additions to the kept") for each in stacked
     )
-    following = narrowed if not stage.last else narrowed[1:2] if stacked else ()
     return Ports(
         (
             Port(port.HIDDEN, dtype, (1, port.SEQUENCE, width), "hidden states of text and visual tokens"),
             Port(port.POSITION_IDS, "int64", _positions(axes, 1), "original rotary positions"),
             *_visible(visible, 1, port.SEQUENCE),
-            Port(port.SALIENCY, "float32", (1, tokens), "attention that each visual token receives"),
-            Port(port.GRAM, "float32", (1, tokens, tokens), "similarities of these visual tokens"),
-            Port(port.PIVOT_COUNT, "int64", (1,), "how many of the kept are pivots"),
+            *read,
             *(ranks if stage.varies else ()),
             Port(port.VISUAL_INDEX, "int64", (tokens,), "rows of the visual tokens, ascending"),
-            Port(port.REFERENCE_INDEX, "int64", (port.REFERENCE,), "rows of the text after the image"),
+            *(reference if ranks_by_text else ()),
             *stacked,
         ),
         (
@@ -302,8 +302,28 @@ def prune(stage: Prune, width: int, dtype: str, axes: int = 1, deepstack: int = 
             Port(port.KEPT, "int64", (1, keep), "kept visual tokens, ascending, as indices into this stage's tokens"),
             Port(port.IS_PIVOT, "bool", (1, keep), "pivot (true) or medoid"),
             *following,
+            *(() if stage.last and not stacked else new_rows),
+            *(new_reference if ranks_by_text and not stage.last else ()),
             *added,
         ),
+    )
+
+
+def _read(tokens: int | str) -> tuple[Port, ...]:
+    """What selections of ``tokens`` visual tokens read, each as far as its method does."""
+    return (
+        Port(port.SALIENCY, "float32", (1, tokens), "attention that each visual token receives"),
+        Port(port.GRAM, "float32", (1, tokens, tokens), "similarities of these visual tokens"),
+        Port(port.CLS_SALIENCY, "float32", (1, tokens), "attention of [CLS] to each visual token"),
+        Port(port.PIVOT_COUNT, "int64", (1,), "how many of the kept are pivots"),
+    )
+
+
+def _owed(keep: int | str) -> tuple[Port, ...]:
+    """What a stage that keeps ``keep`` narrows for the next one, as far as its method reads it."""
+    return (
+        Port(port.out(port.GRAM), "float32", (1, keep, keep), "similarities of the kept"),
+        Port(port.out(port.CLS_SALIENCY), "float32", (1, keep), "attention of [CLS] to the kept"),
     )
 
 
@@ -374,7 +394,7 @@ def decoder(
     """
     tokens = chain.schedule.tokens
     yield names.EMBED, embed(sizes.width, dtype, slots)
-    if chain.schedule.stages:
+    if chain.has_gram:
         yield names.GRAM, gram(port.VISUAL_TOKENS if chain.varies else tokens, sizes.width, dtype)
     for stage in chain.prunes:
         yield stage.name, prune(stage, sizes.width, dtype, sizes.axes, sizes.deepstack, sizes.visible)

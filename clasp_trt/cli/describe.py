@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clasp_trt.chain import selections
 from clasp_trt.cli.output import megabytes, print_json
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def summary(bundle: Bundle) -> str:
     model, schedule = manifest.model, manifest.schedule
     layers = ", ".join(map(str, policy.layers))
     vision, decoder = model.vision, model.decoder
+    by = "" if manifest.method == selections.DEFAULT else f", by {manifest.method}"
     read = f"policy     reads vision layers {layers} ({calibration(policy)})"
     lines = [
         f"{bundle.root}: {model.name} ({model.model_type}), {manifest.precision}, "
@@ -59,7 +61,7 @@ def summary(bundle: Bundle) -> str:
         read,
         f"decoder    {decoder.layers} layers, width {decoder.width}, {decoder.heads} heads "
         f"({decoder.kv_heads} KV), context {_context(manifest)}",
-        f"pruning    {schedule.describe()}",
+        f"pruning    {schedule.describe()}{by}",
     ]
     if model.source is not None:
         lines.insert(1, f"source     {_source(model.source)}")

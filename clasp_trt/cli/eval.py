@@ -37,7 +37,10 @@ ALL = "all"
     "--data", required=True, type=click.Path(), help="Questions: JSON lines of image, prompt, answer, category."
 )
 @click.option(
-    "--method", "names", multiple=True, help="Pruning method; may repeat; `all` for every one [default: clasp]."
+    "--method",
+    "names",
+    multiple=True,
+    help="Pruning method; may repeat; `all` for all that it can follow [default: its own].",
 )
 @click.option("--policy", type=click.Path(), help="Policy file [default: the bundle's own].")
 @click.option("--route", is_flag=True, help="Answer under the router's category, also where a row has one.")
@@ -156,13 +159,14 @@ def command(
 
 
 def _methods(names: tuple[str, ...], bundle: Bundle) -> tuple[str, ...]:
-    """The methods asked for, each once, in the order in which they were named. ``all`` leaves out those that are
-    nothing of their own without stages."""
+    """The methods asked for, each once, in the order in which they were named. ``all`` leaves out those that the
+    bundle cannot follow."""
     from clasp_trt.methods import METHODS, get
+    from clasp_trt.runtime.fitting import follows
 
-    stages = bundle.manifest.schedule.stages
-    every = [name for name, method in METHODS.items() if stages or not method.needs_stages]
-    wanted = [each for name in names or ("clasp",) for each in (every if name == ALL else [get(name).name])]
+    every = [name for name, method in METHODS.items() if follows(method, bundle)]
+    asked = names or (bundle.manifest.method,)
+    wanted = [each for name in asked for each in (every if name == ALL else [get(name).name])]
     return tuple(dict.fromkeys(wanted))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from clasp_trt.chain.selections import READS
 from clasp_trt.errors import PromptError
 from clasp_trt.schedule import PRUNE_AT
 from clasp_trt.targets import PRECISIONS, PROVIDERS
@@ -120,6 +121,12 @@ _SHAPE = (
         help="Where tokens are dropped: in the decoder, before it, or nowhere [default: decoder].",
     ),
     click.option(
+        "--method",
+        type=click.Choice(tuple(READS)),
+        default=None,
+        help="What chooses the tokens, compiled into the graphs [default: clasp].",
+    ),
+    click.option(
         "--precision",
         type=click.Choice(PRECISIONS),
         default=None,
@@ -169,7 +176,8 @@ _FILES = (
 )
 
 _NAMES = (
-    "budget", "schedule", "prune_layers", "prune_at", "precision", "policy", "max_context", "vision_layers", "router",
+    "budget", "schedule", "prune_layers", "prune_at", "method", "precision", "policy", "max_context", "vision_layers",
+    "router",
     "max_visual_tokens",
     "max_images",
     "max_frames",

@@ -47,7 +47,7 @@ _TOP = 10
 @click.option("--category", help="Take this category instead of the router's.")
 @click.option("--policy", type=click.Path(), help="Policy file [default: each bundle's own].")
 @click.option("--router", type=click.Path(), help="Router folder [default: each bundle's own, or the rules].")
-@click.option("--method", default="clasp", show_default=True, help="Choose tokens by another pruning method.")
+@click.option("--method", help="Choose tokens by another pruning method [default: the one the bundle was built for].")
 @click.option("--max-new-tokens", type=click.IntRange(min=2), default=16, show_default=True, help="Of every answer.")
 @threads_option
 @provider_option
@@ -71,7 +71,7 @@ def command(
     category: str | None,
     policy: str | None,
     router: str | None,
-    method: str,
+    method: str | None,
     max_new_tokens: int,
     threads: int | None,
     provider: str | None,
@@ -114,7 +114,7 @@ def command(
     if trace is not None:
         files.check(trace, tracing.FORMATS)
         keep_apart(trace, *image, bundle, *against, policy, router)
-    chosen = methods.get(method).name
+    chosen = None if method is None else methods.get(method).name
     if router is not None:
         RouterSpec.read(router)
     followed = None if policy is None else Policy.load(policy)
@@ -176,7 +176,7 @@ def _tell(report: Report, *, noise: bool) -> None:
     if asked.images:
         what = "noise" if noise else "a picture" if len(asked.images) == 1 else "pictures"
         shown = f"{what} of {', '.join(f'{each.width} x {each.height}' for each in asked.images)}"
-    method = "" if asked.method == "clasp" else f", method {asked.method}"
+    method = "" if asked.method is None else f", method {asked.method}"
     click.echo(
         f"asked      {report.runs} times after {report.warmup} to warm up; "
         f"{shown}, {asked.new_tokens} tokens an answer{method}"

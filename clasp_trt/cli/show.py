@@ -30,7 +30,7 @@ from clasp_trt.cli.signals import stop_if_asked
 @click.option("--category", help="Take this category instead of the router's.")
 @click.option("--policy", type=click.Path(), help="Policy file [default: the bundle's own].")
 @click.option("--router", type=click.Path(), help="Router folder [default: the bundle's own, or the rules].")
-@click.option("--method", default="clasp", show_default=True, help="Choose tokens by another pruning method.")
+@click.option("--method", help="Choose tokens by another pruning method [default: the one the bundle was built for].")
 @threads_option
 @provider_option
 @json_option
@@ -46,7 +46,7 @@ def command(
     category: str | None,
     policy: str | None,
     router: str | None,
-    method: str,
+    method: str | None,
     threads: int | None,
     provider: str | None,
     as_json: bool,
@@ -68,10 +68,11 @@ def command(
     keep_apart(output, *image, video, bundle, policy, router)
     if not image and video is None:
         raise PromptError("there is nothing to draw on; give a picture with --image, or a clip with --video")
-    chosen = methods.get(method)
-    if not chosen.prunes:
+    asked = None if method is None else methods.get(method)
+    if asked is not None and not asked.prunes:
         raise MethodError(f"method {method} keeps every visual token, so there is nothing to show; choose another")
     opened = Bundle.open(bundle)
+    chosen = opened.manifest.method if asked is None else asked.name
     schedule = opened.manifest.schedule
     if not schedule.stages:
         raise BundleError(
@@ -82,7 +83,7 @@ def command(
     check_clips(0 if video is None else 1, opened)
     seen = pictures(image, max_pixels)
     with load(
-        bundle, policy=policy, router=router, method=method, threads=threads, provider=provider, image_cache_bytes=0
+        bundle, policy=policy, router=router, method=chosen, threads=threads, provider=provider, image_cache_bytes=0
     ) as pipeline:
         stop_if_asked()
         clip = None if video is None else pipeline.load_clip(video, frames=frames, fps=fps)
@@ -92,7 +93,7 @@ def command(
         print_json(
             {
                 "picture": output,
-                "method": method,
+                "method": chosen,
                 "category": result.category,
                 "confidence": result.route.confidence,
                 "visual_tokens": result.visual_tokens,

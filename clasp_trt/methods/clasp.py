@@ -23,9 +23,13 @@ def select(view: View) -> Selection:
 
 
 CLASP_FIXED = Method(
-    "clasp-fixed", "CLASP's selection on the checkpoint's own vision layer", select, compiled=True, completes=True
+    "clasp-fixed",
+    "CLASP's selection on the checkpoint's own vision layer",
+    select,
+    form="clasp",
+    completes=True,
 )
 CLASP = Method(
     "clasp", "CLASP: class-adaptive layer fusion and dual-stage pruning", select,
-    fused=True, compiled=True, completes=True,
+    fused=True, form="clasp", completes=True,
 )  # fmt: skip

@@ -32,4 +32,4 @@ def select(view: View) -> Selection:
     return selection(np.flatnonzero(~left), pivots=pivots)
 
 
-DART = Method("dart", "keep a few pivots and the tokens that duplicate them least", select)
+DART = Method("dart", "keep a few pivots and the tokens that duplicate them least", select, form="dart")

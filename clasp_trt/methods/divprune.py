@@ -39,4 +39,4 @@ def diverse(gram: NDArray[np.float32], keep: int) -> NDArray[np.int64]:
     return np.array(chosen, dtype=np.int64)
 
 
-DIVPRUNE = Method("divprune", "keep the tokens that differ most from one another", select)
+DIVPRUNE = Method("divprune", "keep the tokens that differ most from one another", select, form="divprune")

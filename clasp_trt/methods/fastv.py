@@ -15,8 +15,8 @@ from clasp_trt.methods.interface import Method, Selection, View, ranked, selecti
 
 def select(view: View) -> Selection:
     """The ``keep`` most salient tokens; each is a pivot."""
-    best = ranked(view.saliency, view.valid)[: view.keep]
+    best = ranked(view.saliency)[: view.keep]
     return selection(best, pivots=best)
 
 
-FASTV = Method("fastv", "keep the tokens that the text attends to most", select)
+FASTV = Method("fastv", "keep the tokens that the text attends to most", select, form="fastv")

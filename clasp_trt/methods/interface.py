@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clasp_trt.chain.selections import READS
+
 Selection = tuple[NDArray[np.int64], NDArray[np.bool_]]
 """``(kept, is_pivot)``: int64 ``[keep]``, ascending indices into the stage's tokens, and bool ``[keep]``, true for
 those kept for the attention that they receive and false for those kept for any other reason."""
@@ -61,7 +63,9 @@ class Method:
 
     - ``fused``: visual tokens mix vision layers as the policy says; otherwise they are those of the one layer that the
       checkpoint reads by itself;
-    - ``compiled``: the bundle's own prune graphs compute the same selection, so ``select`` is not called;
+    - ``form``: the compiled selection that is this one, of :data:`clasp_trt.chain.selections.READS`: in a bundle that
+      was built for it the prune graphs choose, and ``select`` is not called. None: it chooses on the host always, and
+      looks at ``host_reads`` of what graphs give;
     - ``completes``: kept tokens that are no pivots are medoids, which stand for what pivots leave out;
     - ``raters``: which text rows make the saliency; None for all the text after the last image.
     """
@@ -70,10 +74,16 @@ class Method:
     summary: str
     select: Callable[[View], Selection]
     fused: bool = False
-    compiled: bool = False
+    form: str | None = None
+    host_reads: frozenset[str] = frozenset()
     prunes: bool = True
     completes: bool = False
     raters: Raters | None = None
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What ``select`` looks at of what graphs give: names of ports."""
+        return self.host_reads if self.form is None else READS[self.form]
 
     def count(self, tokens: int, keep: int) -> int:
         """How many of ``tokens`` visual tokens a stage of ``keep`` leaves."""
@@ -85,10 +95,12 @@ class Method:
         return self.prunes and not self.fused
 
 
-def ranked(score: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Indices, best first: valid ones, then the highest score, then the lowest index. NaN counts as minus infinity."""
+def ranked(score: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """Indices, best first: valid ones (all, if nothing is said), then the highest score, then the lowest index. NaN
+    counts as minus infinity."""
     known = np.where(np.isnan(score), -np.inf, score)
-    return np.lexsort((np.arange(len(score)), -known, ~valid)).astype(np.int64)
+    last = np.zeros(len(score), np.bool_) if valid is None else ~valid
+    return np.lexsort((np.arange(len(score)), -known, last)).astype(np.int64)
 
 
 def selection(kept: NDArray[np.int64], *, pivots: NDArray[np.int64] | None = None) -> Selection:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from clasp_trt.chain import port
 from clasp_trt.methods.interface import Method, Selection, View, ranked, selection
 
 
@@ -39,4 +40,7 @@ def select(view: View) -> Selection:
     return selection(best, pivots=best)
 
 
-SPARSEVLM = Method("sparsevlm", "keep the tokens that relevant words attend to most", select, raters=raters)
+SPARSEVLM = Method(
+    "sparsevlm", "keep the tokens that relevant words attend to most", select,
+    host_reads=frozenset({port.SALIENCY, port.GRAM}), raters=raters,
+)  # fmt: skip

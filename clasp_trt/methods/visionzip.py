@@ -12,22 +12,28 @@ for itself. The paper prunes once, before the decoder; here every stage repeats 
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 
 from clasp_trt.methods.interface import Method, Selection, View, ranked, selection
 
+CONTEXTUAL = Fraction(5, 32)
+"""The share of contextual tokens, rounded down: 10 of 64."""
+
 
 def select(view: View) -> Selection:
-    """Dominant tokens, which are the pivots, and ``floor(5/32 keep)`` contextual ones at equal steps of the rest."""
-    contextual = view.keep * 5 // 32
-    dominant = ranked(view.cls_saliency, view.valid)[: view.keep - contextual]
-    free = np.ones(view.tokens, dtype=np.bool_)
-    free[dominant] = False
-    rest = np.flatnonzero(free & view.valid)
+    """Dominant tokens, which are the pivots, and contextual ones at equal steps of the rest."""
+    contextual = int(view.keep * CONTEXTUAL)
+    dominant = ranked(view.cls_saliency)[: view.keep - contextual]
+    rest = np.delete(np.arange(view.tokens), dominant)
     step = max(1, len(rest) // max(1, contextual))
-    sample = rest[::step][:contextual]
-    spare = np.flatnonzero(free & ~view.valid)[: contextual - len(sample)]
-    return selection(np.concatenate([dominant, sample, spare]), pivots=dominant)
+    return selection(np.concatenate([dominant, rest[::step][:contextual]]), pivots=dominant)
 
 
-VISIONZIP = Method("visionzip", "keep what [CLS] attends to and an even sample of the rest", select)
+VISIONZIP = Method(
+    "visionzip",
+    "keep what [CLS] attends to and an even sample of the rest",
+    select,
+    form="visionzip",
+)

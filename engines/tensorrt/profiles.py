@@ -85,7 +85,7 @@ def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile
         # one picture at a time, or one step of a clip
         clips = not pictures or manifest.for_clips(graph.name) == graph.name
         sizes.update(manifest.media.step_sizes(pictures=pictures, clips=clips))
-    prunes = [each.name for each in Chain.of(manifest.schedule).prunes]
+    prunes = [each.name for each in Chain.of(manifest.schedule, method=manifest.method).prunes]
     if graph.name in prunes:
         sizes.update(_stage(manifest, prunes.index(graph.name), text, max_prompt))
     return (_profile("request", graph, sizes),)

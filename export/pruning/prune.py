@@ -6,16 +6,13 @@ there is a single one may it have visual tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import onnx_ir as ir
 
 from clasp_trt.chain import Prune, names, port, ports
 from clasp_trt.export.graph import GraphBuilder, Integers
-from clasp_trt.export.pruning.selection import pivot_select, spherical_kmeans, token_gram
+from clasp_trt.export.pruning.methods import BODIES, FUNCTIONS
+from clasp_trt.export.pruning.selection import token_gram
 from clasp_trt.export.pruning.sizes import Fixed, Sizes, Varying
-from clasp_trt.operators import DOMAIN, PIVOT_SELECT, PLUGIN_NAMESPACE, SPHERICAL_KMEANS
-from clasp_trt.ops import ITERATIONS
 
 MOST = 3e38
 """Just below the greatest float32: no sum of scores that mean anything comes near."""
@@ -59,21 +56,21 @@ def prune_graph(
     has ``axes`` positions and, by what is ``visible``, is told what it sees. Of ``deepstack`` additions, what is still
     to be added stays for the kept alone.
 
-    A stage that another follows also narrows the Gram matrix for it. Where their number varies, the graph keeps as many
-    of however many arrive as there are ``ranks``.
+    A stage that another follows also narrows for it what its method reads of each token. Where their number varies, the
+    graph keeps as many of however many arrive as there are ``ranks``.
     """
     if stage.varies:
         g = GraphBuilder(stage.name, "Keeps as many visual tokens as there are ranks, and all text.")
     else:
         g = GraphBuilder(stage.name, f"Keeps {stage.keep} of {stage.arriving} visual tokens and all text.")
     taken, given = ports.prune(stage, width, dtype, axes, deepstack, visible)
-    values = list(g.take(taken))
-    stacked = values.pop() if ports.adds(stage.after_layer + 1, deepstack) else None
-    seen = [] if visible == "causal" else [values.pop(2)]
-    hidden, positions, saliency, gram, count, *ranks, visual, reference = values
-    sizes: Sizes = Varying(saliency, *ranks) if ranks else Fixed(stage.arriving, stage.keep)
+    at = {each.name: value for each, value in zip(taken, g.take(taken), strict=True)}
+    hidden, positions, visual = at[port.HIDDEN], at[port.POSITION_IDS], at[port.VISUAL_INDEX]
+    read = {name: at[name] for name in stage.reads}
+    counted = next(at[name] for name in (port.SALIENCY, port.GRAM, port.CLS_SALIENCY) if name in read)
+    sizes: Sizes = Varying(counted, at[port.RANKS]) if stage.varies else Fixed(stage.arriving, stage.keep)
 
-    kept, is_pivot = _select(g, sizes, saliency, count, gram)
+    kept, is_pivot = BODIES[stage.method](g, sizes, read)
     chosen = g.op("Squeeze", kept, g.const([0]))
     row_axis = 1 if axes == 1 else 2  # of positions
 
@@ -93,18 +90,23 @@ def prune_graph(
     origin = g.op("Slice", g.op("ScatterElements", room, place, sources), g.const([0]), new_length)
 
     stay = [g.op("Gather", hidden, origin, axis=1), g.op("Gather", positions, origin, axis=row_axis)]
-    stay += [g.op("Gather", _among(g, each, stays, new_row), origin, axis=2) for each in seen]
+    if port.VISIBLE in at:
+        stay.append(g.op("Gather", _among(g, at[port.VISIBLE], stays, new_row), origin, axis=2))
     stay += [kept, is_pivot]
-    if not stage.last:
-        narrowed = g.op("Gather", g.op("Gather", gram, chosen, axis=1), chosen, axis=2)
-        stay += [narrowed, g.op("Gather", new_row, kept_rows), g.op("Gather", new_row, reference)]
-    elif stacked is not None:
+    owed = {each.name for each in given}
+    if port.out(port.GRAM) in owed:
+        stay.append(g.op("Gather", g.op("Gather", at[port.GRAM], chosen, axis=1), chosen, axis=2))
+    if port.out(port.CLS_SALIENCY) in owed:
+        stay.append(g.op("Gather", at[port.CLS_SALIENCY], chosen, axis=1))
+    if port.out(port.VISUAL_INDEX) in owed:
         stay.append(g.op("Gather", new_row, kept_rows))
-    if stacked is not None:
-        stay.append(g.op("Gather", stacked, chosen, axis=1))
+    if port.out(port.REFERENCE_INDEX) in owed:
+        stay.append(g.op("Gather", new_row, at[port.REFERENCE_INDEX]))
+    if port.DEEPSTACK in at:
+        stay.append(g.op("Gather", at[port.DEEPSTACK], chosen, axis=1))
     g.give(given, *stay)
     size = (None, None) if stage.varies else (stage.arriving, stage.keep)
-    return g.model([pivot_select(*size), spherical_kmeans(*size)])
+    return g.model(function(*size) for function in FUNCTIONS.get(stage.method, ()))
 
 
 def _among(g: GraphBuilder, visible: ir.Value, stays: ir.Value, new_row: ir.Value) -> ir.Value:
@@ -114,21 +116,6 @@ def _among(g: GraphBuilder, visible: ir.Value, stays: ir.Value, new_row: ir.Valu
     moved = g.op("Sub", g.op("Add", g.op("Gather", new_row, first), g.const(1)), g.op("Gather", stays, first))
     ended = g.op("Add", g.op("Gather", new_row, g.op("Sub", end, g.const(1))), g.const(1))
     return g.op("Concat", moved, ended, axis=0)
-
-
-def _select(g: GraphBuilder, sizes: Sizes, saliency: ir.Value, count: ir.Value, gram: ir.Value) -> Sequence[ir.Value]:
-    """Calls of the two operators: kept int64 ``[1, keep]``, and which of them are pivots.
-
-    Attributes and namespace speak to TensorRT's plugins; the bodies are made for these very values.
-    """
-    pivots = g.op(
-        PIVOT_SELECT.name, saliency, count, *sizes.operands, domain=DOMAIN, **sizes.attributes,
-        plugin_namespace=PLUGIN_NAMESPACE, plugin_version=str(PIVOT_SELECT.version),
-    )  # fmt: skip
-    return g.ops(
-        SPHERICAL_KMEANS.name, gram, pivots, *sizes.operands, outputs=2, domain=DOMAIN, **sizes.attributes,
-        iterations=ITERATIONS, plugin_namespace=PLUGIN_NAMESPACE, plugin_version=str(SPHERICAL_KMEANS.version),
-    )  # fmt: skip
 
 
 def greedy_graph(vocabulary: int) -> ir.Model:

@@ -20,6 +20,7 @@ class Runnable:
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         self.session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        self.inputs = [port.name for port in self.session.get_inputs()]
         self.outputs = [port.name for port in self.session.get_outputs()]
 
     def __call__(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -51,7 +51,7 @@ def cup(photos: dict[str, Path]) -> Path:
 
 
 def _on_host(method: Method) -> Method:
-    return replace(method, compiled=False)
+    return replace(method, form=None, host_reads=method.reads)
 
 
 def _watching(name: str, seen: list[View]) -> Method:
@@ -62,7 +62,7 @@ def _watching(name: str, seen: list[View]) -> Method:
         seen.append(copy.deepcopy(view))  # the arrays themselves go with the request
         return method.select(view)
 
-    return replace(method, select=select, compiled=False)
+    return replace(method, select=select, form=None, host_reads=method.reads)
 
 
 def _assert_equal(found: Result, expected: Result) -> None:
@@ -135,7 +135,7 @@ def test_a_host_stage_gives_what_the_graph_gives(built: Callable[..., Bundle]) -
         "reference_index": np.array([20, 23]),
     }
     compiled = backend.load(bundle.path(graph.path), graph)
-    (host,) = HostPrune(METHODS["clasp"], backend, [keep], boxes(4), None).runners
+    (host,) = HostPrune(METHODS["clasp"], backend, [keep], [3], boxes(4), None).runners
     uploaded: dict[str, Tensor] = {name: backend.upload(array) for name, array in inputs.items()}
     expected, found = compiled(uploaded, {}), host(uploaded, {})
     assert set(found) == {port.name for port in graph.outputs}
@@ -358,7 +358,7 @@ def test_a_variant_refuses_a_policy_of_other_layers(pipe: Pipeline) -> None:
 
 def test_rows_keep_all_their_positions_on_the_host() -> None:
     backend = OrtBackend()
-    (host,) = HostPrune(METHODS["clasp"], backend, [2], boxes(2), None).runners
+    (host,) = HostPrune(METHODS["clasp"], backend, [2], [2], boxes(2), None).runners
     positions = np.random.default_rng(0).integers(0, 50, (3, 1, 7))
     inputs = {
         "hidden": np.arange(7, dtype=np.float32).reshape(1, 7, 1),

@@ -28,6 +28,7 @@ from clasp_trt.errors import (
     PolicyError,
 )
 from clasp_trt.extras import needing
+from clasp_trt.methods import METHODS
 from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_PRECISION, EngineOptions, Options, Pruning, slot_count
 from clasp_trt.policy import Policy, prior
 from clasp_trt.progress import Progress, silent
@@ -85,6 +86,7 @@ def build(
     schedule: Sequence[int] | None = None,
     prune_layers: Sequence[int] | None = None,
     prune_at: str | None = None,
+    method: str | None = None,
     precision: str | None = None,
     policy: str | os.PathLike[str] | None = None,
     max_context: int | None = None,
@@ -110,8 +112,8 @@ def build(
     ``clasp-trt export`` does. See :func:`compile_bundle`, which takes them as one value.
     """
     options = Options.of(
-        budget=budget, schedule=schedule, prune_layers=prune_layers, prune_at=prune_at, precision=precision,
-        policy=policy, max_context=max_context, vision_layers=vision_layers, router=router,
+        budget=budget, schedule=schedule, prune_layers=prune_layers, prune_at=prune_at, method=method,
+        precision=precision, policy=policy, max_context=max_context, vision_layers=vision_layers, router=router,
         max_visual_tokens=max_visual_tokens, max_images=max_images, max_frames=max_frames, quantize=quantize,
     )  # fmt: skip
     sms = (sm,) if isinstance(sm, str) else tuple(sm)  # a string is a sequence too, of its characters
@@ -215,7 +217,7 @@ def _export(
     )
     if engine is not None:
         targets.check_selection(engine.backend, schedule)
-        check_plugins(engine, schedule, family.info.varies)
+        check_plugins(engine, schedule, family.info.varies, pruning.selection)
     policy = _prior(family, options) if policy is None else _fitting(policy, family, options)
     context = options.context(decoder.max_positions, tokens)
     if engine is not None:
@@ -224,8 +226,8 @@ def _export(
     options.check_clips(media.video is not None)
     exported = export(
         checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
-        precision=options.floats, memory_limit=memory_limit, stages_apart=is_for_turing(engine),
-        admit=partial(admit, engine),
+        precision=options.floats, method=pruning.selection, memory_limit=memory_limit,
+        stages_apart=is_for_turing(engine), admit=partial(admit, engine),
         progress=lambda graph, done, total: progress(f"export {graph}", done, total),
     )  # fmt: skip
     (writer.root / POLICY).write_text(policy.dumps(), encoding="utf-8")
@@ -253,6 +255,7 @@ def _export(
         },
         generation=chosen,
         quantization=integers,
+        method=pruning.selection,
     )
     return manifest, engine
 
@@ -290,7 +293,7 @@ def _complete(
 
         place.check_precision(engine.recipe.sms, manifest.precision)
         engine = for_context(engine, manifest.max_context, manifest.schedule.tokens)
-    check_plugins(engine, manifest.schedule, manifest.model.varies)
+    check_plugins(engine, manifest.schedule, manifest.model.varies, manifest.method)
     # besides the weights these files are small
     targets.check_memory(engine.device, sum(file.bytes for file in manifest.files.values()), manifest.precision)
     for graph in manifest.graphs:
@@ -325,8 +328,8 @@ def _finish(writer: Writer, manifest: Manifest, engine: Engine | None, progress:
 
 
 def _prior(family: Family, options: Options) -> Policy:
-    """The baseline reads what the checkpoint was trained to read; pruning may also look at shallower layers, and
-    anything at layers that were asked for."""
+    """The baseline, and a method that does not mix layers, read what the checkpoint was trained to read; CLASP may also
+    look at shallower layers, and anything at layers that were asked for."""
     vision = family.info.vision
     layers = {vision.feature_layer}
     if options.vision_layers is not None:
@@ -336,7 +339,7 @@ def _prior(family: Family, options: Options) -> Policy:
                     f"--vision-layers: there is no layer {layer}; the tower of this checkpoint has 0 to {vision.layers}"
                 )
         layers |= set(options.vision_layers)
-    elif options.pruning.place != "none":
+    elif options.pruning.place != "none" and METHODS[options.pruning.selection].fused:
         layers |= {layer for layer in (vision.layers // 8, vision.layers // 2) if 0 < layer < vision.feature_layer}
     return prior(sorted(layers), vision.feature_layer)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from clasp_trt import targets
 from clasp_trt.bundle import Manifest
+from clasp_trt.chain import selections
 from clasp_trt.errors import BackendError
 from clasp_trt.extras import needing
 from clasp_trt.options import EngineOptions
@@ -162,13 +163,15 @@ def check_rounding(engine: Engine, quantization: Quantization) -> None:
         place.check_quantization(engine.recipe.library, engine.recipe.sms, quantization)
 
 
-def check_plugins(engine: Engine, schedule: Schedule, varies: bool) -> None:
+def check_plugins(engine: Engine, schedule: Schedule, varies: bool, method: str) -> None:
     if not engine.options.plugins:
         return
     from clasp_trt.plugins.launch import MAX_TOKENS
 
     if not schedule.stages:
         raise BackendError("--plugins is for what selects tokens, and nothing is pruned; drop it, or prune")
+    if method != selections.DEFAULT:
+        raise BackendError(f"--plugins are kernels of CLASP's selection, and --method is {method}; drop one of them")
     if schedule.tokens > MAX_TOKENS:
         fewer = ", or export for fewer: --max-visual-tokens, --max-images" if varies else ""
         raise BackendError(

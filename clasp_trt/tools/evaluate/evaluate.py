@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def evaluate(
     pipeline: Pipeline,
     questions: Questions,
-    methods: Sequence[str] = ("clasp",),
+    methods: Sequence[str] | None = None,
     *,
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
     route: bool = False,
@@ -29,7 +29,7 @@ def evaluate(
 
     Args:
         pipeline: its policy says which categories there are.
-        methods: names of :data:`clasp_trt.methods.METHODS`, each once.
+        methods: names of :data:`clasp_trt.methods.METHODS`, each once (None: the pipeline's own).
         route: answer under the category that the router gives, also where the row has one.
         store: holds the answers of an earlier run and hears each new one (None: forgets them).
         progress: hears a phase, answers that there are and answers in all.
@@ -41,7 +41,7 @@ def evaluate(
     """
     store = store or Forgetful()
     check_categories(questions, pipeline.policy)
-    variants = {name: pipeline.variant(method=pruning.get(name)) for name in methods}
+    variants = {name: pipeline.variant(method=pruning.get(name)) for name in methods or (pipeline.method.name,)}
     assigned = assign(questions, lambda prompt: pipeline.route(prompt).name, route=route)
     runs = [Run(name, variant, assigned) for name, variant in variants.items()]
     answers = answer(questions, runs, max_new_tokens=max_new_tokens, store=store, progress=progress)

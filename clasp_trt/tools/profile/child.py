@@ -30,7 +30,11 @@ def serve(channel: Connection) -> None:
         with Recorder(backend) as recorder:
             work = job.workload
             pipeline = Pipeline(
-                bundle, recorder, policy=work.policy, method=methods.get(work.method), router=work.router
+                bundle,
+                recorder,
+                policy=work.policy,
+                method=None if work.method is None else methods.get(work.method),
+                router=work.router,
             )
             channel.send((before, memory()))
             while True:

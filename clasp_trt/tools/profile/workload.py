@@ -34,7 +34,7 @@ class Workload:
     category: str | None
     new_tokens: int
     policy: Policy | None = None
-    method: str = "clasp"
+    method: str | None = None
     router: str | None = None
 
 

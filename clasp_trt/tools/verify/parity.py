@@ -143,7 +143,7 @@ class _Comparison:
         if prompt.visible is not None:
             state[port.VISIBLE] = prompt.visible
         stages = self._manifest.schedule.stages
-        if stages:
+        if any(graph.name == names.GRAM for graph in self._manifest.graphs):
             state[port.GRAM] = self._gram(visual)
         keeps = self._manifest.schedule.keeps_of(len(prompt.visual_index))
         counts = bundle.policy.pivot_counts(request.route.category, keeps)
@@ -194,7 +194,7 @@ class _Comparison:
         projected = self._modules(projector, taken, eyes.projector)
         saliency = projected.get(port.TOKEN_SALIENCY, outputs[port.CLS_SALIENCY])
         stacked = {name: outputs[name] for name in (port.DEEPSTACK,) if name in outputs}
-        return {port.VISUAL: projected[port.VISUAL], port.SALIENCY: saliency, **stacked}
+        return {port.VISUAL: projected[port.VISUAL], port.SALIENCY: saliency, port.CLS_SALIENCY: saliency, **stacked}
 
     def _vision(self, feed: Arrays, eyes: Eyes, name: str) -> Arrays:
         layers, saliency_layer = self._layers, self._tower.saliency_layer(self._layers)
@@ -301,7 +301,7 @@ class _Comparison:
         feed = {each.name: given[each.name] for each in graph.inputs}
 
         def prune(feed: Arrays) -> Arrays:
-            return selection.prune(feed, keep, last=number == len(stages) - 1)
+            return selection.prune(feed, keep, self._manifest.method, pivot_count, last=number == len(stages) - 1)
 
         on_graph = GraphRunner(self._backend, self._bundle.path(graph.path), graph)
         self._progress(graph.name, len(self.checks), self._total())
