@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from clasp_trt.cli.options import compile_options
-from clasp_trt.errors import ImageError, ScheduleError
+from clasp_trt.errors import ImageError, MethodError, ScheduleError
 from clasp_trt.notice import Notice
 from clasp_trt.options import DEFAULT_CONTEXT, DEFAULT_TEXT, EngineOptions, Options, Pruning
 from clasp_trt.plugins.launch import MAX_TOKENS
@@ -31,6 +31,7 @@ from tests.mistakes import says
             {"budget": 64, "precision": "fp16", "policy": "p.json", "max_context": 700, "router": "r"},
             Options(Pruning(budget=64), "fp16", "p.json", 700, router="r"),
         ),
+        (("--method", "dart"), {"method": "dart"}, Options(Pruning(method="dart"))),
         (("--max-images", "3"), {"max_images": 3}, Options(max_images=3)),
         (("--quantize", "int4:64,head=none"), {"quantize": "int4:64,head=none"}, Options(quantize="int4:64,head=none")),
     ],
@@ -55,6 +56,20 @@ def test_a_number_of_images_that_is_none(images: Any) -> None:
     with pytest.raises(ImageError) as refused:
         Options.of(max_images=images)
     says(refused, "--max-images", repr(images), "1 to 100")
+
+
+@pytest.mark.parametrize(
+    ("method", "place", "facts"),
+    [
+        ("random", None, ("random", "divprune", "host")),
+        ("clap", None, ("clap", "visionzip")),
+        ("dart", "none", ("dart",)),
+    ],
+)
+def test_a_method_that_cannot_be_compiled(method: str, place: str | None, facts: tuple[str, ...]) -> None:
+    with pytest.raises(MethodError) as refused:
+        Options.of(method=method, prune_at=place)
+    says(refused, "--method", *facts)
 
 
 def test_a_context_that_was_not_asked_for_is_the_usual_one_or_what_the_decoder_knows() -> None:

@@ -63,6 +63,15 @@ def test_how_many_pictures_is_kept(tmp_path: Path) -> None:
     assert (opened.media.images, opened.model.tokens, opened.model.varies) == (3, (16, 16, 48), True)
 
 
+def test_another_method_is_kept_with_the_ports_that_it_reads(tmp_path: Path) -> None:
+    assert "method" not in json.loads((build(tmp_path / "clasp").root / MANIFEST).read_text())
+    other = replace(manifest(), method="fastv")
+    opened = build(tmp_path / "fastv", made_of=replace(other, graphs=graphs_of(other))).manifest
+    assert opened.method == "fastv"
+    with pytest.raises(RuntimeError, match="gram"):
+        build(tmp_path / "mixed", made_of=other)
+
+
 def test_equal_builds_are_equal_bytes_and_a_bundle_can_be_moved(tmp_path: Path) -> None:
     one, two = build(tmp_path / "one").root, build(tmp_path / "two").root
     assert (one / MANIFEST).read_bytes() == (two / MANIFEST).read_bytes()

@@ -64,7 +64,9 @@ def manifest(label: str = "first") -> Manifest:
 
 def graphs_of(made_of: Manifest) -> tuple[Graph, ...]:
     """The graphs that the schedule and the segments of a manifest ask for."""
-    chain = Chain.of(made_of.schedule, [(each.first_layer, each.last_layer) for each in made_of.segments])
+    chain = Chain.of(
+        made_of.schedule, [(each.first_layer, each.last_layer) for each in made_of.segments], method=made_of.method
+    )
     found = [
         ("vision", ports.square_vision(24, 2, 16, 8, 3, "float32")),
         ("projector", ports.projector(2, 16, 8, 8, "float32")),

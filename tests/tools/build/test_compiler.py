@@ -240,6 +240,13 @@ def test_plugins_for_more_tokens_than_the_kernels_take_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_plugins_are_kernels_of_one_method(built: Callable[..., Bundle], tmp_path: Path) -> None:
+    source = built(target=None, method="fastv")
+    with pytest.raises(BackendError) as error:
+        build(source.root, tmp_path / "out", target="rtx4090", plugins=True)
+    says(error, "--plugins", "--method", "fastv")
+
+
 @pytest.mark.parametrize("portable", [True, False])
 def test_plugins_without_a_stage_to_select_are_refused(
     built: Callable[..., Bundle], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portable: bool
