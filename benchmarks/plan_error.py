@@ -1,8 +1,8 @@
-"""How far ``clasp-trt plan`` is off: against published figures of an AGX Orin, and against CPUs.
+"""How far ``clasp-trt plan`` is off: against published figures of Jetsons, and against CPUs.
 
-``python -m benchmarks.plan_error`` prints two tables that need no measurement: the Orin's, and what the README's
-figures of a CPU tell whatever that CPU's speed. With ``--measure`` it also makes checkpoints with random weights,
-plans them for this machine, builds and runs them, and prints a third.
+``python -m benchmarks.plan_error`` prints what needs no measurement: the Jetsons' figures with the errors, a summary of
+them, and what the README's figures of a CPU tell whatever that CPU's speed. With ``--measure`` it also makes
+checkpoints with random weights, plans them for this machine, builds and runs them, and prints a third.
 """
 
 from __future__ import annotations
@@ -12,90 +12,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from benchmarks.qwen import CONFIGS
+from benchmarks.plan_published import Comparison, published, summary, table
 from benchmarks.ttft_cpu import PHOTO, PROMPT
 from clasp_trt import targets
-from clasp_trt.export.decoder.spec import DecoderSpec
 from clasp_trt.export.family import describe, read_description
 from clasp_trt.tools.build.compiler import Pruning
-from clasp_trt.tools.plan import Cut, Machine, Request, make, measure
-from clasp_trt.tools.plan.roofline import Work, decode_work, prefill_work, projector_work, rates_of, stage, tower_work
+from clasp_trt.tools.plan import Machine, Request, make, measure
 from examples.random_llava import PRESETS, _config
 
 ROOT = Path(__file__).parents[1]
-INT4_BYTES = 0.5 + 2 / 128  # a weight in groups of 128 that share one fp16 scale; the output head stays fp16
-FP16_BYTES = 2.0
-PATCHES = 4  # become one visual token
 PROMPT_TOKENS = 63  # of PROMPT with its template, in the vocabulary of a random checkpoint
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One published or measured figure beside the estimate of it, both in ``unit``."""
-
-    what: str
-    unit: str
-    found: float
-    planned: float
-
-    @property
-    def error(self) -> float:
-        """The estimate against the figure: 0.1 is 10 % too large."""
-        return self.planned / self.found - 1
-
-
-def _decoder(
-    layers: int, width: int, heads: int, kv_heads: int, mlp: int, vocabulary: int, *, tied: bool, head_dim: int = 128
-) -> DecoderSpec:
-    """A decoder by its matrices, which are all that an estimate of it hangs on."""
-    return DecoderSpec(
-        layers, width, heads, kv_heads, head_dim, vocabulary, axes=1, visible="causal", mlp=mlp,
-        norm_epsilon=1e-6, positions=32768, window=None,
-        rotary={}, qkv_bias=False, output_bias=False, mlp_bias=False, qk_norm=False, tied=tied,
-    )  # fmt: skip
-
-
-_LLAMA_1B = _decoder(16, 2048, 32, 8, 8192, 128256, tied=True, head_dim=64)
-_LLAMA_3B = _decoder(28, 3072, 24, 8, 8192, 128256, tied=True)
-
-# name, visual tokens, text tokens, then ms, ms and tokens/s (None: speculative, another thing)
-_PUBLISHED = (
-    ("Qwen3-VL-2B", 265, 21, 39, 50, 98),
-    ("Qwen3-VL-4B", 265, 21, 39, 124, 52),
-    ("Qwen3-VL-8B", 265, 21, 57, 225, 32),
-    ("Qwen2.5-VL-7B", 349, 32, 89, 261, None),
-)
-_PUBLISHED_FP16 = (("Llama-3.2-1B", _LLAMA_1B, 65.02), ("Llama-3.2-3B", _LLAMA_3B, 25.64))
-
-
-def published() -> Iterator[Comparison]:
-    """Public figures of an AGX Orin 64GB: vision and prefill in ms, decoding in tokens/s."""
-    rates = rates_of(targets.get("orin-agx-64"), "fp16", None)
-    assert rates is not None
-    for name, visual, text, vision_ms, prefill_ms, speed in _PUBLISHED:
-        model = describe(CONFIGS[name], "config.json", name)
-        decoder, rows = model.decoder, visual + text
-        cut = Cut("whole", 0, decoder.layers - 1, visual, watched=False)
-        look = tower_work(model.tower, 1, PATCHES * visual, FP16_BYTES)
-        look += projector_work(model.projector, visual, FP16_BYTES)
-        seen = stage("vision", visual, look, rates.products, rates.bandwidth)
-        yield Comparison(f"{name}, vision", "ms", vision_ms, seen.seconds * 1e3)
-        work = prefill_work(decoder, cut, rows, text, INT4_BYTES)
-        filled = stage("prefill", rows, work, rates.products, rates.bandwidth)
-        yield Comparison(f"{name}, prefill of {rows}", "ms", prefill_ms, filled.seconds * 1e3)
-        if speed is not None:
-            head = Work(0, decoder.output_parameters * (FP16_BYTES - INT4_BYTES))
-            step = decode_work(decoder, {cut: rows}, INT4_BYTES, FP16_BYTES) + head
-            yield Comparison(f"{name}, decode", "tokens/s", speed, rates.bandwidth / step.traffic)
-    for name, decoder, speed in _PUBLISHED_FP16:
-        cut = Cut("whole", 0, decoder.layers - 1, 0, watched=False)
-        step = decode_work(decoder, {cut: 0}, FP16_BYTES, FP16_BYTES)
-        yield Comparison(f"{name} in 16 bits, decode", "tokens/s", speed, rates.bandwidth / step.traffic)
 
 
 def readme() -> Iterator[Comparison]:
@@ -152,16 +82,6 @@ def _run(*words: str | Path) -> None:
     subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, check=True, stdout=sys.stderr)
 
 
-def table(rows: list[Comparison], found: str) -> str:
-    """Markdown, as in docs/planning.md."""
-    lines = [f"| | {found} | estimated | error |", "|---|---:|---:|---:|"]
-    lines += [
-        f"| {row.what} | {row.found:.4g} {row.unit} | {row.planned:.3g} {row.unit} | {round(100 * row.error):+d} % |"
-        for row in rows
-    ]
-    return "\n".join(lines)
-
-
 @click.command()
 @click.option("--measure", "run", is_flag=True, help="Also build and run random checkpoints on this CPU.")
 @click.option("--preset", "presets", multiple=True, default=("demo", "tinyllama-1.1b"), show_default=True)
@@ -169,14 +89,15 @@ def table(rows: list[Comparison], found: str) -> str:
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep checkpoints here [default: a temporary folder].")
 def main(run: bool, presets: tuple[str, ...], rounds: int, folder: Path | None) -> None:
     """Print how far the estimates of `clasp-trt plan` are off."""
-    print(table(list(published()), "published") + "\n")
-    print(table(list(readme()), "measured"))
+    rows = list(published())
+    print(summary(rows) + "\n\n" + table(rows, "published") + "\n")
+    print(table(readme(), "measured"))
     if not run:
         return
     with tempfile.TemporaryDirectory() as temporary:
         kept = (folder or Path(temporary)).resolve()
         kept.mkdir(parents=True, exist_ok=True)
-        print("\n" + table(list(measured(kept, presets, 9, rounds)), "measured"))
+        print("\n" + table(measured(kept, presets, 9, rounds), "measured"))
 
 
 if __name__ == "__main__":

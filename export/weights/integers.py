@@ -43,10 +43,29 @@ def _oriented(outputs: int, others: int, inputs_first: bool) -> tuple[int, int]:
 
 def _laid_out(array: NDArray[Any], shape: tuple[int, ...], inputs_first: bool, kind: ir.DataType) -> ir.TensorProtocol:
     """``array`` ``[outputs, inputs or blocks]`` as a graph holds it, two 4-bit integers in a byte."""
-    array = np.ascontiguousarray(array.T if inputs_first else array).reshape(shape)
     if kind != ir.DataType.INT4:
-        return ir.Tensor(array, dtype=kind)
-    low, high = (array.reshape(-1)[start::2].view(np.uint8) for start in (0, 1))
-    packed = low & 0x0F
-    packed[: len(high)] |= high << 4
+        return ir.Tensor((_turned(array) if inputs_first else np.ascontiguousarray(array)).reshape(shape), dtype=kind)
+    octets = array.view(np.uint8)
+    if inputs_first and len(octets) % 2 == 0:  # halves first: what is turned are half as many bytes
+        packed = _turned(_paired(octets[0::2], octets[1::2])).reshape(-1)
+    else:
+        flat = (_turned(octets) if inputs_first else np.ascontiguousarray(octets)).reshape(-1)
+        packed = _paired(flat[0::2], flat[1::2])
     return ir.PackedTensor(packed, kind, shape=ir.Shape(shape))
+
+
+def _paired(low: NDArray[np.uint8], high: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Bytes of the lower halves of both; of ``high`` there may be one less."""
+    packed: NDArray[np.uint8] = low & np.uint8(0x0F)
+    packed[: len(high)] |= high << 4
+    return packed
+
+
+def _turned(array: NDArray[Any]) -> NDArray[Any]:
+    """The transpose in an order of its own, by torch: four times as fast as numpy where items are bytes."""
+    import torch
+
+    size = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}[array.dtype.itemsize]
+    turned = torch.from_numpy(np.ascontiguousarray(array).view(size)).t().contiguous()
+    found: NDArray[Any] = turned.numpy().view(array.dtype)
+    return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +23,10 @@ from clasp_trt.quantization import DECODER, EMBEDDING, HEAD, PROJECTOR, SMALLEST
 if TYPE_CHECKING:
     import torch
 
-_CHUNK = 1 << 22
-"""Weights that are float32 at once."""
+_CHUNK = 1 << 18
+"""Weights that are float32 at once: so few stay in a core's cache from step to step."""
+_ALONE = 1 << 15
+"""Weights that torch casts on one thread: to share out more of them, chunk by chunk, waits for busy cores."""
 
 _PARTS: Mapping[str, str] = {
     # what embeds patches and positions is looked up, added or convolved
@@ -40,13 +42,15 @@ _PARTS: Mapping[str, str] = {
 @dataclass(frozen=True, eq=False)
 class Rounded:
     """``weight`` rounded to ``bits`` bits. Reading raises :class:`CheckpointError` for a weight that is not finite, or
-    whose scale the type of the graph cannot hold."""
+    whose scale the type of the graph cannot hold. Who asks for the integers and then for the scales, as a writer does,
+    has the weight read once."""
 
     weight: Weight
     bits: int
     block: int | None
     by_input: bool = False
     has_zeros: bool = False
+    _known: dict[str, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def key(self) -> str:
@@ -58,16 +62,22 @@ class Rounded:
         return (second, first) if self.by_input else (first, second)
 
     def scales(self, dtype: str) -> NDArray[Any]:
-        return np.concatenate([self._scales(rows, dtype) for rows in self._rows(self._matrix())])
+        known = self._known.pop(dtype, None)
+        return (
+            np.concatenate([self._scales(rows, dtype) for rows in self._rows(self._matrix())])
+            if known is None
+            else known
+        )
 
     def values(self, dtype: str) -> NDArray[np.int8]:
-        found, done, most = np.empty(self.shape, np.int8), 0, self._most
+        found, done, most, scales = np.empty(self.shape, np.int8), 0, self._most, list[NDArray[Any]]()
         for rows in self._rows(self._matrix()):
-            scales = self._scales(rows, dtype).astype(np.float32)
-            np.divide(rows, scales[..., None], out=rows)
+            scales.append(self._scales(rows, dtype))
+            np.divide(rows, scales[-1].astype(np.float32)[..., None], out=rows)
             np.clip(np.rint(rows, out=rows), -most, most, out=rows)
             found[done : done + len(rows)] = rows.reshape(len(rows), -1)
             done += len(rows)
+        self._known[dtype] = np.concatenate(scales)
         return found
 
     def zeros(self) -> NDArray[np.int8]:
@@ -86,10 +96,13 @@ class Rounded:
         import torch
 
         outputs, inputs = self.shape
-        some = max(1, _CHUNK // inputs)
+        some, few = (max(1, size // inputs) for size in (_CHUNK, _ALONE))
         for start in range(0, outputs, some):
-            rows = matrix[start : start + some].to(torch.float32, copy=True).contiguous().numpy()
-            yield rows.reshape(len(rows), -1, self.block or inputs)
+            part = matrix[start : start + some]
+            rows = torch.empty(part.shape, dtype=torch.float32)
+            for at in range(0, len(part), few):
+                rows[at : at + few].copy_(part[at : at + few])
+            yield rows.numpy().reshape(len(rows), -1, self.block or inputs)
 
     def _scales(self, rows: NDArray[np.float32], dtype: str) -> NDArray[Any]:
         greatest = np.abs(rows).max(axis=-1)

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from clasp_trt.build_memory import BASE_BYTES, PER_WEIGHT
 from clasp_trt.targets import Target
 from clasp_trt.tools.plan.machine import Machine
 
-COMPUTE_FRACTION = 0.42
-"""Share of a GPU's peak compute that a prefill reaches; chosen by published figures of the AGX Orin."""
-BANDWIDTH_FRACTION = 0.72
-"""Share of a GPU's peak bandwidth that reading weights reaches, from the same figures."""
+
+@dataclass(frozen=True)
+class Reached:
+    """Shares of a GPU's peak that are reached: of its fp16 compute by a prefill with ``floats`` and by one with weights
+    of 4 bits, ``int4``, and of its bandwidth by reading weights. Chosen by published figures (``docs/planning.md``)."""
+
+    floats: float
+    int4: float
+    bandwidth: float
+
+
+REACHED = Reached(0.42, 0.42, 0.72)
+"""Of an Orin, and of every GPU of which nothing was found."""
+REACHED_ON_THOR = Reached(0.25, 0.10, 0.85)
+"""Some hundred rows do not fill it, and what multiplies 4-bit integers there is far from its peak: FP4 is five times as
+fast on the same page."""
+TILE_ROWS = 96
+"""Products of fewer rows on a GPU take as long as those of so many: tensor cores compute in tiles."""
 FP32_FRACTION = 0.5
 """fp32 products (as TF32, TensorRT's default) against fp16 ones."""
 CPU_COMPUTE_FRACTION = 0.85
@@ -21,10 +37,16 @@ JETSON_SYSTEM_BYTES = 2_000_000_000
 """Firmware carve-outs and a headless operating system, which share a Jetson's memory."""
 HOST_SYSTEM_BYTES = 1_000_000_000
 """The operating system of the machine that runs a CPU bundle."""
-CUDA_RUNTIME_BYTES = 600_000_000
-"""CUDA context, TensorRT and the process around them."""
+CUDA_RUNTIME_BYTES = 1_000_000_000
+"""CUDA context, TensorRT with the scratch memory of its engines, and the process around them; so that the memory that
+pages state of engines on an Orin is met."""
 CPU_RUNTIME_BYTES = 150_000_000
 """ONNX Runtime and the process around it."""
+
+
+def reached(target: Target) -> Reached:
+    """What is reached on a GPU."""
+    return REACHED_ON_THOR if target.sm == "11.0" else REACHED
 
 
 def is_cpu(target: Target) -> bool:
@@ -74,16 +96,18 @@ def describe(target: Target, machine: Machine | None, text_tokens: int, images: 
             f"{HOST_SYSTEM_BYTES / 1e9:g} GB for the operating system, {CPU_RUNTIME_BYTES / 1e9:g} GB for the runtime"
         )
     else:
+        share = reached(target)
+        apart = "" if share.int4 == share.floats else f", {share.int4:.0%} with weights of 4 bits,"
         lines.append(
-            f"{COMPUTE_FRACTION:.0%} of {target.fp16_tflops:g} TFLOP/s fp16 (fp32 at half of it) and "
-            f"{BANDWIDTH_FRACTION:.0%} of {target.bandwidth_gb_s:g} GB/s are reached"
+            f"{share.floats:.0%} of {target.fp16_tflops:g} TFLOP/s fp16 (fp32 at half of it){apart} and "
+            f"{share.bandwidth:.0%} of {target.bandwidth_gb_s:g} GB/s are reached"
             if target.fp16_tflops is not None and target.bandwidth_gb_s is not None
             else "no published compute and bandwidth for this device, hence no times"
         )
         system = (
             f"{JETSON_SYSTEM_BYTES / 1e9:g} GB for firmware and operating system, " if shares_memory(target) else ""
         )
-        lines.append(f"{system}{CUDA_RUNTIME_BYTES / 1e9:g} GB for the runtime with its CUDA context")
+        lines.append(f"{system}{CUDA_RUNTIME_BYTES / 1e9:g} GB for the runtime with CUDA and TensorRT's scratch")
         lines.append("an engine holds the weights of its graph once, for prefill and decode alike")
         lines.append(f"an engine build takes {BASE_BYTES / 1e9:g} GB + {PER_WEIGHT:g} x the weights of its graph")
     lines.append("not counted: routing, preprocessing, kernel launches, power limits")

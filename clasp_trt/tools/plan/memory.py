@@ -147,9 +147,10 @@ def decoder_activations(decoder: DecoderSpec, rows: int, item: int, scores: bool
     return rows * (2 * decoder.width + max(mlp, attention)) * item + pairs
 
 
-def tower_activations(tower: Tower, item: int, scores: bool) -> int:
-    """The same for a block of the vision tower, whose attention has no mask over all of them."""
-    rows = tower.rows
+def tower_activations(tower: Tower, item: int, scores: bool, rows: int | None = None) -> int:
+    """The same for a block of the vision tower, whose attention has no mask over all of them; ``rows`` default to the
+    most that it sees."""
+    rows = tower.rows if rows is None else rows
     pairs = rows * rows * tower.heads * _SCORE_BYTES if scores else 0
     return rows * (2 * tower.width + tower.wide) * item + pairs
 

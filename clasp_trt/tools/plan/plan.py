@@ -10,6 +10,7 @@ from clasp_trt.chain import Chain, Cut, names
 from clasp_trt.chain import cuts as chains
 from clasp_trt.errors import BackendError, PromptError
 from clasp_trt.export.description import Description
+from clasp_trt.quantization import DECODER
 from clasp_trt.schedule import Schedule
 from clasp_trt.targets import Target
 from clasp_trt.tools.plan import assumptions, memory, roofline
@@ -163,7 +164,9 @@ def _timing(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Timing 
     cache_item = ITEM_BYTES[request.precision]
     item = 4 if assumptions.is_cpu(request.target) else cache_item
     tokens, decoder, tiles = schedule.tokens, model.decoder, model.views
-    saving = Saving.of(model, item)
+    saving, least = Saving.of(model, item), 0 if assumptions.is_cpu(request.target) else assumptions.TILE_ROWS
+    rounded = model.integers.of(DECODER)
+    products = rates.int4 if rounded is not None and rounded.bits == 4 else rates.products
     projected = max(model.images * model.tiles * model.tower.tokens, *(model.clip_tokens or (0,)))
     stages = [
         roofline.stage(
@@ -188,14 +191,15 @@ def _timing(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Timing 
     if -1 in prunes:
         stages.append(prunes[-1])
     for cut in cuts:
-        work = roofline.prefill_work(decoder, cut, text + cut.visual, text, item)
+        rows = text + cut.visual
+        work = roofline.prefill_work(decoder, cut, max(rows, least), text, item)
         work += Work(0, -saving.segment(cut.first, cut.last, decoder.layers))
-        stages.append(roofline.stage(cut.name, text + cut.visual, work, rates.products, rates.bandwidth))
+        stages.append(roofline.stage(cut.name, rows, work, products, rates.bandwidth))
         if cut.last in prunes:
             stages.append(prunes[cut.last])
     step = roofline.decode_work(decoder, {cut: text + cut.visual for cut in cuts}, item, cache_item)
     step += Work(0, -saving.segment(0, decoder.layers - 1, decoder.layers))
-    return Timing(tuple(stages), roofline.stage("decode", 1, step, rates.products, rates.bandwidth))
+    return Timing(tuple(stages), roofline.stage("decode", 1, step, products, rates.bandwidth))
 
 
 def _prunes(request: Request, rates: roofline.Rates) -> dict[int, roofline.Stage]:

@@ -16,10 +16,11 @@ from clasp_trt.tools.plan.machine import Machine
 
 @dataclass(frozen=True)
 class Rates:
-    """Speeds that are reached: ``products`` FLOP/s of matrix products in the model's precision, ``fp32`` FLOP/s of
-    those in fp32, ``bandwidth`` bytes/s."""
+    """Speeds that are reached: ``products`` FLOP/s of matrix products in the model's precision, ``int4`` of those with
+    weights of 4 bits, ``fp32`` of those in fp32, ``bandwidth`` bytes/s."""
 
     products: float
+    int4: float
     fp32: float
     bandwidth: float
 
@@ -64,13 +65,17 @@ def rates_of(target: Target, precision: str, machine: Machine | None) -> Rates |
         if machine is None:
             return None
         flops = machine.flops * assumptions.CPU_COMPUTE_FRACTION
-        return Rates(flops, flops, machine.bandwidth * assumptions.CPU_BANDWIDTH_FRACTION)
+        return Rates(flops, flops, flops, machine.bandwidth * assumptions.CPU_BANDWIDTH_FRACTION)
     if target.fp16_tflops is None or target.bandwidth_gb_s is None:
         return None
-    half = target.fp16_tflops * 1e12 * assumptions.COMPUTE_FRACTION
-    single = half * assumptions.FP32_FRACTION
-    bandwidth = target.bandwidth_gb_s * 1e9 * assumptions.BANDWIDTH_FRACTION
-    return Rates(single if precision == "fp32" else half, single, bandwidth)
+    peak, share = target.fp16_tflops * 1e12, assumptions.reached(target)
+    scale = assumptions.FP32_FRACTION if precision == "fp32" else 1.0
+    return Rates(
+        products=peak * share.floats * scale,
+        int4=peak * share.int4 * scale,
+        fp32=peak * share.floats * assumptions.FP32_FRACTION,
+        bandwidth=target.bandwidth_gb_s * 1e9 * share.bandwidth,
+    )
 
 
 def stage(name: str, rows: int, work: Work, flops: float, bandwidth: float) -> Stage:

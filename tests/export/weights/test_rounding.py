@@ -244,3 +244,30 @@ def _floats(made: Integers, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     options.log_severity_level = 4
     found: NDArray[Any] = ort.InferenceSession(ir.to_proto(g.model()).SerializeToString(), options).run(None, {})[0]
     return found
+
+
+def test_a_writer_reads_a_weight_once() -> None:
+    matrix, reads = torch.from_numpy(noise(6, 64)), list[str]()
+
+    def read() -> torch.Tensor:
+        reads.append("read")
+        return matrix
+
+    packed = Rounded(replace(weight(matrix), read=read), 4, 32)
+    fresh = Rounded(weight(matrix), 4, 32)
+    packed.values("float16")
+    scales = packed.scales("float16")
+    assert len(reads) == 1
+    np.testing.assert_array_equal(scales, fresh.scales("float16"))
+    np.testing.assert_array_equal(packed.scales("float32"), fresh.scales("float32"))
+
+
+@pytest.mark.parametrize("outputs", [4, 5])
+def test_halves_of_a_byte_are_two_outputs_whether_these_are_even_or_odd(outputs: int) -> None:
+    matrix = noise(outputs, 32)
+    held = weights(matrix, Scheme(4, 32)).linear(NAME.removesuffix(".weight"), 32, outputs)
+    assert isinstance(held, Integers)
+    octets = np.frombuffer(held.values.tobytes(), np.uint8)
+    nibbles = np.stack([octets & 0x0F, octets >> 4], axis=1).reshape(-1)[: matrix.size].astype(np.int8)
+    expected = Rounded(weight(matrix), 4, 32).values("float32").T
+    np.testing.assert_array_equal(((nibbles ^ 8) - 8).reshape(32, outputs), expected)

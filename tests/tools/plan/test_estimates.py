@@ -279,10 +279,36 @@ def test_no_graphics_card_is_advised_for_a_machine(request_7b: Callable[..., Req
     assert advise(plan) == ["--quantize int8"]
 
 
+def test_thor_multiplies_weights_of_4_bits_slower_than_those_of_8(request_7b: Callable[..., Request]) -> None:
+    """A quarter of its peak with floats and integers of 8 bits, a tenth with 4 bits; an Orin the same with both."""
+
+    def prefill(target: str, scheme: str) -> float:
+        request = request_7b(target)
+        timing = make(replace(request, model=request.model.rounded(parse(scheme)))).pruned.timing
+        assert timing is not None
+        return sum(stage.seconds for stage in timing.stages if stage.name.startswith("segment"))
+
+    assert math.isclose(prefill("thor", "int4") / prefill("thor", "int8"), 2.5, rel_tol=1e-6)
+    assert math.isclose(prefill("orin-agx-64", "int4"), prefill("orin-agx-64", "int8"))
+
+
+def test_few_rows_take_as_long_as_a_tile_of_them(request_7b: Callable[..., Request]) -> None:
+    """The last segment has 17 visual tokens, and fewer text tokens than a tile has room for."""
+
+    def last(text_tokens: int) -> roofline.Stage:
+        timing = make(request_7b(schedule=schedules.solve(576, 32, 64), text_tokens=text_tokens)).pruned.timing
+        assert timing is not None
+        return timing.stages[-1]
+
+    assert (last(20).rows, last(79).rows) == (37, 96)
+    assert math.isclose(last(20).seconds, last(79).seconds, rel_tol=1e-6)
+    assert last(80).seconds > last(79).seconds
+
+
 def test_advice_on_a_nano(request_7b: Callable[..., Request]) -> None:
     assert advise(make(request_7b("orin-nano-8"))) == ["--quantize int4", "--target orin-agx-32"]
     assert advise(make(request_7b("orin-nano-8", precision="fp32"))) == [
-        "--quantize int4",
+        "--precision fp16 --quantize int4",
         "--target orin-agx-64",
         "--precision fp16 --target orin-agx-32",
     ]
