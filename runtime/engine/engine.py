@@ -12,6 +12,8 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import BackendError, BusyError, ClaspError, PromptError, RequestError, ShortageError
 from clasp_trt.methods import Method, get
@@ -24,6 +26,7 @@ from clasp_trt.runtime.feature_cache import DEFAULT_BYTES
 from clasp_trt.runtime.fitting import check_slots
 from clasp_trt.runtime.manner import Manner
 from clasp_trt.runtime.media.clip import ClipSource
+from clasp_trt.runtime.media.seen import Seen
 from clasp_trt.runtime.opening import opened
 from clasp_trt.runtime.routing.router import Router
 from clasp_trt.runtime.sampling import OverflowedError
@@ -182,6 +185,10 @@ class Engine:
     def spelling(self) -> Spelling:
         """The bytes of each token."""
         return self._steps.prompts.tokenizer.spelling
+
+    def see(self, image: Image.Image, *, several: bool = False) -> Seen:
+        """What the model sees of an image, as :meth:`clasp_trt.runtime.pipeline.Pipeline.see` tells it."""
+        return self._steps.eyes.process(image, several=several)
 
     def close(self, *, finish: bool = False) -> None:
         """Takes no more requests, ends all in a :class:`RequestError`, or with ``finish`` answers them first, and gives

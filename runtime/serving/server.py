@@ -7,6 +7,7 @@ import socket
 import uvicorn
 
 from clasp_trt.errors import RequestError
+from clasp_trt.runtime.serving import page
 from clasp_trt.runtime.serving.app import application
 from clasp_trt.runtime.serving.house import House
 from clasp_trt.runtime.serving.settings import Settings
@@ -28,7 +29,7 @@ def listening(host: str, port: int) -> socket.socket:
 def serve(house: House, settings: Settings, at: socket.socket) -> None:
     """Answers until the process is asked to end."""
     config = uvicorn.Config(
-        application(house, settings),
+        application(house, settings, [page.router]),
         log_level="warning",
         access_log=False,
         server_header=False,
