@@ -11,6 +11,7 @@ from clasp_trt.generation import Generation
 from clasp_trt.runtime.logits.constraint import Constraints
 from clasp_trt.runtime.sampling import Constraint, Sampling
 from clasp_trt.runtime.text.messages import Dialogue
+from clasp_trt.speculation import MOST
 
 DEFAULT_MAX_NEW_TOKENS = 256
 """Where an answer ends if neither the request nor the bundle says."""
@@ -30,6 +31,8 @@ class Asked:
     ignore_stop: bool
     logprobs: bool
     cancelled: Callable[[], bool]
+    lookup: int = 0
+    draft: int = 0
 
     @property
     def text(self) -> str:
@@ -64,6 +67,8 @@ def request(
     ignore_stop: bool = False,
     logprobs: bool = False,
     cancelled: Callable[[], bool] | None = None,
+    lookup: int | None = None,
+    draft: int | None = None,
 ) -> Asked:
     """What the keywords of :meth:`Pipeline.stream` ask for, where a bundle's own ``settings`` hold otherwise. Raises
     :class:`PromptError`."""
@@ -75,10 +80,16 @@ def request(
         generation = replace(generation, forced_eos_token_ids=())  # the constraint says how answers end
     if cancelled is not None and not callable(cancelled):
         raise PromptError(f"cancelled is {cancelled!r}; expected a function that says whether the answer is to end")
+    for name, count in (("lookup", lookup), ("draft", draft)):
+        if count is not None and (type(count) is not int or not 0 <= count <= MOST):
+            raise PromptError(f"{name} is {count!r}; expected how many tokens to propose for a step, 0 (off) to {MOST}")
+    if lookup and draft:
+        raise PromptError("lookup and draft are given; tokens are proposed by one of them")
     seed = None if sampling is None else sampling.seed
     return Asked(
-        prompt, generation, seed, constraint, category, ignore_stop, logprobs=logprobs, cancelled=cancelled or _never
-    )
+        prompt, generation, seed, constraint, category, ignore_stop,
+        logprobs=logprobs, cancelled=cancelled or _never, lookup=lookup or 0, draft=draft or 0,
+    )  # fmt: skip
 
 
 def _never() -> bool:

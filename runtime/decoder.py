@@ -28,9 +28,9 @@ _Caches = Seq[Bound]
 
 
 class Scores(NamedTuple):
-    """What is known of the next token of each slot: ``logits`` ``[slots, 1, vocabulary]``, and ``choice``
-    ``[slots, 1]``, the most likely token or -1 if a logit is not finite; None where the host looks for it. They hold
-    until the next step."""
+    """What is known of the token after each row of each slot: ``logits`` ``[slots, rows, vocabulary]``, and ``choice``
+    ``[slots, rows]``, the most likely token or -1 if a logit is not finite; None where the host looks for it. They hold
+    until the next step. Of a prompt there is one row, its last."""
 
     logits: Tensor
     choice: Tensor | None
@@ -45,10 +45,11 @@ class _Stage(NamedTuple):
 
 
 class _Places(NamedTuple):
-    """What a step of so many slots reads, and what changes from one to the next: it lies in the same tensors, so that a
-    backend may record a step. ``write_index`` and ``visible`` are by segment."""
+    """What a step of so many slots and rows reads, and what changes from one to the next: it lies in the same tensors,
+    so that a backend may record a step. ``write_index`` and ``visible`` are by segment; ``scored`` is all rows."""
 
     token: Tensor
+    scored: Tensor
     position: Tensor
     write_index: list[Tensor]
     visible: list[Tensor]
@@ -89,7 +90,8 @@ class Decoder:
         self._vocabulary = dims.vocab_size
         self._caches = Caches(bundle, backend, slots)
         self.slots = Slots(self._caches)
-        self._places = [self._make_places(count) for count in range(1, slots + 1)]
+        self._places = {(count, 1): self._make_places(count, 1) for count in range(1, slots + 1)}
+        self._most_rows = manifest.step_rows
         # graphs from before slots rank visual tokens by all rows from the first on
         self._reuses = reuses and dims.visible == "causal" and manifest.has_slots
 
@@ -178,9 +180,17 @@ class Decoder:
         self.slots.join(sequence, whole.text_before)
         return sequence, scores, kept
 
-    def step(self, tokens: Mapping[Sequence, int]) -> Scores:
-        """Appends a token to each sequence that has a slot; returns the scores that follow, by slot.
+    def widest_step(self) -> int:
+        """How many rows the next step may have: what graphs take, and the fullest cache of any that has a slot."""
+        pairs = (zip(self._segments, each.filled, strict=True) for each in self.slots.live)
+        return min(self._most_rows, *(segment.capacity - filled for pair in pairs for segment, filled in pair))
 
+    def step(self, tokens: Mapping[Sequence, Seq[int]]) -> Scores:
+        """Appends tokens to each sequence that has a slot, one or more, at most as many as :meth:`widest_step` says;
+        returns the scores that follow each, by slot. What turns out to be wrong of them is taken back by
+        :meth:`Sequence.forget`.
+
+        All slots have as many rows as the longest or more: those after a slot's own say nothing, and are written over.
         Raises :class:`RuntimeError` unless ``tokens`` are of just these: a later request may have taken a slot over.
         """
         live = self.slots.live
@@ -188,25 +198,28 @@ class Decoder:
             raise RuntimeError(
                 "another request took over the caches; finish one request before the next, or load a pipeline for each"
             )
-        lengths, places, write = self._lengths(live), self._places[len(live) - 1], self._backend.write
-        write(places.token, np.array([[tokens[each]] for each in live]))
-        positions = np.array([[each.next_position] for each in live])
+        rows = max(map(len, tokens.values()))
+        if self._backend.kv_block > 1:  # few numbers of rows, so that steps are equal to others
+            rows = min(1 << (rows - 1).bit_length(), self.widest_step())
+        lengths, places, write = self._lengths(live, rows), self._places_of(len(live), rows), self._backend.write
+        write(
+            places.token, np.array([[*tokens[each], *[tokens[each][-1]] * (rows - len(tokens[each]))] for each in live])
+        )
+        positions = np.array([each.next_position for each in live])[:, None] + np.arange(rows)
         write(places.position, np.tile(positions, (*self._axes, 1, 1)))
         for number, place in enumerate(places.write_index):
             write(place, np.array([each.filled[number] for each in live]))
         for number, seen in enumerate(places.visible):
-            rows = [each.sights[number].of(each.next_position) for each in live]
-            write(seen, np.concatenate(rows, axis=1))
+            write(seen, np.concatenate([each.sights[number].of(each.next_position, rows) for each in live], axis=1))
         kv_lengths = [self._backend.upload(np.array([length])) for length in lengths]
-        scores = self._backend.repeat((len(live), *lengths), lambda: self._step(places, kv_lengths))
+        scores = self._backend.repeat((len(live), rows, *lengths), lambda: self._step(places, kv_lengths))
         for each in live:
-            each.filled = [filled + 1 for filled in each.filled]
-            each.next_position += 1
+            each.append(len(tokens[each]))
         return scores
 
-    def _lengths(self, live: Seq[Sequence]) -> tuple[int, ...]:
-        """Places that each segment reads in the next step: those that are filled by then in the fullest slot, and as
-        many more in each as make the step equal to others. The mask hides them.
+    def _lengths(self, live: Seq[Sequence], rows: int) -> tuple[int, ...]:
+        """Places that each segment reads in the next step, of so many rows: those that are filled by then in the
+        fullest slot, and as many more in each as make the step equal to others. The mask hides them.
 
         Of one sequence all segments are filled at one pace, so that what is free counts in blocks. Of several each is
         as full as another sequence makes it: then all read an equal share of their capacity, one of as many shares as
@@ -216,18 +229,24 @@ class Decoder:
         capacities, block = [segment.capacity for segment in self._segments], self._backend.kv_block
         if len(live) > 1 and block > 1:
             shares = -(-max(capacities) // block)
-            share = max(-(-(count + 1) * shares // most) for count, most in zip(filled, capacities, strict=True))
+            share = max(-(-(count + rows) * shares // most) for count, most in zip(filled, capacities, strict=True))
             return tuple(-(-most * share // shares) for most in capacities)
-        free = min(most - count for count, most in zip(filled, capacities, strict=True)) - 1
-        return tuple(count + 1 + free % block for count in filled)
+        free = min(most - count for count, most in zip(filled, capacities, strict=True)) - rows
+        return tuple(count + rows + free % block for count in filled)
 
-    def _make_places(self, count: int) -> _Places:
+    def _places_of(self, count: int, rows: int) -> _Places:
+        if (count, rows) not in self._places:
+            self._places[count, rows] = self._make_places(count, rows)
+        return self._places[count, rows]
+
+    def _make_places(self, count: int, rows: int) -> _Places:
         zeros = self._backend.zeros
         return _Places(
-            token=zeros((count, 1), "int64"),
-            position=zeros((*self._axes, count, 1), "int64"),
+            token=zeros((count, rows), "int64"),
+            scored=self._backend.upload(np.arange(rows)),
+            position=zeros((*self._axes, count, rows), "int64"),
             write_index=[zeros((count,), "int64") for _ in self._segments],
-            visible=[zeros((2, count, 1), "int64") for _ in self._segments if self._sees],
+            visible=[zeros((2, count, rows), "int64") for _ in self._segments if self._sees],
         )
 
     def _step(self, places: _Places, kv_lengths: Iterable[Tensor]) -> Scores:
@@ -236,6 +255,7 @@ class Decoder:
         state: dict[str, Tensor] = {
             port.HIDDEN: self._embed(embedded, {})[port.HIDDEN],
             port.POSITION_IDS: places.position,
+            port.SCORED: places.scored,
             port.VISUAL_INDEX: self._no_index,
             port.REFERENCE_INDEX: self._no_index,
             port.DEEPSTACK: self._no_deepstack,
@@ -318,7 +338,7 @@ class Decoder:
         ends = [rows * chunk // chunks for chunk in range(chunks + 1)]
         positions = None if chunks == 1 else self._backend.download(state[port.POSITION_IDS])
         for start, stop in pairwise(ends):
-            part = dict(state)
+            part = {**state, port.SCORED: self._backend.upload(np.array([stop - start - 1]))}
             if positions is not None:
                 part[port.HIDDEN] = self._backend.rows(state[port.HIDDEN], start, stop)
                 part[port.POSITION_IDS] = self._backend.upload(positions[..., start:stop].copy())
@@ -346,7 +366,7 @@ class Decoder:
             port.KV_LENGTH: kv_length,
             **bound.past,
         }
-        for name in (port.VISIBLE, port.VISUAL_INDEX, port.REFERENCE_INDEX, port.DEEPSTACK):
+        for name in (port.VISIBLE, port.SCORED, port.VISUAL_INDEX, port.REFERENCE_INDEX, port.DEEPSTACK):
             if name in self._taken[segment.graph]:
                 inputs[name] = state[name]
         return self._runners[number](inputs, bound.present)

@@ -8,7 +8,7 @@ from typing import Any
 from clasp_trt.bundle import Bundle
 from clasp_trt.chain import port
 from clasp_trt.chain.selections import DEFAULT, READS
-from clasp_trt.errors import BackendError, ImageError, MethodError, PolicyError
+from clasp_trt.errors import BackendError, ImageError, MethodError, PolicyError, PromptError
 from clasp_trt.methods import Method
 from clasp_trt.policy import Policy
 from clasp_trt.runtime.backends.interface import Backend
@@ -55,6 +55,24 @@ def check_tokens(count: int, bundle: Bundle) -> None:
         raise ImageError(
             f"images and video have {count} visual tokens together, but the bundle takes {most}; give fewer images, or "
             "fewer frames of the video"
+        )
+
+
+def check_proposed(count: int, bundle: Bundle) -> None:
+    """Raises :class:`PromptError` for more proposed tokens a step than the graphs or engines of the bundle compute."""
+    most = bundle.manifest.step_rows - 1
+    if count > most:
+        raise PromptError(
+            f"{count} proposed tokens a step are more than the {most} that {bundle.root} can verify; "
+            + ("give fewer" if most else "build it again, with this release, or propose none")
+        )
+
+
+def check_drafted(count: int, *, drafts: bool) -> None:
+    """Raises :class:`PromptError` for tokens of a draft bundle where none was given."""
+    if count and not drafts:
+        raise PromptError(
+            f"draft is {count}, but there is no draft bundle; load the pipeline with one (draft=), or propose by lookup"
         )
 
 

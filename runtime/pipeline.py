@@ -17,15 +17,18 @@ from clasp_trt.policy import Policy
 from clasp_trt.runtime.answer import Answer
 from clasp_trt.runtime.asked import Asked
 from clasp_trt.runtime.backends.interface import Backend
+from clasp_trt.runtime.draft import CancelledError, Draft
 from clasp_trt.runtime.encoded import Encoded, Picture, Pictures, Shown, Video, listed
 from clasp_trt.runtime.event import Event
 from clasp_trt.runtime.feature_cache import DEFAULT_BYTES
+from clasp_trt.runtime.fitting import check_drafted
 from clasp_trt.runtime.manner import Manner
 from clasp_trt.runtime.media.clip import Clip, ClipSource
 from clasp_trt.runtime.media.image import ImageSource
 from clasp_trt.runtime.media.processors.clips import Filmed
 from clasp_trt.runtime.media.seen import Seen
 from clasp_trt.runtime.opening import opened
+from clasp_trt.runtime.proposing.drafting import Drafting
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.routing.router import Route, Router
 from clasp_trt.runtime.sampling import Sampling
@@ -51,6 +54,7 @@ def load(
     verify: bool = False,
     image_cache_bytes: int = DEFAULT_BYTES,
     reuse_prompts: bool = True,
+    draft: str | PathLike[str] | None = None,
 ) -> Pipeline:
     """Opens a bundle for inference: its engines on the GPU, or its graphs by ONNX Runtime on the CPU.
 
@@ -60,7 +64,8 @@ def load(
     usable cores); ``provider`` (``cpu``, ``cuda`` or ``tensorrt``) has ONNX Runtime run the graphs there, also those of
     a bundle of engines; ``verify`` also checks every file's hash. What the vision graph gave for the latest pictures is
     kept in ``image_cache_bytes``, by their pixels (``docs/conversations.md``; 0 keeps nothing); with ``reuse_prompts``
-    a prompt that begins like the one before starts after what both have before their first image. Close the pipeline,
+    a prompt that begins like the one before starts after what both have before their first image. ``draft`` is a
+    smaller bundle of the same tokens, on the same kind of backend, which may propose them. Close the pipeline,
     or use it as a context, to give a GPU's memory back before the process ends. Raises a
     :class:`clasp_trt.errors.ClaspError` for a malformed bundle, a backend that refuses it, or a router whose categories
     are not the policy's.
@@ -70,9 +75,18 @@ def load(
         return Pipeline(
             whole, backend,
             policy=own, method=chosen, router=router, image_cache_bytes=image_cache_bytes, reuse_prompts=reuse_prompts,
+            drafting=drafting,
         )  # fmt: skip
 
-    return opened(bundle, made, policy=policy, method=method, threads=threads, provider=provider, verify=verify)
+    drafting = None
+    if draft is not None:
+        drafting = opened(draft, Drafting, policy=None, method=None, threads=threads, provider=provider, verify=verify)
+    try:
+        return opened(bundle, made, policy=policy, method=method, threads=threads, provider=provider, verify=verify)
+    except BaseException:
+        if drafting is not None:
+            drafting.close()
+        raise
 
 
 class Pipeline:
@@ -93,11 +107,14 @@ class Pipeline:
         router: str | PathLike[str] | Router | None = None,
         image_cache_bytes: int = 0,
         reuse_prompts: bool = False,
+        drafting: Drafting | None = None,
     ) -> None:
-        self.bundle = bundle
+        self.bundle, self._drafting = bundle, drafting
         self._turns = Turns()
         self._manner = Manner(bundle, policy, method, router)
         self._steps = Steps(bundle, backend, image_cache_bytes=image_cache_bytes, reuse_prompts=reuse_prompts)
+        if drafting is not None:
+            drafting.check(bundle, self._steps.prompts.tokenizer)
 
     @property
     def policy(self) -> Policy:
@@ -159,6 +176,8 @@ class Pipeline:
         ignore_stop: bool = False,
         logprobs: bool = False,
         cancelled: Callable[[], bool] | None = None,
+        lookup: int | None = None,
+        draft: int | None = None,
     ) -> Result:
         """Answers ``prompt`` about ``image``, which may be encoded, or a list of several (None: about text alone). See
         :meth:`stream`."""
@@ -166,6 +185,7 @@ class Pipeline:
             image, prompt, video=video,
             max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, choices=choices, regex=regex,
             json_schema=json_schema, category=category, ignore_stop=ignore_stop, logprobs=logprobs, cancelled=cancelled,
+            lookup=lookup, draft=draft,
         ).result  # fmt: skip
 
     def stream(
@@ -184,6 +204,8 @@ class Pipeline:
         ignore_stop: bool = False,
         logprobs: bool = False,
         cancelled: Callable[[], bool] | None = None,
+        lookup: int | None = None,
+        draft: int | None = None,
     ) -> Answer:
         """Like :meth:`generate`, but the answer comes in pieces as it is made.
 
@@ -192,8 +214,10 @@ class Pipeline:
         what the whole answer may be. ``category`` overrides the router; with ``ignore_stop`` an answer goes on after a
         stop token or string, so that its length is known beforehand. Nothing is computed before the first piece is
         asked for. With ``logprobs`` each token's log-probability is told; ``cancelled`` is asked before each graph of
-        the prompt and before each later token whether the answer is to end there. Images go where ``prompt`` has the
-        image's token, once for each, or else before it, in their order.
+        the prompt and before each later step whether the answer is to end there. ``lookup`` is how many tokens a step
+        may take over from the text so far, and ``draft`` how many from the draft bundle, 0 to 7 (None: 0), which
+        changes no answer (``docs/speculation.md``). Images go where ``prompt`` has the image's token, once for each, or
+        else before it, in their order.
         The timings of an encoded image leave out what :meth:`encode` did. A ``video`` is a clip, which
         goes after the images, or where ``prompt`` has its token; bundles that take none refuse it. Raises
         :class:`clasp_trt.errors.ImageError` or :class:`~clasp_trt.errors.PromptError`.
@@ -204,6 +228,7 @@ class Pipeline:
             prompt, listed(image), () if video is None else (video,),
             max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, choices=choices, regex=regex,
             json_schema=json_schema, category=category, ignore_stop=ignore_stop, logprobs=logprobs, cancelled=cancelled,
+            lookup=lookup, draft=draft,
         )  # fmt: skip
 
     def chat(self, messages: Sequence[Mapping[str, Any]], **wishes: Unpack[Wishes]) -> Result:
@@ -225,6 +250,7 @@ class Pipeline:
         self, prompt: str | Dialogue, images: Sequence[Picture], clips: Sequence[Video], **wishes: Unpack[Wishes]
     ) -> Answer:
         asked = self._steps.asked(prompt, images, clips, wishes)
+        check_drafted(asked.draft, drafts=self._drafting is not None)
         return Answer(self._answer(images, clips, asked), self._turns)
 
     def route(self, prompt: str) -> Route:
@@ -257,19 +283,30 @@ class Pipeline:
         self, images: Sequence[Picture], clips: Sequence[Video], asked: Asked
     ) -> Generator[Event, None, Result]:
         draft = self._steps.draft(images, clips, asked, self._manner)
-        event = self._steps.begin(draft, self._turns.check)
+        event = self._begun(draft, images, clips)
         yield event
         while event.finish_reason is None:
             self._turns.check()
-            (found,) = self._steps.go_on([draft])
-            if isinstance(found, ClaspError):
-                raise found
-            event = found
-            yield event
+            for found in self._steps.go_on([draft])[0]:
+                if isinstance(found, ClaspError):
+                    raise found
+                event = found
+                yield event
         return draft.result()
+
+    def _begun(self, draft: Draft, images: Sequence[Picture], clips: Sequence[Video]) -> Event:
+        if self._drafting is not None and draft.asked.draft:
+            try:
+                with draft.timer.step("draft"):
+                    draft.proposer = self._drafting.begin(images, clips, draft.asked, self._turns.check)
+            except CancelledError:
+                return draft.cancel()
+        return self._steps.begin(draft, self._turns.check)
 
     def _release(self) -> None:
         try:
             self._steps.release()
         finally:
             self._manner.close()
+            if self._drafting is not None:
+                self._drafting.close()

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clasp_trt.generation import Generation
+from clasp_trt.runtime.proposing.interface import Speculation
 from clasp_trt.runtime.routing.router import Route
 from clasp_trt.runtime.timing import Span
 
@@ -31,14 +32,15 @@ class Result:
     """An answer and how it came about.
 
     ``timings_ms`` holds milliseconds per step of the chain until the first token, and their span ``ttft``; ``tpot_ms``
-    those of each later token. ``finish_reason`` is ``stop`` (a stop token or string, or a constraint that
-    is fulfilled), ``length`` (``max_new_tokens`` or ``max_length``), ``context`` (the bundle's ``max_context`` is
-    full) or ``cancelled`` (it was ended from outside; before its first token there is no ``ttft``). ``text`` ends
-    before what stopped it; ``token_ids`` hold that too. ``spans`` say when each step ran: those
-    until the first token, then one ``decode`` for each later token. ``generation`` are the settings that held.
+    those of each later token, an equal share where a step gave several. ``finish_reason`` is ``stop`` (a stop token or
+    string, or a constraint that is fulfilled), ``length`` (``max_new_tokens`` or ``max_length``), ``context`` (the
+    bundle's ``max_context`` is full) or ``cancelled`` (it was ended from outside; before its first token there is no
+    ``ttft``). ``text`` ends before what stopped it; ``token_ids`` hold that too. ``spans`` say when each step ran:
+    those until the first token, then one ``decode`` for each later step. ``generation`` are the settings that held.
     ``reused_images`` is how many images the vision graph had seen before, so that it did not run for them, and
     ``reused_tokens`` how many of the prompt's tokens were in the decoder's caches. ``logprobs`` are the
-    log-probabilities of the tokens, if they were asked for (:class:`clasp_trt.runtime.event.Event`).
+    log-probabilities of the tokens, if they were asked for (:class:`clasp_trt.runtime.event.Event`). ``speculation``
+    counts the tokens that were proposed, None where none were to be.
     """
 
     text: str
@@ -55,6 +57,7 @@ class Result:
     reused_images: int = 0
     reused_tokens: int = 0
     logprobs: tuple[float, ...] = field(default=(), repr=False)
+    speculation: Speculation | None = None
 
     @property
     def category(self) -> str:

@@ -25,6 +25,15 @@ class Sequence:
     sights: tuple[Sight, ...] = ()
     """What steps see of each segment's cache, where that is told."""
 
+    def append(self, rows: int) -> None:
+        """So many rows are in the caches now."""
+        self.filled = [filled + rows for filled in self.filled]
+        self.next_position += rows
+
+    def forget(self, rows: int) -> None:
+        """The last rows are none: what comes next is written over them."""
+        self.append(-rows)
+
 
 class Slots:
     """The slots of ``caches``. Sequences that are :attr:`live` stand in the first ones, in this order."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from clasp_trt.bundle import Bundle
@@ -17,11 +18,12 @@ from clasp_trt.runtime.draft import CancelledError, Draft
 from clasp_trt.runtime.encoded import Encoded, Picture, Shown, Video
 from clasp_trt.runtime.event import Event
 from clasp_trt.runtime.eyes import Eyes
-from clasp_trt.runtime.fitting import check_clips, check_images, check_tokens
+from clasp_trt.runtime.fitting import check_clips, check_images, check_proposed, check_tokens
 from clasp_trt.runtime.logits.constraint import Constraints
 from clasp_trt.runtime.logits.processors import Request, processors
 from clasp_trt.runtime.logits.warpers import log_probability
 from clasp_trt.runtime.manner import Manner
+from clasp_trt.runtime.proposing.lookup import Lookup
 from clasp_trt.runtime.sampling import OverflowedError, Sampler
 from clasp_trt.runtime.slots import Sequence as Slotted
 from clasp_trt.runtime.text.messages import Dialogue
@@ -54,9 +56,14 @@ class Steps:
     ) -> Asked:
         """What is asked for, as far as it can be told at once. Raises :class:`PromptError` or :class:`ImageError`."""
         asked = request(prompt, self._bundle.generation, self._constraints, **wishes)
+        self.check(images, clips)
+        check_proposed(asked.lookup or asked.draft, self._bundle)
+        return asked
+
+    def check(self, images: Sequence[Picture], clips: Sequence[Video]) -> None:
+        """Raises :class:`ImageError` for more pictures or clips than the bundle takes."""
         check_images(len(images), self._bundle)
         check_clips(len(clips), self._bundle)
-        return asked
 
     def draft(self, images: Sequence[Picture], clips: Sequence[Video], asked: Asked, manner: Manner) -> Draft:
         """All of a request that the host does before the first graph. Raises :class:`ClaspError` for what is wrong with
@@ -97,11 +104,24 @@ class Steps:
             room=room,
             stops=stops,
             timer=timer,
+            proposer=Lookup(tokens.text, asked.lookup) if asked.lookup else None,
         )
 
     def begin(self, draft: Draft, before: Callable[[], None] = nothing) -> Event:
         """Runs every graph up to the first token. ``before`` is asked before each, and may raise to end it all, as the
         request itself may. After an error, and where the first event is the last, it has no slot."""
+        try:
+            scores = self.prefill(draft, before)
+        except CancelledError:
+            return draft.cancel()
+        (found,) = self._chosen({draft: draft.tokens.input_ids[-1:].tolist()}, scores, {draft: 0})[draft]
+        draft.timer.milliseconds["ttft"] = draft.timer.elapsed_ms()
+        if isinstance(found, ClaspError):
+            raise found
+        return found
+
+    def prefill(self, draft: Draft, before: Callable[[], None] = nothing) -> Scores:
+        """The same up to the scores of the first token. Raises :class:`CancelledError` for a request that was."""
         manner, tokens, timer = draft.manner, draft.tokens, draft.timer
 
         def ask() -> None:
@@ -110,41 +130,37 @@ class Steps:
                 raise CancelledError
 
         timer.before = ask
-        try:
-            visual = self.eyes.look(draft.pictures, manner.alpha(draft.route.category), timer)
-            arrived = len(tokens.visual_index)
-            keeps = () if visual.tokens is None else self._bundle.manifest.schedule.keeps_of(arrived)
-            counts = manner.policy.pivot_counts(draft.route.category, keeps)
-            draft.sequence, scores, draft.kept = self.decoder.prefill(
-                tokens, visual.tokens, visual.saliency, counts, timer, manner.method, deepstack=visual.deepstack
-            )
-        except CancelledError:
-            return draft.cancel()
+        visual = self.eyes.look(draft.pictures, manner.alpha(draft.route.category), timer)
+        arrived = len(tokens.visual_index)
+        keeps = () if visual.tokens is None else self._bundle.manifest.schedule.keeps_of(arrived)
+        counts = manner.policy.pivot_counts(draft.route.category, keeps)
+        draft.sequence, scores, draft.kept = self.decoder.prefill(
+            tokens, visual.tokens, visual.saliency, counts, timer, manner.method, deepstack=visual.deepstack
+        )
         draft.pictures = []  # they are in the caches, and may be large
-        found = self._chosen([draft], scores, [0])[0]
-        timer.milliseconds["ttft"] = timer.elapsed_ms()
-        if isinstance(found, ClaspError):
-            raise found
-        return found
+        return scores
 
-    def go_on(self, drafts: Sequence[Draft]) -> list[Event | ClaspError]:
-        """The next event of each of ``drafts``, which are all that have a slot: another token, or that it was
-        cancelled. What is wrong with one alone is its own error, in its place. Those that ended have no slot any more.
+    def go_on(self, drafts: Sequence[Draft]) -> list[list[Event | ClaspError]]:
+        """The next events of each of ``drafts``, which are all that have a slot: another token, some where they were
+        proposed, or that it was cancelled. What is wrong with one alone is its own error, in its place, after which
+        nothing comes. Those that ended have no slot any more.
         """
-        found: dict[Draft, Event | ClaspError] = {}
+        found: dict[Draft, list[Event | ClaspError]] = {}
         for draft in drafts:
             if draft.asked.cancelled():
-                found[draft] = draft.cancel()
+                found[draft] = [draft.cancel()]
                 self.leave(draft)
         going = [draft for draft in drafts if draft not in found]
         if going:
             timer = Timer()
             with timer.step("decode"):
-                scores = self.decoder.step({_slotted(draft): draft.ids[-1] for draft in going})
-                slots = [_slotted(draft).slot for draft in going]
-                found.update(zip(going, self._chosen(going, scores, slots), strict=True))
+                widest = self.decoder.widest_step()
+                rows = {draft: draft.next_rows(widest) for draft in going}
+                scores = self.decoder.step({_slotted(draft): ids for draft, ids in rows.items()})
+                found.update(self._chosen(rows, scores, {draft: _slotted(draft).slot for draft in going}))
             for draft in going:
-                draft.decoding.extend(timer.spans)
+                said = sum(isinstance(each, Event) for each in found[draft])
+                draft.stepped(timer.spans[0], len(rows[draft]), said)
         return [found[draft] for draft in drafts]
 
     def leave(self, draft: Draft, *, spoiled: bool = False) -> None:
@@ -158,31 +174,46 @@ class Steps:
         self.decoder.slots.release()
         self.backend.close()
 
-    def _chosen(self, drafts: Sequence[Draft], scores: Scores, rows: Sequence[int]) -> list[Event | ClaspError]:
-        """The event of each draft by its row of ``scores``. The next token is found where the logits are if possible,
-        else from the logits."""
-        seen = scores.choice is not None and not all(map(_needs_logits, drafts))
-        choices = self.backend.download(scores.choice)[:, 0] if seen else None
-        needs = [choices is None or _needs_logits(draft) for draft in drafts]
-        logits = self.backend.download(scores.logits)[:, 0] if any(needs) else None
-        found: list[Event | ClaspError] = []
-        for draft, row, needed in zip(drafts, rows, needs, strict=True):
-            try:
-                if needed:
-                    assert logits is not None
-                    event = draft.say(*_sampled(draft, logits[row]))
-                else:
-                    assert choices is not None
-                    if choices[row] < 0:
-                        raise OverflowedError("logits that are not finite")
-                    event = draft.say(int(choices[row]), None)
-            except ClaspError as error:
-                self.leave(draft, spoiled=isinstance(error, OverflowedError))
-                found.append(error)
-                continue
-            if event.finish_reason is not None:
-                self.leave(draft)
-            found.append(event)
+    def _chosen(
+        self, rows: Mapping[Draft, Sequence[int]], scores: Scores, slots: Mapping[Draft, int]
+    ) -> dict[Draft, list[Event | ClaspError]]:
+        """The events of each draft by what its slot in ``scores`` says of its ``rows``. The next token is found where
+        the logits are if possible, else from the logits."""
+        seen = scores.choice is not None and not all(map(_needs_logits, rows))
+        choices = self.backend.download(scores.choice) if seen else None
+        needs = {draft: choices is None or _needs_logits(draft) for draft in rows}
+        logits = self.backend.download(scores.logits) if any(needs.values()) else None
+        found: dict[Draft, list[Event | ClaspError]] = {}
+        for draft, ids in rows.items():
+            known = logits if needs[draft] else choices
+            assert known is not None
+            found[draft] = self._verified(draft, ids, known[slots[draft], : len(ids)])
+        return found
+
+    def _verified(self, draft: Draft, ids: Sequence[int], known: NDArray[Any]) -> list[Event | ClaspError]:
+        """The events of a draft by what is known after each of ``ids``: logits ``[ids, vocabulary]``, or the most
+        likely tokens ``[ids]``.
+
+        A row says what follows if the tokens before it are those that were chosen: so each token is chosen by the
+        logits, the settings and the draw that it would have been chosen by alone. Of proposals that are no draws
+        themselves this is the rule of Leviathan et al. (2023): a token stays with its own probability, and another
+        comes by theirs.
+        """
+        found = list[Event | ClaspError]()
+        try:
+            for row, following in zip(known, [*ids[1:], None], strict=True):
+                event = draft.say(*_next(draft, row))
+                found.append(event)
+                if event.finish_reason is not None or event.token != following:
+                    break
+            if not _finite(wrong := known[len(found) :]):  # or they would stay in the caches
+                raise OverflowedError(f"logits that are not finite after {len(wrong)} proposed tokens")
+        except ClaspError as error:
+            self.leave(draft, spoiled=isinstance(error, OverflowedError))
+            return [*found, error]
+        _slotted(draft).forget(len(ids) - len(found))
+        if draft.finish_reason is not None:
+            self.leave(draft)
         return found
 
 
@@ -190,9 +221,19 @@ def _needs_logits(draft: Draft) -> bool:
     return draft.asked.logprobs or not draft.sampler.argmax
 
 
-def _sampled(draft: Draft, logits: NDArray[Any]) -> tuple[int, float | None]:
-    token = draft.sampler.next(logits)
-    return token, log_probability(logits, token) if draft.asked.logprobs else None
+def _next(draft: Draft, known: NDArray[Any]) -> tuple[int, float | None]:
+    """The token by its logits, or as it was found."""
+    if known.ndim:
+        token = draft.sampler.next(known)
+        return token, log_probability(known, token) if draft.asked.logprobs else None
+    if known < 0:
+        raise OverflowedError("logits that are not finite")
+    return int(known), None
+
+
+def _finite(known: NDArray[Any]) -> bool:
+    """Of rows of logits, or of tokens that were found."""
+    return bool(np.isfinite(known.max(axis=-1)).all() if known.ndim == 2 else (known >= 0).all())
 
 
 def _slotted(draft: Draft) -> Slotted:

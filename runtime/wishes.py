@@ -21,3 +21,5 @@ class Wishes(TypedDict, total=False):
     ignore_stop: bool
     logprobs: bool
     cancelled: Callable[[], bool] | None
+    lookup: int | None
+    draft: int | None

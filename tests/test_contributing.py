@@ -19,7 +19,7 @@ from tests.house import FOLDERS, ROOT
 from tests.started import own_environment
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-MAPPED = ("clasp_trt", *FOLDERS, "benchmarks", "examples")
+MAPPED = ("clasp_trt", *FOLDERS, "benchmarks", "docs", "examples")
 
 Run = Callable[..., str]
 

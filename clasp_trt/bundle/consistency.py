@@ -193,7 +193,9 @@ def _ports(manifest: Manifest) -> Iterator[str]:
             yield f"graphs[{i}].inputs: caches of {held} layers, but segment {name!a} has {count}"
             return
     sizes, context = manifest.model.decoder, manifest.max_context
-    for name, expected in ports.decoder(_chain_of(manifest), sizes, context, dtype, _slots(graphs[names.EMBED][1])):
+    scores = port.SCORES if manifest.scores_rows else 1
+    slots = _slots(graphs[names.EMBED][1])
+    for name, expected in ports.decoder(_chain_of(manifest), sizes, context, dtype, slots, scores):
         if name in graphs:
             i, graph = graphs[name]
             yield from _differing(f"graphs[{i}].inputs", graph.inputs, expected.inputs)

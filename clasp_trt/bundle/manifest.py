@@ -11,6 +11,7 @@ from clasp_trt.generation import Generation
 from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.quantization import UNROUNDED, Quantization
 from clasp_trt.schedule import Schedule
+from clasp_trt.speculation import MOST
 from clasp_trt.tensors import TensorSpec
 
 SCHEMA = 2
@@ -181,6 +182,24 @@ class Manifest:
         """Whether the decoder's graphs take several requests in one call, as all have since there are slots."""
         embed = next(graph for graph in self.graphs if graph.name == names.EMBED)
         return any(each.shape[:1] == (port.SLOTS,) for each in embed.inputs)
+
+    @property
+    def scores_rows(self) -> bool:
+        """Whether the decoder gives the logits of any rows of a call, not of the last alone, as all have since there
+        is speculation."""
+        last = next((graph for graph in self.graphs if graph.name == self.segments[-1].graph), None)
+        return last is not None and any(each.name == port.SCORED for each in last.inputs)
+
+    @property
+    def step_rows(self) -> int:
+        """How many rows of a request a decode step may compute: the next token's, and one for each proposed token."""
+        if not self.scores_rows:
+            return 1
+        engines = () if self.engines is None else self.engines.engines
+        steps = [
+            each.profiles[-1].sizes for each in engines if {port.SLOTS, port.SEQUENCE} <= {*each.profiles[-1].sizes}
+        ]
+        return min([MOST + 1, *(sizes[port.SEQUENCE][2] for sizes in steps)])
 
     @property
     def own_to_clips(self) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """The ports of every graph: name, dtype, shape and meaning, in order.
 
 An exported graph has exactly these, and a manifest that states others is not whole. A ``str`` in a shape is a symbolic
-dimension. Segments serve prefill (``sequence`` rows of a prompt, in one slot) and decode (one row in each of any
-number of slots) alike.
+dimension. Segments serve prefill (``sequence`` rows of a prompt, in one slot) and decode (one row or a few in each of
+any number of slots) alike.
 """
 
 from __future__ import annotations
@@ -334,8 +334,16 @@ def _stacked(layer: int, deepstack: int, tokens: int | str, width: int, dtype: s
     return (additions,) if adds(layer, deepstack) else ()
 
 
-def segment(cut: Cut, sizes: DecoderSizes, capacity: int, dtype: str, slots: int | str = port.SLOTS) -> Ports:
-    """New rows and caches of ``capacity`` places to the rows after the last layer, or the logits that they end in.
+def segment(
+    cut: Cut,
+    sizes: DecoderSizes,
+    capacity: int,
+    dtype: str,
+    slots: int | str = port.SLOTS,
+    scores: int | str = port.SCORES,
+) -> Ports:
+    """New rows and caches of ``capacity`` places to the rows after the last layer, or the logits that ``scores`` of
+    them end in: those that the graph is told, or the last one.
 
     Only a single slot may have visual and reference rows.
     """
@@ -346,10 +354,12 @@ def segment(cut: Cut, sizes: DecoderSizes, capacity: int, dtype: str, slots: int
         Port(port.REFERENCE_INDEX, "int64", (port.REFERENCE,), "new rows of the text after the image; empty in decode"),
         Port(port.VISUAL_INDEX, "int64", (port.VISUAL_TOKENS,), "new rows of the visual tokens; empty in decode"),
     )
+    scored = [Port(port.SCORED, "int64", (scores,), "new rows whose logits are wanted")]
     if cut.last == sizes.layers - 1:
-        end = Port(port.LOGITS, "float32", (slots, 1, sizes.vocab_size), "scores of the next token")
+        end = Port(port.LOGITS, "float32", (slots, scores, sizes.vocab_size), "scores of the token after each")
     else:
         end = Port(port.HIDDEN_OUT, dtype, rows, "hidden states after the last layer")
+    told = cut.last == sizes.layers - 1 and isinstance(scores, str)
     stacked = _stacked(cut.first, sizes.deepstack, port.VISUAL_TOKENS, sizes.width, dtype)
     received = "attention of the reference rows, mean over heads and rows"
     return Ports(
@@ -359,6 +369,7 @@ def segment(cut: Cut, sizes: DecoderSizes, capacity: int, dtype: str, slots: int
             Port(port.WRITE_INDEX, "int64", (slots,), "place in each cache of the first new row"),
             Port(port.KV_LENGTH, "int64", (1,), filled),
             *_visible(sizes.visible, slots, port.SEQUENCE),
+            *(scored if told else ()),
             *(watched if cut.watched else watched[1:] if stacked else ()),
             *stacked,
             *(Port(port.past(name), dtype, cache, "cache, filled up to write_index") for name in _caches(cut)),
@@ -371,11 +382,11 @@ def segment(cut: Cut, sizes: DecoderSizes, capacity: int, dtype: str, slots: int
     )
 
 
-def greedy(vocabulary: int, slots: int | str = port.SLOTS) -> Ports:
-    """Scores to the most likely token."""
+def greedy(vocabulary: int, slots: int | str = port.SLOTS, scores: int | str = port.SCORES) -> Ports:
+    """Scores to the most likely tokens."""
     return Ports(
-        (Port(port.LOGITS, "float32", (slots, 1, vocabulary), "scores of the next token"),),
-        (Port(port.TOKEN, "int64", (slots, 1), "the lowest of the most likely, or -1"),),
+        (Port(port.LOGITS, "float32", (slots, scores, vocabulary), "scores of the token after each row"),),
+        (Port(port.TOKEN, "int64", (slots, scores), "the lowest of the most likely, or -1"),),
     )
 
 
@@ -386,11 +397,16 @@ def _caches(cut: Cut) -> Iterator[str]:
 
 
 def decoder(
-    chain: Chain, sizes: DecoderSizes, context: int, dtype: str, slots: int | str = port.SLOTS
+    chain: Chain,
+    sizes: DecoderSizes,
+    context: int,
+    dtype: str,
+    slots: int | str = port.SLOTS,
+    scores: int | str = port.SCORES,
 ) -> Iterator[tuple[str, Ports]]:
     """Every graph from ``embed`` on, in order, for sequences of ``context`` positions; each is made when asked for.
 
-    ``slots`` is 1 in bundles from before there could be more.
+    ``slots`` and ``scores`` are 1 in bundles from before there could be more.
     """
     tokens = chain.schedule.tokens
     yield names.EMBED, embed(sizes.width, dtype, slots)
@@ -399,5 +415,5 @@ def decoder(
     for stage in chain.prunes:
         yield stage.name, prune(stage, sizes.width, dtype, sizes.axes, sizes.deepstack, sizes.visible)
     for cut in chain.cuts:
-        yield cut.name, segment(cut, sizes, cut.capacity(context, tokens), dtype, slots)
-    yield names.GREEDY, greedy(sizes.vocab_size, slots)
+        yield cut.name, segment(cut, sizes, cut.capacity(context, tokens), dtype, slots, scores)
+    yield names.GREEDY, greedy(sizes.vocab_size, slots, scores)

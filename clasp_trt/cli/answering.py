@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clasp_trt.cli.options import lookup_option
+from clasp_trt.speculation import MOST
+
 if TYPE_CHECKING:
     from clasp_trt.runtime.answer import Answer
     from clasp_trt.runtime.encoded import Pictures
@@ -43,6 +46,18 @@ _OPTIONS = (
     click.option("--choices", help="Answer with one of these texts, separated by commas."),
     click.option("--regex", help="Answer with a text that this regular expression describes as a whole."),
     click.option("--json-schema", type=click.Path(), help="Answer with JSON of the schema in this file."),
+    lookup_option,
+    click.option(
+        "--draft", type=click.Path(), help="Verify tokens that this smaller bundle of the same tokenizer says."
+    ),
+    click.option(
+        "--draft-tokens",
+        type=click.IntRange(1, MOST),
+        default=4,
+        show_default=True,
+        metavar="N",
+        help="With --draft: up to N tokens a step.",
+    ),
 )
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed", "repetition_penalty", "no_repeat_ngram_size")
 
@@ -57,6 +72,14 @@ class Answering:
     choices: list[str] | None
     regex: str | None
     json_schema: dict[str, Any] | None
+    lookup: int
+    draft: str | None
+    draft_tokens: int
+
+    @property
+    def proposed(self) -> int:
+        """How many tokens a step may have to verify."""
+        return self.draft_tokens if self.draft is not None else self.lookup
 
     @property
     def wishes(self) -> Wishes:
@@ -68,6 +91,8 @@ class Answering:
             "choices": self.choices,
             "regex": self.regex,
             "json_schema": self.json_schema,
+            "lookup": self.lookup,
+            "draft": None if self.draft is None else self.draft_tokens,
         }
 
     def ask(
@@ -93,6 +118,9 @@ def answering(
     choices: str | None,
     regex: str | None,
     json_schema: str | None,
+    lookup: int,
+    draft: str | None,
+    draft_tokens: int,
     **sampling: Any,
 ) -> Answering:
     """Raises :class:`clasp_trt.errors.PromptError` for a value that is out of range, or a schema that is no JSON."""
@@ -100,8 +128,12 @@ def answering(
     from clasp_trt.runtime.sampling import Sampling
     from clasp_trt.storage.foreign import read_object
 
+    if lookup and draft is not None:
+        raise click.UsageError("--lookup and --draft both propose tokens; leave out one of the two")
     schema = None
     if json_schema is not None:
         schema = read_object(Path(json_schema), PromptError, "give a file with a JSON schema")
     texts = None if choices is None else [each.strip() for each in choices.split(",")]
-    return Answering(Sampling(**sampling), max_new_tokens, stop or None, texts, regex, schema)
+    return Answering(
+        Sampling(**sampling), max_new_tokens, stop or None, texts, regex, schema, lookup, draft, draft_tokens
+    )

@@ -33,6 +33,8 @@ def facts(result: Result) -> str:
     count = len(result.token_ids)
     made = "1 token" if count == 1 else f"{count} tokens, {result.tokens_per_second:.1f} tokens/s"
     found = [kept_line(result), f"TTFT {result.timings_ms['ttft']:.0f} ms", made]
+    if result.speculation is not None:
+        found.append(str(result.speculation))
     how = replace(result.generation, max_new_tokens=None, max_length=None)  # not where it ends
     return " | ".join([*found, chosen(how)] if how.effective() else found)
 
@@ -53,5 +55,6 @@ def answer_json(result: Result) -> dict[str, object]:
         "tokens_per_second": result.tokens_per_second,
         "timings_ms": result.timings_ms,
         "tpot_ms": list(result.tpot_ms),
+        "speculation": None if result.speculation is None else result.speculation.to_json(),
         "kept": kept_json(result),
     }

@@ -66,13 +66,15 @@ def command(
     each answer is an object on a line of its own.
     """
     from clasp_trt.bundle import Bundle
-    from clasp_trt.runtime.fitting import check_images
+    from clasp_trt.runtime.fitting import check_images, check_proposed
     from clasp_trt.runtime.pipeline import load
 
     wanted = answering(**chosen)
-    check_images(len(image), Bundle.open(bundle))
+    opened = Bundle.open(bundle)
+    check_images(len(image), opened)
+    check_proposed(wanted.proposed, opened)
     shown = pictures(image, max_pixels)
-    with load(bundle, policy=policy, router=router, threads=threads, provider=provider) as pipeline:
+    with load(bundle, policy=policy, router=router, threads=threads, provider=provider, draft=wanted.draft) as pipeline:
         stop_if_asked()
         talk = _Talk(pipeline, wanted, system, shown, max_pixels, as_json)
         if sys.stdin.isatty() and sys.stdout.isatty() and not as_json:

@@ -80,6 +80,8 @@ def summary(bundle: Bundle) -> str:
         )
     if manifest.slots > 1:
         lines.append(f"slots      {manifest.slots} requests are answered together")
+    if manifest.step_rows == 1:
+        lines.append("steps      of one token: no proposed ones are verified")
     if manifest.engines is not None:
         lines.append(_engines(manifest, manifest.engines))
     return "\n".join(lines)

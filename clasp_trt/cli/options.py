@@ -11,6 +11,7 @@ import click
 from clasp_trt.chain.selections import READS
 from clasp_trt.errors import PromptError
 from clasp_trt.schedule import PRUNE_AT
+from clasp_trt.speculation import MOST
 from clasp_trt.targets import PRECISIONS, PROVIDERS
 
 if TYPE_CHECKING:
@@ -213,3 +214,14 @@ def _decorated(command: Callable[..., None], options: Sequence[Callable[..., Any
     for option in reversed(options):  # the last that is added is shown first
         command = option(command)
     return command
+
+
+lookup_option = click.option(
+    "--lookup",
+    type=click.IntRange(0, MOST),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Verify up to N tokens a step, copied from the text so far; 0 is off.",
+)
+"""The keyword ``lookup`` of :meth:`clasp_trt.runtime.pipeline.Pipeline.stream`."""

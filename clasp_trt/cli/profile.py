@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clasp_trt.cli.examples import examples
-from clasp_trt.cli.options import image_options, pictures, provider_option, threads_option
+from clasp_trt.cli.options import image_options, lookup_option, pictures, provider_option, threads_option
 from clasp_trt.cli.output import json_option, megabytes, print_json, print_table, progress_bar
 from clasp_trt.cli.signals import stop_if_asked
 
@@ -49,6 +49,7 @@ _TOP = 10
 @click.option("--router", type=click.Path(), help="Router folder [default: each bundle's own, or the rules].")
 @click.option("--method", help="Choose tokens by another pruning method [default: the one the bundle was built for].")
 @click.option("--max-new-tokens", type=click.IntRange(min=2), default=16, show_default=True, help="Of every answer.")
+@lookup_option
 @threads_option
 @provider_option
 @click.option("--per-layer", is_flag=True, help="Also time every node, in runs of their own.")
@@ -73,6 +74,7 @@ def command(
     router: str | None,
     method: str | None,
     max_new_tokens: int,
+    lookup: int,
     threads: int | None,
     provider: str | None,
     per_layer: bool,
@@ -127,6 +129,7 @@ def command(
         followed,
         chosen,
         router,
+        lookup,
     )
     stop_if_asked()
     with progress_bar() as progress:
@@ -208,6 +211,8 @@ def _tell_one(measured: Measurement, asked: Workload) -> None:
     )
     print_table([("ms", "   median", "      p90", "      p99", " share"), *_stage_rows(measured)])
     click.echo(f"{measured.tokens_per_second:.1f} tokens/s after the first")
+    if sample.speculation is not None:
+        click.echo(f"lookup     {sample.speculation}")
     if measured.layers is not None:
         click.echo()
         _tell_layers(measured.layers)

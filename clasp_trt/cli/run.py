@@ -55,7 +55,7 @@ def command(
     """Answer a prompt about images with BUNDLE; the answer streams, one line of facts follows."""
     from clasp_trt.bundle import Bundle
     from clasp_trt.errors import PromptError
-    from clasp_trt.runtime.fitting import check_clips, check_images
+    from clasp_trt.runtime.fitting import check_clips, check_images, check_proposed
     from clasp_trt.runtime.overlay import check_destination, save_overlay
     from clasp_trt.runtime.pipeline import load
     from clasp_trt.storage.apart import keep_apart
@@ -66,13 +66,20 @@ def command(
         raise PromptError("--show draws on the image; give one with --image")
     if show is not None:
         check_destination(show)
-        keep_apart(show, *image, video, bundle, policy, router)
+        keep_apart(show, *image, video, bundle, wanted.draft, policy, router)
     opened = Bundle.open(bundle)
     check_images(len(image), opened)
     check_clips(0 if video is None else 1, opened)
+    check_proposed(wanted.proposed, opened)
     seen = pictures(image, max_pixels)
     with load(
-        bundle, policy=policy, router=router, threads=threads, provider=provider, image_cache_bytes=0
+        bundle,
+        policy=policy,
+        router=router,
+        threads=threads,
+        provider=provider,
+        image_cache_bytes=0,
+        draft=wanted.draft,
     ) as pipeline:
         stop_if_asked()
         clip = None if video is None else pipeline.load_clip(video, frames=frames, fps=fps)

@@ -9,6 +9,7 @@ from clasp_trt.bundle import Graph, Manifest, Profile, Segment
 from clasp_trt.chain import Chain, names, port
 from clasp_trt.errors import BackendError, ScheduleError
 from clasp_trt.plugins.launch import ALIGNMENT
+from clasp_trt.speculation import MOST
 from clasp_trt.tensors import BYTES
 
 DEFAULT_PROMPT = 512
@@ -16,12 +17,16 @@ DEFAULT_PROMPT = 512
 TYPICAL_TEXT = 64
 """Text that kernels are tuned for: a question with its chat template, or the first half of an answer."""
 
-STEP = (1, 1, 2)
-"""Rows of a decode step, which has one. With a greatest of 1 TensorRT for RTX 1.7 packs the weights of every layer once
-more, for this profile alone: engines, and what they take on a GPU, would be twice as large as the weights."""
+STEP = (1, 1, MOST + 1)
+"""Rows of a decode step: one, and some more where tokens are proposed. With a greatest of 1 TensorRT for RTX 1.7 packs
+the weights of every layer once more, for this profile alone: engines, and what they take on a GPU, would be twice as
+large as the weights."""
 
 ONE = (1, 1, 1)
 """Requests of a call that takes a prompt, or chooses among its tokens."""
+
+LAST = (1, 1, 2)
+"""Rows of a prompt that are scored: its last one. A greatest of 1 would pack the last layer's weights once more."""
 
 Sizes = Mapping[str, tuple[int, int, int]]
 
@@ -72,11 +77,12 @@ def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile
             port.SEQUENCE: (1, usual + text, most + max_prompt),
             port.VISUAL_TOKENS: (0, usual, most),
         }
-        decode = {port.SLOTS: _slots(manifest), port.SEQUENCE: (1, 1, 1), port.VISUAL_TOKENS: (0, 0, 0)}
+        decode = {port.SLOTS: _slots(manifest), port.SEQUENCE: STEP, port.VISUAL_TOKENS: (0, 0, 0)}
         return _profile("prefill", graph, prefill), _profile("decode", graph, decode)
     sizes = {
         port.BATCH: (1, 1, 1),
         port.SLOTS: _slots(manifest),  # of scores, which every step has
+        port.SCORES: STEP,
         port.REFERENCE: (0, text, max_prompt),
         port.VISUAL_TOKENS: (least, usual, most),
     }
@@ -115,6 +121,7 @@ def _segment(manifest: Manifest, graph: Graph, segment: Segment, text: int, max_
     prefill = {
         port.SLOTS: ONE,
         port.SEQUENCE: (1, usual, min(places, most + max_prompt)),
+        port.SCORES: LAST,
         port.KV_LENGTH: (1, usual, places),
         port.VISUAL_TOKENS: (0, some, most),
         port.REFERENCE: (0, text, max_prompt),
@@ -122,6 +129,7 @@ def _segment(manifest: Manifest, graph: Graph, segment: Segment, text: int, max_
     decode = {
         port.SLOTS: _slots(manifest),
         port.SEQUENCE: STEP,
+        port.SCORES: STEP,
         port.KV_LENGTH: (1, min(places, usual + TYPICAL_TEXT), places),
         port.VISUAL_TOKENS: (0, 0, 0),
         port.REFERENCE: (0, 0, 0),

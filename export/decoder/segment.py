@@ -33,7 +33,7 @@ def segment_graph(
     dims: DecoderSpec, cut: Cut, capacity: int, max_positions: int, weights: Weights, dtype: str
 ) -> ir.Model:
     """The layers of ``cut`` with caches of ``capacity`` places each and ``max_positions`` rotary positions; the last
-    segment ends in the logits of the last row."""
+    segment ends in the logits of the rows that it is told."""
     g = GraphBuilder(cut.name, f"Decoder layers {cut.first} to {cut.last}, prefill and decode.")
     taken, given = ports.segment(cut, dims, capacity, dtype)
     values = {each.name: value for each, value in zip(taken, g.take(taken), strict=True)}
@@ -43,7 +43,7 @@ def segment_graph(
     hidden = values[port.HIDDEN]
     for layer in range(cut.first, cut.last + 1):
         is_watched = cut.watched and layer == cut.last
-        hidden = step.layer(layer, hidden, is_watched=is_watched, last_row=layer == dims.layers - 1)
+        hidden = step.layer(layer, hidden, is_watched=is_watched, is_last=layer == dims.layers - 1)
         if layer < dims.deepstack:
             hidden = step.stacked(layer, hidden)
     ends = [_logits(g, dims, weights, hidden) if cut.last == dims.layers - 1 else hidden]
@@ -72,11 +72,11 @@ class _Step:
         self.saliency: list[ir.Value] = []
         self.caches: list[ir.Value] = []
 
-    def layer(self, layer: int, hidden: ir.Value, *, is_watched: bool, last_row: bool) -> ir.Value:
+    def layer(self, layer: int, hidden: ir.Value, *, is_watched: bool, is_last: bool) -> ir.Value:
         """One pre-norm block; :attr:`saliency` is that of the layer that ``is_watched``.
 
-        With ``last_row`` only the last row is carried on, which is all that the decoder's last layer owes; keys and
-        values are still those of every row.
+        The last layer carries on the scored rows alone, which is all that it owes; its keys and values are still those
+        of every row.
         """
         g, dims = self.g, self.dims
         prefix = f"layers.{layer}"
@@ -86,11 +86,9 @@ class _Step:
         key = self._turned(f"{prefix}.self_attn.k", normed, dims.kv_heads, turn)
         value = self._heads(f"{prefix}.self_attn.v_proj", normed, dims.kv_heads)
         keys, values = (self._cached(*each) for each in zip(port.caches(layer), (key, value), strict=True))
-        if last_row:
-            hidden, normed = self._last(hidden, axis=1), self._last(normed, axis=1)
-            turn, mask = self._last_turn(turn), self._last(mask, axis=2)
-            if dims.frequency_axes:
-                normed = self._one_row(normed)
+        if is_last:
+            hidden, normed = self._scored(hidden, axis=1), self._scored(normed, axis=1)
+            turn, mask = self._scored_turn(turn), self._scored(mask, axis=2)
         query = self._turned(f"{prefix}.self_attn.q", normed, dims.heads, turn)
         attended = self._attended(query, keys, values, mask)
         joined = g.op(
@@ -205,22 +203,15 @@ class _Step:
             split = self._norm(f"{name}_norm", split, self.dims.head_dim)
         return self.g.op("RotaryEmbedding", split, *turn)
 
-    def _last_turn(self, turn: Turn) -> Turn:
-        """Of the last row of each slot."""
+    def _scored_turn(self, turn: Turn) -> Turn:
+        """Of the scored rows of each slot."""
         if self.dims.frequency_axes:
-            return tuple(self._one_row(self._last(rows, axis=1)) for rows in turn)
+            return tuple(self._scored(rows, axis=1) for rows in turn)
         *tables, positions = turn
-        return *tables, self._last(positions, axis=-1)
+        return *tables, self._scored(positions, axis=1)
 
-    def _one_row(self, x: ir.Value) -> ir.Value:
-        """Says that ``x`` ``[slots, sequence, width]`` has one row a slot.
-
-        TensorRT turns rows by as many cosines alone, and does not see of every slice how many it leaves.
-        """
-        return self.g.op("Reshape", x, self.g.const([0, 1, 0]))
-
-    def _last(self, x: ir.Value, axis: int) -> ir.Value:
-        return self.g.op("Slice", x, self.g.const([-1]), self.g.const([np.iinfo(np.int64).max]), self.g.const([axis]))
+    def _scored(self, x: ir.Value, axis: int) -> ir.Value:
+        return self.g.op("Gather", x, self.inputs[port.SCORED], axis=axis)
 
     def _cached(self, name: str, fresh: ir.Value) -> ir.Value:
         """Writes ``fresh`` into its cache and returns the filled part, ``[slots, kv_heads, kv_length, head_dim]``."""

@@ -119,7 +119,7 @@ def _among(g: GraphBuilder, visible: ir.Value, stays: ir.Value, new_row: ir.Valu
 
 
 def greedy_graph(vocabulary: int) -> ir.Model:
-    """The most likely token, chosen where the logits are, so that one number of a step comes to the host.
+    """The most likely tokens, chosen where the logits are, so that one number a row of a step comes to the host.
 
     It is -1 if a logit is not finite: their absolute values then have no sum below :data:`MOST`.
     """

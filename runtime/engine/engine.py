@@ -23,7 +23,7 @@ from clasp_trt.runtime.encoded import Picture, Pictures, listed
 from clasp_trt.runtime.engine.request import Request
 from clasp_trt.runtime.event import Event
 from clasp_trt.runtime.feature_cache import DEFAULT_BYTES
-from clasp_trt.runtime.fitting import check_slots
+from clasp_trt.runtime.fitting import check_drafted, check_slots
 from clasp_trt.runtime.manner import Manner
 from clasp_trt.runtime.media.clip import ClipSource
 from clasp_trt.runtime.media.seen import Seen
@@ -213,6 +213,7 @@ class Engine:
     ) -> Request:
         manner = self._manner if method is None else self._manner.variant(method=get(method))
         request = Request(self._steps.asked(prompt, images, clips, wishes))
+        check_drafted(request.asked.draft, drafts=False)
         self._reserve()
         try:
             with self._preparing, memory_for("to read the request"):
@@ -312,8 +313,9 @@ class Engine:
         live = list(self._live)
         with memory_for("to answer"):
             found = self._steps.go_on([request.draft for request in live])
-        for request, event in zip(live, found, strict=True):
-            self._tell(request, event)
+        for request, events in zip(live, found, strict=True):
+            for event in events:
+                self._tell(request, event)
 
     def _tell(self, request: Request, found: Event | ClaspError) -> None:
         """Hands on what became of a request that has a slot, and forgets it with its end."""

@@ -22,6 +22,9 @@ from clasp_trt.runtime.text.tokenizer import Tokenizer
 from clasp_trt.runtime.text.visible import visible
 from clasp_trt.storage import foreign
 
+NO_TEXT = -1
+"""In place of the ids of visual tokens, where text alone matters."""
+
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
@@ -48,6 +51,13 @@ class Prompt:
     def text_before(self) -> NDArray[np.int64]:
         """The ids before the first visual token; all of a prompt without one."""
         return self.input_ids[: self.visual_index[0]] if len(self.visual_index) else self.input_ids
+
+    @property
+    def text(self) -> NDArray[np.int64]:
+        """The ids ``[rows]``, -1 in place of those of visual tokens."""
+        ids: NDArray[np.int64] = self.input_ids.copy()
+        ids[self.visual_index] = NO_TEXT
+        return ids
 
     def after(self, rows: int) -> Prompt:
         """What follows the first ``rows``, text all of them, with indices that count from there."""

@@ -95,6 +95,12 @@ class Tokenizer:
             return self._inner.decode([id for id in ids if self._has_text(id)], skip_special_tokens=True)
 
     @property
+    def vocabulary(self) -> dict[str, int]:
+        """The id of every token, added ones among them."""
+        found: dict[str, int] = self._inner.get_vocab(with_added_tokens=True)
+        return found
+
+    @property
     def size(self) -> int:
         """One more than the greatest id of its vocabulary."""
         return max(self._inner.get_vocab().values(), default=0) + 1

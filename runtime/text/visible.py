@@ -42,18 +42,18 @@ def visible(kind: str, rows: int, visual_index: Indices, window: int | None) -> 
 
 
 class Sight:
-    """What the row of a step sees of one cache, whose places hold rows at ascending ``positions`` int64 ``[filled]``
+    """What the rows of a step see of one cache, whose places hold rows at ascending ``positions`` int64 ``[filled]``
     and then, from ``next_position`` on, those of the answer."""
 
     def __init__(self, positions: Indices, next_position: int, window: int | None) -> None:
         self._positions, self._next, self._window = positions, next_position, window
 
-    def of(self, position: int) -> Indices:
-        """First place and end int64 ``[2, 1, 1]`` for the row at ``position``, which is the last."""
-        answered = position - self._next
-        end = len(self._positions) + answered + 1
-        first = 0
+    def of(self, position: int, rows: int = 1) -> Indices:
+        """First place and end int64 ``[2, 1, rows]`` for the last rows, the first of which is at ``position``."""
+        placed = np.arange(position, position + rows)
+        end = len(self._positions) + placed - self._next + 1
+        first = np.zeros(rows, np.int64)
         if self._window is not None:
-            lost = position - self._window  # the last position that is out of the window
-            first = int(np.searchsorted(self._positions, lost, "right")) + max(0, lost - self._next + 1)
-        return np.array([[[first]], [[end]]])
+            lost = placed - self._window  # the last position that is out of the window
+            first = np.searchsorted(self._positions, lost, "right") + np.maximum(0, lost - self._next + 1)
+        return np.stack([first, end])[:, None]

@@ -204,5 +204,5 @@ def test_an_interrupt_stops_an_answer_alone(
 NOTHING: dict[str, Any] = {
     "max_new_tokens": 4, "stop": (), "choices": None, "regex": None, "json_schema": None, "temperature": None,
     "top_p": None, "top_k": None, "min_p": None, "seed": None, "repetition_penalty": None,
-    "no_repeat_ngram_size": None,
+    "no_repeat_ngram_size": None, "lookup": 0, "draft": None, "draft_tokens": 4,
 }  # fmt: skip

@@ -11,7 +11,7 @@ ORDER, PLACES = ".transpose(2, 5, 3, 6, 0, 1, 4, 7)", ".transpose(0, 2, 1, 3).re
 WINDOW, TAPS = "row // side, column // side", "np.minimum(taps, side - 1)"
 CAP = "min(self.most_tokens * self.block**2, slender)"
 NARROWED = "for name in port.NARROWED if port.out(name) in outputs"
-NEXT = "np.array([[each.next_position] for each in live])"
+NEXT = "np.array([each.next_position for each in live])[:, None]"
 
 GRIDS = (
     Mutation("patches row by row", GRID, ORDER, ".transpose(2, 3, 5, 6, 0, 1, 4, 7)", IN_GRID),

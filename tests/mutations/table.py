@@ -177,7 +177,7 @@ MUTATIONS = (
     Mutation("a picture that sees itself in part", TOLD, "np.searchsorted(following, own)", "own", IN_TOLD),
     Mutation("a prefix in a window", TOLD, "np.zeros(rows, np.int64), np.full", "np.arange(rows), np.full", IN_TOLD),
     Mutation("a window of one more in a step", TOLD, '"right"', '"left"', IN_TOLD),
-    Mutation("a window that the answer never leaves", TOLD, " + max(0, lost - self._next + 1)", "", IN_TOLD),
+    Mutation("a window that the answer never leaves", TOLD, " + np.maximum(0, lost - self._next + 1)", "", IN_TOLD),
     Mutation("an end that does not move", PRUNE, MOVED, 'g.op("Concat", moved, end', IN_PRUNE),
     Mutation("a first that stays behind", PRUNE, MOVED, 'g.op("Concat", first, ended', IN_PRUNE),
     Mutation("a window that no layer has", SEGMENT, "            if slides:\n", "            if False:\n", IN_RANGES),

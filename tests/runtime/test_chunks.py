@@ -94,7 +94,7 @@ def test_what_is_added_goes_to_the_tokens_that_are_left(tmp_path: Path) -> None:
     np.testing.assert_array_equal(given["segment_1"][port.DEEPSTACK], additions.astype(np.float32)[:, left])
     assert port.DEEPSTACK not in given[TAIL]
     backend.calls.clear()
-    decoder.step({sequence: 7})
+    decoder.step({sequence: [7]})
     given = dict(backend.calls)
     assert [given[name][port.DEEPSTACK].shape for name in ("segment_0", "segment_1")] == [(2, 0, WIDTH)] * 2
 
@@ -119,6 +119,6 @@ def test_every_row_has_its_positions_on_all_axes(tmp_path: Path, most: int | Non
         np.testing.assert_array_equal(np.concatenate(found, axis=2), prompt.positions[:, None])
     for step in range(2):
         backend.calls.clear()
-        decoder.step({sequence: 7})
+        decoder.step({sequence: [7]})
         for _, inputs in backend.calls:
             np.testing.assert_array_equal(inputs[port.POSITION_IDS], np.full((3, 1, 1), 40 + step))

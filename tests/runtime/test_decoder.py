@@ -50,7 +50,7 @@ class Setup:
         return sequence, self.backend.download(scores.logits)[0, 0].copy(), kept
 
     def step(self, sequence: Sequence, token: int) -> Array:
-        row: Array = self.backend.download(self.decoder.step({sequence: token}).logits)[0, 0].copy()
+        row: Array = self.backend.download(self.decoder.step({sequence: [token]}).logits)[0, 0].copy()
         return row
 
     def answer(self, prompt: Prompt, visual: Array | None, tokens: list[int], saliency: Array | None = None) -> Array:

@@ -104,7 +104,11 @@ class Slots:
         length = write_index.max(keepdims=True) + state[port.HIDDEN].shape[1]
         views = {name: self._backend.upload(array[slots]) for name, array in self._caches[number].items()}
         given = {port.VISUAL_INDEX: NOTHING, port.REFERENCE_INDEX: NOTHING, **state}
-        given |= {port.WRITE_INDEX: write_index, port.KV_LENGTH: length}
+        given |= {
+            port.WRITE_INDEX: write_index,
+            port.KV_LENGTH: length,
+            port.SCORED: np.array([state[port.HIDDEN].shape[1] - 1]),
+        }
         return self._run(self.segments[number].graph, given, views)
 
     def _run(self, name: str, given: Mapping[str, Array], caches: Mapping[str, Any] | None = None) -> dict[str, Array]:
@@ -141,7 +145,7 @@ def alone(bundle: Bundle, requests: list[Asked]) -> list[list[int]]:
         sequence, scores, _ = decoder.prefill(prompt, backend.upload(visual), None, PIVOTS, Timer())
         answer = [int(backend.download(scores.logits).argmax())]
         while len(answer) < TOKENS:
-            answer.append(int(backend.download(decoder.step({sequence: answer[-1]}).logits).argmax()))
+            answer.append(int(backend.download(decoder.step({sequence: [answer[-1]]}).logits).argmax()))
         answers.append(answer)
     return answers
 

@@ -11,6 +11,7 @@ from clasp_trt.bundle import Bundle
 from clasp_trt.errors import ClaspError, PromptError
 from clasp_trt.runtime.backends.find import backend_for
 from clasp_trt.runtime.pipeline import Pipeline
+from clasp_trt.runtime.sampling import Sampling
 from clasp_trt.tools.profile.memory import memory
 from clasp_trt.tools.profile.runner import Recorder
 from clasp_trt.tools.profile.sample import Sample
@@ -53,6 +54,8 @@ def answer(pipeline: Pipeline, recorder: Recorder, workload: Workload) -> Sample
         max_new_tokens=workload.new_tokens,
         category=workload.category,
         ignore_stop=True,
+        lookup=workload.lookup,
+        sampling=Sampling(seed=0) if workload.lookup else None,
     )
     if len(result.token_ids) < workload.new_tokens:
         raise PromptError(
@@ -68,6 +71,7 @@ def answer(pipeline: Pipeline, recorder: Recorder, workload: Workload) -> Sample
         spans=result.spans,
         calls=recorder.take(),
         memory=memory(),
+        speculation=result.speculation,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from clasp_trt.bundle import Bundle
 from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.backends.find import check_backend
-from clasp_trt.runtime.fitting import check_images
+from clasp_trt.runtime.fitting import check_images, check_proposed
 from clasp_trt.tools.profile import layers
 from clasp_trt.tools.profile.report import Measurement, Report
 from clasp_trt.tools.profile.sample import Sample
@@ -46,13 +46,15 @@ def profile(
     Raises:
         BackendError: a bundle that this runtime cannot run, before anything is loaded; or one whose process was killed.
         ImageError: more pictures than a bundle takes, before anything is loaded.
-        PromptError: an unknown category, or an answer that a bundle's context has no room for.
+        PromptError: an unknown category, an answer that a bundle's context has no room for, or more proposed tokens
+            than a bundle verifies.
         PolicyError, MethodError, RouterError: a policy, a method or a router that a bundle cannot follow.
     """
     options = options or Options()
     for bundle in bundles:
         check_backend(bundle, options.provider)
         check_images(len(workload.images), bundle)
+        check_proposed(workload.lookup, bundle)
     with ExitStack() as stack:
         workers = []
         for number, bundle in enumerate(bundles):

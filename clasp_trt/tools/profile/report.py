@@ -119,6 +119,7 @@ def _measurement_json(measured: Measurement, workload: Workload, samples: bool) 
         "picture_tokens": picture_tokens(measured.bundle, workload),
         "kept_tokens": list(manifest.schedule.keeps_of(sample.visual_tokens)) if workload.images else [],
         "tokens_per_second": measured.tokens_per_second,
+        "speculation": None if sample.speculation is None else sample.speculation.to_json(),
         "memory_bytes": measured.memory,
         "times_ms": {name: summary._asdict() for name, summary in measured.summaries.items()},
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clasp_trt.runtime.proposing.interface import Speculation
 from clasp_trt.runtime.timing import Span
 from clasp_trt.tools.profile.memory import Memory
 
@@ -14,7 +15,7 @@ class Sample:
 
     ``spans`` are the steps of :class:`clasp_trt.runtime.result.Result`, ``calls`` those of the graphs by their names.
     Both are on the clock of :func:`time.perf_counter`, which Linux shares between processes. ``memory`` is that of the
-    process after the answer.
+    process after the answer. ``speculation`` is that of the result.
     """
 
     category: str
@@ -24,6 +25,7 @@ class Sample:
     spans: tuple[Span, ...]
     calls: tuple[Span, ...]
     memory: Memory
+    speculation: Speculation | None = None
 
     @property
     def start(self) -> float:
@@ -44,3 +46,9 @@ class Sample:
     def steps(self) -> tuple[Span, ...]:
         """The steps after the first token."""
         return tuple(span for span in self.spans if span.name == "decode")
+
+    @property
+    def tpot_ms(self) -> float:
+        """Milliseconds for each token after the first, which may be several of a step."""
+        tokens = len(self.steps) if self.speculation is None else self.speculation.tokens
+        return sum(step.milliseconds for step in self.steps) / tokens

@@ -30,9 +30,9 @@ class Row:
 
 def rows(samples: Sequence[Sample]) -> tuple[Row, ...]:
     """Everything that is reported of a bundle: groups, each followed by its parts if it has several; TTFT; the decode
-    step with its graphs; TPOT, the mean step of a run; and the whole answer."""
+    step with its graphs; TPOT, the mean of a run's later tokens; and the whole answer."""
     ttft = _column(sample.ttft_ms for sample in samples)
-    tpot = _column(float(np.mean([step.milliseconds for step in sample.steps])) for sample in samples)
+    tpot = _column(sample.tpot_ms for sample in samples)
     answer = _column((sample.end - sample.start) * 1e3 for sample in samples)
     return (
         *_first_token(samples, ttft),

@@ -26,7 +26,8 @@ class Workload:
 
     An answer has exactly ``new_tokens`` tokens, at least 2. ``policy`` takes the place of the bundle's own; ``method``
     is a name among :data:`clasp_trt.methods.METHODS`; ``router`` is a folder that ``clasp-trt router`` made, None for
-    each bundle's own.
+    each bundle's own. ``lookup`` is how many tokens a step may propose; draws are the same in every run then, so that
+    steps are.
     """
 
     images: tuple[Image.Image, ...]
@@ -36,6 +37,7 @@ class Workload:
     policy: Policy | None = None
     method: str | None = None
     router: str | None = None
+    lookup: int = 0
 
 
 def noise(bundle: Bundle, number: int = 0, tokens: int | None = None) -> Image.Image:

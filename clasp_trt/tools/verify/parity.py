@@ -238,7 +238,12 @@ class _Comparison:
     def _segment(self, segment: Segment, state: dict[str, NDArray[Any]]) -> None:
         """Runs a segment on all rows with empty caches and leaves what follows it in ``state``."""
         graph, rows = self._bundle.graph(segment.graph), state[port.POSITION_IDS].shape[-1]
-        given = {**state, port.WRITE_INDEX: np.zeros(1, np.int64), port.KV_LENGTH: np.array([rows])}
+        given = {
+            **state,
+            port.WRITE_INDEX: np.zeros(1, np.int64),
+            port.KV_LENGTH: np.array([rows]),
+            port.SCORED: np.array([rows - 1]),
+        }
         feed = {}
         for each in graph.inputs:
             sizes = [dim if isinstance(dim, int) else 1 for dim in each.shape]  # of a cache: a single slot
@@ -277,8 +282,10 @@ class _Comparison:
             stacked, count = feed[port.DEEPSTACK], int((feed[port.VISUAL_INDEX] < last).sum())
             sliced[port.DEEPSTACK] = stacked[:, :count], stacked[:, count:]
         with GraphRunner(self._backend, self._bundle.path(graph.path), graph) as runner:
+            scored = {port.SCORED: np.zeros(1, np.int64)} if port.SCORED in feed else {}
             prefill = {
                 **feed,
+                **scored,
                 **{name: before for name, (before, _) in sliced.items()},
                 **{name: index[index < last] for name, index in rows.items()},
                 port.KV_LENGTH: np.array([last]),
@@ -288,6 +295,7 @@ class _Comparison:
                 **{name: caches[port.present_of(name)] for name in feed if port.is_past(name)},
                 **{name: row for name, (_, row) in sliced.items()},
                 **{name: index[:0] for name, index in rows.items()},
+                **scored,
                 port.WRITE_INDEX: np.array([last]),
                 port.KV_LENGTH: np.array([last + 1]),
             }

@@ -21,7 +21,7 @@ from clasp_trt.engines.lowering import lower_file
 from clasp_trt.engines.lowering.rms_normalization import LowerRMSNormalization
 
 Array = NDArray[Any]
-SIZES = {"slots": 1, "sequence": 5, "reference": 2, "visual_tokens": 2, "batch": 2}
+SIZES = {"slots": 1, "sequence": 5, "reference": 2, "visual_tokens": 2, "batch": 2, "scores": 1}
 YOUNG = {"Attention", "RotaryEmbedding", "RMSNormalization"}  # of opset 23
 
 
@@ -50,6 +50,7 @@ def _inputs(graph: Graph, filled: int = 3) -> dict[str, Array]:
         "position_ids": np.arange(filled, filled + 5)[None],
         "write_index": np.array([filled]),
         "kv_length": np.array([filled + 5]),
+        "scored": np.array([4]),
         "reference_index": np.array([3, 4]),
         "visual_index": np.array([0, 2]),
         "pivot_count": np.array([2]),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from clasp_trt.bundle import Bundle, Graph, Manifest
 from clasp_trt.engines.tensorrt.profiles import DEFAULT_PROMPT, check_slots, longest_prompt, profiles
 from clasp_trt.errors import BackendError, ScheduleError
+from clasp_trt.speculation import MOST
 from clasp_trt.tools.build.compiler import build
 from examples.random_llava import PRESETS, make
 from tests.mistakes import says
@@ -50,7 +51,9 @@ def test_what_decoding_runs_has_a_profile_of_its_own(manifest: Manifest) -> None
         assert list(made) == (["prefill", "decode"] if graph.name in steps else ["request"])
         if "decode" in made:
             # a greatest of 1 would make TensorRT for RTX keep the weights of a segment twice
-            assert made["decode"]["sequence"] == ((1, 1, 1) if graph.name == "embed" else (1, 1, 2))
+            assert made["decode"]["sequence"] == (1, 1, MOST + 1)
+            if "scores" in made["decode"]:
+                assert (made["prefill"]["scores"], made["decode"]["scores"]) == ((1, 1, 2), (1, 1, MOST + 1))
             assert all(
                 made["decode"][name] == (0, 0, 0) for name in {"reference", "visual_tokens"} & made["decode"].keys()
             )

@@ -32,6 +32,8 @@ def _run(family: Family, dims: DecoderSpec, first: int, last: int, positions: Ar
     cut = Cut("segment", first, last, 0, watched=False)
     graph = Runnable(segment_graph(dims, cut, CONTEXT, 64, family.decoder_weights("float32"), "float32"))
     slots = positions.shape[-2]
+    if last == dims.layers - 1:
+        given["scored"] = np.array([ROWS - 1])
     hidden = np.random.default_rng(0).standard_normal((slots, ROWS, dims.width)).astype(np.float32)
     empty = np.zeros((slots, dims.kv_heads, CONTEXT, dims.head_dim), np.float32)
     caches = {f"past_{kind}_{layer}": empty for layer in range(first, last + 1) for kind in ("key", "value")}

@@ -67,7 +67,9 @@ class Segment:
     def run(
         self, hidden: Array, positions: Array, write_index: Array, kv_length: int, **asked: Array
     ) -> dict[str, Array]:
-        """Appends ``hidden`` ``[slots, rows, width]`` to as many caches."""
+        """Appends ``hidden`` ``[slots, rows, width]`` to as many caches; the last row is scored unless others are."""
+        if self.dims.layers - 1 in self._layers:
+            asked = {"scored": np.array([hidden.shape[1] - 1]), **asked}
         outputs = self._graph(
             hidden=hidden.astype(self.dtype), position_ids=positions,
             write_index=write_index, kv_length=np.array([kv_length]),
@@ -106,6 +108,20 @@ def _close(found: Array, exact: Array, baseline: Array) -> None:
     allowed = MULTIPLE * np.abs(baseline - exact).max()
     assert allowed > 0, "the baseline is exact, so it measures nothing"
     assert np.abs(found - exact).max() <= allowed
+
+
+def test_any_rows_are_scored(checkpoint: Path) -> None:
+    """Each has the logits of a prefill that ends there, in whichever order they are asked for."""
+    family = _family(checkpoint)
+    dims, last, scored = family.description.decoder, family.description.decoder.layers - 1, [4, 0, 2]
+    hidden, positions = _rows(dims, 6)
+    segment = Segment(family, 0, last, watched=False, dtype="float32")
+    found = segment.run(hidden[None], positions[None], np.array([0]), 6, scored=np.array(scored))["logits"]
+    exact, baseline = _numpy(checkpoint, dims), _numpy(checkpoint, dims, "float32")
+    assert found.shape == (1, len(scored), dims.vocab_size)
+    for row, end in zip(found[0], scored, strict=True):
+        truth, rounded = (each.layers(hidden[: end + 1], positions[: end + 1], 0, last) for each in (exact, baseline))
+        _close(row, exact.logits(truth.hidden), baseline.logits(rounded.hidden))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -74,7 +74,7 @@ def logits(bundle: Bundle, tokens: Sequence[int]) -> NDArray[np.float32]:
     counts = tuple(keep // 2 for keep in bundle.manifest.schedule.keeps)
     sequence, scores, _ = decoder.prefill(prompt, backend.upload(visual), None, counts, Timer())
     rows = [backend.download(scores.logits).reshape(-1)]
-    rows += [backend.download(decoder.step({sequence: token}).logits).reshape(-1) for token in tokens]
+    rows += [backend.download(decoder.step({sequence: [token]}).logits).reshape(-1) for token in tokens]
     backend.close()
     return np.stack(rows).astype(np.float32)
 

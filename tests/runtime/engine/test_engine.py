@@ -28,6 +28,7 @@ from clasp_trt.runtime.engine import Engine, Request, open_engine
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.sampling import Sampling
+from clasp_trt.speculation import MOST
 from tests.mistakes import says
 from tests.oneslot import one_slot
 
@@ -105,17 +106,18 @@ def _wishes(rng: np.random.Generator) -> dict[str, Any]:
         {"sampling": draws},
         {"sampling": Sampling(repetition_penalty=1.3)},
         {"choices": ["red", "blue", "a cup"], "ignore_stop": False},
+        {"regex": "(cup ){5,9}", "ignore_stop": False},
     ]
     category = [None, "counting", "spatial relations"][rng.integers(3)]
-    length = int(rng.integers(1, 24))
-    return {"max_new_tokens": length, "ignore_stop": True, "category": category, "logprobs": True} | kinds[
-        rng.integers(len(kinds))
-    ]
+    length, lookup = int(rng.integers(1, 24)), (None, 3, MOST)[rng.integers(3)]
+    return {
+        "max_new_tokens": length, "ignore_stop": True, "category": category, "logprobs": True, "lookup": lookup,
+    } | kinds[rng.integers(len(kinds))]  # fmt: skip
 
 
 def test_answers_are_those_of_a_request_alone(bundle: Bundle, alone: Pipeline, photos: dict[str, Path]) -> None:
     """Whatever else is asked meanwhile, and whoever leaves before or after: arrivals, lengths, methods, categories,
-    settings, pictures or none, and cancellations at any time."""
+    settings, tokens that are proposed, pictures or none, and cancellations at any time."""
     rng, pictures = np.random.default_rng(5), [None, photos["coffee"], photos["chelsea"]]
     asked = [
         (pictures[rng.integers(3)], PROMPTS[rng.integers(4)], METHODS[rng.integers(3)], _wishes(rng)) for _ in range(32)
@@ -133,7 +135,7 @@ def test_answers_are_those_of_a_request_alone(bundle: Bundle, alone: Pipeline, p
         found = [request.result for request in requests]
     variants = {method: alone.variant(method=get(method)) for method in METHODS}
     for number, (result, (picture, prompt, method, wishes)) in enumerate(zip(found, asked, strict=True)):
-        expected = variants[method].generate(picture, prompt, **wishes)
+        expected = variants[method].generate(picture, prompt, **{**wishes, "lookup": None})
         said = len(result.token_ids)
         if result.finish_reason == "cancelled":
             assert number in leaves
@@ -144,6 +146,7 @@ def test_answers_are_those_of_a_request_alone(bundle: Bundle, alone: Pipeline, p
         np.testing.assert_allclose(result.logprobs, expected.logprobs[:said], rtol=0, atol=1e-5)
     assert any(result.finish_reason == "cancelled" for result in found)
     assert any(result.reused_images for result in found)
+    assert any(result.speculation and result.speculation.accepted for result in found)
 
 
 def test_requests_do_go_on_together(engine: Engine, cup: Path) -> None:

@@ -19,6 +19,8 @@ from clasp_trt.runtime.backends.ort import OrtBackend
 from clasp_trt.runtime.pipeline import Pipeline, load
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.sampling import Sampling
+from clasp_trt.speculation import MOST
+from tests.oracle import Oracle
 from tests.runtime.backends.cuda.conftest import Rig
 
 pytestmark = pytest.mark.full  # CUDA on a null device
@@ -217,6 +219,28 @@ def test_a_recording_for_each_block_of_slots(rig: Rigs, cup: Path) -> None:
     assert len(longer.token_ids) == 8
     assert len(here.backend.device.recordings) == len(blocks)
     assert here.cuda.log.events.count("launch") == launched + 7
+
+
+def test_a_recording_for_each_number_of_rows(
+    rig: Rigs, cpu: Pipeline, cup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 1, 2, 4 and 8, whatever is proposed; a token a row comes to the host."""
+    expected = cpu.generate(cup, QUESTION, max_new_tokens=MANY, ignore_stop=True)
+    monkeypatch.setattr("clasp_trt.runtime.steps.Lookup", lambda prompt, most: Oracle(expected.token_ids, 3))
+    here = rig(kv_block=256)
+    asked: list[tuple[int, int]] = []
+    steps = here.pipeline._steps.decoder.step
+
+    def watched(tokens: Mapping[object, list[int]]) -> object:
+        asked.append((max(map(len, tokens.values())), here.cuda.log.bytes_out))
+        return steps(tokens)  # type: ignore[arg-type]
+
+    here.pipeline._steps.decoder.step = watched  # type: ignore[method-assign, assignment]
+    answer = here.pipeline.stream(cup, QUESTION, max_new_tokens=MANY, ignore_stop=True, lookup=MOST)
+    _same(answer.result, expected)
+    rounded = [1 << (rows - 1).bit_length() for rows, _ in asked]
+    assert [after - before for (_, before), (_, after) in pairwise(asked)] == [8 * rows for rows in rounded[:-1]]
+    assert len(here.backend.device.recordings) == len({*rounded}) > 1
 
 
 def test_requests_one_after_another_take_no_more(rig: Rigs, cpu: Pipeline, photos: dict[str, Path]) -> None:

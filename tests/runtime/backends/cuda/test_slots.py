@@ -15,6 +15,7 @@ from clasp_trt.runtime.backends.cuda.backend import connect
 from clasp_trt.runtime.backends.cuda.library import Library
 from clasp_trt.runtime.engine import Engine
 from clasp_trt.runtime.pipeline import load
+from clasp_trt.speculation import MOST
 from tests.mistakes import says
 from tests.runtime.backends.cuda.conftest import TARGETS, VERSION
 from tests.runtime.backends.cuda.null_driver import NullCuda
@@ -31,7 +32,8 @@ EVEN: dict[str, Any] = {"budget": None, "schedule": (12, 8, 4)}
 def test_answers_are_those_of_the_cpu(
     compiled: Callable[..., Bundle], photos: dict[str, Path], backend: str, aliasing: bool
 ) -> None:
-    """With pictures and without, of different lengths, so that some leave and others take their places."""
+    """With pictures and without, of different lengths, so that some leave and others take their places; for some,
+    tokens are proposed."""
     bundle = compiled(backend, slots=3, **EVEN)
     cuda = NullCuda(sm=TARGETS[backend][1], memory=1 << 33)
     trt = NullTensorRT(cuda, bundle, VERSION, aliasing=aliasing, rtx=backend == "tensorrt-rtx")
@@ -47,8 +49,8 @@ def test_answers_are_those_of_the_cpu(
         engine._steps.decoder.step = watched  # type: ignore[method-assign]
         pictures = [photos["coffee"] if number % 2 else None for number in range(len(ASKED))]
         requests = [
-            engine.submit(picture, prompt, max_new_tokens=most, ignore_stop=True)
-            for picture, (prompt, most) in zip(pictures, ASKED, strict=True)
+            engine.submit(picture, prompt, max_new_tokens=most, ignore_stop=True, lookup=MOST if number < 2 else 0)
+            for number, (picture, (prompt, most)) in enumerate(zip(pictures, ASKED, strict=True))
         ]
         found = [request.result.token_ids for request in requests]
         recorded = len(opened.device.recordings)

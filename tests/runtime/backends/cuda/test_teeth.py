@@ -142,7 +142,7 @@ def test_a_length_on_the_host_that_changes_under_tensorrt(rig: Rigs, monkeypatch
     if changed:
         monkeypatch.setattr(Context, "set_host_value", in_place)
     for token in (7, 8):
-        scores = decoder.step({sequence: token})
+        scores = decoder.step({sequence: [token]})
     with pytest.raises(Violation, match="changed before it was done") if changed else nullcontext():
         here.backend.download(scores.logits)
 
