@@ -9,9 +9,11 @@ import functools
 import http.client
 import io
 import socket
+import ssl
 import threading
 import time
 import urllib.request
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -69,10 +71,32 @@ def _within(kind: type[http.client.HTTPConnection], deadline: Deadline, host: st
     return connection
 
 
+def connection(
+    deadline: Deadline,
+    host: str,
+    port: int,
+    context: ssl.SSLContext | None,
+    connect: Callable[..., socket.socket],
+) -> http.client.HTTPConnection:
+    """A connection for requests to ``host``, by TLS where there is a ``context``, that keeps to the deadline; over the
+    socket that ``connect`` gives when it is needed."""
+    made: Any
+    if context is None:
+        made = _within(http.client.HTTPConnection, deadline, host, port=port)
+    else:
+        made = _within(http.client.HTTPSConnection, deadline, host, port=port, context=context)
+    made._create_connection = connect
+    return made  # type: ignore[no-any-return]
+
+
 def _connect(deadline: Deadline, address: tuple[str, int], *_: object) -> socket.socket:
-    """A socket connected to the first address that answers; each gets its share of the time."""
+    return connect(deadline, resolve(deadline, *address))
+
+
+def connect(deadline: Deadline, places: Sequence[tuple[Any, ...]]) -> socket.socket:
+    """A socket connected to the first of ``places``, which :func:`resolve` gave, that answers; each gets its share of
+    the time."""
     failure: OSError = OSError("the name has no address")
-    places = _resolve(deadline, *address)
     for i, (family, kind, protocol, _, place) in enumerate(places):
         made = socket.socket(family, kind, protocol)
         try:
@@ -86,7 +110,7 @@ def _connect(deadline: Deadline, address: tuple[str, int], *_: object) -> socket
     raise failure
 
 
-def _resolve(deadline: Deadline, host: str, port: int) -> list[Any]:
+def resolve(deadline: Deadline, host: str, port: int) -> list[Any]:
     """The addresses of a name, looked up in a thread of its own: nothing else ends that wait."""
     found: list[Any] = []
 

@@ -18,6 +18,10 @@ _MEMBER = b"\x1f\x8b"
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
 
 
+class TooLargeError(ImageError):
+    """More than may be fetched."""
+
+
 def fetch(url: str, limit: int, seconds: float) -> bytes:
     """What is at an http(s) URL, at most ``limit`` bytes, within ``seconds`` from now for all of it.
 
@@ -49,7 +53,7 @@ def _followed(address: Address, name: str, limit: int, deadline: Deadline) -> by
         with opened.open(request, timeout=deadline.left()) as response:
             location = response.headers.get("Location")
             if response.status not in _MOVED or location is None:
-                return _body(response, name, limit, deadline)
+                return received(response, name, limit, deadline)
             address = _redirected(address, location, f"{name} answered {response.status}")
     raise ImageError(f"{name} was moved over {MAX_REDIRECTS} times; give the URL of the picture itself")
 
@@ -63,7 +67,8 @@ def _redirected(address: Address, location: str, told: str) -> Address:
         raise ImageError(f"{told}, a redirect to {redacted(location)}: {error}") from None
 
 
-def _body(response: http.client.HTTPResponse, name: str, limit: int, deadline: Deadline) -> bytes:
+def received(response: http.client.HTTPResponse, name: str, limit: int, deadline: Deadline) -> bytes:
+    """The body of a response, unpacked. Raises :class:`ImageError`."""
     if not 200 <= response.status < 300:
         raise ImageError(f"{name} answered {response.status} {response.reason}")
     data = bytearray()
@@ -106,4 +111,4 @@ def _unpacked(data: bytes, encoding: str, name: str, limit: int) -> bytes:
 
 
 def _over(name: str, limit: int) -> ImageError:
-    return ImageError(f"{name} is over {limit >> 20} MiB; download and shrink it first")
+    return TooLargeError(f"{name} is over {limit >> 20} MiB; download and shrink it first")

@@ -48,6 +48,11 @@ class Address:
         origin = (parts.scheme, host, _PORTS[parts.scheme] if port is None else port)
         return cls(url, origin, _authorization(parts))
 
+    @property
+    def target(self) -> str:
+        """What is asked for at the host: path and query."""
+        return urlunsplit(("", "", *urlsplit(self.url)[2:4], ""))
+
     def redirected(self, location: str) -> Address:
         """Where a redirect leads. User and password go along to the same origin alone. Raises ``ValueError``."""
         target = Address.of(urljoin(self.url, location.strip()))

@@ -11,21 +11,26 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 import clasp_trt
 from clasp_trt.runtime.event import Event
 from clasp_trt.runtime.serving import bodies, problem
 from clasp_trt.runtime.serving.bodies import Bodies
-from clasp_trt.runtime.serving.call import Call
-from clasp_trt.runtime.serving.guard import Guard, Receive, Scope, Send, answer
+from clasp_trt.runtime.serving.call import Call, Pools
+from clasp_trt.runtime.serving.fetching import Fetcher
+from clasp_trt.runtime.serving.guard import CODE, Guard, Receive, Scope, Send, answer
 from clasp_trt.runtime.serving.house import House, Served
+from clasp_trt.runtime.serving.life import Life
+from clasp_trt.runtime.serving.meters import Meters
 from clasp_trt.runtime.serving.problem import Problem
 from clasp_trt.runtime.serving.settings import Settings
 from clasp_trt.runtime.serving.wire import ChatRequest, read
 
-_DECODERS = 2
-"""Pictures that are decoded at a time."""
+_READERS, _FETCHERS = 2, 8
+"""Requests whose pictures are decoded at a time, and pictures that are fetched at a time."""
 _EVENTS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _log = logging.getLogger(__name__)
 
@@ -38,14 +43,21 @@ def application(house: House, settings: Settings, routers: Sequence[APIRouter] =
     """
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
-        with ThreadPoolExecutor(_DECODERS, "clasp-trt requests") as app.state.pool:
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        reading = ThreadPoolExecutor(_READERS, "clasp-trt requests")
+        fetching = ThreadPoolExecutor(_FETCHERS, "clasp-trt pictures")
+        app.state.pools = Pools(reading, fetching, Fetcher(settings))
+        try:
             yield
+        finally:
+            for pool in (reading, fetching):
+                pool.shutdown(wait=False, cancel_futures=True)
 
-    app = FastAPI(title="clasp-trt", version=clasp_trt.__version__, lifespan=life, docs_url=None, redoc_url=None)
-    app.openapi_url = None
-    app.state.house, app.state.settings = house, settings
-    app.add_middleware(Guard, settings=settings)
+    app = FastAPI(title="clasp-trt", version=clasp_trt.__version__, lifespan=running, openapi_url=None)
+    life = Life()
+    meters = Meters(house, life)
+    app.state.house, app.state.settings, app.state.life, app.state.meters = house, settings, life, meters
+    app.add_middleware(Guard, settings=settings, life=life, meters=meters)
     app.include_router(router)
     for each in routers:
         app.include_router(each)
@@ -56,6 +68,31 @@ def application(house: House, settings: Settings, routers: Sequence[APIRouter] =
 
 
 router = APIRouter()
+
+
+@router.get("/health")
+async def health(request: Request) -> Response:
+    """Whether every engine works, or has nothing to do: not that the server answers, which this answer says."""
+    state = request.app.state
+    broken = any(served.engine.failure is not None for served in state.house)
+    silent = max((served.engine.silent_s for served in state.house), default=0.0)
+    status = "broken" if broken else "stuck" if silent > state.settings.stuck_after else "ok"
+    return JSONResponse({"status": status, "silent_s": round(silent, 3)}, 200 if status == "ok" else 503)
+
+
+@router.get("/ready")
+async def ready(request: Request) -> Response:
+    """Whether requests are answered without delay: after the first answer of every engine, until the server ends."""
+    life: Life = request.app.state.life
+    status = "draining" if life.draining else "ready" if life.ready else "warming up"
+    return JSONResponse({"status": status}, 200 if life.ready else 503)
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """What was measured."""
+    meters: Meters = request.app.state.meters
+    return Response(meters.page(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/v1/models")
@@ -79,20 +116,17 @@ async def chat(request: Request) -> Response:
     served: Served = state.house.find(asked.model, asked.clasp.budget)
     served.admit()
     try:
-        call = Call(asked, served, state.settings, request.receive)
+        call = Call(asked, served, state.settings, state.life, request.receive)
     except BaseException:
         served.leave()
         raise
     try:
-        first = await call.begin(state.pool)
+        first = await call.begin(state.pools)
+        given = _Answer(call, asked, served, first, state.meters)
         if asked.stream:
-            return _Stream(call, asked, served, first)  # which closes the call
-        events = [first, *[event async for event in call.rest()]]
-        assert call.request is not None, "it has begun"
-        result = call.request.result
-        made = Bodies(served, logprobs=bool(asked.logprobs))
-        told = bodies.told(served, result, asked.clasp.method, indices=asked.clasp.indices)
-        response = JSONResponse(made.whole(result, events, told))
+            return _Stream(given)  # which closes the call
+        events = [event async for event in given.events()]
+        response = JSONResponse(given.bodies.whole(call.result, events, given.told()))
     except BaseException:
         await _close(call, served)
         raise
@@ -100,44 +134,60 @@ async def chat(request: Request) -> Response:
     return response
 
 
+class _Answer:
+    """An answer from its first event on, and what is measured of it."""
+
+    def __init__(self, call: Call, asked: ChatRequest, served: Served, first: Event, meters: Meters) -> None:
+        self.call, self.asked, self.served, self._first, self._meters = call, asked, served, first, meters
+        self.bodies = Bodies(served, logprobs=bool(asked.logprobs))
+        self._began = call.seconds
+        meters.began(served, self._began)
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """All of them."""
+        yield self._first
+        async for event in self.call.rest():
+            yield event
+        self._meters.answered(self.served, self.call.result, self.call.seconds - self._began)
+
+    def told(self) -> bodies.Body:
+        """How it came about."""
+        extras = self.asked.clasp
+        return bodies.told(self.served, self.call.result, extras.method, indices=extras.indices)
+
+
 class _Stream(Response):
     """The answer in server-sent events; the first is there already."""
 
-    def __init__(self, call: Call, asked: ChatRequest, served: Served, first: Event) -> None:
+    def __init__(self, answer: _Answer) -> None:
         super().__init__(None, 200, _EVENTS)
         del self.headers["content-length"]
-        self._call, self._asked, self._served, self._first = call, asked, served, first
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async with aclosing(self._lines()) as lines:
+            async with aclosing(self._lines(scope)) as lines:
                 async for line in lines:
                     await send({"type": "http.response.body", "body": line, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            await _close(self._call, self._served)
+            await _close(self._answer.call, self._answer.served)
 
-    async def _lines(self) -> AsyncGenerator[bytes, None]:
-        asked, served = self._asked, self._served
-        made = Bodies(served, logprobs=bool(asked.logprobs))
+    async def _lines(self, scope: Scope) -> AsyncGenerator[bytes, None]:
+        answer, options = self._answer, self._answer.asked.stream_options
         try:
-            yield bodies.line(made.first())
-            if (piece := made.piece(self._first)) is not None:
-                yield bodies.line(piece)
-            async for event in self._call.rest():
-                if (piece := made.piece(event)) is not None:
+            yield bodies.line(answer.bodies.first())
+            async for event in answer.events():
+                if (piece := answer.bodies.piece(event)) is not None:
                     yield bodies.line(piece)
         except Problem as ended:
-            if ended.status != 499:  # there is somebody to be told
-                yield bodies.line(ended.body)
+            scope[CODE] = ended.status
+            yield bodies.line(ended.body)
             return
-        assert self._call.request is not None, "it has begun"
-        result = self._call.request.result
-        told = bodies.told(served, result, asked.clasp.method, indices=asked.clasp.indices)
-        yield bodies.line(made.last(result, told))
-        if asked.stream_options is not None and asked.stream_options.include_usage:
-            yield bodies.line(made.used(result))
+        yield bodies.line(answer.bodies.last(answer.call.result, answer.told()))
+        if options is not None and options.include_usage:
+            yield bodies.line(answer.bodies.used(answer.call.result))
         yield bodies.DONE
 
 
@@ -151,6 +201,8 @@ async def _body(request: Request, settings: Settings) -> bytes:
         return await asyncio.wait_for(request.body(), settings.body_timeout)
     except asyncio.TimeoutError:
         raise problem.too_slow(settings.body_timeout) from None
+    except ClientDisconnect:
+        raise problem.gone() from None
 
 
 def _model(name: str, served: Sequence[Served]) -> dict[str, Any]:

@@ -6,15 +6,18 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import Executor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from PIL import Image
 
 from clasp_trt.errors import ClaspError, MethodError
 from clasp_trt.runtime.engine import Request
 from clasp_trt.runtime.event import Event
+from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.serving import problem
+from clasp_trt.runtime.serving.fetching import Fetcher
 from clasp_trt.runtime.serving.house import Served
+from clasp_trt.runtime.serving.life import Life
 from clasp_trt.runtime.serving.pictures import Shown, decoded, encoded, messages, shown
 from clasp_trt.runtime.serving.problem import Problem
 from clasp_trt.runtime.serving.settings import Settings
@@ -23,6 +26,16 @@ from clasp_trt.runtime.serving.wishes import FORMS, wishes
 from clasp_trt.runtime.wishes import Wishes
 
 T = TypeVar("T")
+
+
+class Pools(NamedTuple):
+    """Threads that read requests, threads that fetch pictures, and how these are fetched."""
+
+    reading: Executor
+    fetching: Executor
+    fetcher: Fetcher
+
+
 Receive = Callable[[], Awaitable[Any]]
 
 
@@ -30,22 +43,29 @@ class Call:
     """Asks ``served`` what was asked: :meth:`begin` waits for the first event, :meth:`rest` gives those that follow.
     Both raise :class:`Problem`, and ask the engine for no more when they do. :meth:`close` it in the end."""
 
-    def __init__(self, asked: ChatRequest, served: Served, settings: Settings, receive: Receive) -> None:
-        self._asked, self._served, self._settings = asked, served, settings
+    def __init__(self, asked: ChatRequest, served: Served, settings: Settings, life: Life, receive: Receive) -> None:
+        self._asked, self._served, self._settings, self._life = asked, served, settings, life
         self._wishes = wishes(asked, served, settings)
         self._start = time.monotonic()
         self._over = False
-        self._gone = asyncio.ensure_future(_until_gone(receive))
+        self._stopped: asyncio.Future[Problem] = asyncio.get_running_loop().create_future()
+        self._watch = asyncio.ensure_future(self._until_gone(receive))
+        life.follow(self._stop)
+        self._coming: asyncio.Future[Event] | None = None
         self._events: AsyncGenerator[Event, None] | None = None
         self.pictures: list[Image.Image] = []
         self.request: Request | None = None
 
-    async def begin(self, pool: Executor) -> Event:
-        """Reads pictures, hands the request to the engine, and waits for its first event."""
+    async def begin(self, pools: Pools) -> Event:
+        """Fetches and reads pictures, hands the request to the engine, and waits for its first event."""
         links = list(shown(self._asked))
         loop = asyncio.get_running_loop()
-        data = {each.place: encoded(each, self._settings) for each in links}
-        self.request = await self._within(loop.run_in_executor(pool, self._submit, links, data))
+        data = {each.place: encoded(each, self._settings) for each in links if each.here}
+        for each in links:
+            if not each.here:
+                fetching = loop.run_in_executor(pools.fetching, pools.fetcher.fetch, each.link.url, each.place)
+                data[each.place] = await self._within(fetching)
+        self.request = await self._within(loop.run_in_executor(pools.reading, self._submit, links, data))
         self._events = self.request.__aiter__()
         return await self._next(self._events)
 
@@ -58,10 +78,24 @@ class Call:
         except StopAsyncIteration:
             return
 
+    @property
+    def seconds(self) -> float:
+        """Since the request came."""
+        return time.monotonic() - self._start
+
+    @property
+    def result(self) -> Result:
+        """The answer, once it is whole."""
+        assert self.request is not None, "it has begun"
+        return self.request.result
+
     async def close(self) -> None:
         """Nobody waits any more: what still runs is ended."""
         self._over = True
-        self._gone.cancel()
+        self._watch.cancel()
+        self._life.forget(self._stop)
+        if self._coming is not None:
+            await _cancelled(self._coming)
         if self._events is not None:
             await self._events.aclose()
 
@@ -89,7 +123,8 @@ class Call:
 
     async def _next(self, events: AsyncGenerator[Event, None]) -> Event:
         try:
-            return await self._within(asyncio.ensure_future(events.__anext__()))
+            self._coming = asyncio.ensure_future(events.__anext__())
+            return await self._within(self._coming)
         except ClaspError as error:
             raise problem.of(error) from error
 
@@ -99,17 +134,17 @@ class Call:
         while True:
             limit, late = self._deadline()
             if limit <= 0:
-                return self._give_up(coming, late)
-            both: set[asyncio.Future[Any]] = {coming, self._gone}
+                return await self._give_up(coming, late)
+            both: set[asyncio.Future[Any]] = {coming, self._stopped}
             await asyncio.wait(both, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if self._stopped.done():  # asked first: an engine that was told so has a last word too
+                return await self._give_up(coming, self._stopped.result())
             if coming.done():
                 return coming.result()
-            if self._gone.done():
-                return self._give_up(coming, problem.gone())
 
     def _deadline(self) -> tuple[float, Problem]:
         """Seconds until the request must be further than it is, and what is said if it is not."""
-        passed, bounds = time.monotonic() - self._start, self._settings
+        passed, bounds = self.seconds, self._settings
         whole = bounds.request_timeout - passed, problem.late(bounds.request_timeout)
         if self.request is not None and self.request.begun:
             return whole
@@ -117,15 +152,25 @@ class Call:
             (bounds.queue_timeout - passed, problem.waited(bounds.queue_timeout)), whole, key=lambda each: each[0]
         )
 
-    def _give_up(self, coming: asyncio.Future[T], why: Problem) -> T:
+    async def _until_gone(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._stop(problem.gone())
+
+    def _stop(self, why: Problem) -> None:
         self._over = True
-        coming.cancel()
+        if not self._stopped.done():
+            self._stopped.set_result(why)
+
+    async def _give_up(self, coming: asyncio.Future[T], why: Problem) -> T:
+        self._over = True
+        await _cancelled(coming)
         raise why
 
 
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _cancelled(coming: asyncio.Future[Any]) -> None:
+    coming.cancel()
+    await asyncio.wait({coming})
 
 
 def _swallow(future: asyncio.Future[Any]) -> None:

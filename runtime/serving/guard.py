@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from fastapi.responses import JSONResponse
 
 from clasp_trt.runtime.serving import problem
+from clasp_trt.runtime.serving.life import Life
+from clasp_trt.runtime.serving.meters import Meters
 from clasp_trt.runtime.serving.problem import Problem
 from clasp_trt.runtime.serving.settings import Settings
 
@@ -21,34 +24,59 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOCKED = ("/v1/", "/metrics")
 """Paths that ask for the key."""
+ASKING = ("/v1/chat/", "/v1/clasp/")
+"""Where requests are counted, and not taken once the server is about to end."""
+CODE = "clasp_trt.code"
+"""In the scope of a request: what it is counted as, where that is not the status of its response."""
 
 
 class Guard:
     """An ASGI application around ``app``. Nothing of a request without the key is read."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
-        self._app, self._settings, self._open = app, settings, 0
+    def __init__(self, app: App, settings: Settings, life: Life, meters: Meters) -> None:
+        self._app, self._settings, self._life, self._meters = app, settings, life, meters
         self._key = None if settings.key is None else _digest(settings.key.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        if not scope["path"].startswith(ASKING):
+            return await self._pass(scope, receive, send)
+
+        async def seen(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                scope.setdefault(CODE, message["status"])
+            with suppress(OSError):  # of a socket that was closed; whoever waits for that is told as well
+                await send(message)
+
+        self._life.enter()
+        try:
+            await self._pass(scope, receive, seen)
+        finally:
+            self._life.leave()
+            self._meters.requests.labels(str(scope.get(CODE, 500))).inc()
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._check(scope)
         except Problem as refused:
             return await answer(refused)(scope, receive, send)
-        self._open += 1
-        try:
-            await self._app(scope, _Bounded(receive, self._settings.max_body), send)
-        finally:
-            self._open -= 1
+        await self._app(scope, _Bounded(receive, self._settings.max_body), send)
+
+    def _may_ask(self, header: bytes) -> bool:
+        """Whether a header brings the key, told in a time that says nothing of it: what is compared has one length."""
+        if self._key is None:
+            return True
+        scheme, _, token = header.partition(b" ")
+        return hmac.compare_digest(self._key, _digest(token.strip())) and scheme.lower() == b"bearer"
 
     def _check(self, scope: Scope) -> None:
-        headers = dict(scope["headers"])
-        if scope["path"].startswith(LOCKED):
-            if self._key is not None and not _same(self._key, headers.get(b"authorization", b"")):
-                raise problem.unauthorized()
-            if self._open >= self._settings.max_open:
+        headers, path = dict(scope["headers"]), scope["path"]
+        if path.startswith(LOCKED) and not self._may_ask(headers.get(b"authorization", b"")):
+            raise problem.unauthorized()
+        if path.startswith(ASKING):
+            self._life.check()
+            if self._life.open > self._settings.max_open:
                 raise problem.busy()
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self._settings.max_body:
@@ -72,12 +100,6 @@ class _Bounded:
         if self._size > self._limit:
             raise problem.too_large("the request", self._limit)
         return message
-
-
-def _same(key: bytes, header: bytes) -> bool:
-    """Whether a header brings the key, in a time that tells nothing of it: what is compared is of one length."""
-    scheme, _, token = header.partition(b" ")
-    return hmac.compare_digest(key, _digest(token.strip())) and scheme.lower() == b"bearer"
 
 
 def _digest(key: bytes) -> bytes:

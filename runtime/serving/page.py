@@ -82,7 +82,7 @@ async def view(request: Request) -> dict[str, Any]:
     house: House = state.house
     served = house.find(given["model"], None)
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(state.pool, _view, served, given["image"], settings)
+    return await loop.run_in_executor(state.pools.reading, _view, served, given["image"], settings)
 
 
 def _view(served: Served, url: str, settings: Settings) -> dict[str, Any]:

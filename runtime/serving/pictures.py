@@ -25,6 +25,11 @@ class Shown(NamedTuple):
     link: Link
     moves: bool
 
+    @property
+    def here(self) -> bool:
+        """Whether the address holds the picture itself."""
+        return self.link.url[: len(DATA)].lower() == DATA
+
 
 def shown(asked: ChatRequest) -> Iterator[Shown]:
     """Every picture and clip, in the order of the messages."""
@@ -42,13 +47,8 @@ def shown(asked: ChatRequest) -> Iterator[Shown]:
 def encoded(each: Shown, settings: Settings) -> bytes:
     """What a ``data:`` URL holds. Raises :class:`Problem`."""
     url, limit = each.link.url, settings.max_image_bytes
-    if url[: len(DATA)].lower() != DATA:
-        raise Problem(
-            400,
-            f"{each.place} is no data: URL; send the picture itself, as data:image/png;base64,...",
-            param=each.place,
-            code="host_not_allowed",
-        )
+    if not each.here:
+        raise Problem(400, f"{each.place} is no data: URL", param=each.place, code="host_not_allowed")
     if len(url) > 3 * limit:
         raise too_large("the picture", limit, each.place)
     try:
