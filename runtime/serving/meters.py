@@ -30,7 +30,11 @@ class Meters:
         def histogram(name: str, text: str, bounds: tuple[float, ...]) -> Histogram:
             return Histogram(f"clasp_{name}", text, _EACH, registry=self._registry, buckets=bounds)
 
-        self.requests = counter("requests", "Requests for answers, and views of the page, that ended, by status; 499: the client went away.", "code")
+        self.requests = counter(
+            "requests",
+            "Requests that ended, by status; 499 of a client that left.",
+            "code",
+        )
         self._answers = counter("answers", "Whole answers.", *_EACH, "category", "finish_reason")
         self._queued = histogram("queue_seconds", "Wait for a slot.", _SECONDS)
         self._ttft = histogram("ttft_seconds", "From the arrival of a request to its first token.", _SECONDS)
