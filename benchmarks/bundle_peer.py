@@ -38,7 +38,7 @@ class BundlePeer:
 @click.option("--threads", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default=True)
 def main(bundle: Path, threads: int) -> None:
     """Time BUNDLE on requests from standard input, one JSON object per line."""
-    serve(lambda: BundlePeer(bundle, threads))
+    serve(lambda: BundlePeer(bundle, threads), packages=("clasp-trt", "onnxruntime"))
 
 
 if __name__ == "__main__":

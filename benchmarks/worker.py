@@ -12,9 +12,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
@@ -55,24 +58,39 @@ def peak_rss_mb() -> float:
 class Worker:
     """A peer as a process: loads on construction, answers :meth:`run`, ends with :meth:`close` or ``with``."""
 
-    def __init__(self, program: str, *arguments: str, threads: int, root: Path = ROOT) -> None:
+    def __init__(
+        self,
+        program: str,
+        *arguments: str,
+        threads: int,
+        root: Path = ROOT,
+        python: Path | str = sys.executable,
+        log: Path | None = None,
+        limit_s: float | None = None,
+    ) -> None:
         """``program`` is a module of this folder, such as ``hf_llava``; ``arguments`` are those of its command line.
 
-        ``root`` is the source tree whose code answers.
+        ``root`` is the source tree whose code answers, ``python`` the interpreter that runs it. Its standard error is
+        added to the file ``log``. Whoever does not answer within ``limit_s`` seconds is ended.
         """
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.{program}", *arguments, "--threads", str(threads)],
-            cwd=root,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": str(threads)},
-        )
+        with ExitStack() as opened:
+            self._limit_s, self._late = limit_s, False
+            self._process = subprocess.Popen(
+                [str(python), "-m", f"benchmarks.{program}", *arguments, "--threads", str(threads)],
+                cwd=root,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=None if log is None else opened.enter_context(log.open("ab")),
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": str(threads)},
+            )
         try:
-            self.load_s = float(self._answer()["load_s"])
+            ready = self._answer()
         except BaseException:
             self.close()
             raise
+        self.load_s = float(ready["load_s"])
+        self.versions: dict[str, str] = ready.get("versions", {})
 
     def run(self, image: Path, prompt: str, new_tokens: int) -> Sample:
         """As :meth:`Peer.run`. Raises RuntimeError with the worker's own words when it fails."""
@@ -90,7 +108,11 @@ class Worker:
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()  # the end of its input is its end
-        self._process.wait()
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:  # some libraries never come back from their own end
+            self._process.kill()
+            self._process.wait()
         self._process.stdout.close()
 
     def __enter__(self) -> Worker:
@@ -103,7 +125,13 @@ class Worker:
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
+        watch = threading.Timer(self._limit_s or 0, self._end)
+        if self._limit_s is not None:
+            watch.start()
         line = self._process.stdout.readline()
+        watch.cancel()
+        if self._late:
+            raise RuntimeError(f"the worker did not answer within {self._limit_s:g} seconds")
         if not line:
             raise RuntimeError(f"the worker ended with exit code {self._process.wait()}; see standard error")
         answer: dict[str, Any] = json.loads(line)
@@ -111,9 +139,13 @@ class Worker:
             raise RuntimeError(f"the worker failed: {answer['message']}")
         return answer
 
+    def _end(self) -> None:
+        self._late = True
+        self._process.kill()
 
-def serve(load: Callable[[], Peer]) -> None:
-    """Answers the requests on standard input with the peer that ``load`` gives."""
+
+def serve(load: Callable[[], Peer], packages: Sequence[str] = ()) -> None:
+    """Answers the requests on standard input with the peer that ``load`` gives; tells the versions of ``packages``."""
     protocol = _private_stdout()
 
     def say(event: str, content: dict[str, object]) -> None:
@@ -121,7 +153,8 @@ def serve(load: Callable[[], Peer]) -> None:
 
     start = time.perf_counter()
     peer = load()
-    say("ready", {"load_s": time.perf_counter() - start, "peak_rss_mb": peak_rss_mb()})
+    versions = {name: metadata.version(name) for name in packages}
+    say("ready", {"load_s": time.perf_counter() - start, "peak_rss_mb": peak_rss_mb(), "versions": versions})
     for line in sys.stdin:
         try:
             request = json.loads(line)

@@ -114,6 +114,11 @@ PRESETS: Mapping[str, Shape] = {
         layers=5, width=48, heads=4, kv_heads=2, head_dim=16, mlp=96, vocab=512, sections=(4, 2, 2),
         table=6, deepstack=(0, 1, 2),
     ),
+    "qwen2-vl-1.1b": Shape(  # the decoder of random_llava's tinyllama-1.1b behind a tower of about as many operations
+        "qwen2_vl", vision_layers=14, vision_width=512, vision_heads=8, vision_mlp=2048, patch_size=14,
+        layers=22, width=2048, heads=32, kv_heads=4, head_dim=64, mlp=5632, vocab=32064, sections=(8, 12, 12),
+        tokens=(4, 16384),
+    ),
     "qwen2.5-vl-7b": Shape(
         "qwen2_5_vl", vision_layers=32, vision_width=1280, vision_heads=16, vision_mlp=3420, patch_size=14,
         layers=28, width=3584, heads=28, kv_heads=4, head_dim=128, mlp=18944, vocab=152064, sections=(16, 24, 24),

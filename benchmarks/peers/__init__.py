@@ -1,0 +1,1 @@
+"""Every peer on one machine, in turn: ``python -m benchmarks.peers`` (docs/peers.md)."""
