@@ -18,15 +18,15 @@ def figures(content: Mapping[str, Any]) -> str:
     rows = [Row(**row) for row in content["rows"]]
     told = ", ".join(f"{name} {'yes' if has else 'no'}" for name, has in machine["features"].items())
     versions = {name: version for each in content["versions"].values() for name, version in each.items()}
-    return "\n\n".join(
-        (
-            f"{content['date'][:10]}, {machine['cores']} cores of {machine['cpu']} ({told}); medians of "
-            f"{settings['rounds']} rounds, {settings['new_tokens']} new tokens an answer.",
-            table.text(rows, content["left_out"]),
-            goals.text(content["goals"]),
-            *(["Versions: " + ", ".join(f"{name} {each}" for name, each in sorted(versions.items())) + "."] * bool(rows)),
-        )
-    )
+    parts = [
+        f"{content['date'][:10]}, {machine['cores']} cores of {machine['cpu']} ({told}); medians of "
+        f"{settings['rounds']} rounds, {settings['new_tokens']} new tokens an answer.",
+        table.text(rows, content["left_out"]),
+        goals.text(content["goals"]),
+    ]
+    if versions:
+        parts.append("Versions: " + ", ".join(f"{name} {each}" for name, each in sorted(versions.items())) + ".")
+    return "\n\n".join(parts)
 
 
 def filled(page: str, content: Mapping[str, Any]) -> str:
