@@ -22,7 +22,8 @@ from clasp_trt import targets
 from clasp_trt.export.family import describe, read_description
 from clasp_trt.tools.build.compiler import Pruning
 from clasp_trt.tools.plan import Machine, Request, make, measure
-from examples.random_llava import PRESETS, _config
+from examples.llava_files import config
+from examples.llava_shapes import PRESETS
 
 ROOT = Path(__file__).parents[1]
 PROMPT_TOKENS = 63  # of PROMPT with its template, in the vocabulary of a random checkpoint
@@ -31,7 +32,7 @@ PROMPT_TOKENS = 63  # of PROMPT with its template, in the vocabulary of a random
 def readme() -> Iterator[Comparison]:
     """The README's figures that do not hang on the speed of the CPU: the memory, and what pruning to a budget of 64
     does to the time to first token, where arithmetic is the bound throughout."""
-    shape = describe(_config(PRESETS["tinyllama-1.1b"], "float32", 1, 2), "config.json", "tinyllama-1.1b")
+    shape = describe(config(PRESETS["tinyllama-1.1b"], "float32", 1, 2), "config.json", "tinyllama-1.1b")
     schedule = Pruning(budget=64).schedule(shape.tower.tokens, shape.decoder.layers)
     machine = Machine(flops=1e9, bandwidth=1e12, memory=1)
     plan = make(Request(shape, targets.get("cpu"), schedule, "fp32", 1024, PROMPT_TOKENS, machine))

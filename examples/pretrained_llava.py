@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from examples.random_llava import written
+from examples.random_weights import written
 
 if TYPE_CHECKING:
     from transformers import Dinov2Config, LlamaConfig, LlavaConfig

@@ -15,7 +15,7 @@ from typing import Literal
 
 import click
 
-from examples.random_llava import BOS_ID, EOS_ID, MAX_POSITIONS, UNK_ID, train_tokenizer
+from examples.llava_files import MAX_POSITIONS
 from examples.random_weights import (
     ATTENTION_GAIN,
     SAFETENSORS_DTYPE,
@@ -28,6 +28,7 @@ from examples.random_weights import (
     write_weights,
     written,
 )
+from examples.small_tokenizer import BOS_ID, EOS_ID, UNK_ID, train_tokenizer
 
 Generation = Literal["gemma", "gemma2", "gemma3_text"]
 LEARNED = 512

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import click
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from examples.random_llava import CLIP_MEAN, CLIP_STD, CORPUS
+from examples.llava_files import CLIP_MEAN, CLIP_STD
 from examples.random_weights import (
     ATTENTION_GAIN,
     EMBEDDING_STD,
@@ -33,6 +33,7 @@ from examples.random_weights import (
     write_weights,
     written,
 )
+from examples.small_tokenizer import CORPUS
 
 Family = Literal["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
 CLASSES: Mapping[Family, str] = {"qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL", "qwen3_vl": "Qwen3VL"}

@@ -17,16 +17,8 @@ from typing import Literal
 
 import click
 
-from examples.random_llava import (
-    BOS_ID,
-    EOS_ID,
-    MAX_POSITIONS,
-    UNK_ID,
-    Shape,
-    decoder_tensors,
-    text_config,
-    train_tokenizer,
-)
+from examples.llava_files import MAX_POSITIONS, text_config
+from examples.random_llava import Shape, decoder_tensors
 from examples.random_weights import (
     ATTENTION_GAIN,
     SAFETENSORS_DTYPE,
@@ -38,6 +30,7 @@ from examples.random_weights import (
     write_weights,
     written,
 )
+from examples.small_tokenizer import BOS_ID, EOS_ID, UNK_ID, train_tokenizer
 
 Family = Literal["internvl", "idefics3", "smolvlm"]
 START, END, CONTEXT, VIDEO = "<img>", "</img>", "<IMG_CONTEXT>", "<video>"

@@ -13,7 +13,7 @@ from clasp_trt.errors import PromptError
 from clasp_trt.runtime.text import chat_sandbox
 from clasp_trt.runtime.text.chat import MAX_PROMPT_CHARACTERS, ChatTemplate
 from clasp_trt.runtime.text.messages import dialogue
-from examples.random_llava import CHAT_TEMPLATE
+from examples.llava_files import CHAT_TEMPLATE
 from tests.mistakes import says
 
 QWEN = (  # the shape of Qwen-VL's

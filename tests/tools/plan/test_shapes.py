@@ -19,7 +19,8 @@ from clasp_trt.chain import Chain
 from clasp_trt.export.family import describe, read_description
 from clasp_trt.quantization import parse
 from clasp_trt.tools.plan.memory import graph_bytes, graph_parameters
-from examples.random_llava import PRESETS, Shape, _config, tensors
+from examples.llava_files import config
+from examples.random_llava import PRESETS, Shape, tensors
 from tests.tools.plan.conftest import LLAVA_7B, LLAVA_13B
 
 
@@ -35,7 +36,7 @@ def part_of(key: str) -> str:
 
 
 def config_of(shape: Shape) -> dict[str, Any]:
-    return json.loads(json.dumps(_config(shape, "float32", 1, 2)))
+    return json.loads(json.dumps(config(shape, "float32", 1, 2)))
 
 
 def counted(shape: Shape) -> dict[str, int]:

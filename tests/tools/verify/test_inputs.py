@@ -20,7 +20,7 @@ from clasp_trt.tools.build.compiler import build
 from clasp_trt.tools.verify.inputs import inputs_against_stock
 from clasp_trt.tools.verify.report import Check
 from clasp_trt.tools.verify.request import Request
-from examples.random_llava import CHAT_TEMPLATE
+from examples.llava_files import CHAT_TEMPLATE
 from tests.mistakes import says
 from tests.tools.verify.conftest import Tamper
 
