@@ -15,13 +15,15 @@ from clasp_trt.speculation import MOST
 
 DEFAULT_MAX_NEW_TOKENS = 256
 """Where an answer ends if neither the request nor the bundle says."""
+MOST_TOP = 20
+"""Likeliest tokens that can be told beside each."""
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
     """A request. ``generation`` is how its tokens are chosen, with ``seed`` for draws; a ``constraint`` says what its
-    answer may be. ``category`` is None where the router decides. ``cancelled`` is asked again and again whether the
-    answer is to end."""
+    answer may be. The penalties are those of :class:`Sampling`. ``category`` is None where the router decides.
+    ``cancelled`` is asked again and again whether the answer is to end."""
 
     prompt: str | Dialogue
     generation: Generation
@@ -33,6 +35,9 @@ class Asked:
     cancelled: Callable[[], bool]
     lookup: int = 0
     draft: int = 0
+    top_logprobs: int = 0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
 
     @property
     def text(self) -> str:
@@ -66,6 +71,7 @@ def request(
     category: str | None = None,
     ignore_stop: bool = False,
     logprobs: bool = False,
+    top_logprobs: int = 0,
     cancelled: Callable[[], bool] | None = None,
     lookup: int | None = None,
     draft: int | None = None,
@@ -85,10 +91,14 @@ def request(
             raise PromptError(f"{name} is {count!r}; expected how many tokens to propose for a step, 0 (off) to {MOST}")
     if lookup and draft:
         raise PromptError("lookup and draft are given; tokens are proposed by one of them")
-    seed = None if sampling is None else sampling.seed
+    if type(top_logprobs) is not int or not 0 <= top_logprobs <= MOST_TOP:
+        raise PromptError(f"top_logprobs is {top_logprobs!r}, expected a whole number from 0 to {MOST_TOP}")
+    own = sampling or Sampling()
     return Asked(
-        prompt, generation, seed, constraint, category, ignore_stop,
-        logprobs=logprobs, cancelled=cancelled or _never, lookup=lookup or 0, draft=draft or 0,
+        prompt, generation, own.seed, constraint, category, ignore_stop,
+        logprobs=logprobs or top_logprobs > 0, cancelled=cancelled or _never, lookup=lookup or 0, draft=draft or 0,
+        top_logprobs=top_logprobs,
+        presence_penalty=own.presence_penalty or 0.0, frequency_penalty=own.frequency_penalty or 0.0,
     )  # fmt: skip
 
 

@@ -175,6 +175,7 @@ class Pipeline:
         category: str | None = None,
         ignore_stop: bool = False,
         logprobs: bool = False,
+        top_logprobs: int = 0,
         cancelled: Callable[[], bool] | None = None,
         lookup: int | None = None,
         draft: int | None = None,
@@ -185,7 +186,7 @@ class Pipeline:
             image, prompt, video=video,
             max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, choices=choices, regex=regex,
             json_schema=json_schema, category=category, ignore_stop=ignore_stop, logprobs=logprobs, cancelled=cancelled,
-            lookup=lookup, draft=draft,
+            lookup=lookup, draft=draft, top_logprobs=top_logprobs,
         ).result  # fmt: skip
 
     def stream(
@@ -203,6 +204,7 @@ class Pipeline:
         category: str | None = None,
         ignore_stop: bool = False,
         logprobs: bool = False,
+        top_logprobs: int = 0,
         cancelled: Callable[[], bool] | None = None,
         lookup: int | None = None,
         draft: int | None = None,
@@ -213,11 +215,11 @@ class Pipeline:
         chosen (``sampling``), and the strings that ``stop`` an answer. ``choices``, ``regex`` or ``json_schema`` say
         what the whole answer may be. ``category`` overrides the router; with ``ignore_stop`` an answer goes on after a
         stop token or string, so that its length is known beforehand. Nothing is computed before the first piece is
-        asked for. With ``logprobs`` each token's log-probability is told; ``cancelled`` is asked before each graph of
-        the prompt and before each later step whether the answer is to end there. ``lookup`` is how many tokens a step
-        may take over from the text so far, and ``draft`` how many from the draft bundle, 0 to 7 (None: 0), which
-        changes no answer (``docs/speculation.md``). Images go where ``prompt`` has the image's token, once for each, or
-        else before it, in their order.
+        asked for. With ``logprobs`` each token's log-probability is told, with ``top_logprobs`` also those of so many
+        likeliest tokens, 20 at most; ``cancelled`` is asked before each graph of the prompt and before each later step
+        whether the answer is to end there. ``lookup`` is how many tokens a step may take over from the text so far, and
+        ``draft`` how many from the draft bundle, 0 to 7 (None: 0), which changes no answer (``docs/speculation.md``).
+        Images go where ``prompt`` has the image's token, once for each, or else before it, in their order.
         The timings of an encoded image leave out what :meth:`encode` did. A ``video`` is a clip, which
         goes after the images, or where ``prompt`` has its token; bundles that take none refuse it. Raises
         :class:`clasp_trt.errors.ImageError` or :class:`~clasp_trt.errors.PromptError`.
@@ -228,7 +230,7 @@ class Pipeline:
             prompt, listed(image), () if video is None else (video,),
             max_new_tokens=max_new_tokens, sampling=sampling, stop=stop, choices=choices, regex=regex,
             json_schema=json_schema, category=category, ignore_stop=ignore_stop, logprobs=logprobs, cancelled=cancelled,
-            lookup=lookup, draft=draft,
+            lookup=lookup, draft=draft, top_logprobs=top_logprobs,
         )  # fmt: skip
 
     def chat(self, messages: Sequence[Mapping[str, Any]], **wishes: Unpack[Wishes]) -> Result:

@@ -44,7 +44,13 @@ _RULES: dict[str, tuple[Callable[[object], bool], str]] = {
     "min_p": (_within(0, 1), "0 (off) to 1"),
     "typical_p": (_within(0, 1, above=True), "above 0 and at most 1 (off)"),
     "repetition_penalty": (_within(0, math.inf, above=True), "a number above 0; 1 is off"),
+    "presence_penalty": (_within(-2, 2), "-2 to 2; 0 is off"),
+    "frequency_penalty": (_within(-2, 2), "-2 to 2; 0 is off"),
 }
+
+
+_OWN = ("seed", "presence_penalty", "frequency_penalty")
+"""What a request has and a bundle has not."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ class Sampling:
         repetition_penalty: above 0; 1 is off.
         no_repeat_ngram_size: 0 is off.
         min_new_tokens: 0 is off.
+        presence_penalty: taken from the logit of each token that the answer has, -2 to 2; 0 is off.
+        frequency_penalty: the same for each time that the answer has it.
         seed: of the generator (PCG64); None draws one from the operating system.
 
     Raises:
@@ -76,6 +84,8 @@ class Sampling:
     repetition_penalty: float | None = None
     no_repeat_ngram_size: int | None = None
     min_new_tokens: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -89,7 +99,7 @@ class Sampling:
 
         Raises :class:`PromptError` for a setting of sampling alone where the likeliest token is taken.
         """
-        given = {name: value for name, value in vars(self).items() if value is not None and name != "seed"}
+        given = {name: value for name, value in vars(self).items() if value is not None and name not in _OWN}
         if self.temperature is not None:
             given["do_sample"] = self.temperature > 0
             if self.temperature == 0:

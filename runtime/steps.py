@@ -4,6 +4,7 @@ on the host; vision, fuse and prefill with pruning; then token after token, of a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ from clasp_trt.runtime.event import Event
 from clasp_trt.runtime.eyes import Eyes
 from clasp_trt.runtime.fitting import check_clips, check_images, check_proposed, check_tokens
 from clasp_trt.runtime.logits.constraint import Constraints
-from clasp_trt.runtime.logits.processors import Request, processors
-from clasp_trt.runtime.logits.warpers import log_probability
+from clasp_trt.runtime.logits.processors import Process, Request, answer_penalty, processors
+from clasp_trt.runtime.logits.warpers import likeliest, log_probability
 from clasp_trt.runtime.manner import Manner
 from clasp_trt.runtime.proposing.lookup import Lookup
 from clasp_trt.runtime.sampling import OverflowedError, Sampler
@@ -85,7 +86,7 @@ class Steps:
         known = tokens.known(self._model.decoder.vocab_size)
         wanted = Request(known, stops, asked.limit(len(known)))
         sampler = Sampler(
-            generation, seed=asked.seed, prompt=known, processors=processors(generation, wanted),
+            generation, seed=asked.seed, prompt=known, processors=_processors(asked, wanted),
             constraint=asked.constraint,
         )  # fmt: skip
         strings = () if asked.ignore_stop else generation.stop_strings
@@ -203,6 +204,8 @@ class Steps:
         try:
             for row, following in zip(known, [*ids[1:], None], strict=True):
                 event = draft.say(*_next(draft, row))
+                if draft.asked.top_logprobs:
+                    event = replace(event, top=likeliest(row, draft.asked.top_logprobs))
                 found.append(event)
                 if event.finish_reason is not None or event.token != following:
                     break
@@ -215,6 +218,13 @@ class Steps:
         if draft.finish_reason is not None:
             self.leave(draft)
         return found
+
+
+def _processors(asked: Asked, wanted: Request) -> list[Process]:
+    found = processors(asked.generation, wanted)
+    if asked.presence_penalty or asked.frequency_penalty:
+        found.append(answer_penalty(asked.presence_penalty, asked.frequency_penalty, len(wanted.prompt)))
+    return found
 
 
 def _needs_logits(draft: Draft) -> bool:

@@ -20,6 +20,7 @@ class Wishes(TypedDict, total=False):
     category: str | None
     ignore_stop: bool
     logprobs: bool
+    top_logprobs: int
     cancelled: Callable[[], bool] | None
     lookup: int | None
     draft: int | None

@@ -96,6 +96,19 @@ def repetition_penalty(penalty: float, among: NDArray[np.int64] | None = None) -
     return process
 
 
+def answer_penalty(presence: float, frequency: float, begin: int) -> Process:
+    """OpenAI's penalties, which transformers does not have: of the ids from ``begin`` on, ``presence`` once and
+    ``frequency`` for each time."""
+
+    def process(ids: NDArray[np.int64], logits: Logits) -> Logits:
+        said, times = np.unique(ids[begin:], return_counts=True)
+        inside = said < logits.size
+        logits[said[inside]] -= np.float32(presence) + np.float32(frequency) * times[inside].astype(np.float32)
+        return logits
+
+    return process
+
+
 def no_repeat_ngram(size: int, among: NDArray[np.int64] | None = None) -> Process:
     """``NoRepeatNGramLogitsProcessor``: no sequence of ``size`` ids of the text so far, or of that ``among`` which is
     given, is completed again."""

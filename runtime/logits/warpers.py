@@ -57,6 +57,17 @@ def log_probability(logits: NDArray[np.float32], token: int) -> float:
     return float(row[token] - np.log(np.exp(row).sum()))
 
 
+def likeliest(logits: NDArray[np.float32], count: int) -> tuple[tuple[int, float], ...]:
+    """The tokens of greatest probability and :func:`log_probability` of each, the lowest index first among equals."""
+    row = logits.astype(np.float64)
+    least = np.partition(row, -count)[-count] if count < row.size else -np.inf
+    possible = np.flatnonzero(row >= least)
+    order = possible[np.argsort(-row[possible], kind="stable")][:count]
+    row -= row.max()
+    total = np.log(np.exp(row).sum())
+    return tuple((int(token), float(row[token] - total)) for token in order)
+
+
 def top_h(share: float) -> Warp:
     """``TopHLogitsWarper``: the likeliest tokens whose entropy adds up to at most ``share`` of that of the 100
     likeliest."""

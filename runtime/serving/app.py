@@ -7,11 +7,13 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -122,11 +124,11 @@ async def chat(request: Request) -> Response:
         raise
     try:
         first = await call.begin(state.pools)
-        given = _Answer(call, asked, served, first, state.meters)
+        given = _Answer(call, asked, served, first, state)
         if asked.stream:
             return _Stream(given)  # which closes the call
         events = [event async for event in given.events()]
-        response = JSONResponse(given.bodies.whole(call.result, events, given.told()))
+        response = JSONResponse(given.bodies.whole(call.result, events, await given.told()))
     except BaseException:
         await _close(call, served)
         raise
@@ -137,11 +139,13 @@ async def chat(request: Request) -> Response:
 class _Answer:
     """An answer from its first event on, and what is measured of it."""
 
-    def __init__(self, call: Call, asked: ChatRequest, served: Served, first: Event, meters: Meters) -> None:
-        self.call, self.asked, self.served, self._first, self._meters = call, asked, served, first, meters
+    def __init__(self, call: Call, asked: ChatRequest, served: Served, first: Event, state: State) -> None:
+        self.call, self.asked, self.served, self._first = call, asked, served, first
+        self._meters: Meters = state.meters
+        self._pools: Pools = state.pools
         self.bodies = Bodies(served, logprobs=bool(asked.logprobs))
         self._began = call.seconds
-        meters.began(served, self._began)
+        self._meters.began(served, self._began)
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """All of them."""
@@ -150,10 +154,14 @@ class _Answer:
             yield event
         self._meters.answered(self.served, self.call.result, self.call.seconds - self._began)
 
-    def told(self) -> bodies.Body:
+    async def told(self) -> bodies.Body:
         """How it came about."""
-        extras = self.asked.clasp
-        return bodies.told(self.served, self.call.result, extras.method, indices=extras.indices)
+        extras, result, pictures = self.asked.clasp, self.call.result, self.call.pictures
+        told = bodies.told(self.served, result, extras.method, indices=extras.indices)
+        if pictures:
+            draw = partial(bodies.drawn, self.served, result, extras.method, pictures)
+            told["picture"] = await asyncio.get_running_loop().run_in_executor(self._pools.reading, draw)
+        return told
 
 
 class _Stream(Response):
@@ -185,7 +193,7 @@ class _Stream(Response):
             scope[CODE] = ended.status
             yield bodies.line(ended.body)
             return
-        yield bodies.line(answer.bodies.last(answer.call.result, answer.told()))
+        yield bodies.line(answer.bodies.last(answer.call.result, await answer.told()))
         if options is not None and options.include_usage:
             yield bodies.line(answer.bodies.used(answer.call.result))
         yield bodies.DONE

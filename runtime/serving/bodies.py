@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from PIL import Image
+
+from clasp_trt.methods import get
 from clasp_trt.runtime.event import Event
+from clasp_trt.runtime.overlay import overlay
 from clasp_trt.runtime.result import Result
 from clasp_trt.runtime.serving.house import Served
 
@@ -71,7 +77,8 @@ class Bodies:
 
     def _token(self, event: Event) -> Body:
         assert event.token is not None
-        return {**self._spelled(event.token), "logprob": event.logprob, "top_logprobs": []}
+        top = [{**self._spelled(token), "logprob": logprob} for token, logprob in event.top]
+        return {**self._spelled(event.token), "logprob": event.logprob, "top_logprobs": top}
 
     def _spelled(self, token: int) -> Body:
         spelled = self._served.engine.spelling(token)
@@ -118,6 +125,16 @@ def told(served: Served, result: Result, method: str | None, *, indices: bool) -
         "tokens_per_second": round(result.tokens_per_second, 3),
         "timings_ms": {name: round(value, 3) for name, value in result.timings_ms.items()},
     }
+
+
+def drawn(served: Served, result: Result, method: str | None, pictures: Sequence[Image.Image]) -> str:
+    """What each stage kept of the pictures, as a ``data:`` URL of a PNG."""
+    engine, several = served.engine, len(pictures) > 1
+    seen = [engine.see(picture, several=several) for picture in pictures]
+    chosen = engine.manner.method if method is None else get(method)
+    file = io.BytesIO()
+    overlay(seen, result, engine.bundle.manifest.schedule, chosen).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _reason(reason: str) -> str:

@@ -153,6 +153,8 @@ class ChatRequest(_Record):
     top_k: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     min_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     seed: int | None = None
     stop: str | Annotated[list[str], Field(max_length=16)] | None = None
@@ -160,6 +162,7 @@ class ChatRequest(_Record):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: Form | None = None
     ignore_eos: bool = False
     clasp: Extras = Extras()
@@ -191,8 +194,9 @@ def read(body: bytes) -> ChatRequest:
         asked = ChatRequest.model_validate(given)
     except ValidationError as error:
         raise _told(error, given) from None
-    if asked.stream_options is not None and not asked.stream:
-        raise Problem(400, "stream_options: only with stream", param="stream_options")
+    for name, needs in (("stream_options", "stream"), ("top_logprobs", "logprobs")):
+        if getattr(asked, name) and not getattr(asked, needs):
+            raise Problem(400, f"{name}: only with {needs}", param=name)
     return asked
 
 

@@ -22,6 +22,7 @@ def wishes(asked: ChatRequest, served: Served, settings: Settings) -> Wishes:
         "category": _category(asked, served),
         "ignore_stop": asked.ignore_eos,
         "logprobs": bool(asked.logprobs),
+        "top_logprobs": asked.top_logprobs or 0,
         **_form(asked),
     }
 
@@ -49,6 +50,8 @@ def _sampling(asked: ChatRequest, *, greedy: bool) -> Sampling:
         temperature=temperature,
         repetition_penalty=asked.repetition_penalty,
         min_new_tokens=asked.min_tokens,
+        presence_penalty=asked.presence_penalty,
+        frequency_penalty=asked.frequency_penalty,
         seed=None if asked.seed is None else asked.seed % _SEEDS,
         **draws,
     )

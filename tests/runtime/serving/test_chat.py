@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from PIL import Image
 
 from clasp_trt.runtime.engine import Engine
 from clasp_trt.runtime.sampling import Sampling
@@ -152,6 +155,40 @@ def test_the_form_of_an_answer(ask: Ask, wished: dict[str, Any], holds: Callable
     found = completion(ask(body(QUESTION, max_tokens=40, seed=2, temperature=0.2, **wished))).choices[0]
     assert found.message.content is not None
     assert found.finish_reason == "length" or holds(found.message.content)
+
+
+def test_the_likeliest_tokens(ask: Ask, engine: Engine) -> None:
+    found = completion(ask(body(QUESTION, max_tokens=3, ignore_eos=True, logprobs=True, top_logprobs=4))).choices[0]
+    assert found.logprobs is not None
+    for each in found.logprobs.content or ():
+        assert len(each.top_logprobs) == 4
+        best = each.top_logprobs[0]
+        assert (best.token, best.logprob) == (each.token, each.logprob), "the answer is greedy"
+        assert sorted((one.logprob for one in each.top_logprobs), reverse=True) == [
+            one.logprob for one in each.top_logprobs
+        ]
+
+
+def test_penalties_of_the_answer(ask: Ask, engine: Engine) -> None:
+    wished = {"max_tokens": 30, "ignore_eos": True, "logprobs": True, "temperature": 0}
+    free, bound = (
+        completion(ask(body(QUESTION, **wished, frequency_penalty=penalty, presence_penalty=penalty)))
+        for penalty in (0, 2)
+    )
+    tokens = [
+        [each.token for each in (found.choices[0].logprobs and found.choices[0].logprobs.content) or ()]
+        for found in (free, bound)
+    ]
+    assert len(set(tokens[1])) > len(set(tokens[0]))
+
+
+def test_a_drawing_on_demand(ask: Ask, picture: str) -> None:
+    found = ask(body(QUESTION, picture, max_tokens=2, clasp={"picture": True})).json()["clasp"]
+    head, _, data = found["picture"].partition(",")
+    assert head == "data:image/png;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as drawn:
+        assert drawn.width > drawn.height > 100
+    assert "picture" not in ask(body(QUESTION, picture, max_tokens=2)).json()["clasp"]
 
 
 def test_indices_on_demand(ask: Ask, engine: Engine, picture: str, photos: dict[str, Path]) -> None:
