@@ -18,6 +18,7 @@ from clasp_trt.notice import tell
 from clasp_trt.quantization import UNROUNDED, Quantization, parse
 from clasp_trt.schedule import PRUNE_AT, Schedule
 from clasp_trt.targets import PRECISIONS
+from clasp_trt.thinning import OPTION, AskedThinning, Thinning
 
 DEFAULT_PRUNE_AT, DEFAULT_PRECISION, DEFAULT_CONTEXT = "decoder", "fp32", 2048
 DEFAULT_TEXT = 1024
@@ -37,8 +38,10 @@ class Pruning:
     ``at`` is one of :data:`clasp_trt.schedule.PRUNE_AT` (default: decoder). ``budget`` is the mean of visual tokens
     over decoder layers, as a count or a share (default: a third of them), or one of the paper's; ``keeps`` gives the
     stages' sizes instead. ``prune_layers`` are the 0-based decoder layers after which the stages stand. ``method``
-    chooses the tokens, one of :data:`clasp_trt.chain.selections.READS` (default: clasp). Raises :class:`ScheduleError`
-    for what contradicts itself, whatever the model, and :class:`MethodError` for a method that is not compiled.
+    chooses the tokens, one of :data:`clasp_trt.chain.selections.READS` (default: clasp). ``tower`` is what the vision
+    tower drops before any of these, whatever ``at`` says; then the default budget is a third of what it leaves. Raises
+    :class:`ScheduleError` for what contradicts itself, whatever the model, and :class:`MethodError` for a method that
+    is not compiled.
     """
 
     at: str | None = None
@@ -46,6 +49,7 @@ class Pruning:
     keeps: tuple[int, ...] | None = None
     prune_layers: tuple[int, ...] | None = None
     method: str | None = None
+    tower: AskedThinning | None = None
 
     def __post_init__(self) -> None:
         if self.place not in PRUNE_AT:
@@ -83,16 +87,25 @@ class Pruning:
         """``method``, or its default."""
         return selections.DEFAULT if self.method is None else self.method
 
-    def mean(self, tokens: int) -> int | None:
-        """The mean to aim at with ``tokens`` visual tokens; None where none is asked for."""
+    def mean(self, tokens: int, entering: int | None = None) -> int | None:
+        """The mean to aim at with ``tokens`` visual tokens, of which ``entering`` (default: all) enter the decoder;
+        None where none is asked for."""
         if self.place == "none" or self.keeps is not None:
             return None
-        return max(1, tokens // 3) if self.budget is None else budgets.mean(self.budget, tokens)
+        third = max(1, (tokens if entering is None else entering) // 3)
+        return third if self.budget is None else budgets.mean(self.budget, tokens)
 
     def schedule(
-        self, tokens: int, layers: int, *, varies: bool = False, short_sighted: frozenset[int] = frozenset()
+        self,
+        tokens: int,
+        layers: int,
+        *,
+        varies: bool = False,
+        short_sighted: frozenset[int] = frozenset(),
+        thinning: Thinning | None = None,
     ) -> Schedule:
-        """The stages for ``tokens`` visual tokens, or up to as many, and a decoder of ``layers`` layers.
+        """The stages for ``tokens`` visual tokens, or up to as many, and a decoder of ``layers`` layers, behind a
+        tower's ``thinning``.
 
         Where the number ``varies``, stages keep shares of it, unless they or their mean were asked for as counts: then
         a request with fewer tokens loses fewer. Layers that are ``short_sighted`` may not see all of the tokens: no
@@ -102,7 +115,10 @@ class Pruning:
         after = self.prune_layers
         if after is None and short_sighted and self.place == "decoder":
             after = schedules.default_prune_layers(layers, short_sighted)
-        made = self._schedule(tokens, layers, after)
+        if thinning is None:
+            made = self._schedule(tokens, tokens, layers, after)
+        else:
+            made = self._behind(thinning, tokens, layers, after)
         if blind := sorted(short_sighted.intersection(made.prune_layers)):
             tell(
                 f"stages after layers {', '.join(map(str, blind))} rank tokens by what a window shows, which {tokens} "
@@ -110,18 +126,25 @@ class Pruning:
             )
         return made.shared() if varies and self.keeps is None and not isinstance(self.budget, int) else made
 
-    def _schedule(self, tokens: int, layers: int, after: tuple[int, ...] | None) -> Schedule:
-        mean = self.mean(tokens)
+    def _behind(self, thinning: Thinning, tokens: int, layers: int, after: tuple[int, ...] | None) -> Schedule:
+        entering = thinning.entering(tokens)
+        try:
+            return self._schedule(tokens, entering, layers, after).behind(thinning, tokens)
+        except ScheduleError as error:
+            raise ScheduleError(f"{error}; {OPTION} leaves {entering} of {tokens} visual tokens") from None
+
+    def _schedule(self, tokens: int, entering: int, layers: int, after: tuple[int, ...] | None) -> Schedule:
+        mean = self.mean(tokens, entering)
         if self.keeps is not None:
-            return schedules.given(tokens, layers, self.keeps, after)
+            return schedules.given(entering, layers, self.keeps, after)
         if mean is None:
-            return schedules.none(tokens, layers)
+            return schedules.none(entering, layers)
         if self.place == "encoder":
-            return schedules.encoder(tokens, layers, mean)
+            return schedules.encoder(entering, layers, mean)
         if isinstance(self.budget, Published):
             return schedules.published(tokens, layers, self.budget.keeps, after)
         try:
-            return schedules.solve(tokens, layers, mean, after)
+            return schedules.solve(entering, layers, mean, after, printed=entering == tokens)
         except ScheduleError as error:
             if self.budget is not None:
                 raise
@@ -172,9 +195,11 @@ class Options:
         max_images: int | None = None,
         max_frames: int | None = None,
         quantize: str | None = None,
+        prune_tower: str | None = None,
     ) -> Options:
         """The options of the command line, by the same names; ``budget`` is read by :func:`clasp_trt.budgets.parse`."""
         asked = None if budget is None else budgets.parse(budget)
+        tower = None if prune_tower is None else AskedThinning.parse(prune_tower)
         return Options(
             pruning=Pruning(
                 at=prune_at,
@@ -182,6 +207,7 @@ class Options:
                 keeps=_fixed(schedule),
                 prune_layers=_fixed(prune_layers),
                 method=method,
+                tower=tower,
             ),
             precision=precision,
             policy=policy,

@@ -25,12 +25,14 @@ from clasp_trt.published import (
 )
 from clasp_trt.solver import check_reachable, lengths_of, rounded, solve_keeps, total
 from clasp_trt.storage.fields import Field, Format
+from clasp_trt.thinning import OPTION, Thinning
 
 PRUNE_AT = ("decoder", "encoder", "none")
 """Where tokens may be dropped: between layers of the decoder, before it, or nowhere."""
 SOURCES = ("published", "published-shares", "solved", "given", "encoder", "none")
 
 _MAX_COUNT = 2**31 - 1
+_TOWER = "tower"  # a key of schedules whose tower drops tokens, and of no others
 _FORMAT = Format(ScheduleError, ScheduleError, "give the whole schedule")
 
 
@@ -51,8 +53,9 @@ class Stage:
 class Schedule:
     """The stages of one decoder, valid by construction.
 
-    ``tokens`` visual tokens enter at most, the decoder has ``layers`` layers, and ``source`` says where the numbers
-    come from: one of :data:`SOURCES`. Raises :class:`ScheduleError` when the stages are not strictly
+    A request has at most ``tokens`` visual tokens, the decoder has ``layers`` layers, and ``source`` says where the
+    numbers come from: one of :data:`SOURCES`. Where the vision tower drops some, ``tower`` says how, and the stages,
+    with their shares, are of those that are left. Raises :class:`ScheduleError` when the stages are not strictly
     descending, not in the decoder, or contradict ``source`` or their shares.
     """
 
@@ -60,6 +63,7 @@ class Schedule:
     layers: int
     stages: tuple[Stage, ...]
     source: str
+    tower: Thinning | None = None
 
     def __post_init__(self) -> None:
         _check_count("tokens", self.tokens)
@@ -67,11 +71,12 @@ class Schedule:
         if self.source not in SOURCES:
             raise ScheduleError(f"source: expected one of {', '.join(SOURCES)}, got {brief(self.source)}")
         _check_source(self)
+        _check_tower(self)
         if self.source == "encoder":
-            _check_keeps(self.tokens, self.keeps)
+            _check_keeps(self.entering(), self.keeps)
         elif self.stages:
             _check_prune_layers(self.layers, self.prune_layers)
-            _check_keeps(self.tokens, self.keeps)
+            _check_keeps(self.entering(), self.keeps)
         _check_shares(self)
 
     @property
@@ -85,13 +90,24 @@ class Schedule:
         return tuple(stage.after_layer for stage in self.stages)
 
     @property
+    def prunes(self) -> bool:
+        """Whether anything is dropped, in the tower or by a stage."""
+        return bool(self.stages) or self.tower is not None
+
+    def entering(self, tokens: int | None = None) -> int:
+        """How many of ``tokens`` visual tokens (default: all), those of whole pictures, the tower leaves."""
+        every = self.tokens if tokens is None else tokens
+        return every if self.tower is None else self.tower.entering(every)
+
+    @property
     def mean_tokens(self) -> float:
         """Mean number of visual tokens over the decoder's layers: what a budget asks for."""
         return self.mean_of(self.tokens)
 
     def mean_of(self, tokens: int) -> float:
         """The same for a request with ``tokens`` visual tokens."""
-        return total(tokens, self.keeps_of(tokens), lengths_of(self.layers, self.prune_layers)) / self.layers
+        lengths = lengths_of(self.layers, self.prune_layers)
+        return total(self.entering(tokens), self.keeps_of(tokens), lengths) / self.layers
 
     def keeps_of(self, tokens: int) -> tuple[int, ...]:
         """What the stages keep of ``tokens`` visual tokens, at most those of the schedule.
@@ -100,13 +116,14 @@ class Schedule:
         leaves at least one to each before it. Of no more tokens than there are stages, every stage keeps all.
         """
         shares = [stage.share for stage in self.stages if stage.share is not None]
+        left = self.entering(tokens)
         if not shares:
-            return tuple(min(stage.keep, tokens) for stage in self.stages)
-        return rounded(tokens, shares) if tokens > len(shares) else (tokens,) * len(shares)
+            return tuple(min(stage.keep, left) for stage in self.stages)
+        return rounded(left, shares) if left > len(shares) else (left,) * len(shares)
 
     def shared(self) -> Schedule:
-        """The same, with the part of all tokens that each stage keeps as its share."""
-        parts = _published_parts(self) or [Fraction(keep, self.tokens) for keep in self.keeps]
+        """The same, with the part that each stage keeps of all tokens that enter the decoder as its share."""
+        parts = _published_parts(self) or [Fraction(keep, self.entering()) for keep in self.keeps]
         stages = (replace(stage, share=share) for stage, share in zip(self.stages, parts, strict=True))
         return replace(self, stages=tuple(stages))
 
@@ -116,8 +133,9 @@ class Schedule:
         ``keep(arriving, asked)`` are those that a stage keeps of those that arrive where the schedule asks for
         ``asked``: a method may keep more.
         """
-        left = self.tokens if tokens is None else tokens
-        for stage, asked in zip(self.stages, self.keeps_of(left), strict=True):
+        every = self.tokens if tokens is None else tokens
+        left = self.entering(every)
+        for stage, asked in zip(self.stages, self.keeps_of(every), strict=True):
             if stage.after_layer < layer:
                 left = keep(left, asked)
         return left
@@ -140,17 +158,20 @@ class Schedule:
     def describe(self) -> str:
         """One line for a person, such as ``576 -> 300 after layer 2 -> ...``."""
         steps = [f"{self.tokens}"]
+        if self.tower is not None:
+            steps.append(f"{self.entering()} after block {self.tower.after_block} of the tower")
         for stage in self.stages:
             where = "before the decoder" if stage.after_layer < 0 else f"after layer {stage.after_layer}"
             steps.append(f"{stage.keep} {where}")
-        origin = "not pruned" if self.source == "none" else self.source
+        origin = self.source if self.source != "none" else "not pruned" if self.tower is None else "not pruned further"
         mean = f"mean {self.mean_tokens:.1f} visual tokens over {self.layers} layers"
         return f"{' -> '.join(steps)} ({mean}, {origin})"
 
     def to_json(self) -> dict[str, object]:
         """The JSON object that :meth:`from_json` reads back to an equal schedule."""
         stages = [_stage_content(stage) for stage in self.stages]
-        return {"tokens": self.tokens, "layers": self.layers, "source": self.source, "stages": stages}
+        tower = {} if self.tower is None else {_TOWER: self.tower.to_json()}
+        return {"tokens": self.tokens, "layers": self.layers, "source": self.source, **tower, "stages": stages}
 
     @classmethod
     def from_json(cls, obj: object) -> Schedule:
@@ -161,14 +182,20 @@ class Schedule:
     def read(cls, item: Field) -> Schedule:
         """The schedule that a field of some file holds. Raises that file's error for a field that breaks a rule by
         itself, and :class:`ScheduleError` for one that breaks a rule with others."""
-        top = item.record("tokens", "layers", "source", "stages")
+        top = item.record("tokens", "layers", "source", "stages", optional=(_TOWER,))
         rows = top["stages"].elements()
         return cls(
             top["tokens"].integer(1, _MAX_COUNT),
             top["layers"].integer(1, _MAX_COUNT),
             tuple(_stage(row) for row in rows),
             top["source"].one_of(SOURCES),
+            Thinning.read(top[_TOWER]) if _TOWER in top else None,
         )
+
+    def behind(self, tower: Thinning, tokens: int) -> Schedule:
+        """The stages of this schedule, which is of what ``tower`` leaves of ``tokens`` visual tokens, or of these
+        themselves, behind it."""
+        return replace(self, tokens=tokens, tower=tower)
 
 
 def default_prune_layers(layers: int, avoided: frozenset[int] = frozenset()) -> tuple[int, int, int]:
@@ -197,13 +224,15 @@ def default_prune_layers(layers: int, avoided: frozenset[int] = frozenset()) -> 
     return min(moved, key=moved.__getitem__, default=scaled)
 
 
-def solve(tokens: int, layers: int, budget: int, prune_layers: Sequence[int] | None = None) -> Schedule:
+def solve(
+    tokens: int, layers: int, budget: int, prune_layers: Sequence[int] | None = None, *, printed: bool = True
+) -> Schedule:
     """The schedule whose mean over the decoder's layers is ``budget`` visual tokens.
 
     Three stages at :func:`default_prune_layers`, or one stage per entry of ``prune_layers``. The published
-    schedules are returned as printed. Every other one is solved: a larger budget never keeps fewer tokens at
-    any stage, and the mean is off by at most half the longest run of pruned layers divided by ``layers``
-    (a quarter token for 32 layers). Raises :class:`ScheduleError` for a budget that no strictly descending
+    schedules are returned as ``printed``, unless that is not wanted. Every other one is solved: a larger budget never
+    keeps fewer tokens at any stage, and the mean is off by at most half the longest run of pruned layers divided by
+    ``layers`` (a quarter token for 32 layers). Raises :class:`ScheduleError` for a budget that no strictly descending
     schedule meets, saying which ones do.
     """
     _check_count("tokens", tokens)
@@ -212,7 +241,7 @@ def solve(tokens: int, layers: int, budget: int, prune_layers: Sequence[int] | N
     _check_prune_layers(layers, chosen)
     _check_budget(tokens, budget)
     where = (tokens, layers, chosen)
-    if where == (PUBLISHED_TOKENS, PUBLISHED_LAYERS, PUBLISHED_PRUNE_LAYERS) and budget in PUBLISHED_KEEPS:
+    if printed and where == (PUBLISHED_TOKENS, PUBLISHED_LAYERS, PUBLISHED_PRUNE_LAYERS) and budget in PUBLISHED_KEEPS:
         return _schedule(tokens, layers, PUBLISHED_KEEPS[budget], chosen, "published")
     lengths = lengths_of(layers, chosen)
     check_reachable(tokens, budget, chosen, lengths)
@@ -263,7 +292,7 @@ def _schedule(tokens: int, layers: int, keeps: Sequence[int], after: Sequence[in
 
 def _published_parts(schedule: Schedule) -> list[Fraction] | None:
     """The exact fractions of a published schedule, which its counts only round."""
-    if schedule.source not in ("published", "published-shares"):
+    if schedule.source not in ("published", "published-shares") or schedule.tower is not None:
         return None
     of = next(
         keeps for budget, keeps in PUBLISHED_KEEPS.items() if scaled_keeps(budget, schedule.tokens) == schedule.keeps
@@ -342,6 +371,13 @@ def _check_source(schedule: Schedule) -> None:
         scaled_keeps(budget, schedule.tokens) for budget in PUBLISHED_KEEPS
     ):
         raise ScheduleError(f"stages: source {source!r}, but these are not the fractions that were published")
+
+
+def _check_tower(schedule: Schedule) -> None:
+    if schedule.tower is not None and schedule.tokens % schedule.tower.of:
+        raise ScheduleError(
+            f"tokens: {schedule.tokens} are no whole pictures of {schedule.tower.of}, which {OPTION} is of"
+        )
 
 
 def _check_shares(schedule: Schedule) -> None:

@@ -10,13 +10,17 @@ from typing import Protocol
 
 from clasp_trt.bundle import VisionDims
 from clasp_trt.chain import names
+from clasp_trt.errors import ScheduleError
 from clasp_trt.export import grids, splits
 from clasp_trt.export.decoder.spec import DecoderSpec
 from clasp_trt.export.towers.grid import GridSpec, MergerSpec
 from clasp_trt.export.towers.spec import TowerSpec
 from clasp_trt.quantization import UNROUNDED, Quantization
 from clasp_trt.splitting import ByEdge, ByRatio
+from clasp_trt.thinning import OPTION, AskedThinning, Thinning
 from clasp_trt.tiling import Tiling
+
+_INSTEAD = "drop tokens after the projector instead, with --prune-at encoder or decoder"
 
 
 class Tower(Protocol):
@@ -181,6 +185,28 @@ class Description:
         """Those of one picture."""
         return self.tower.token_range
 
+    @property
+    def thinning(self) -> Thinning | None:
+        """Which patches the tower drops on its way, if it does."""
+        return None
+
+    @property
+    def whole(self) -> Tower:
+        """The tower that drops none."""
+        return self.tower
+
+    def thinned(self, asked: AskedThinning | None) -> Description:
+        """The same whose tower drops patches, if that is asked. Raises :class:`ScheduleError` for one whose patches
+        must all keep their place, or where nothing would be gained."""
+        if asked is None:
+            return self
+        raise ScheduleError(f"{OPTION} is for models whose patches are visual tokens: {self._whole}; {_INSTEAD}")
+
+    @property
+    def _whole(self) -> str:
+        """Why all patches are needed to the end."""
+        return f"those of {self.model_type} are merged by their place"
+
     def capped(self, tokens: int | None) -> Description:
         """The same whose pictures have at most ``tokens`` visual tokens, where that is a picture's own to say; it may
         be that even the smallest have more."""
@@ -257,6 +283,28 @@ class SquareDescription(Description):
     projector: ProjectorSpec
     tiling: Tiling | None = None
     film: Film | None = field(default=None, kw_only=True)
+
+    @property
+    def thinning(self) -> Thinning | None:
+        return self.tower.thinning
+
+    @property
+    def whole(self) -> TowerSpec:
+        return replace(self.tower, thinning=None)
+
+    def thinned(self, asked: AskedThinning | None) -> Description:
+        tower = self.tower
+        if asked is None or tower.pool > 1 or self.tiling is not None or self.film is not None:
+            return super().thinned(asked)
+        return replace(self, tower=replace(tower, thinning=asked.of(tower.patches, tower.built_blocks)))
+
+    @property
+    def _whole(self) -> str:
+        if self.tiling is not None:
+            return f"those of {self.model_type} are tiles of a picture, which are put together by their place"
+        if self.film is not None:
+            return f"{self.model_type} takes clips too, whose frames keep all"
+        return f"those of {self.model_type} are averaged by their place"
 
     @property
     def apart(self) -> bool:

@@ -147,7 +147,7 @@ def _graphs(family: Family, layers: tuple[int, ...], chain: Chain, max_context: 
     table = weights.matrix("embed_tokens.weight", (dims.vocab_size, dims.width))
     yield embed_graph(table, dims.width, dtype, family.embedding_scale)
     if chain.has_gram:
-        yield gram_graph(None if chain.varies else chain.schedule.tokens, dims.width, dtype)
+        yield gram_graph(None if chain.varies else chain.schedule.entering(), dims.width, dtype)
     for stage in chain.prunes:
         yield prune_graph(stage, dims.width, dtype, dims.axes, dims.deepstack, dims.visible)
     turned = max_context + family.media.image.positions.start  # the first position may be 1

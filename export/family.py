@@ -23,6 +23,7 @@ from clasp_trt.export.media import has_image_settings, image_settings
 from clasp_trt.export.quantised import held
 from clasp_trt.quantization import UNROUNDED, Quantization
 from clasp_trt.storage.foreign import read_object
+from clasp_trt.thinning import AskedThinning
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -102,13 +103,15 @@ def family_of(
     images: int = 1,
     frames: int | None = None,
     quantization: Quantization = UNROUNDED,
+    thinning: AskedThinning | None = None,
 ) -> Family:
     """The family of a checkpoint, its pictures :meth:`~clasp_trt.export.description.Description.capped` to
     ``most_tokens``, for requests with up to ``images`` of them or a clip of up to ``frames`` frames, and graphs of
-    weights rounded by ``quantization``. Raises :class:`CheckpointError` if there is none."""
+    weights rounded by ``quantization``, whose tower drops patches by ``thinning``. Raises :class:`CheckpointError` if
+    there is none, and :class:`~clasp_trt.errors.ScheduleError` for a tower that cannot."""
     description = describe(checkpoint.config, str(checkpoint.root / "config.json"), checkpoint.name)
     description = replace(description.capped(most_tokens), images=images, frames=frames)
-    description = description.rounded(quantization)
+    description = description.rounded(quantization).thinned(thinning)
     family: Family = _module(description.model_type).family(checkpoint, description)
     return family
 

@@ -77,7 +77,7 @@ class Standard(Parts[SquareDescription]):
     def projector_graph(self, layers: int, dtype: str) -> ir.Model:
         from clasp_trt.export.projector import packing_projector_graph, projector_graph
 
-        spec, rows, tiling = self.description.projector, self.description.tower.tokens, self.description.tiling
+        spec, rows, tiling = self.description.projector, self.description.tower.given, self.description.tiling
         if tiling is None:
             return projector_graph(spec, layers, rows, self._weights(dtype), dtype)
         mixes = tiling.limit is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Seq
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -16,7 +17,6 @@ from clasp_trt.methods import DEFAULT, Method, Raters
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 from clasp_trt.runtime.caches import Bound, Caches
 from clasp_trt.runtime.host_prune import HostPrune
-from clasp_trt.runtime.media.seen import side_by_side
 from clasp_trt.runtime.result import Kept
 from clasp_trt.runtime.slots import Sequence, Slots
 from clasp_trt.runtime.text.prompt import Prompt
@@ -97,8 +97,8 @@ class Decoder:
 
     def room(self, prompt: Prompt, method: Method = DEFAULT) -> int:
         """How many tokens :meth:`step` can append to ``prompt``. Raises :class:`PromptError` if it fills a cache."""
-        length, visual = len(prompt.input_ids), len(prompt.visual_index)
-        rows = self._rows(length, visual, method)
+        length, visual = len(prompt.input_ids), self._schedule.entering(prompt.visual_tokens)
+        rows = self._rows(prompt, method)
         room = min(segment.capacity - count for segment, count in zip(self._segments, rows, strict=True))
         if room < 1:
             keeps = (
@@ -133,7 +133,7 @@ class Decoder:
         """
         self.room(prompt, method)
         slot = self.slots.take()
-        filled, whole = self._rows(len(prompt.input_ids), len(prompt.visual_index), method), prompt
+        filled, whole = self._rows(prompt, method), prompt
         start = self.slots.known(slot, prompt) if self._reuses else 0
         caches, prompt = self._caches.bound(slot, slot + 1), prompt.after(start)
         upload = self._backend.upload
@@ -158,7 +158,7 @@ class Decoder:
                 state[port.REFERENCE_INDEX] = self._rating(method.raters, prompt, state[port.HIDDEN])
         compiled = method.form == self._form
         prunes = self._prunes if compiled else self._host_prunes(method, prompt, cls_saliency, pivot_counts)
-        keeps = self._schedule.keeps_of(len(prompt.visual_index))
+        keeps = self._schedule.keeps_of(prompt.visual_tokens)
         sequence, stages = Sequence(prompt.next_position, slot, filled, start), list[_Stage]()
         if visual is not None and -1 in self._stage_after:
             state[port.SALIENCY] = cls_saliency
@@ -178,7 +178,7 @@ class Decoder:
         if self._sees:
             sequence.sights = tuple(self._sight(prompt, segment.first_layer, kept) for segment in self._segments)
         self.slots.join(sequence, whole.text_before)
-        return sequence, scores, kept
+        return sequence, scores, self._of_pictures(prompt, kept)
 
     def widest_step(self) -> int:
         """How many rows the next step may have: what graphs take, and the fullest cache of any that has a slot."""
@@ -273,12 +273,12 @@ class Decoder:
         return Scores(logits, None if self._greedy is None else self._greedy({port.LOGITS: logits}, {})[port.TOKEN])
 
     def _fetch(self, stages: Iterable[_Stage]) -> tuple[Kept, ...]:
-        """What stages kept, as indices into the tokens of the image."""
+        """What stages kept, as indices into the visual tokens that came."""
         kept = list[Kept]()
         for stage in stages:
             # copies: what a backend gives to the host may live no longer than its tensor
             indices = self._backend.download(stage.kept)[0]
-            arriving = len(kept[-1].indices) if kept else self._schedule.tokens
+            arriving = len(kept[-1].indices) if kept else self._schedule.entering()
             if len(indices) and not (indices.min() >= 0 and indices.max() < arriving):
                 raise BackendError(
                     f"the prune after layer {stage.after_layer} kept tokens outside of the {arriving} that reached it;"
@@ -288,6 +288,14 @@ class Decoder:
             kept.append(Kept(stage.after_layer, kept[-1].indices[indices] if kept else indices, is_pivot))
         return tuple(kept)
 
+    def _of_pictures(self, prompt: Prompt, kept: tuple[Kept, ...]) -> tuple[Kept, ...]:
+        """The same as indices into all tokens of the pictures, after what the tower left of them."""
+        thinning, left = self._schedule.tower, prompt.kept
+        if thinning is None or left is None:
+            return kept
+        tower = Kept(-1, left, np.zeros(len(left), np.bool_), thinning.after_block)
+        return tower, *(replace(stage, indices=left[stage.indices]) for stage in kept)
+
     def _sight(self, prompt: Prompt, layer: int, kept: Iterable[Kept]) -> Sight:
         """What steps see of the cache of ``layer``, by what of the prompt the stages before it ``kept``."""
         stays = np.ones(len(prompt.input_ids), np.bool_)
@@ -296,10 +304,11 @@ class Decoder:
                 stays[np.delete(prompt.visual_index, stage.indices)] = False
         return Sight(prompt.positions[0, stays], prompt.next_position, self._window)
 
-    def _rows(self, length: int, visual: int, method: Method) -> list[int]:
-        """Rows of the prompt that reach each segment, ``visual`` of which are visual tokens at first."""
+    def _rows(self, prompt: Prompt, method: Method) -> list[int]:
+        """Rows of the prompt that reach each segment."""
+        text, visual = len(prompt.input_ids) - len(prompt.visual_index), prompt.visual_tokens
         reaching = (self._schedule.reaching(each.first_layer, visual, method.count) for each in self._segments)
-        return [length - visual + left for left in reaching]
+        return [text + left for left in reaching]
 
     def _rating(self, raters: Raters, prompt: Prompt, hidden: Tensor) -> Tensor:
         """The reference rows that ``raters`` picks by the embedded prompt."""
@@ -311,8 +320,8 @@ class Decoder:
         self, method: Method, prompt: Prompt, cls_saliency: Tensor | None, pivot_counts: tuple[int, ...]
     ) -> list[Runner[Tensor]]:
         saliency = None if cls_saliency is None else self._backend.download(cls_saliency)
-        keeps, boxes = self._schedule.keeps_of(len(prompt.visual_index)), side_by_side(prompt.pictures)
-        return HostPrune(method, self._backend, keeps, pivot_counts, boxes, saliency).runners
+        keeps = self._schedule.keeps_of(prompt.visual_tokens)
+        return HostPrune(method, self._backend, keeps, pivot_counts, prompt.boxes, saliency).runners
 
     def _embed_rows(self, ids: np.ndarray, visual: Tensor | None, index: Tensor) -> Tensor:
         inputs = {

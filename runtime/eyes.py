@@ -12,7 +12,7 @@ from PIL import Image
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.chain import names, port
-from clasp_trt.errors import ImageError
+from clasp_trt.errors import BackendError, ImageError
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
 from clasp_trt.runtime.encoded import Encoded, Eye, Fresh, Picture, Shown
 from clasp_trt.runtime.feature_cache import FeatureCache
@@ -27,11 +27,13 @@ from clasp_trt.runtime.timing import Timer
 
 class Visual(NamedTuple):
     """All visual tokens of a request ``[1, tokens, width]``, what the tower says of each ``[1, tokens]``, and what it
-    gives the decoder's first layers, if it gives them something; None of no picture."""
+    gives the decoder's first layers, if it gives them something; None of no picture. ``kept`` int64 ``[tokens]``,
+    ascending, says which of the pictures' tokens these are, where the tower dropped some."""
 
     tokens: Tensor | None
     saliency: Tensor | None
     deepstack: Tensor | None
+    kept: NDArray[np.int64] | None = None
 
 
 class Eyes:
@@ -139,7 +141,25 @@ class Eyes:
         stacked = [each.outputs[port.DEEPSTACK] for each in encoded if port.DEEPSTACK in each.outputs]
         with timer.step("project"):
             join = self._backend.join
-            return Visual(join(visual), join(saliency), join(stacked) if stacked else None)
+            joined = join(visual), join(saliency), join(stacked) if stacked else None
+            return Visual(*joined, self._kept(encoded))
+
+    def _kept(self, encoded: Sequence[Encoded]) -> NDArray[np.int64] | None:
+        """Which tokens of all pictures the tower left; None where it leaves all."""
+        thinning = self._bundle.manifest.schedule.tower
+        if thinning is None:
+            return None
+        found, start = list[NDArray[np.int64]](), 0
+        for each in encoded:
+            kept = self._backend.download(each.outputs[port.KEPT])[0]
+            if (np.diff(kept, prepend=-1) < 1).any() or kept[-1] >= thinning.of:
+                raise BackendError(
+                    f"the tower kept tokens that are not ascending, or outside of the {thinning.of} of a picture; "
+                    "rebuild the bundle"
+                )
+            found.append(kept + start)
+            start += thinning.of
+        return np.concatenate(found)
 
     def project(self, image: Encoded, alpha: NDArray[np.float32], timer: Timer) -> tuple[Tensor, Tensor]:
         """Visual tokens ``[1, tokens, width]``, layers fused by the weights ``alpha`` ``[1, layers]``, and what the

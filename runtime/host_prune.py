@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clasp_trt.chain import port
 from clasp_trt.methods import Method, View
 from clasp_trt.runtime.backends.interface import Backend, Runner, Tensor
+from clasp_trt.runtime.text.visible import narrowed
 
 
 class HostPrune:
@@ -85,13 +86,6 @@ class HostPrune:
             port.IS_PIVOT: upload(is_pivot[None]),
             port.out(port.VISUAL_INDEX): upload(new_row[visual[kept]]),
         }
-
-
-def narrowed(visible: NDArray[np.int64], stays: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """First row and end int64 ``[2, 1, rows]`` of what each row sees, among those of ``rows`` that stay."""
-    before = np.concatenate([[0], np.cumsum(stays)])  # how many stay before each row, and before the end
-    moved: NDArray[np.int64] = before[visible][:, :, stays]
-    return moved
 
 
 def extent(boxes: NDArray[np.float32]) -> tuple[float, float, float, float]:

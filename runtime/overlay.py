@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from clasp_trt.runtime.pipeline import Pipeline
     from clasp_trt.runtime.result import Result
 
-PIVOT, MEDOID = (38, 103, 255), (235, 52, 52)
+PIVOT, MEDOID, TOWER = (38, 103, 255), (235, 52, 52), (32, 140, 80)
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 
 _PANEL = 448  # pixels of the longer side, about
@@ -73,9 +74,11 @@ def overlay(
             left += picture.width + _GAP
         top += row[0].picture.height + 2 * _LINE + _GAP
     if result.kept:
-        kinds = {bool(is_pivot) for kept in result.kept for is_pivot in kept.is_pivot}
+        kinds = {bool(each) for kept in result.kept if kept.tower_block is None for each in kept.is_pivot}
         meanings = ((True, PIVOT, "pivot: attended to most"), (False, MEDOID, f"{rest}: {reason}"))
         legend = tuple((colour, meaning) for kind, colour, meaning in meanings if kind in kinds)
+        if any(kept.tower_block is not None for kept in result.kept):
+            legend += ((TOWER, "left by the tower: most salient there"),)
         _draw_legend(draw, text, top, legend)
     return sheet
 
@@ -102,7 +105,7 @@ def _row(seen: Seen, name: str, start: int, stages: Sequence[Kept], rest: str) -
 def _within(stage: Kept, start: int, tokens: int) -> Kept:
     """What is kept of ``tokens`` tokens from ``start`` on, counted from there."""
     own = (stage.indices >= start) & (stage.indices < start + tokens)
-    return Kept(stage.after_layer, stage.indices[own] - start, stage.is_pivot[own])
+    return replace(stage, indices=stage.indices[own] - start, is_pivot=stage.is_pivot[own])
 
 
 def _strips(steps: Sequence[Seen], start: int, stages: Sequence[Kept], rest: str) -> list[list[_Panel]]:
@@ -156,7 +159,7 @@ def draw_kept(bright: Image.Image, kept: Kept, boxes: NDArray[np.int64]) -> Imag
     for (left, top, right, bottom), is_pivot in zip(boxes[kept.indices].tolist(), kept.is_pivot.tolist(), strict=True):
         if right == left:
             continue  # it stands for no place
-        colour = PIVOT if is_pivot else MEDOID
+        colour = TOWER if kept.tower_block is not None else PIVOT if is_pivot else MEDOID
         part = bright.crop((left, top, right, bottom))
         sheet.paste(Image.blend(part, Image.new("RGB", part.size, colour), _TINT), (left, top))
         frame = max(1, round(min(part.size) / 10))
@@ -201,9 +204,10 @@ def _budget(result: Result, schedule: Schedule) -> str:
 
 def _caption(kept: Kept, tokens: int, rest: str) -> tuple[str, str]:
     pivots, count = int(kept.is_pivot.sum()), len(kept.indices)
-    where = "before the decoder" if kept.after_layer < 0 else f"after layer {kept.after_layer}"
+    if kept.tower_block is not None:
+        return kept.place, f"{count} of {tokens}"
     parts = [_count(number, noun) for number, noun in ((pivots, "pivot"), (count - pivots, rest)) if number]
-    return where, f"{count} of {tokens}{': ' if parts else ''}{', '.join(parts)}"
+    return kept.place, f"{count} of {tokens}{': ' if parts else ''}{', '.join(parts)}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -19,12 +19,22 @@ class Kept:
 
     ``indices`` is int64 ``[keep]``, ascending indices into the request's visual tokens in the order of the
     prompt; ``is_pivot`` is bool
-    ``[keep]``: true for attention pivots, false for medoids.
+    ``[keep]``: true for attention pivots, false for medoids. The stage stands after decoder layer ``after_layer``, or
+    before the decoder where that is -1: there, after ``tower_block`` of the vision tower if that is a number, and
+    nothing is a pivot or a medoid.
     """
 
     after_layer: int
     indices: NDArray[np.int64]
     is_pivot: NDArray[np.bool_]
+    tower_block: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for people."""
+        if self.tower_block is not None:
+            return f"after block {self.tower_block} of the tower"
+        return "before the decoder" if self.after_layer < 0 else f"after layer {self.after_layer}"
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,9 @@ class Steps:
 
         timer.before = ask
         visual = self.eyes.look(draft.pictures, manner.alpha(draft.route.category), timer)
-        arrived = len(tokens.visual_index)
+        arrived = tokens.visual_tokens
+        if visual.kept is not None:
+            tokens = tokens.keeping(visual.kept)
         keeps = () if visual.tokens is None else self._bundle.manifest.schedule.keeps_of(arrived)
         counts = manner.policy.pivot_counts(draft.route.category, keeps)
         draft.sequence, scores, draft.kept = self.decoder.prefill(

@@ -71,6 +71,8 @@ def _dims(manifest: Manifest) -> Iterator[str]:
             yield f"model.stop_token_ids[{i}]: {token} is outside the vocabulary of {decoder.vocab_size}"
     if schedule.tokens != max(manifest.model.tokens):
         yield f"schedule.tokens: {schedule.tokens}, but model.tokens is {list(manifest.model.tokens)}"
+    if schedule.tower is not None and schedule.tower.after_block >= vision.layers:
+        yield f"schedule.tower.after_block: {schedule.tower.after_block}, but the tower has {vision.layers} layers"
     if decoder.deepstack > decoder.layers:
         yield f"model.decoder.deepstack: {decoder.deepstack}, but the decoder has {decoder.layers} layers"
     if schedule.layers != decoder.layers:
@@ -100,8 +102,8 @@ def _media(manifest: Manifest) -> Iterator[str]:
         made = list(manifest.media.token_range)
         number = "pictures" if images == 1 else f"1 to {images} pictures"
         yield f"model.tokens: {list(model.tokens)}, but media.image.processor makes {made} of {number}"
-    if manifest.schedule.stages and max(model.tokens) > MAX_TOKENS:
-        yield f"model.tokens: {max(model.tokens)}, but one selection handles {MAX_TOKENS}"
+    if manifest.schedule.stages and (arriving := manifest.schedule.entering()) > MAX_TOKENS:
+        yield f"model.tokens: {arriving}, but one selection handles {MAX_TOKENS}"
     if model.decoder.axes != image.positions.axes:
         yield (
             f"model.decoder.axes: {model.decoder.axes}, but media.image.positions of kind '{image.positions.kind}' have"
@@ -244,12 +246,19 @@ def _eye(
 ) -> Iterator[str]:
     """A tower and a projector have the ports that go with what ``processor`` makes, of ``read`` layers."""
     (i, vision), (j, projector) = graphs
-    model = manifest.model
+    model, thinning = manifest.model, manifest.schedule.tower
     expected = processor.projector(read, model.vision.width, model.decoder.width, dtype)
+    if thinning is not None:
+        if expected != ports.projector(read, thinning.of, model.vision.width, model.decoder.width, dtype):
+            yield f"schedule.tower.of: {thinning.of}, but media makes other tokens of a picture, or of several patches"
+            return
+        expected = ports.projector(read, thinning.keep, model.vision.width, model.decoder.width, dtype)
     frames, _, rows, _ = expected.inputs[0].shape
     given = [expected.inputs[0].spec, TensorSpec(port.CLS_SALIENCY, "float32", (frames, rows))]
     if (sets := manifest.model.decoder.deepstack) > 0:
         given.append(TensorSpec(port.DEEPSTACK, dtype, (sets, port.VISUAL_TOKENS, manifest.model.decoder.width)))
+    if thinning is not None:
+        given += [each.spec for each in ports.thinned(thinning)]
     yield from _differing(f"graphs[{i}].outputs", vision.outputs, given)
     yield from _differing(f"graphs[{j}].inputs", projector.inputs, expected.inputs)
     yield from _differing(f"graphs[{j}].outputs", projector.outputs, expected.outputs)

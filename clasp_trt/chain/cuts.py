@@ -106,7 +106,7 @@ class Chain:
         """The segments, in order; a stranger's manifest may have thousands, so each stage is looked at once."""
         stages = self.schedule.stages
         watched = {*self.schedule.prune_layers} if self._reads(port.SALIENCY) else set[int]()
-        found, visual, passed = list[Cut](), self.schedule.tokens, 0
+        found, visual, passed = list[Cut](), self.schedule.entering(), 0
         for number, (first, last) in enumerate(self.runs):
             while passed < len(stages) and stages[passed].after_layer < first:
                 visual, passed = min(visual, stages[passed].keep), passed + 1
@@ -117,7 +117,7 @@ class Chain:
     def prunes(self) -> tuple[Prune, ...]:
         """The stages, in order."""
         stages = self.schedule.stages
-        arriving = (self.schedule.tokens, *self.schedule.keeps)
+        arriving = (self.schedule.entering(), *self.schedule.keeps)
         return tuple(
             Prune(
                 names.prune(number),
@@ -153,9 +153,9 @@ def check(schedule: Schedule, context: int, max_positions: int) -> None:
     """Raises :class:`ScheduleError` for a schedule that no selection can follow, and for a ``--max-context`` that its
     visual tokens leave no room in, or beyond the ``max_positions`` of the checkpoint."""
     tokens = schedule.tokens
-    if schedule.stages and tokens > MAX_TOKENS:
+    if schedule.stages and (arriving := schedule.entering()) > MAX_TOKENS:
         raise ScheduleError(
-            f"one selection handles {MAX_TOKENS} visual tokens, not {tokens}; use --prune-at none, or give fewer "
+            f"one selection handles {MAX_TOKENS} visual tokens, not {arriving}; use --prune-at none, or give fewer "
             "--max-images or --max-frames"
         )
     if context > max_positions:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 PIXEL_VALUES = "pixel_values"
 FEATURES = "features"
 CLS_SALIENCY = "cls_saliency"
+PATCH_SALIENCY = "patch_saliency"
 ALPHA = "alpha"
 VISUAL = "visual"
 ROW_INDEX = "row_index"

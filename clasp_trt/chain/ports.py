@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from clasp_trt.chain import names, port
 from clasp_trt.chain.cuts import Chain, Cut, Prune
 from clasp_trt.tensors import TensorSpec
+from clasp_trt.thinning import Thinning
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,12 @@ def square_vision(
     *,
     has_cls: bool = True,
     keeps_cls: bool = False,
+    thinning: Thinning | None = None,
 ) -> Ports:
     """Pictures of ``side`` pixels to ``tokens`` patches of ``width`` in ``layers`` layers, and what [CLS] attends to in
-    ``block``, or in a tower without one all patches together. With ``keeps_cls`` the first of the tokens is [CLS]."""
+    ``block``, or in a tower without one all patches together. With ``keeps_cls`` the first of the tokens is [CLS].
+    A ``thinning`` leaves some of these patches, and tells which, and what it chose them by."""
+    tokens = tokens if thinning is None else thinning.keep
     read = (port.BATCH, layers, tokens, width)
     attending, dropped = ("[CLS]", ", [CLS] dropped") if has_cls else ("all patches", "")
     attended = f"attention of {attending} to each patch in block {block}"
@@ -96,7 +100,19 @@ def square_vision(
         (
             Port(port.FEATURES, dtype, read, f"patch states of the support layers{dropped}"),
             Port(port.CLS_SALIENCY, "float32", (port.BATCH, tokens), attended),
+            *(() if thinning is None else thinned(thinning, attending)),
         ),
+    )
+
+
+def thinned(thinning: Thinning, attending: str = "[CLS]") -> tuple[Port, Port]:
+    """What a tower that drops patches gives besides the states of those that stay."""
+    chosen = (
+        f"attention of {attending} to each patch in block {thinning.after_block}, after which the most salient stay"
+    )
+    return (
+        Port(port.KEPT, "int64", (port.BATCH, thinning.keep), "patches that stay, ascending"),
+        Port(port.PATCH_SALIENCY, "float32", (port.BATCH, thinning.of), chosen),
     )
 
 
@@ -411,7 +427,7 @@ def decoder(
     tokens = chain.schedule.tokens
     yield names.EMBED, embed(sizes.width, dtype, slots)
     if chain.has_gram:
-        yield names.GRAM, gram(port.VISUAL_TOKENS if chain.varies else tokens, sizes.width, dtype)
+        yield names.GRAM, gram(port.VISUAL_TOKENS if chain.varies else chain.schedule.entering(), sizes.width, dtype)
     for stage in chain.prunes:
         yield stage.name, prune(stage, sizes.width, dtype, sizes.axes, sizes.deepstack, sizes.visible)
     for cut in chain.cuts:

@@ -17,8 +17,14 @@ def kept_line(result: Result) -> str:
 
 
 def kept_json(result: Result) -> list[dict[str, object]]:
-    """For each stage the indices of its tokens in raster order, and which of them are pivots."""
+    """For each stage the indices of its tokens in raster order, and which of them are pivots; of what the tower left,
+    after which of its blocks."""
     return [
-        {"after_layer": stage.after_layer, "indices": stage.indices.tolist(), "is_pivot": stage.is_pivot.tolist()}
+        {
+            "after_layer": stage.after_layer,
+            **({} if stage.tower_block is None else {"tower_block": stage.tower_block}),
+            "indices": stage.indices.tolist(),
+            "is_pivot": stage.is_pivot.tolist(),
+        }
         for stage in result.kept
     ]

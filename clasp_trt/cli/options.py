@@ -128,6 +128,12 @@ _SHAPE = (
         help="What chooses the tokens, compiled into the graphs [default: clasp].",
     ),
     click.option(
+        "--prune-tower",
+        metavar="BLOCK:N|N/M|P%",
+        help="Patches of a picture that stay after a block of the vision tower (the first is 1), before any stage of "
+        "--prune-at [default: all].",
+    ),
+    click.option(
         "--precision",
         type=click.Choice(PRECISIONS),
         default=None,
@@ -183,6 +189,7 @@ _NAMES = (
     "max_images",
     "max_frames",
     "quantize",
+    "prune_tower",
 )  # fmt: skip
 
 

@@ -60,13 +60,15 @@ def command(
         frames=options.max_frames,
     ).rounded(options.quantization)
     options.check_clips(whole.clip_tokens is not None)
-    description = whole.capped(options.most_tokens)
+    description = whole.capped(options.most_tokens).thinned(options.pruning.tower)
     options.check_tokens(whole.picture_tokens, description.picture_tokens)
     decoder, tokens = description.decoder, max(description.tokens)
     request = planning.Request(
         model=description,
         target=device,
-        schedule=options.pruning.schedule(tokens, decoder.layers, short_sighted=decoder.short_sighted(tokens)),
+        schedule=options.pruning.schedule(
+            tokens, decoder.layers, short_sighted=decoder.short_sighted(tokens), thinning=description.thinning
+        ),
         precision=options.floats,
         context=options.context(decoder.max_positions, tokens),
         text_tokens=planning.TEXT_TOKENS if prompt_tokens is None else prompt_tokens,
@@ -99,7 +101,7 @@ def _described(model: str, revision: str | None) -> Description:
 
 
 def _tell(plan: Plan, advice: list[str]) -> None:
-    request, pruned = plan.request, bool(plan.request.schedule.stages)
+    request, pruned = plan.request, plan.request.schedule.prunes
     model = request.model
     parts = ", ".join(f"{name} {count / 1e6:.1f} M" for name, count in model.parts.items())
     click.echo(

@@ -198,8 +198,9 @@ def _tell_one(measured: Measurement, asked: Workload) -> None:
     manifest, sample, memory = measured.bundle.manifest, measured.samples[0], measured.memory
     click.echo(f"bundle     {measured.bundle.root}: {manifest.model.name}, {manifest.precision}")
     click.echo(f"pruning    {manifest.schedule.describe()}")
-    if manifest.model.varies and asked.images and manifest.schedule.stages:
-        kept = (sample.visual_tokens, *manifest.schedule.keeps_of(sample.visual_tokens))
+    if manifest.model.varies and asked.images and manifest.schedule.prunes:
+        entering = () if manifest.schedule.tower is None else (manifest.schedule.entering(sample.visual_tokens),)
+        kept = (sample.visual_tokens, *entering, *manifest.schedule.keeps_of(sample.visual_tokens))
         click.echo(f"           here {' -> '.join(map(str, kept))}")
     each = f" ({' + '.join(map(str, picture_tokens(measured.bundle, asked)))})" if len(asked.images) > 1 else ""
     click.echo(

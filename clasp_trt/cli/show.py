@@ -74,7 +74,7 @@ def command(
     opened = Bundle.open(bundle)
     chosen = opened.manifest.method if asked is None else asked.name
     schedule = opened.manifest.schedule
-    if not schedule.stages:
+    if not schedule.prunes:
         raise BundleError(
             f"{opened.root} keeps every visual token, so there is nothing to show; "
             "give a bundle that was built with --budget or --schedule"

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clasp_trt.ops.gram import GRAM_STEPS, token_gram
+from clasp_trt.ops.most_salient import most_salient
 from clasp_trt.ops.pivot_select import pivot_select
 from clasp_trt.ops.spherical_kmeans import ITERATIONS, spherical_kmeans
 
 __all__ = [
     "GRAM_STEPS",
     "ITERATIONS",
+    "most_salient",
     "pivot_select",
     "select",
     "spherical_kmeans",

@@ -67,7 +67,7 @@ def profiles(manifest: Manifest, graph: Graph, max_prompt: int) -> tuple[Profile
     ``max_prompt`` is the longest text of a prompt. Sizes are least, tuned for and greatest of each symbolic dimension
     of the graph's inputs, and of the value of ``kv_length``, which is a shape to the builder.
     """
-    text, (least, usual, most) = min(TYPICAL_TEXT, max_prompt), manifest.model.tokens
+    text, (least, usual, most) = min(TYPICAL_TEXT, max_prompt), map(manifest.schedule.entering, manifest.model.tokens)
     segment = next((each for each in manifest.segments if each.graph == graph.name), None)
     if segment is not None:
         return _segment(manifest, graph, segment, text, max_prompt)
@@ -104,7 +104,8 @@ def _slots(manifest: Manifest) -> tuple[int, int, int]:
 
 def _stage(manifest: Manifest, number: int, text: int, max_prompt: int) -> Sizes:
     """What arrives at a stage of the least, a usual and the most visual tokens, and what it keeps of them."""
-    arriving = [(tokens, *manifest.schedule.keeps_of(tokens)) for tokens in manifest.model.tokens]
+    schedule = manifest.schedule
+    arriving = [(schedule.entering(tokens), *schedule.keeps_of(tokens)) for tokens in manifest.model.tokens]
     least, usual, most = (row[number] for row in arriving)
     few, some, many = (row[number + 1] for row in arriving)
     return {

@@ -36,15 +36,27 @@ class Squares:
     @torch.inference_mode()
     def vision(self, feed: Arrays, layers: Sequence[int], block: int, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
         """``features`` ``[tiles, layers, tokens, width]``, and ``cls_saliency`` ``[tiles, tokens]`` of ``block``,
-        counted from 1."""
+        counted from 1. Where the tower drops patches, those that ``feed`` says are ``kept`` stay, and
+        ``patch_saliency`` ``[tiles, patches]`` is what speaks for each."""
         parts, tower, has_cls = anatomy(self._spec.kind), cast(self._tower, dtype), self._spec.has_cls
         hidden = parts.embed(tower, torch.from_numpy(feed[port.PIXEL_VALUES]).to(dtype))
-        states, saliency = [hidden], hidden
+        states, saliency, thinning = [hidden], hidden, self._spec.thinning
+        chosen: dict[str, NDArray[Any]] = {}
         for number, module in enumerate(parts.blocks(tower)[: max(*layers, block)], start=1):
             if number == block:
                 saliency = _tower_saliency(parts.attention(module, hidden), has_cls)
+            stays = thinning is not None and number == thinning.after_block
+            if stays:
+                seen = _tower_saliency(parts.attention(module, hidden), has_cls)
+                chosen = {port.KEPT: feed[port.KEPT], port.PATCH_SALIENCY: array(seen)}
             hidden = parts.step(module, hidden)
             states.append(hidden)
+            if stays:
+                states = [_rows_kept(each, feed[port.KEPT], int(has_cls)) for each in states]
+                hidden = states[-1]
+        if thinning is not None:
+            read = torch.stack([states[layer][:, int(has_cls) :] for layer in layers], dim=1)
+            return {port.FEATURES: array(read), port.CLS_SALIENCY: array(saliency), **chosen}
         features = torch.stack([self._placed(states[layer][:, int(has_cls) :]) for layer in layers], dim=1)
         ranked = self._placed(saliency[..., None])[..., 0]
         if self._spec.keeps_cls:
@@ -96,6 +108,13 @@ class Squares:
             ranked = torch.einsum("nt,nt->n", ranked[index].to(floats), weight)
             return {port.VISUAL: array(mixed[None]), port.TOKEN_SALIENCY: array(ranked[None])}
         return {port.VISUAL: array(rows[index][None]), port.TOKEN_SALIENCY: array(ranked[index][None])}
+
+
+def _rows_kept(states: torch.Tensor, kept: NDArray[Any], first: int) -> torch.Tensor:
+    """Of ``states`` ``[tiles, rows, width]`` the first ``first`` rows and, of the patches after them, the ``kept``."""
+    return torch.stack(
+        [torch.cat([rows[:first], rows[first:][torch.from_numpy(own)]]) for rows, own in zip(states, kept, strict=True)]
+    )
 
 
 def _tower_saliency(attention: Attention, has_cls: bool) -> torch.Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from clasp_trt.bundle import VisionDims
+from clasp_trt.thinning import Thinning
 
 CHANNELS = 3
 """Red, green and blue."""
@@ -21,7 +22,8 @@ class TowerSpec(VisionDims):
     patch embedding and of queries, keys and values; ``layer_scale``: a vector that scales what each half of a block
     adds; ``rms_norm``: the norms of a block are RMSNorms; ``qk_norm``: queries and keys pass one of all heads' width;
     ``final_norm``: a LayerNorm after the last block, which is not read; ``keeps_cls``: [CLS] is a visual token too,
-    before all others. ``unread`` counts the parameters that a checkpoint stores beside all these, and no graph reads.
+    before all others. ``thinning`` says which patches it drops on the way, in exported graphs alone. ``unread`` counts
+    the parameters that a checkpoint stores beside all these, and no graph reads.
 
     ``feature_layer`` is the hidden state that the checkpoint reads (0: before the first block), and so the number of
     blocks that a bundle holds; the tower's own ``layers`` may be more.
@@ -44,6 +46,7 @@ class TowerSpec(VisionDims):
     final_norm: bool = True
     pool: int = 1
     keeps_cls: bool = False
+    thinning: Thinning | None = None
 
     @property
     def dims(self) -> VisionDims:
@@ -59,6 +62,11 @@ class TowerSpec(VisionDims):
     def patches(self) -> int:
         """Patches of every picture."""
         return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def given(self) -> int:
+        """Visual tokens of every picture that come out of the tower."""
+        return self.tokens if self.thinning is None else self.thinning.keep
 
     @property
     def has_cls(self) -> bool:
@@ -86,8 +94,13 @@ class TowerSpec(VisionDims):
 
     def flops(self, rows: int) -> int:
         """Operations of a picture of ``rows`` rows: a multiplication with its addition is two."""
-        block = 2 * rows * self.block_matrices + 4 * rows * rows * self.width
-        return 2 * (rows - self.has_cls) * self.patch_matrix + self.built_blocks * block
+        whole = self.built_blocks if self.thinning is None else self.thinning.after_block
+        left = 0 if self.thinning is None else self.thinning.keep + self.has_cls
+        blocks = whole * self._block_flops(rows) + (self.built_blocks - whole) * self._block_flops(left)
+        return 2 * (rows - self.has_cls) * self.patch_matrix + blocks
+
+    def _block_flops(self, rows: int) -> int:
+        return 2 * rows * self.block_matrices + 4 * rows * rows * self.width
 
     @property
     def block_matrices(self) -> int:

@@ -107,6 +107,7 @@ def told(served: Served, result: Result, method: str | None, *, indices: bool) -
     for stage in result.kept:
         said: Body = {
             "after_layer": stage.after_layer,
+            **({} if stage.tower_block is None else {"tower_block": stage.tower_block}),
             "tokens": len(stage.indices),
             "pivots": int(stage.is_pivot.sum()),
         }

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import BundleError, PromptError
-from clasp_trt.runtime.media.seen import Block
+from clasp_trt.runtime.media.seen import Block, side_by_side
 from clasp_trt.runtime.text.chat import ChatTemplate
 from clasp_trt.runtime.text.layouts import pieces
 from clasp_trt.runtime.text.messages import Dialogue
 from clasp_trt.runtime.text.positions import positions
 from clasp_trt.runtime.text.special import check_spelled
 from clasp_trt.runtime.text.tokenizer import Tokenizer
-from clasp_trt.runtime.text.visible import visible
+from clasp_trt.runtime.text.visible import narrowed, visible
 from clasp_trt.storage import foreign
 
 NO_TEXT = -1
@@ -35,7 +35,8 @@ class Prompt:
     message's, which is the reference set of the saliency. ``pictures`` are in the order of the prompt, and ``order``
     says which of the images, and of the clips after these, each one is. ``positions`` is int64 ``[axes, rows]``;
     ``next_position`` is that of the first token of the answer. ``visible`` is int64 ``[2, 1, rows]``, see
-    :func:`clasp_trt.runtime.text.visible.visible`.
+    :func:`clasp_trt.runtime.text.visible.visible`. ``kept`` int64 ``[tokens]``, ascending, are the visual tokens that
+    the tower left, where it dropped some: those of ``visual_index``, counted among all that ``pictures`` have.
     """
 
     input_ids: NDArray[np.int64]
@@ -46,6 +47,34 @@ class Prompt:
     pictures: tuple[tuple[Block, ...], ...] = ()
     order: tuple[int, ...] = ()
     visible: NDArray[np.int64] | None = None
+    kept: NDArray[np.int64] | None = None
+
+    @property
+    def visual_tokens(self) -> int:
+        """How many visual tokens the pictures have, whether the tower dropped some or not."""
+        return len(self.visual_index) if self.kept is None else sum(b.tokens for p in self.pictures for b in p)
+
+    @property
+    def boxes(self) -> NDArray[np.float32]:
+        """Where each visual token of ``visual_index`` looks, float32 ``[tokens, 4]``, pictures side by side."""
+        every = side_by_side(self.pictures)
+        return every if self.kept is None else every[self.kept]
+
+    def keeping(self, kept: NDArray[np.int64]) -> Prompt:
+        """The same without the rows of visual tokens that are not among ``kept``, ascending indices of them; what
+        stays has its own positions."""
+        stays = np.ones(len(self.input_ids), np.bool_)
+        stays[np.delete(self.visual_index, kept)] = False
+        new_row = np.cumsum(stays) - 1
+        return replace(
+            self,
+            input_ids=self.input_ids[stays],
+            visual_index=new_row[self.visual_index[kept]],
+            reference_index=new_row[self.reference_index],
+            positions=self.positions[..., stays],
+            visible=None if self.visible is None else narrowed(self.visible, stays),
+            kept=kept,
+        )
 
     @property
     def text_before(self) -> NDArray[np.int64]:

@@ -41,6 +41,13 @@ def visible(kind: str, rows: int, visual_index: Indices, window: int | None) -> 
     return None if kind not in KINDS else KINDS[kind](rows, visual_index, window)[:, None]
 
 
+def narrowed(visible: Indices, stays: NDArray[np.bool_]) -> Indices:
+    """First row and end int64 ``[2, 1, rows]`` of what each row sees, among those of ``rows`` that stay."""
+    before = np.concatenate([[0], np.cumsum(stays)])  # how many stay before each row, and before the end
+    moved: Indices = before[visible][:, :, stays]
+    return moved
+
+
 class Sight:
     """What the rows of a step see of one cache, whose places hold rows at ascending ``positions`` int64 ``[filled]``
     and then, from ``next_position`` on, those of the answer."""

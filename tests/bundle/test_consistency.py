@@ -26,6 +26,12 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "model.vision.feature_layer: 5": altered(("model", "vision", "feature_layer"), 5),
     "model.decoder.heads: 3": altered(("model", "decoder"), {**VALID["model"]["decoder"], "heads": 3, "kv_heads": 2}),
     "model.stop_token_ids[0]: 32 is outside": altered(("model", "stop_token_ids", 0), 32),
+    "schedule.tower.after_block: 4, but the tower has 4 layers": altered(
+        ("schedule", "tower"), {"after_block": 4, "keep": 9, "of": 16}
+    ),
+    "segments[0].capacity: 64, but max_context 64 asks for 57": altered(
+        ("schedule", "tower"), {"after_block": 2, "keep": 9, "of": 16}
+    ),
     "schedule.tokens: 17": altered(("schedule", "tokens"), 17),
     "model.tokens: [4, 16, 16], but media.image.processor makes [16, 16, 16]": altered(
         ("model", "tokens"), [4, 16, 16]

@@ -96,6 +96,7 @@ def build(
     max_images: int | None = None,
     max_frames: int | None = None,
     quantize: str | None = None,
+    prune_tower: str | None = None,
     slots: int | None = None,
     revision: str | None = None,
     sm: Sequence[str] = (),
@@ -115,6 +116,7 @@ def build(
         budget=budget, schedule=schedule, prune_layers=prune_layers, prune_at=prune_at, method=method,
         precision=precision, policy=policy, max_context=max_context, vision_layers=vision_layers, router=router,
         max_visual_tokens=max_visual_tokens, max_images=max_images, max_frames=max_frames, quantize=quantize,
+        prune_tower=prune_tower,
     )  # fmt: skip
     sms = (sm,) if isinstance(sm, str) else tuple(sm)  # a string is a sequence too, of its characters
     engines = EngineOptions(
@@ -203,7 +205,10 @@ def _export(
         from clasp_trt.export.generation import generation
 
         checkpoint = Checkpoint.open(model, revision)
-        family = family_of(checkpoint, options.most_tokens, options.images, options.max_frames, options.quantization)
+        family = family_of(
+            checkpoint, options.most_tokens, options.images, options.max_frames, options.quantization,
+            options.pruning.tower,
+        )  # fmt: skip
         options.check_tokens(family.description.capped(None).picture_tokens, family.description.picture_tokens)
         integers = family.quantization
         chosen = generation(checkpoint, family.info.decoder.vocab_size)
@@ -213,8 +218,9 @@ def _export(
     pruning, (_, _, tokens) = options.pruning, family.info.tokens
     decoder = family.description.decoder
     schedule = pruning.schedule(
-        tokens, decoder.layers, varies=family.info.varies, short_sighted=decoder.short_sighted(tokens)
-    )
+        tokens, decoder.layers, varies=family.info.varies, short_sighted=decoder.short_sighted(tokens),
+        thinning=family.description.thinning,
+    )  # fmt: skip
     if engine is not None:
         targets.check_selection(engine.backend, schedule)
         check_plugins(engine, schedule, family.info.varies, pruning.selection)
@@ -241,7 +247,7 @@ def _export(
         precision=options.floats,
         prune_at=pruning.place,
         schedule=schedule,
-        budget=pruning.mean(schedule.tokens),
+        budget=pruning.mean(schedule.tokens, schedule.entering()),
         max_context=context,
         opset=targets.PORTABLE_OPSET,
         graphs=exported.graphs,

@@ -172,11 +172,11 @@ def check_plugins(engine: Engine, schedule: Schedule, varies: bool, method: str)
         raise BackendError("--plugins is for what selects tokens, and nothing is pruned; drop it, or prune")
     if method != selections.DEFAULT:
         raise BackendError(f"--plugins are kernels of CLASP's selection, and --method is {method}; drop one of them")
-    if schedule.tokens > MAX_TOKENS:
+    if schedule.entering() > MAX_TOKENS:
         fewer = ", or export for fewer: --max-visual-tokens, --max-images" if varies else ""
         raise BackendError(
             f"--plugins: the kernels choose from at most {MAX_TOKENS} visual tokens, and a request may have "
-            f"{schedule.tokens}; drop it{fewer}"
+            f"{schedule.entering()}; drop it{fewer}"
         )
 
 

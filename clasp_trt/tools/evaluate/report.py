@@ -80,7 +80,7 @@ def summarise(
 def _mean_tokens(tokens: Sequence[int], method: str, schedule: Schedule) -> float:
     """Over decoder layers and questions, of which each has its number of ``tokens``."""
     prunes = METHODS[method].prunes
-    return stdlib.fmean(schedule.mean_of(each) if prunes else each for each in tokens)
+    return stdlib.fmean(schedule.mean_of(each) if prunes else schedule.entering(each) for each in tokens)
 
 
 def share_json(share: Share) -> dict[str, object]:

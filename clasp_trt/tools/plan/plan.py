@@ -163,16 +163,19 @@ def _timing(request: Request, cuts: tuple[Cut, ...], *, pruned: bool) -> Timing 
         return None
     cache_item = ITEM_BYTES[request.precision]
     item = 4 if assumptions.is_cpu(request.target) else cache_item
-    tokens, decoder, tiles = schedule.tokens, model.decoder, model.views
+    tokens, decoder, tiles = schedule.entering() if pruned else schedule.tokens, model.decoder, model.views
     saving, least = Saving.of(model, item), 0 if assumptions.is_cpu(request.target) else assumptions.TILE_ROWS
     rounded = model.integers.of(DECODER)
     products = rates.int4 if rounded is not None and rounded.bits == 4 else rates.products
     projected = max(model.images * model.tiles * model.tower.tokens, *(model.clip_tokens or (0,)))
+    if pruned:
+        projected = schedule.entering(projected)
     stages = [
         roofline.stage(
             names.VISION,
             tokens,
-            roofline.tower_work(model.tower, tiles, model.tower.rows, item) + Work(0, -saving.vision),
+            roofline.tower_work(model.tower if pruned else model.whole, tiles, model.tower.rows, item)
+            + Work(0, -saving.vision),
             rates.products,
             rates.bandwidth,
         ),

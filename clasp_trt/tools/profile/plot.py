@@ -152,7 +152,7 @@ def _legend(figure: Figure, groups: set[str]) -> None:
 
 def _name(measured: Measurement) -> str:
     schedule, tokens = measured.bundle.manifest.schedule, measured.samples[0].visual_tokens
-    kept = f"{schedule.mean_of(tokens):.4g} of {tokens}" if schedule.stages else f"all {tokens}"
+    kept = f"{schedule.mean_of(tokens):.4g} of {tokens}" if schedule.prunes else f"all {tokens}"
     return f"{measured.bundle.root.name}\n{kept} visual tokens"
 
 

@@ -24,11 +24,12 @@ from clasp_trt.export.family import Family, family_of
 from clasp_trt.export.generation import generation
 from clasp_trt.export.rounded import RoundedModules
 from clasp_trt.generation import Generation
-from clasp_trt.ops import GRAM_STEPS, token_gram
+from clasp_trt.ops import GRAM_STEPS, most_salient, token_gram
 from clasp_trt.progress import Progress, silent
 from clasp_trt.runtime.backends.find import backend_for
 from clasp_trt.runtime.backends.interface import Backend
 from clasp_trt.tensors import FLOATS
+from clasp_trt.thinning import AskedThinning
 from clasp_trt.tools.profile.runner import GraphRunner
 from clasp_trt.tools.verify import selection
 from clasp_trt.tools.verify.inputs import inputs_against_stock, other_inputs
@@ -73,7 +74,9 @@ def compare(
         checkpoint = Checkpoint.open(model, revision)
         media = bundle.manifest.media
         frames = None if media.video is None else media.video.sampling.frames
-        family = family_of(checkpoint, max(media.image.processor.token_range), media.images, frames)
+        tower = bundle.manifest.schedule.tower
+        asked = None if tower is None else AskedThinning(tower.after_block, tower.keep)
+        family = family_of(checkpoint, max(media.image.processor.token_range), media.images, frames, thinning=asked)
         _check_same_model(bundle, family, generation(checkpoint, family.info.decoder.vocab_size), model)
         request = Request.of(bundle, images, prompt)
         comparison = _Comparison(bundle, backend, family, progress)
@@ -131,6 +134,10 @@ class _Comparison:
         """All stages of a prefill."""
         bundle, prompt, reference = self._bundle, request.prompt, self._reference
         seen = self._seen(request)
+        keeps = self._manifest.schedule.keeps_of(prompt.visual_tokens)
+        if (thinning := self._manifest.schedule.tower) is not None:
+            own = seen.pop(port.KEPT)[0]
+            prompt = prompt.keeping(own + np.repeat(np.arange(len(request.seen)), thinning.keep) * thinning.of)
         visual, ids = seen[port.VISUAL], prompt.known(self._manifest.model.decoder.vocab_size)
         feed = {port.INPUT_IDS: ids[None], port.VISUAL: visual, port.VISUAL_INDEX: prompt.visual_index}
         state: dict[str, NDArray[Any]] = {
@@ -145,7 +152,6 @@ class _Comparison:
         stages = self._manifest.schedule.stages
         if any(graph.name == names.GRAM for graph in self._manifest.graphs):
             state[port.GRAM] = self._gram(visual)
-        keeps = self._manifest.schedule.keeps_of(len(prompt.visual_index))
         counts = bundle.policy.pivot_counts(request.route.category, keeps)
         after = {stage.after_layer: number for number, stage in enumerate(stages)}
         if -1 in after:
@@ -174,8 +180,9 @@ class _Comparison:
     # --- stages ---------------------------------------------------------------------------------------------
 
     def _seen(self, request: Request) -> dict[str, NDArray[Any]]:
-        """``visual`` ``[1, tokens, width]`` of all images, the ``saliency`` ``[1, tokens]`` of these tokens, and
-        ``deepstack`` ``[layers, tokens, width]`` if the tower gives one. Graphs that clips alone go through are
+        """``visual`` ``[1, tokens, width]`` of all images, the ``saliency`` ``[1, tokens]`` of these tokens,
+        ``deepstack`` ``[layers, tokens, width]`` if the tower gives one, and ``kept`` ``[1, tokens]``, which of the
+        tokens of their image these are, if it drops some. Graphs that clips alone go through are
         compared on the way."""
         alpha = self._bundle.policy.alpha(request.route.category)[None]
         found = [self._look(each, alpha, self._reference.eyes, *names.OF_CLIPS) for each in request.seen]
@@ -193,16 +200,18 @@ class _Comparison:
         taken = {each.name: given[each.name] for each in self._bundle.graph(projector).inputs}
         projected = self._modules(projector, taken, eyes.projector)
         saliency = projected.get(port.TOKEN_SALIENCY, outputs[port.CLS_SALIENCY])
-        stacked = {name: outputs[name] for name in (port.DEEPSTACK,) if name in outputs}
+        stacked = {name: outputs[name] for name in (port.DEEPSTACK, port.KEPT) if name in outputs}
         return {port.VISUAL: projected[port.VISUAL], port.SALIENCY: saliency, port.CLS_SALIENCY: saliency, **stacked}
 
     def _vision(self, feed: Arrays, eyes: Eyes, name: str) -> Arrays:
         layers, saliency_layer = self._layers, self._tower.saliency_layer(self._layers)
 
-        def vision(feed: Arrays, dtype: torch.dtype) -> Arrays:
-            return eyes.vision(feed, layers, saliency_layer, dtype)
-
         graph = self._bundle.graph(name)
+        kept = self._thinned(graph, feed)
+
+        def vision(feed: Arrays, dtype: torch.dtype) -> Arrays:
+            return eyes.vision({**feed, **kept}, layers, saliency_layer, dtype)
+
         truth, rough, found = self._run(graph, feed, vision)
         for column, layer in enumerate(layers):
             seen = found[port.FEATURES][:, column]
@@ -210,12 +219,24 @@ class _Comparison:
                 graph, f"layer {layer}", truth[port.FEATURES][:, column], seen, rough[port.FEATURES][:, column]
             )
             if not check.passed:
-                given = self._layer_like(seen, feed, eyes, saliency_layer)
+                given = self._layer_like(seen, {**feed, **kept}, eyes, saliency_layer)
                 if given is not None and given != layer:
                     self._read_instead[layer] = given
-        for output in (each for each in truth if each != port.FEATURES):
+        for output in (each for each in truth if each not in (port.FEATURES, port.KEPT)):
             self._judge(graph, output, truth[output], found[output], rough[output])
         return self._as_ports(truth, graph)
+
+    def _thinned(self, graph: Graph, feed: Arrays) -> Arrays:
+        """What a tower that drops patches keeps of these, ``kept`` ``[tiles, tokens]``, by the saliency that it says:
+        compared index for index. The checkpoint's blocks after it are given the same, whatever its own saliency is."""
+        thinning = self._manifest.schedule.tower
+        if thinning is None:
+            return {}
+        (found,) = run([GraphRunner(self._backend, self._bundle.path(graph.path), graph)], feed)
+        kept = most_salient(found[port.PATCH_SALIENCY], thinning.keep)
+        error = largest_difference(kept, found[port.KEPT])
+        self.checks.append(Check(graph.name, port.KEPT, graph.path, error, _relative(error, kept), 0.0, 0.0))
+        return {port.KEPT: kept}
 
     def _layer_like(self, seen: NDArray[Any], feed: Arrays, eyes: Eyes, saliency_layer: int) -> int | None:
         """The vision layer that ``seen`` is, but for the precision."""

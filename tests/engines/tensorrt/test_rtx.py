@@ -377,3 +377,11 @@ def test_graphs_of_merged_patches(tmp_path: Path, preset: str) -> None:
     options: dict[str, Any] = {"precision": "fp16", "budget": "paper:192", "max_context": 256, "cache": False}
     made = build(model, tmp_path / "out", target="rtx4090", **options)
     assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
+
+
+@pytest.mark.usefixtures("engines_here")
+def test_graphs_behind_a_tower_that_drops_patches(checkpoint: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"precision": "fp16", "budget": 6, "max_context": 96, "cache": False}
+    made = build(checkpoint, tmp_path / "out", target="rtx4090", prune_tower="1:10", prune_at="encoder", **options)
+    assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
+    assert "kept" in {port.name for port in made.graph("vision").outputs}

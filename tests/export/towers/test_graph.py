@@ -30,10 +30,10 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def _library(kind: str) -> Any:
+def library(kind: str, sizes: dict[str, int] = SIZES) -> Any:
     """transformers' tower with weights that no test can ignore, layer scales and biases among them."""
     torch.manual_seed(0)
-    config = AutoConfig.for_model(kind, **SIZES)
+    config = AutoConfig.for_model(kind, **sizes)
     tower: Any = AutoModel.from_config(config, attn_implementation="eager").eval()
     with torch.no_grad():
         for parameter in tower.parameters():
@@ -53,7 +53,7 @@ def _seen(tower: Any, pixels: NDArray[np.float32], dtype: torch.dtype) -> tuple[
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float16", marks=pytest.mark.full)])
 def test_states_and_saliency(kind: str, dtype: str) -> None:
-    tower = _library(kind)
+    tower = library(kind)
     tensors = {
         f"tower.{name}": Weight(name, tuple(value.shape), "float32", partial(torch.clone, value))
         for name, value in tower.state_dict().items()
@@ -63,7 +63,7 @@ def test_states_and_saliency(kind: str, dtype: str) -> None:
     pixels = np.random.default_rng(1).standard_normal((2, 3, 42, 42)).astype(np.float32)
     found = graph(pixel_values=pixels)
     near, near_saliency = _seen(tower, pixels, getattr(torch, dtype))
-    exact, saliency = _seen(_library(kind), pixels, torch.float64)
+    exact, saliency = _seen(library(kind), pixels, torch.float64)
     for place, layer in enumerate(LAYERS):
         allowed = MULTIPLE * np.abs(near[layer] - exact[layer]).max()
         assert np.abs(found["features"][:, place] - exact[layer]).max() <= allowed
