@@ -24,7 +24,7 @@ import onnxruntime as ort
 import torch
 
 from clasp_trt.engines.lowering import lower_file
-from clasp_trt.engines.lowering.integers import lower_integers
+from clasp_trt.engines.lowering.weights import lower_weights
 from clasp_trt.export.config import Settings
 from clasp_trt.export.graph import GraphBuilder
 from clasp_trt.export.towers.anatomy import anatomy
@@ -67,7 +67,7 @@ def session(path: Path, threads: int) -> ort.InferenceSession:
 def saved(model: ir.Model, path: Path) -> Path:
     """Written and lowered as a build does it."""
     ir.save(model, path, external_data=f"{path.name}.data", size_threshold_bytes=_INLINE)
-    lower_integers(path, products=True)
+    lower_weights(path, products=True)
     lower_file(path, onnxruntime_opset(ort.__version__))
     return path
 

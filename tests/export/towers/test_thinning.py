@@ -32,12 +32,12 @@ THINNING = Thinning(2, 4, 9)
 pytestmark = pytest.mark.usefixtures("tracer")
 
 
-def _graph(kind: str, tower: Any, layers: Sequence[int] = LAYERS) -> ir.Model:
+def graph(kind: str, tower: Any, layers: Sequence[int] = LAYERS, *, thins: bool = True) -> ir.Model:
     tensors = {
         f"tower.{name}": Weight(name, tuple(value.shape), "float32", partial(torch.clone, value))
         for name, value in tower.state_dict().items()
     }
-    spec = replace(TOWERS[kind](Settings("config.json", "", DEEP, {}), -1), thinning=THINNING)
+    spec = replace(TOWERS[kind](Settings("config.json", "", DEEP, {}), -1), thinning=THINNING if thins else None)
     return tower_graph(spec, layers, Weights(cast(tensors, "float32")), "float32")
 
 
@@ -80,7 +80,7 @@ def _seen(tower: Any, kept: np.ndarray, pixels: torch.Tensor, first: int) -> tup
 def test_every_state_is_that_of_the_rows_that_stay(kind: str) -> None:
     tower = library(kind, DEEP)
     pixels = np.random.default_rng(1).standard_normal((2, 3, 42, 42)).astype(np.float32)
-    found = Runnable(_graph(kind, tower))(pixel_values=pixels)
+    found = Runnable(graph(kind, tower))(pixel_values=pixels)
     kept = found["kept"]
     assert kept.tolist() == most_salient(found["patch_saliency"], 4).tolist()
     assert kept[0].tolist() != kept[1].tolist(), "each picture has its own"
@@ -98,7 +98,7 @@ def test_every_state_is_that_of_the_rows_that_stay(kind: str) -> None:
 
 def test_a_policy_that_ends_before_it_is_refused() -> None:
     with pytest.raises(ScheduleError) as error:
-        _graph("clip_vision_model", library("clip_vision_model", DEEP), (0, 2))
+        graph("clip_vision_model", library("clip_vision_model", DEEP), (0, 2))
     says(error, "--prune-tower", "after block 2")
 
 
