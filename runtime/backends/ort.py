@@ -104,6 +104,8 @@ class OrtBackend(Backend[ort.OrtValue]):
         options.add_session_config_entry("session.force_spinning_stop", "1")
         # small blocks to share out, so that no thread waits long for another; 5 % of a prefill on two cores
         options.add_session_config_entry("session.dynamic_block_base", "4")
+        # a pattern of one run's memory is laid out anew in the arena for the next, beside what the first has taken
+        options.enable_mem_pattern = False
         # weights go outside the arena, which otherwise keeps the peak of loading for ever
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         # integers that a graph itself multiplies as floats are fused into products of floats: rounding activations to 8

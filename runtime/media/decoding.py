@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from contextlib import suppress
+from importlib import import_module
 from typing import IO, Any
 
 import numpy as np
@@ -21,7 +22,12 @@ MAX_ASPECT = 200
 """Smallest side in pixels and largest long side / short side, as Qwen-VL's own processor demands."""
 
 # Raster formats only. Pillow would hand EPS to Ghostscript and WMF to the system: not for a stranger's file.
-_FORMATS = ("JPEG", "PNG", "WEBP", "MPO", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "AVIF", "HEIF")
+_PLUGINS = {
+    **{"JPEG": "Jpeg", "PNG": "Png", "WEBP": "WebP", "MPO": "Mpo", "GIF": "Gif", "BMP": "Bmp", "TIFF": "Tiff"},
+    **{"PPM": "Ppm", "JPEG2000": "Jpeg2K", "ICO": "Ico", "AVIF": "Avif"},
+}
+"""Formats of Pillow's own, and what its module for each begins with."""
+_FORMATS = (*_PLUGINS, "HEIF")
 _REDUCTIONS = (2, 4, 8)  # by which a JPEG can be decoded smaller
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # of TIFF
 _UPRIGHT = {
@@ -40,7 +46,9 @@ def decode(data: bytes | IO[bytes], what: str, max_pixels: int) -> Image.Image:
     """The picture in ``data``, which errors call ``what``, as a new RGB image. Raises :class:`ImageError`, or
     :class:`~clasp_trt.errors.ShortageError` if there is not the memory for it."""
     file = io.BytesIO(data) if isinstance(data, bytes) else data
-    Image.init()  # registers every plugin; a build of Pillow may lack some of ours
+    for plugin in _PLUGINS.values():  # to register all of Pillow's would take longer than to read a picture
+        with suppress(ImportError):  # a build of it may lack some of ours
+            import_module(f"PIL.{plugin}ImagePlugin")
     heif.register_for(file)
     formats = [name for name in _FORMATS if name in Image.OPEN]
     for size in icons.sizes(file):  # Pillow decodes an icon where others open

@@ -14,7 +14,6 @@ from PIL import Image
 from clasp_trt.brief import clipped
 from clasp_trt.errors import ImageError
 from clasp_trt.runtime.media.decoding import MOST_PIXELS, decode, upright_rgb
-from clasp_trt.runtime.media.fetch import fetch
 from clasp_trt.runtime.media.texts import DATA, check_length, from_base64, from_data_url
 from clasp_trt.runtime.media.urls import redacted
 
@@ -111,6 +110,8 @@ def _from_text(text: str, take: Take[T], sources: Collection[str], noun: str) ->
     start = text[:8].lower()
     if start.startswith(("http://", "https://")):
         _allow("urls", sources, "an http(s) URL")
+        from clasp_trt.runtime.media.fetch import fetch  # what speaks HTTP is half of all that is imported for pictures
+
         return take(fetch(text, MAX_BYTES, TIMEOUT_S), redacted(text))
     if "files" in sources and text == _STDIN:
         return _from_stdin(take, noun)
