@@ -38,7 +38,7 @@ def checkpoint(folder: Path, preset: str) -> Path:
     return made
 
 
-def prepare(folder: Path, preset: str, budget: int) -> tuple[Path, dict[str, Path]]:
+def prepare(folder: Path, preset: str, budget: int, quantize: str) -> tuple[Path, dict[str, Path]]:
     """The checkpoint, which is kept from run to run, and its two bundles, which are not: they are what is measured."""
     model = checkpoint(folder, preset)
     bundles = {
@@ -46,7 +46,8 @@ def prepare(folder: Path, preset: str, budget: int) -> tuple[Path, dict[str, Pat
         f"clasp-trt budget {budget}": (folder / f"{preset}-{budget}", ("--budget", str(budget))),
     }
     for path, options in bundles.values():
-        _run("-m", "clasp_trt", "build", model, "-o", path, *options, "--max-context", "1024", "--force")
+        rounded = ("--quantize", quantize)
+        _run("-m", "clasp_trt", "build", model, "-o", path, *options, *rounded, "--max-context", "1024", "--force")
     return model, {name: path for name, (path, _) in bundles.items()}
 
 
@@ -112,19 +113,27 @@ def report(samples: dict[str, list[Sample]]) -> dict[str, dict[str, float]]:
 )
 @click.option("--preset", default="tinyllama-1.1b", show_default=True, help="Preset of examples/random_llava.py.")
 @click.option("--budget", default=64, show_default=True)
+@click.option("--quantize", default="none", show_default=True, help="As that of build, for both bundles.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--new-tokens", type=click.IntRange(min=2), default=16, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 def main(
-    folder: Path | None, preset: str, budget: int, rounds: int, new_tokens: int, threads: int, as_json: bool
+    folder: Path | None,
+    preset: str,
+    budget: int,
+    quantize: str,
+    rounds: int,
+    new_tokens: int,
+    threads: int,
+    as_json: bool,
 ) -> None:
     """Measure time to first token and time per output token against transformers."""
     with ExitStack() as stack:
         kept = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         kept = kept.resolve()
         kept.mkdir(parents=True, exist_ok=True)
-        model, bundles = prepare(kept, preset, budget)
+        model, bundles = prepare(kept, preset, budget, quantize)
         workers = {
             f"transformers {attention}": stack.enter_context(fastest(attention, model, threads))
             for attention in ("eager", "sdpa")
