@@ -135,6 +135,7 @@ def test_metadata(distributions: dict[str, Path]) -> None:
         "grammar",
         "kernels",
         "profile",
+        "ray",
         "serve",
         "tensorrt",
         "tensorrt-rtx",
