@@ -81,6 +81,8 @@ def test_images_are_made_of_what_is_there(path: Path) -> None:
     assert "serve" in extras
     assert extras <= set(PYPROJECT["project"]["optional-dependencies"])
     assert re.findall(r"^USER (\S+)$", text, re.MULTILINE) == ["10001"]
+    # a constraint beside another bound of the same package is an error of pip's
+    assert not ("cuda-bindings<" in text and "-c /src/constraints.txt" in text)
 
 
 def test_the_pod_runs_a_command_that_is_there_and_is_asked_where_it_answers() -> None:
