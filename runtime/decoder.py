@@ -183,7 +183,7 @@ class Decoder:
     def widest_step(self) -> int:
         """How many rows the next step may have: what graphs take, and the fullest cache of any that has a slot."""
         pairs = (zip(self._segments, each.filled, strict=True) for each in self.slots.live)
-        return min(self._most_rows, *(segment.capacity - filled for pair in pairs for segment, filled in pair))
+        return min([self._most_rows, *(segment.capacity - filled for pair in pairs for segment, filled in pair)])
 
     def step(self, tokens: Mapping[Sequence, Seq[int]]) -> Scores:
         """Appends tokens to each sequence that has a slot, one or more, at most as many as :meth:`widest_step` says;
@@ -199,7 +199,7 @@ class Decoder:
                 "another request took over the caches; finish one request before the next, or load a pipeline for each"
             )
         rows = max(map(len, tokens.values()))
-        if self._backend.kv_block > 1:  # few numbers of rows, so that steps are equal to others
+        if rows > 1 and self._backend.kv_block > 1:  # few numbers of rows, so that steps are equal to others
             rows = min(1 << (rows - 1).bit_length(), self.widest_step())
         lengths, places, write = self._lengths(live, rows), self._places_of(len(live), rows), self._backend.write
         write(

@@ -211,14 +211,15 @@ class Steps:
                 found.append(event)
                 if event.finish_reason is not None or event.token != following:
                     break
-            if not _finite(wrong := known[len(found) :]):  # or they would stay in the caches
+            sound = _finite(wrong := known[len(found) :])  # of numbers that are none some would stay in the caches
+            if not sound and draft.finish_reason is None:
                 raise OverflowedError(f"logits that are not finite after {len(wrong)} proposed tokens")
         except ClaspError as error:
             self.leave(draft, spoiled=isinstance(error, OverflowedError))
             return [*found, error]
         _slotted(draft).forget(len(ids) - len(found))
         if draft.finish_reason is not None:
-            self.leave(draft)
+            self.leave(draft, spoiled=not sound)
         return found
 
 

@@ -35,13 +35,14 @@ class Lookup:
 
 def copied(text: NDArray[np.int64], most: int) -> list[int]:
     """Up to ``most`` ids that follow the latest place where the end of ``text``, int64 ``[ids]``, stood before: its
-    last :data:`LONGEST` ids, or the most that stood anywhere."""
+    last :data:`LONGEST` ids, or the most that stood anywhere. After a single one a single one follows: such places are
+    many, and most lead elsewhere."""
     for size in range(min(LONGEST, len(text) - 1), 0, -1):
         end = text[-size:]
         windows = np.lib.stride_tricks.sliding_window_view(text[:-1], size)
         places = np.flatnonzero((windows == end).all(axis=1))
         if len(places) and NO_TEXT not in end:
             source = text[places[-1] + size :]
-            ids = [int(source[number % len(source)]) for number in range(most)]
+            ids = [int(source[number % len(source)]) for number in range(most if size > 1 else min(1, most))]
             return ids[: ids.index(NO_TEXT)] if NO_TEXT in ids else ids
     return []

@@ -110,7 +110,8 @@ def test_profiles_reach_the_builder_as_shapes(stage: Stage) -> None:
     prefill, decode = record.profiles[-2:]  # of segment_3, which 4 visual tokens reach
     assert prefill["hidden"] == ((1, 1, 48), (1, 44, 48), (1, 44, 48))
     assert prefill["kv_length"] == ((1,), (44,), (84,))
-    assert decode["hidden"] == ((1, 1, 48), (1, 1, 48), (1, 2, 48))
+    assert decode["hidden"] == ((1, 1, 48), (1, 1, 48), (1, 8, 48))
+    assert (prefill["scored"], decode["scored"]) == (((1,), (1,), (2,)), ((1,), (1,), (8,)))
     assert decode["write_index"] == ((1,), (1,), (1,)), "its shape, since its value is none"
 
 

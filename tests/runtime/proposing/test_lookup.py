@@ -17,7 +17,7 @@ def plainly(text: list[int], most: int) -> list[int]:
         for start in range(len(text) - size - 1, -1, -1):
             if text[start : start + size] == end:
                 found, at = list(text), start + size
-                for place in range(at, at + most):
+                for place in range(at, at + (most if size > 1 else 1)):
                     if found[place] == -1:
                         break
                     found.append(found[place])
@@ -40,7 +40,8 @@ def test_it_is_what_a_plain_search_finds(kinds: int) -> None:
         ([7, 8, 9, 4, 7, 8], [9, 4, 7]),
         ([7, 8, 1, 7, 8, 2, 7, 8], [2, 7, 8]),  # the latest
         ([5, 7, 8, 1, 6, 8, 2, 5, 7, 8], [1, 6, 8]),  # the longest before the latest
-        ([3, 3], [3, 3, 3]),  # a repetition goes on
+        ([3, 3, 3], [3, 3, 3]),  # a repetition goes on
+        ([8, 9, 5, 8], [9]),  # a single token, and one after it
         ([4, 5, -1, -1, 4, 5], []),  # no picture is copied,
         ([4, 5, 6, -1, 4, 5], [6]),
         ([-1, 4, -1], []),  # nor looked for
