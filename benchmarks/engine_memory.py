@@ -7,13 +7,10 @@ peak is that of the largest of these. The rule of ``clasp_trt/build_memory.py`` 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +19,6 @@ import click
 from examples.random_llava import PRESETS, Shape, make
 
 ROOT = Path(__file__).parents[1]
-_SAMPLE_S = 0.01
 _EXPORT = """
 import json, sys
 from clasp_trt.tools.build.compiler import build
@@ -31,7 +27,7 @@ build(sys.argv[1], sys.argv[2], target=None, precision="fp16", max_context=1024,
 _BUILD = """
 import json, sys, time
 from dataclasses import replace
-from benchmarks.engine_memory import ChildrenMemory
+from benchmarks.tree_memory import TreeMemory
 from clasp_trt import build_memory
 from clasp_trt.bundle import Bundle
 from clasp_trt.engines.tensorrt.builder import Recipe
@@ -41,7 +37,7 @@ bundle = Bundle.open(sys.argv[1])
 decoder = {segment.graph for segment in bundle.manifest.segments}
 manifest = replace(bundle.manifest, graphs=tuple(g for g in bundle.manifest.graphs if g.name in decoder))
 start = time.perf_counter()
-with ChildrenMemory() as memory:
+with TreeMemory() as memory:
     engines = compile_graphs(
         bundle.root, manifest, "rtx4090", Recipe(load("tensorrt-rtx"), ("8.9",)),
         max_prompt=256, use_cache=False, memory_limit=None, progress=lambda phase, done, total: None,
@@ -54,42 +50,6 @@ print(json.dumps({
     "resident_gb": memory.resident / 1e9, "seconds": time.perf_counter() - start,
 }))
 """
-
-
-class ChildrenMemory:
-    """While entered, samples what the children of this process take; the peaks are bytes of the largest child.
-
-    ``anonymous`` memory is what a machine must have; ``resident`` adds pages of mapped files, here the graph's weights
-    and the library, which the kernel may drop when memory gets short.
-    """
-
-    def __init__(self) -> None:
-        self.anonymous = self.resident = 0
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._sample)
-
-    def __enter__(self) -> ChildrenMemory:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        while not self._done.wait(_SAMPLE_S):
-            for path in Path("/proc").glob("[0-9]*/status"):
-                with contextlib.suppress(OSError, ValueError, KeyError):  # it may end while it is read
-                    lines = path.read_text(encoding="ascii").splitlines()
-                    found = dict(line.split(":\t", 1) for line in lines)
-                    if int(found["PPid"]) == os.getpid():
-                        self.anonymous = max(self.anonymous, _bytes(found["RssAnon"]))
-                        self.resident = max(self.resident, _bytes(found["VmHWM"]))
-
-
-def _bytes(entry: str) -> int:
-    """``  123 kB`` in bytes."""
-    return int(entry.split()[0]) * 1024
 
 
 def _shape(layers: int) -> Shape:

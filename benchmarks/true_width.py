@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.engine_memory import ChildrenMemory
+from benchmarks.tree_memory import TreeMemory
 from clasp_trt import build_memory
 from clasp_trt.engines.tensorrt.builder import Recipe
 from clasp_trt.engines.tensorrt.compile import compile_graphs
@@ -45,7 +45,7 @@ def measured(folder: Path, tokens: int) -> dict[str, dict[str, float]]:
     recipe, found = Recipe(load("tensorrt-rtx"), ("8.9",)), dict[str, dict[str, float]]()
     for name in GRAPHS:
         graph, start = bundle.graph(name), time.perf_counter()
-        with ChildrenMemory() as memory:
+        with TreeMemory() as memory:
             made = compile_graphs(
                 bundle.root, replace(bundle.manifest, graphs=(graph,)), name, recipe,
                 max_prompt=_PROMPT, use_cache=False, memory_limit=None, progress=lambda phase, done, total: None,
