@@ -13,9 +13,17 @@ from clasp_trt.bundle.manifest import MAX_SLOTS
 from clasp_trt.bundle.media import MAX_IMAGES
 from clasp_trt.bundle.media_reader import MAX_CLIP_FRAMES as MAX_FRAMES
 from clasp_trt.chain import selections
-from clasp_trt.errors import BackendError, ImageError, MethodError, PolicyError, ScheduleError, TargetError
+from clasp_trt.errors import (
+    BackendError,
+    ImageError,
+    MethodError,
+    PolicyError,
+    QuantizationError,
+    ScheduleError,
+    TargetError,
+)
 from clasp_trt.notice import tell
-from clasp_trt.quantization import UNROUNDED, Quantization, parse
+from clasp_trt.quantization import UNROUNDED, Quantization, check_calibration, parse
 from clasp_trt.schedule import PRUNE_AT, Schedule
 from clasp_trt.targets import PRECISIONS
 from clasp_trt.thinning import OPTION, AskedThinning, Thinning
@@ -164,7 +172,9 @@ class Options:
     its rules). ``max_visual_tokens`` is what pictures are scaled down to where they may have more (default: 4096),
     ``max_images`` how many pictures a request may have (default: 1), ``max_frames`` how many frames are taken of a clip
     (default: what the checkpoint says, and no more than have room among the tokens of pictures), ``quantize`` how
-    weights are rounded, as :func:`clasp_trt.quantization.parse` reads it (default: not at all).
+    weights are rounded, as :func:`clasp_trt.quantization.parse` reads it (default: not at all), and ``calibration`` a
+    file of questions by which the decoder's are (default: each to the nearest), of which it takes ``calibration_rows``
+    (default: up to :data:`~clasp_trt.quantization.USUAL_ROWS`).
     """
 
     pruning: Pruning = Pruning()
@@ -177,6 +187,8 @@ class Options:
     max_images: int | None = None
     max_frames: int | None = None
     quantize: str | None = None
+    calibration: str | os.PathLike[str] | None = None
+    calibration_rows: int | None = None
 
     @staticmethod
     def of(
@@ -196,6 +208,8 @@ class Options:
         max_frames: int | None = None,
         quantize: str | None = None,
         prune_tower: str | None = None,
+        calibration: str | os.PathLike[str] | None = None,
+        calibration_rows: int | None = None,
     ) -> Options:
         """The options of the command line, by the same names; ``budget`` is read by :func:`clasp_trt.budgets.parse`."""
         asked = None if budget is None else budgets.parse(budget)
@@ -218,6 +232,8 @@ class Options:
             max_images=max_images,
             max_frames=max_frames,
             quantize=quantize,
+            calibration=calibration,
+            calibration_rows=calibration_rows,
         )
 
     def __post_init__(self) -> None:
@@ -233,7 +249,11 @@ class Options:
             )
         if type(self.most_tokens) is not int or self.most_tokens < 1:
             raise ScheduleError(f"--max-visual-tokens is {self.max_visual_tokens!r}; expected a whole number above 0")
-        _ = self.quantization  # refuses what it cannot read
+        check_calibration(self.quantization, self.calibration, self.calibration_rows)  # refuses what it cannot read too
+        if self.calibration is not None and self.pruning.tower is not None:
+            raise QuantizationError(
+                "--calibration asks about whole pictures, of which --prune-tower leaves a part; drop one of them"
+            )
 
     @property
     def floats(self) -> str:

@@ -122,6 +122,42 @@ UNROUNDED = Quantization()
 """Floats everywhere."""
 
 
+LEAST_ROWS, USUAL_ROWS = 16, 128
+"""Questions that a calibration takes: at least, and at most unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """By which questions the decoder's matrices were rounded: ``rows`` of those in the file with the SHA-256 ``data``,
+    with ``tokens`` tokens in all, text and pictures."""
+
+    method: str
+    data: str
+    rows: int
+    tokens: int
+
+    def __str__(self) -> str:
+        return f"{self.method} by {self.rows} questions of {self.data[:12]}, {self.tokens} tokens"
+
+
+GPTQ = "gptq"
+"""The method: Frantar et al., 2022."""
+
+
+def check_calibration(quantization: Quantization, data: object, rows: int | None) -> None:
+    """Raises :class:`QuantizationError` for a calibration, by the file ``data`` and so many ``rows`` of it, of
+    nothing."""
+    if data is None and rows is not None:
+        raise QuantizationError(f"--calibration-rows {rows} is of a file of questions; give it with --calibration")
+    if data is not None and quantization.of(DECODER) is None:
+        raise QuantizationError(
+            f"--calibration is for rounding the decoder, which --quantize leaves as it is ({quantization}): say "
+            "--quantize int4, or drop --calibration"
+        )
+    if rows is not None and (type(rows) is not int or rows < LEAST_ROWS):
+        raise QuantizationError(f"--calibration-rows is {rows!r}; expected a whole number from {LEAST_ROWS}")
+
+
 def parse(text: str) -> Quantization:
     """What ``--quantize`` says, such as ``int4``, ``int8,head=none`` or ``decoder=int4:64``: a scheme for all, if it
     begins with one, and those of parts. With ``int4`` for all, only the decoder's layers have 4 bits.

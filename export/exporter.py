@@ -27,6 +27,9 @@ from clasp_trt.tensors import FLOATS
 Admit = Callable[[Graph, int], None]
 """Called with a graph and the bytes of its weights; raises for one that should not be written."""
 
+Ready = Callable[[tuple[Graph, ...]], None]
+"""Called with all graphs when everything but these is written: the last before their weights are read."""
+
 GRAPHS = "graphs"
 INLINE_BYTES = 256
 """Tensors up to this size stay in the graph's own file."""
@@ -53,6 +56,7 @@ def export(
     memory_limit: int | None = None,
     stages_apart: bool = False,
     admit: Admit = lambda graph, weights: None,
+    ready: Ready = lambda graphs: None,
     progress: Progress = silent,
 ) -> Exported:
     """Writes every file of a portable bundle but its manifest and policy into ``root``.
@@ -60,9 +64,9 @@ def export(
     ``layers`` are the support layers to export, ``max_context`` the longest sequence of prompt, visual tokens and
     answer. ``method`` chooses tokens, one of :data:`clasp_trt.chain.selections.READS`. ``memory_limit`` are the bytes
     that building the engine of any graph may take: the decoder is cut as fine as that asks. ``stages_apart`` makes a
-    segment of its own of the layer before each prune. ``admit`` hears of every graph before the first is written.
-    Raises :class:`CheckpointError` or :class:`ScheduleError` for what the checkpoint cannot give, and
-    :class:`BackendError` for a graph that no cut makes small enough.
+    segment of its own of the layer before each prune. ``admit`` hears of every graph before the first is written, and
+    ``ready`` of all of them. Raises :class:`CheckpointError` or :class:`ScheduleError` for what the checkpoint cannot
+    give, and :class:`BackendError` for a graph that no cut makes small enough.
     """
     _check(family, layers, schedule, max_context)
     weigh = _weigh(family, max_context, FLOATS[precision])
@@ -76,6 +80,8 @@ def export(
     build_memory.check_cut(sizes, memory_limit, precision)
     for model in models:
         admit(_described(model), sizes[str(model.graph.name)])
+    _write_assets(checkpoint, family, root)
+    ready(tuple(_described(model) for model in models))
     done, total = 0, sum(sizes.values())
 
     def on_tensor(graph: str, size: int) -> None:
@@ -85,7 +91,6 @@ def export(
 
     (root / GRAPHS).mkdir()
     graphs = tuple(save(model, root, on_tensor) for model in models)
-    _write_assets(checkpoint, family, root)
     return Exported(graphs, segments_of(chain, max_context))
 
 

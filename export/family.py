@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from clasp_trt.export.reference import Reference
     from clasp_trt.export.tokenizer import Tokenizer
     from clasp_trt.export.weights.graph import Weights
+    from clasp_trt.export.weights.kept import Kept
 
 
 class Family(Protocol):
@@ -83,6 +84,10 @@ class Family(Protocol):
     def quantization(self) -> Quantization:
         """The parts whose matrices are integers, rounded or held so by the checkpoint: where these differ in a part,
         the narrowest. Raises :class:`CheckpointError`."""
+
+    def calibrated_in(self, folder: Path) -> Mapping[str, Kept]:
+        """Graphs made from now on hold the matrices of the decoder's layers, those that are rounded, as they lie in
+        ``folder`` when the graphs are written: who calls this puts each there, by its name in the graph."""
 
     def unread(self) -> tuple[str, ...]:
         """Tensors, by their names on disk, that belong to what the graphs made so far hold, and that none of them

@@ -33,12 +33,12 @@ class Gemma(Standard):
         import torch
         import transformers
 
-        from clasp_trt.export.loading import pretrained
+        from clasp_trt.export.loading import STORED, pretrained
         from clasp_trt.export.reference import Reference
         from clasp_trt.export.towers.reference import Squares
 
         kind = getattr(transformers, self.model_class)
-        model = pretrained(kind, checkpoint, torch.float32, attention="eager")
+        model = pretrained(kind, checkpoint, STORED, attention="eager")
         inner = model.model
         with torch.no_grad():  # loaded in float32, it would not round the scale as in the type of the files
             inner.language_model.embed_tokens.embed_scale.fill_(self.embedding_scale)

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.quantised import refuse
 from clasp_trt.export.trace import quiet
+from clasp_trt.export.weights.stored import FLOATS, stored
+
+STORED = "stored"
+"""The type in which the files have the weights: they stay there, and memory holds what is being computed with."""
 
 
 def pretrained(auto: Any, checkpoint: Checkpoint, dtype: Any, *, attention: str | None = None) -> Any:
     """``auto.from_pretrained`` of a checked checkpoint, in eval mode and without its progress bars.
 
-    ``auto`` is one of transformers' ``AutoModelFor...`` or a model class, ``dtype`` torch's, or ``"auto"`` for that of
-    the files, ``attention`` the implementation if not the default one. Raises :class:`CheckpointError` if the folder is
-    of another kind, or lacks a tensor, which would get random values.
+    ``auto`` is one of transformers' ``AutoModelFor...`` or a model class, ``dtype`` torch's, ``"auto"`` for that of
+    the config, or :data:`STORED`, ``attention`` the implementation if not the default one. Raises
+    :class:`CheckpointError` if the folder is of another kind, or lacks a tensor, which would get random values.
     """
     refuse(checkpoint.config, str(checkpoint.root), "what torch runs")
+    dtype = _stored(checkpoint) if dtype == STORED else dtype
     try:
         with quietly():
             module, told = auto.from_pretrained(
@@ -34,6 +40,16 @@ def pretrained(auto: Any, checkpoint: Checkpoint, dtype: Any, *, attention: str 
             f"({auto.__name__}), or download it whole"
         )
     return module.eval()
+
+
+def _stored(checkpoint: Checkpoint) -> Any:
+    """Torch's type that holds every weight of the files as it is, float32 at most."""
+    import torch
+
+    kinds = {getattr(torch, weight.dtype) for weight in stored(checkpoint).values() if weight.dtype in FLOATS.values()}
+    if not kinds or torch.float64 in kinds:
+        return torch.float32
+    return reduce(torch.promote_types, kinds)
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -14,7 +16,7 @@ from clasp_trt.export.description import Description
 from clasp_trt.export.media import image_settings
 from clasp_trt.export.quantised import refuse
 from clasp_trt.export.tokenizer import Tokenizer
-from clasp_trt.quantization import Quantization, Scheme
+from clasp_trt.quantization import DECODER, Quantization, Scheme
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from clasp_trt.export.checkpoint import Checkpoint
     from clasp_trt.export.reference import Reference
     from clasp_trt.export.weights.graph import Weights
+    from clasp_trt.export.weights.kept import Kept
     from clasp_trt.export.weights.stored import Tensors
 
 
@@ -148,6 +151,20 @@ class Parts(Generic[Described]):
         from clasp_trt.export.weights.transforms import cast
 
         return Weights(cast(self._rounded, dtype), prefix, read=self._read, rules=self._layouts)
+
+    def calibrated_in(self, folder: Path) -> Mapping[str, Kept]:
+        from clasp_trt.export.weights.kept import Kept
+        from clasp_trt.export.weights.rounding import Rounded, part_of
+
+        found, start = dict[str, Kept](), "decoder."
+        tensors = dict(self._rounded)
+        for name, weight in tensors.items():
+            plain, own = weight.packing, name.removeprefix(start)
+            if part_of(name) == DECODER and isinstance(plain, Rounded):
+                found[own] = Kept(folder, own, plain.key, plain.shape, plain.bits, plain.block)
+                tensors[name] = replace(weight, packing=found[own])
+        self._rounded = tensors
+        return found
 
     @cached_property
     def _rounded(self) -> Tensors:

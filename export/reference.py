@@ -1,8 +1,8 @@
 """The stages of a bundle computed by the checkpoint's own modules in torch, eagerly and in any float type.
 
-Each method takes the inputs of one graph as NumPy arrays and returns its outputs. Modules are cast one at a time, so
-that memory holds the checkpoint in float32 and one layer more. What lies in between (masks, saliency, fusion) is
-written from the equations and shares no code with the exporter.
+Each method takes the inputs of one graph as NumPy arrays and returns its outputs. Modules are mapped from their files
+and cast one at a time, so that memory holds one layer. What lies in between (masks, saliency, fusion) is written from
+the equations and shares no code with the exporter.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from clasp_trt.chain import port
-from clasp_trt.quantization import DECODER, EMBEDDING, HEAD, VISION
+from clasp_trt.quantization import DECODER, EMBEDDING, HEAD, PROJECTOR, VISION
 
 Arrays = Mapping[str, NDArray[Any]]
 _SLIDES = "sliding_attention"
@@ -37,7 +38,7 @@ class Eyes(Protocol):
 
 
 class Reference:
-    """A checkpoint's modules in float32 with eager attention: ``eyes``, the language model ``decoder`` without its
+    """A checkpoint's modules, as stored, with eager attention: ``eyes``, the language model ``decoder`` without its
     head, and ``head``; ``watching`` are the eyes for clips, where these have graphs of their own."""
 
     def __init__(self, eyes: Eyes, decoder: Any, head: Any, watching: Eyes | None = None) -> None:
@@ -47,15 +48,16 @@ class Reference:
     @property
     def parts(self) -> dict[str, Any]:
         """Modules, or lists of them, by the names of :data:`clasp_trt.quantization.PARTS`."""
-        decoder, seeing, second = self._decoder, self.eyes.parts, self.watching.parts[VISION]
-        if second is not seeing[VISION]:
-            seeing = {**seeing, VISION: [seeing[VISION], second]}
+        decoder, seeing = self._decoder, self.eyes.parts
+        if self.watching is not self.eyes:
+            seeing = {**seeing, VISION: [*_listed(seeing[VISION]), *_listed(self.watching.parts[VISION])]}
         return {**seeing, DECODER: decoder.layers, EMBEDDING: [decoder.embed_tokens], HEAD: self._head}
 
     @torch.inference_mode()
     def embed(self, feed: Arrays, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
         """``hidden`` ``[1, rows, width]``."""
-        hidden = self._decoder.embed_tokens(torch.from_numpy(feed[port.INPUT_IDS])).to(dtype).clone()
+        table = cast(self._decoder.embed_tokens, torch.float32)
+        hidden = table(torch.from_numpy(feed[port.INPUT_IDS])).to(dtype).clone()
         hidden[0, torch.from_numpy(feed[port.VISUAL_INDEX])] = torch.from_numpy(feed[port.VISUAL])[0].to(dtype)
         return {port.HIDDEN: array(hidden)}
 
@@ -63,23 +65,59 @@ class Reference:
     def segment(self, feed: Arrays, first: int, last: int, dtype: torch.dtype) -> dict[str, NDArray[Any]]:
         """Prefill of layers ``first`` to ``last``: ``hidden_out``, or the ``logits`` of the last row; and
         ``saliency`` of the last layer where the graph has reference rows."""
-        hidden = torch.from_numpy(feed[port.HIDDEN]).to(dtype)
-        positions, found = torch.from_numpy(feed[port.POSITION_IDS]), {}
+        hidden, found = torch.from_numpy(feed[port.HIDDEN]).to(dtype), {}
         for number in range(first, last + 1):
-            layer, kind = cast(self._decoder.layers[number], dtype), self._kind(number)
-            rotary, blocked = self._rotary(hidden, positions, kind), _blocked(feed, kind == _SLIDES)
-            mask = torch.zeros(1, 1, *blocked.shape, dtype=dtype).masked_fill_(blocked, torch.finfo(dtype).min)
+            layer, _, rotary, blocked = self._entered(number, hidden, feed)
             if number == last and port.REFERENCE_INDEX in feed:
                 found[port.SALIENCY] = array(_text_saliency(layer, hidden, rotary, blocked, feed))
-            hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
-            if number < len(feed.get(port.DEEPSTACK, ())):
-                visual = torch.from_numpy(feed[port.VISUAL_INDEX])
-                hidden = hidden.clone()
-                hidden[:, visual] += torch.from_numpy(feed[port.DEEPSTACK][number]).to(dtype)
+            hidden = _passed(layer, hidden, rotary, blocked, feed, number)
         if last < len(self._decoder.layers) - 1:
             return {port.HIDDEN_OUT: array(hidden), **found}
         logits = cast(self._head, dtype)(cast(self._decoder.norm, dtype)(hidden[:, -1:]))
         return {port.LOGITS: array(_capped(logits, self._decoder.config, "final_logit_softcapping")), **found}
+
+    @property
+    def layers(self) -> int:
+        """How many the decoder has."""
+        return len(self._decoder.layers)
+
+    def linears(self) -> list[set[str]]:
+        """The linear layers of each, by their names in it."""
+        kind = torch.nn.Linear
+        return [
+            {name for name, module in layer.named_modules() if isinstance(module, kind)}
+            for layer in self._decoder.layers
+        ]
+
+    def held(self, number: int) -> Any:
+        """Layer ``number`` in float32, in the place of the one that is stored."""
+        self._decoder.layers[number] = cast(self._decoder.layers[number], torch.float32)
+        return self._decoder.layers[number]
+
+    def dropped(self, number: int) -> None:
+        """Forgets layer ``number``, which nobody will ask for again."""
+        self._decoder.layers[number] = torch.nn.Identity()
+
+    def seeing(self) -> None:
+        """Holds in float32 all that comes before the decoder's layers, for many requests."""
+        for part, modules in self.parts.items():
+            for module in _listed(modules):
+                if part in (VISION, PROJECTOR, EMBEDDING):
+                    module.to(torch.float32)
+
+    @torch.inference_mode()
+    def layer(self, feed: Arrays, number: int) -> NDArray[np.float32]:
+        """``hidden`` ``[1, rows, width]`` after layer ``number``, in float32."""
+        hidden = torch.from_numpy(feed[port.HIDDEN]).to(torch.float32)
+        found: NDArray[np.float32] = array(_passed(*self._entered(number, hidden, feed), feed, number))
+        return found
+
+    def _entered(self, number: int, hidden: torch.Tensor, feed: Arrays) -> tuple[Any, torch.Tensor, Any, torch.Tensor]:
+        """What goes through layer ``number``: the layer in the type of ``hidden``, that, its rotary tables, and which
+        rows each row does not see."""
+        layer, kind = cast(self._decoder.layers[number], hidden.dtype), self._kind(number)
+        rotary = self._rotary(hidden, torch.from_numpy(feed[port.POSITION_IDS]), kind)
+        return layer, hidden, rotary, _blocked(feed, kind == _SLIDES)
 
     def _kind(self, layer: int) -> str | None:
         """What the library calls the kind of a layer, where its decoder has several."""
@@ -91,6 +129,22 @@ class Reference:
         if kind in self._decoder.config.rope_parameters:
             return self._decoder.rotary_emb(hidden, positions, kind)
         return self._decoder.rotary_emb(hidden, position_ids=positions)
+
+
+def _listed(modules: Any) -> list[Any]:
+    return modules if isinstance(modules, list) else [modules]
+
+
+def _passed(
+    layer: Any, hidden: torch.Tensor, rotary: Any, blocked: torch.Tensor, feed: Arrays, number: int
+) -> torch.Tensor:
+    """``hidden`` after a layer, and after what is added there to the visual tokens."""
+    mask = torch.zeros(1, 1, *blocked.shape, dtype=hidden.dtype).masked_fill_(blocked, torch.finfo(hidden.dtype).min)
+    after: torch.Tensor = layer(hidden, attention_mask=mask, position_embeddings=rotary)
+    if number < len(feed.get(port.DEEPSTACK, ())):
+        visual, after = torch.from_numpy(feed[port.VISUAL_INDEX]), after.clone()
+        after[:, visual] += torch.from_numpy(feed[port.DEEPSTACK][number]).to(hidden.dtype)
+    return after
 
 
 def _blocked(feed: Arrays, slides: bool) -> torch.Tensor:
@@ -129,8 +183,10 @@ def _text_saliency(
 
 
 def cast(module: Any, dtype: torch.dtype) -> Any:
-    """A copy in another type."""
-    return module if dtype == torch.float32 else copy.deepcopy(module).to(dtype)
+    """A copy in another type; the module itself if all of it has that one."""
+    if all(weight.dtype == dtype for weight in module.parameters()):
+        return module
+    return copy.deepcopy(module).to(dtype)
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:

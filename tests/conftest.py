@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,6 +23,20 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from examples.random_llava import PRESETS, make
 
     return make(tmp_path_factory.mktemp("checkpoint") / "tiny", PRESETS["tiny"])
+
+
+@pytest.fixture(scope="session")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of 16 questions without answers, each about a picture of noise, to calibrate with."""
+    import numpy as np
+    from PIL import Image
+
+    folder, rng, lines = tmp_path_factory.mktemp("asked"), np.random.default_rng(0), []
+    for number in range(16):
+        Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+        lines.append(json.dumps({"image": f"{number}.png", "prompt": f"What is number {number} in the picture?"}))
+    (folder / "D.jsonl").write_text("\n".join(lines) + "\n")
+    return folder / "D.jsonl"
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ from clasp_trt.bundle.manifest import (
 )
 from clasp_trt.chain import selections
 from clasp_trt.errors import ScheduleError
-from clasp_trt.quantization import HELD, PARTS, UNROUNDED, Quantization, Scheme
+from clasp_trt.quantization import GPTQ, HELD, PARTS, UNROUNDED, Calibration, Quantization, Scheme
 from clasp_trt.schedule import PRUNE_AT, Schedule
 from clasp_trt.storage.fields import Field, Format, parse
 from clasp_trt.targets import BACKENDS, PRECISIONS, TARGETS
@@ -50,6 +50,7 @@ _ENGINES = "engines"  # a key of bundles that have some, and of no others
 _GENERATION = "generation"  # a key that older bundles lack
 _METHOD = "method"  # a key of bundles whose prunes are others than CLASP's
 _QUANTIZATION = "quantization"  # a key of bundles with rounded weights, and of no others
+_CALIBRATION = "calibration"  # a key of bundles that were rounded by one, and of no others
 _ZEROS = "zeros"  # a key of schemes that have some, and of no others
 _PLUGINS = "plugins"  # a key of engines that have some, and of no others
 _DEEPSTACK = "deepstack"  # a key of decoders that have it, and of no others
@@ -71,6 +72,7 @@ def dumps(manifest: Manifest) -> str:
         "media": media.content(manifest.media),
         "precision": manifest.precision,
         **({_QUANTIZATION: _schemes_content(manifest.quantization)} if manifest.quantization else {}),
+        **({} if manifest.calibration is None else {_CALIBRATION: asdict(manifest.calibration)}),
         "prune_at": manifest.prune_at,
         **({} if manifest.method == selections.DEFAULT else {_METHOD: manifest.method}),
         "schedule": manifest.schedule.to_json(),
@@ -135,7 +137,7 @@ def loads(data: bytes, source: str, settings: Callable[[], Mapping[str, object]]
 
 
 def _read(root: Field) -> Manifest:
-    top = root.record(*_KEYS, optional=(_METHOD, _SLOTS, _QUANTIZATION, _GENERATION, _ENGINES))
+    top = root.record(*_KEYS, optional=(_METHOD, _SLOTS, _QUANTIZATION, _CALIBRATION, _GENERATION, _ENGINES))
     return Manifest(
         model=_model(top["model"]),
         media=media_reader.media(top["media"]),
@@ -154,6 +156,7 @@ def _read(root: Field) -> Manifest:
         engines=_engines(top[_ENGINES]) if _ENGINES in top else None,
         generation=generation(top[_GENERATION]) if _GENERATION in top else None,
         quantization=_quantization(top[_QUANTIZATION]) if _QUANTIZATION in top else UNROUNDED,
+        calibration=_calibration(top[_CALIBRATION]) if _CALIBRATION in top else None,
         slots=top[_SLOTS].integer(2, MAX_SLOTS) if _SLOTS in top else 1,
         method=top[_METHOD].one_of([name for name in selections.READS if name != selections.DEFAULT])
         if _METHOD in top
@@ -216,6 +219,14 @@ def _decoder(item: Field) -> DecoderDims:
     of = item.record(*names, optional=(_DEEPSTACK, _WINDOW))
     axes, visible = of.pop("axes").integer(1, MAX_AXES), of.pop("visible").one_of(VISIBLE)
     return DecoderDims(**{name: value.integer(1) for name, value in of.items()}, axes=axes, visible=visible)
+
+
+def _calibration(item: Field) -> Calibration:
+    of = item.record(*(entry.name for entry in fields(Calibration)))
+    data = of["data"].text()
+    if not _SHA256.fullmatch(data):
+        of["data"].fail("a lowercase hexadecimal SHA-256")
+    return Calibration(of["method"].one_of((GPTQ,)), data, of["rows"].integer(1), of["tokens"].integer(1))
 
 
 def _quantization(item: Field) -> Quantization:

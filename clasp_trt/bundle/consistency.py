@@ -9,10 +9,11 @@ from clasp_trt.bundle.clips import Clips
 from clasp_trt.bundle.errors import InconsistentManifest
 from clasp_trt.bundle.manifest import MANIFEST, POLICY, PORTABLE, Graph, Manifest
 from clasp_trt.bundle.media import Medium, Processor
+from clasp_trt.bundle.roundings import ROUNDINGS
 from clasp_trt.chain import Chain, names, port, ports
 from clasp_trt.chain.ports import Port
 from clasp_trt.operators import MAX_TOKENS
-from clasp_trt.quantization import EMBEDDING, INT4_OPSET, INT8
+from clasp_trt.quantization import DECODER, EMBEDDING, INT4_OPSET, INT8
 from clasp_trt.splitting import Split
 from clasp_trt.targets import COMPILED, TARGETS
 from clasp_trt.tensors import FLOATS, TensorSpec
@@ -86,6 +87,10 @@ def _quantization(manifest: Manifest) -> Iterator[str]:
         yield f"quantization.embedding: {table}, but rows are looked up in int8 alone"
     if manifest.quantization.in_blocks and manifest.opset < INT4_OPSET:
         yield f"opset: {manifest.opset}, but integers in blocks came with {INT4_OPSET}"
+    if manifest.calibration is not None and manifest.quantization.of(DECODER) is None:
+        yield "calibration: of a decoder that is not rounded"
+    if manifest.calibration is not None and ROUNDINGS not in manifest.files:
+        yield f"calibration: without {ROUNDINGS} among the files, which says what it did"
 
 
 def _generation(manifest: Manifest) -> Iterator[str]:

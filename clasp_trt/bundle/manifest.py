@@ -9,7 +9,7 @@ from clasp_trt.bundle.media import Media
 from clasp_trt.chain import names, port, selections
 from clasp_trt.generation import Generation
 from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
-from clasp_trt.quantization import UNROUNDED, Quantization
+from clasp_trt.quantization import UNROUNDED, Calibration, Quantization
 from clasp_trt.schedule import Schedule
 from clasp_trt.speculation import MOST
 from clasp_trt.tensors import TensorSpec
@@ -174,6 +174,7 @@ class Manifest:
     engines: Engines | None = None  # of a backend that compiles; others run the graphs themselves
     generation: Generation | None = None
     quantization: Quantization = UNROUNDED
+    calibration: Calibration | None = None  # of a decoder that is not rounded to the nearest
     slots: int = 1
     method: str = selections.DEFAULT
 

@@ -45,6 +45,13 @@ class Writer:
         self._folder = folder
         self.destination, self.root = folder.destination, folder.root
 
+    def draft(self, manifest: Manifest) -> Bundle:
+        """What lies under ``root`` by now as a bundle of ``manifest``, for what must be tried on the way: nothing of it
+        was checked."""
+        found, _ = tree.walk(self.root)
+        there = {path: FileEntry(status.st_size, "") for path, status in found.items()}
+        return Bundle(self.root, dataclasses.replace(manifest, files=there))
+
     def commit(self, manifest: Manifest, progress: ByteProgress | None = None) -> Bundle:
         """Seal the files under ``root`` with ``manifest``, verify, and move all of it to the destination.
 

@@ -180,6 +180,13 @@ _FILES = (
         type=click.Path(),
         help="Router folder to put into the bundle [default: the shipped one, if the policy has its categories].",
     ),
+    click.option(
+        "--calibration",
+        type=click.Path(),
+        metavar="D.jsonl",
+        help="Round the decoder by what these questions, image and prompt, give its layers [default: to the nearest].",
+    ),
+    click.option("--calibration-rows", type=int, metavar="N", help="Questions that are taken of it [default: 128]."),
 )
 
 _NAMES = (
@@ -190,6 +197,8 @@ _NAMES = (
     "max_frames",
     "quantize",
     "prune_tower",
+    "calibration",
+    "calibration_rows",
 )  # fmt: skip
 
 

@@ -80,11 +80,11 @@ def _joined_weight(tape: Tape, graph: ir.Graph, group: list[ir.Node], gone: list
 
 
 def _joined(tape: Tape, graph: ir.Graph, values: Sequence[ir.Value], axis: int) -> ir.Value:
-    """Constants one after the other on ``axis``; they are read when the whole is written."""
+    """Constants one after the other on ``axis``, and so are their names; they are read when the whole is written."""
     tensors = [tensor for value in values if (tensor := value.const_value) is not None]
     shape = list(tensors[0].shape.numpy())
     shape[axis] = sum(tensor.shape.numpy()[axis] for tensor in tensors)
-    kind, name = tensors[0].dtype, f"{values[0].name}_and_{len(values) - 1}_more"
+    kind, name = tensors[0].dtype, "+".join(str(value.name) for value in values)
 
     def made() -> ir.TensorProtocol:
         return ir.tensor(np.concatenate([tensor.numpy() for tensor in tensors], axis=axis), dtype=kind)

@@ -113,11 +113,11 @@ def reference(checkpoint: Checkpoint, description: MergingDescription) -> Refere
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from clasp_trt.export.loading import pretrained
+    from clasp_trt.export.loading import STORED, pretrained
     from clasp_trt.export.reference import Reference
     from clasp_trt.export.towers.reference import Squares
 
-    model = pretrained(AutoModelForImageTextToText, checkpoint, torch.float32, attention="eager")
+    model = pretrained(AutoModelForImageTextToText, checkpoint, STORED, attention="eager")
     inner = model.model
     projector = torch.nn.Sequential(inner.vision_model.post_layernorm, inner.connector)
     eyes = Squares(description.tower, inner.vision_model, projector, merge=description.projector.merge)

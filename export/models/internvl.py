@@ -99,11 +99,11 @@ def _reference(checkpoint: Checkpoint, description: MergingDescription) -> Refer
     import torch
     from transformers import InternVLForConditionalGeneration
 
-    from clasp_trt.export.loading import pretrained
+    from clasp_trt.export.loading import STORED, pretrained
     from clasp_trt.export.reference import Reference
     from clasp_trt.export.towers.reference import Squares
 
-    model = pretrained(InternVLForConditionalGeneration, checkpoint, torch.float32, attention="eager")
+    model = pretrained(InternVLForConditionalGeneration, checkpoint, STORED, attention="eager")
     inner, merge = model.model, description.projector.merge
 
     class Shuffled(torch.nn.Module):

@@ -52,14 +52,13 @@ def family(checkpoint: Checkpoint, description: SquareDescription) -> Standard:
 
 
 def _reference(checkpoint: Checkpoint, description: SquareDescription) -> Reference:
-    import torch
     from transformers import LlavaNextForConditionalGeneration
 
-    from clasp_trt.export.loading import pretrained
+    from clasp_trt.export.loading import STORED, pretrained
     from clasp_trt.export.reference import Reference
     from clasp_trt.export.towers.reference import Squares
 
-    model = pretrained(LlavaNextForConditionalGeneration, checkpoint, torch.float32, attention="eager")
+    model = pretrained(LlavaNextForConditionalGeneration, checkpoint, STORED, attention="eager")
     inner = model.model
     eyes = Squares(description.tower, inner.vision_tower, inner.multi_modal_projector, inner.image_newline)
     return Reference(eyes, inner.language_model, model.lm_head)

@@ -44,14 +44,13 @@ def family(checkpoint: Checkpoint, description: SquareDescription) -> Standard:
 
 
 def _reference(checkpoint: Checkpoint, description: SquareDescription) -> Reference:
-    import torch
     from transformers import LlavaNextVideoForConditionalGeneration
 
-    from clasp_trt.export.loading import pretrained
+    from clasp_trt.export.loading import STORED, pretrained
     from clasp_trt.export.reference import Reference
     from clasp_trt.export.towers.reference import Squares
 
-    model = pretrained(LlavaNextVideoForConditionalGeneration, checkpoint, torch.float32, attention="eager")
+    model = pretrained(LlavaNextVideoForConditionalGeneration, checkpoint, STORED, attention="eager")
     inner, spec = model.model, description.tower
     eyes = Squares(spec, inner.vision_tower, inner.multi_modal_projector, inner.image_newline)
     watching = Squares(spec, inner.vision_tower, inner.multi_modal_projector, pool=_STRIDE)

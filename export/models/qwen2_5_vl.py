@@ -84,12 +84,11 @@ def _reference(checkpoint: Checkpoint, description: GridDescription) -> Referenc
 
 def referred(kind: Any, checkpoint: Checkpoint, description: GridDescription) -> Reference:
     """The checkpoint's modules, loaded as transformers' class ``kind``."""
-    import torch
 
-    from clasp_trt.export.loading import pretrained
+    from clasp_trt.export.loading import STORED, pretrained
     from clasp_trt.export.reference import Reference
     from clasp_trt.export.towers.grid_reference import Grids
 
-    model = pretrained(kind, checkpoint, torch.float32, attention="eager")
+    model = pretrained(kind, checkpoint, STORED, attention="eager")
     inner = model.model
     return Reference(Grids(description.tower, inner.visual), inner.language_model, model.lm_head)

@@ -43,14 +43,13 @@ def family(checkpoint: Checkpoint, description: SquareDescription) -> Standard:
 
 
 def _reference(checkpoint: Checkpoint, description: SquareDescription) -> Reference:
-    import torch
     from transformers import VideoLlavaForConditionalGeneration
 
-    from clasp_trt.export.loading import pretrained
+    from clasp_trt.export.loading import STORED, pretrained
     from clasp_trt.export.reference import Reference
     from clasp_trt.export.towers.reference import Squares
 
-    model = pretrained(VideoLlavaForConditionalGeneration, checkpoint, torch.float32, attention="eager")
+    model = pretrained(VideoLlavaForConditionalGeneration, checkpoint, STORED, attention="eager")
     inner, film = model.model, description.film
     assert film is not None
     eyes = Squares(description.tower, inner.image_tower, inner.multi_modal_projector)

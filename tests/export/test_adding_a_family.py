@@ -128,7 +128,7 @@ def test_it_answers_as_its_modules_do(toy: Path, picture: Image.Image, tmp_path:
 
 @torch.inference_mode()
 def _by_hand(toy: Path, bundle: Bundle, picture: Image.Image) -> list[int]:
-    from clasp_trt.tools.verify.request import Request
+    from clasp_trt.tools.request import Request
 
     tensors, modules = load_file(toy / "model.safetensors"), _modules()
     request = Request.of(bundle, [picture], QUESTION)

@@ -22,6 +22,7 @@ from tests.mutations.bounds import BOUNDS
 from tests.mutations.grids import GRIDS
 from tests.mutations.numbers import NUMBERS
 from tests.mutations.recipes import RECIPES
+from tests.mutations.rounding import ROUNDING
 from tests.mutations.slots import SLOTS
 from tests.mutations.table import MUTATIONS, Mutation
 from tests.started import own_environment
@@ -48,7 +49,7 @@ def main(words: Sequence[str] | None = None) -> int:
     options = parsed(words)
     wanted = [
         each
-        for each in (*MUTATIONS, *BOUNDS, *GRIDS, *NUMBERS, *RECIPES, *SLOTS)
+        for each in (*MUTATIONS, *BOUNDS, *GRIDS, *NUMBERS, *RECIPES, *ROUNDING, *SLOTS)
         if options.only in f"{each.name} {each.file}"
     ]
     worst = 0

@@ -149,7 +149,7 @@ MUTATIONS = (
     Mutation(
         "a bundle is built over its source",
         COMPILER,
-        "keep_apart(output, model, options.policy, options.router)",
+        "keep_apart(output, model, options.policy, options.router, options.calibration)",
         "pass",
         IN_BUILD,
     ),

@@ -14,13 +14,14 @@ from tests.mutations.bounds import BOUNDS
 from tests.mutations.grids import GRIDS
 from tests.mutations.numbers import NUMBERS
 from tests.mutations.recipes import RECIPES
+from tests.mutations.rounding import ROUNDING
 from tests.mutations.slots import SLOTS
 from tests.mutations.table import MUTATIONS, Mutation
 from tests.test_docs import shell_lines
 
 
 @pytest.mark.parametrize(
-    "mutation", [*MUTATIONS, *BOUNDS, *GRIDS, *NUMBERS, *RECIPES, *SLOTS], ids=lambda each: each.name
+    "mutation", [*MUTATIONS, *BOUNDS, *GRIDS, *NUMBERS, *RECIPES, *ROUNDING, *SLOTS], ids=lambda each: each.name
 )
 def test_a_fault_can_still_be_made(mutation: Mutation) -> None:
     """The code is as the table knows it, what it becomes is code, and the tests are of that room."""
@@ -45,7 +46,7 @@ def tree(tmp_path: Path) -> Path:
 
 def test_a_copy_has_every_file_of_the_table(tmp_path: Path) -> None:
     tree = command.copied(tmp_path / "tree")
-    for each in (*MUTATIONS, *BOUNDS, *GRIDS, *NUMBERS, *RECIPES, *SLOTS):
+    for each in (*MUTATIONS, *BOUNDS, *GRIDS, *NUMBERS, *RECIPES, *ROUNDING, *SLOTS):
         assert (tree / each.file).read_text() == (ROOT / each.file).read_text()
         assert all((tree / tests).exists() for tests in each.tests)
     assert (tree / "clasp_trt" / "runtime").is_symlink()

@@ -34,6 +34,7 @@ from clasp_trt.policy import Policy, prior
 from clasp_trt.progress import Progress, silent
 from clasp_trt.storage.apart import keep_apart
 from clasp_trt.tensors import FLOATS
+from clasp_trt.tools.build.calibration import Decoder, questions_of
 from clasp_trt.tools.build.companions import check_assets, check_router, copy_router
 from clasp_trt.tools.build.engine import (
     Engine,
@@ -48,8 +49,10 @@ from clasp_trt.tools.build.engine import (
 )
 
 if TYPE_CHECKING:
+    from clasp_trt.bundle import Graph
     from clasp_trt.bundle.writer import Writer
     from clasp_trt.export.family import Family
+    from clasp_trt.tools.evaluate.questions import Questions
 
 __all__ = [
     "DEFAULT_CONTEXT",
@@ -97,6 +100,8 @@ def build(
     max_frames: int | None = None,
     quantize: str | None = None,
     prune_tower: str | None = None,
+    calibration: str | os.PathLike[str] | None = None,
+    calibration_rows: int | None = None,
     slots: int | None = None,
     revision: str | None = None,
     sm: Sequence[str] = (),
@@ -117,6 +122,7 @@ def build(
         precision=precision, policy=policy, max_context=max_context, vision_layers=vision_layers, router=router,
         max_visual_tokens=max_visual_tokens, max_images=max_images, max_frames=max_frames, quantize=quantize,
         prune_tower=prune_tower,
+        calibration=calibration, calibration_rows=calibration_rows,
     )  # fmt: skip
     sms = (sm,) if isinstance(sm, str) else tuple(sm)  # a string is a sequence too, of its characters
     engines = EngineOptions(
@@ -162,7 +168,7 @@ def compile_bundle(
         raise BackendError("a portable bundle has no engines: of their options it takes --max-build-memory alone")
     if not os.fspath(output):
         raise OutputError("the output has an empty name; name a folder to make")
-    keep_apart(output, model, options.policy, options.router)
+    keep_apart(output, model, options.policy, options.router, options.calibration)
     if is_bundle:
         if revision is not None:
             raise BundleError(f"--revision {revision} is for a hub id, but {os.fspath(model)} is a bundle; drop it")
@@ -170,11 +176,12 @@ def compile_bundle(
     if engine is not None:
         check_rounding(engine, options.quantization)
     policy = None if options.policy is None else Policy.load(options.policy)
+    questions = questions_of(options)
     if options.router is not None:
         check_router(options.router, policy)
     with bundles.write(output, force=force) as writer:
         manifest, engine = _export(
-            os.fspath(model), revision, writer, options, policy, asked.memory_bytes, engine, progress
+            os.fspath(model), revision, writer, options, policy, questions, asked.memory_bytes, engine, progress
         )
         return _finish(writer, manifest, engine, progress)
 
@@ -185,13 +192,14 @@ def _export(
     writer: Writer,
     options: Options,
     policy: Policy | None,
+    questions: Questions | None,
     memory_limit: int | None,
     engine: Engine | None,
     progress: Progress,
 ) -> tuple[Manifest, Engine | None]:
-    """Writes the portable half of a bundle from the checkpoint ``model`` at ``revision``, cut so that building its
-    engines takes at most ``memory_limit`` bytes; ``engine`` is what will run it, if known, and comes back with its
-    longest prompt."""
+    """Writes the portable half of a bundle from the checkpoint ``model`` at ``revision``, its decoder rounded by
+    ``questions`` if there are any, cut so that building its engines takes at most ``memory_limit`` bytes; ``engine`` is
+    what will run it, if known, and comes back with its longest prompt."""
     from clasp_trt.runtime.routing.folder import shipped_for
 
     progress("open the checkpoint", 0, 1)
@@ -216,31 +224,24 @@ def _export(
         check_rounding(engine, integers)
         targets.check_memory(engine.device, family.nbytes(FLOATS[options.floats]), options.floats)
     pruning, (_, _, tokens) = options.pruning, family.info.tokens
-    decoder = family.description.decoder
+    dims = family.description.decoder
     schedule = pruning.schedule(
-        tokens, decoder.layers, varies=family.info.varies, short_sighted=decoder.short_sighted(tokens),
+        tokens, dims.layers, varies=family.info.varies, short_sighted=dims.short_sighted(tokens),
         thinning=family.description.thinning,
     )  # fmt: skip
     if engine is not None:
         targets.check_selection(engine.backend, schedule)
         check_plugins(engine, schedule, family.info.varies, pruning.selection)
     policy = _prior(family, options) if policy is None else _fitting(policy, family, options)
-    context = options.context(decoder.max_positions, tokens)
+    context = options.context(dims.max_positions, tokens)
     if engine is not None:
         engine = for_context(engine, context, tokens)
     media = family.media
     options.check_clips(media.video is not None)
-    exported = export(
-        checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
-        precision=options.floats, method=pruning.selection, memory_limit=memory_limit,
-        stages_apart=is_for_turing(engine), admit=partial(admit, engine),
-        progress=lambda graph, done, total: progress(f"export {graph}", done, total),
-    )  # fmt: skip
     (writer.root / POLICY).write_text(policy.dumps(), encoding="utf-8")
     router = options.router or shipped_for([category.name for category in policy.categories])
     if router is not None:
         copy_router(router, writer.root)
-    check_assets(writer.root, media, model)
     manifest = Manifest(
         model=family.info,
         media=media,
@@ -250,8 +251,8 @@ def _export(
         budget=pruning.mean(schedule.tokens, schedule.entering()),
         max_context=context,
         opset=targets.PORTABLE_OPSET,
-        graphs=exported.graphs,
-        segments=exported.segments,
+        graphs=(),
+        segments=(),
         backend=PORTABLE,
         target=PORTABLE,
         versions={
@@ -263,6 +264,24 @@ def _export(
         quantization=integers,
         method=pruning.selection,
     )
+    decoder = None if questions is None else Decoder.of(family, questions, writer.root, FLOATS[options.floats])
+    calibration = None
+
+    def ready(graphs: tuple[Graph, ...]) -> None:
+        nonlocal calibration
+        check_assets(writer.root, media, model)
+        if decoder is not None:
+            calibration = decoder.calibrate(writer.draft(replace(manifest, graphs=graphs)), progress)
+
+    exported = export(
+        checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
+        precision=options.floats, method=pruning.selection, memory_limit=memory_limit,
+        stages_apart=is_for_turing(engine), admit=partial(admit, engine), ready=ready,
+        progress=lambda graph, done, total: progress(f"export {graph}", done, total),
+    )  # fmt: skip
+    if decoder is not None:
+        decoder.clear()
+    manifest = replace(manifest, graphs=exported.graphs, segments=exported.segments, calibration=calibration)
     return manifest, engine
 
 

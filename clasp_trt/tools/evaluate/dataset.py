@@ -48,8 +48,9 @@ def rows_of(path: str | os.PathLike[str]) -> Iterator[tuple[int, Field]]:
     return json_lines(path, _FORMAT, exact=True)
 
 
-def read(path: str | os.PathLike[str]) -> tuple[Row, ...]:
-    """Every row of a file, in its order; at least one.
+def read(path: str | os.PathLike[str], *, answered: bool = True) -> tuple[Row, ...]:
+    """Every row of a file, in its order; at least one. Unless they must be ``answered``, rows may lack an answer, which
+    is empty then.
 
     Raises:
         DataError: begins with ``file:line`` where the fault is in one. The file cannot be read or is empty; a line is
@@ -59,7 +60,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Row, ...]:
     rows: list[Row] = []
     found: set[Path | None] = {None}
     for number, item in rows_of(path):
-        row = _row(item, Path(path).parent, number)
+        row = _row(item, Path(path).parent, number, answered)
         for image in row.images:
             if image not in found and not image.is_file():
                 raise DataError(
@@ -77,8 +78,8 @@ def read(path: str | os.PathLike[str]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _row(item: Field, folder: Path, number: int) -> Row:
-    of = item.open_record(*_REQUIRED)
+def _row(item: Field, folder: Path, number: int, answered: bool) -> Row:
+    of = item.open_record(*(_REQUIRED if answered else _REQUIRED[:1]))
     category = of["category"].prose() if "category" in of else None
     video = folder / of["video"].prose() if "video" in of else None
     if "image" not in of and video is None:
@@ -88,8 +89,9 @@ def _row(item: Field, folder: Path, number: int) -> Row:
         given = of["image"].elements() if isinstance(of["image"].value, list) else [of["image"]]
         if not given:
             of["image"].fail("a path, or a list of paths")
+    answer = of["answer"].said() if "answer" in of else ""
     images = tuple(folder / each.prose() for each in given)
-    return Row(images, of["prompt"].prose(), of["answer"].said(), category, number, video)
+    return Row(images, of["prompt"].prose(), answer, category, number, video)
 
 
 def linked(rows: Iterable[Row]) -> list[Path]:

@@ -23,9 +23,9 @@ class Questions:
     sha256: str
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str], *, limit: int | None = None) -> Questions:
+    def read(cls, path: str | os.PathLike[str], *, limit: int | None = None, answered: bool = True) -> Questions:
         """The first ``limit`` rows of a file (None: all); the whole file is checked. Raises :class:`DataError`."""
-        rows = dataset.read(path)
+        rows = dataset.read(path, answered=answered)
         return cls(rows[:limit], os.fspath(path), file_sha256(path))
 
     @cached_property

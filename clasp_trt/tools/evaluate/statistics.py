@@ -93,6 +93,15 @@ def paired(first: NDArray[np.bool_], second: NDArray[np.bool_], pictures: NDArra
     )  # fmt: skip
 
 
+def mean(values: NDArray[np.float64], pictures: NDArray[np.int64]) -> tuple[float, Interval | None]:
+    """The mean of ``values`` ``[questions]``, and its interval by the bootstrap over their ``pictures``."""
+    _, picture = np.unique(pictures, return_inverse=True)
+    columns = (values, np.zeros(len(values)), np.ones(len(values)))
+    sums = np.stack([np.bincount(picture, weights=column) for column in columns], axis=1).astype(np.float64)
+    found = float(sums[:, 0].sum() / sums[:, 2].sum())
+    return found, None if len(sums) == 1 else _middle(_compare(_draws(sums))[0])
+
+
 def _compare(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Difference and ratio of shares for sums ``[draws, 3]``; a ratio to nothing is not finite."""
     with np.errstate(divide="ignore", invalid="ignore"):

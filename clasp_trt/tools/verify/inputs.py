@@ -12,8 +12,8 @@ from clasp_trt.chain import port
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.stock import stock
+from clasp_trt.tools.request import Request
 from clasp_trt.tools.verify.report import Check
-from clasp_trt.tools.verify.request import Request
 from clasp_trt.tools.verify.runners import largest_difference
 
 if TYPE_CHECKING:

@@ -31,10 +31,11 @@ from clasp_trt.runtime.backends.interface import Backend
 from clasp_trt.tensors import FLOATS
 from clasp_trt.thinning import AskedThinning
 from clasp_trt.tools.profile.runner import GraphRunner
+from clasp_trt.tools.request import Request
 from clasp_trt.tools.verify import selection
+from clasp_trt.tools.verify.calibrated import Calibrated
 from clasp_trt.tools.verify.inputs import inputs_against_stock, other_inputs
 from clasp_trt.tools.verify.report import FACTOR, Check, Report
-from clasp_trt.tools.verify.request import Request
 from clasp_trt.tools.verify.runners import FunctionRunner, largest_difference, run
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def compare(
 ) -> Report:
     """Compares every graph of ``bundle`` with the checkpoint ``model`` on one request: what the bundle is built for, or
     its graphs by ONNX Runtime with ``provider``. Before that, what the request becomes, with transformers' processor.
-    The checkpoint's weights are rounded as the bundle's are.
+    The checkpoint's weights are rounded as the bundle's are; where a calibration rounded these, integers are the
+    bundle's, once it is known that they are those that it made of this checkpoint.
 
     Raises :class:`CheckpointError` if it is no checkpoint of this architecture, :class:`PolicyError` if the policy does
     not fit the graphs, and :class:`~clasp_trt.errors.BackendError` for a bundle that cannot run here. What drifts is
@@ -124,7 +126,9 @@ class _Comparison:
         self._tower, self._reference = family.description.tower, family.reference()
         self._manifest = bundle.manifest
         floats = FLOATS[self._manifest.precision]
-        self._rounded = RoundedModules(self._reference.parts, self._manifest.quantization, floats)
+        self._calibrated = None if self._manifest.calibration is None else Calibrated(bundle)
+        given = {} if self._calibrated is None else self._calibrated.integers
+        self._rounded = RoundedModules(self._reference.parts, self._manifest.quantization, floats, given)
         self.rounding = self._rounded.errors
         self._dtype, self._truth = _TORCH[self._manifest.precision], _TRUTH[self._manifest.precision]
         self._layers = bundle.policy.layers
@@ -259,6 +263,8 @@ class _Comparison:
     def _segment(self, segment: Segment, state: dict[str, NDArray[Any]]) -> None:
         """Runs a segment on all rows with empty caches and leaves what follows it in ``state``."""
         graph, rows = self._bundle.graph(segment.graph), state[port.POSITION_IDS].shape[-1]
+        if self._calibrated is not None:
+            self.checks.extend(self._calibrated.checks(graph, segment, self._rounded.changed))
         given = {
             **state,
             port.WRITE_INDEX: np.zeros(1, np.int64),

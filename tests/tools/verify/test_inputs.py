@@ -17,9 +17,9 @@ from PIL import Image
 from clasp_trt.bundle import MANIFEST, Bundle
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.tools.build.compiler import build
+from clasp_trt.tools.request import Request
 from clasp_trt.tools.verify.inputs import inputs_against_stock
 from clasp_trt.tools.verify.report import Check
-from clasp_trt.tools.verify.request import Request
 from examples.llava_files import CHAT_TEMPLATE
 from tests.mistakes import says
 from tests.tools.verify.conftest import Tamper

@@ -1,4 +1,4 @@
-"""The one request on which a bundle and its checkpoint are compared, as the runtime would see it."""
+"""A request as the runtime would see it, for what computes with a checkpoint's own modules."""
 
 from __future__ import annotations
 
