@@ -20,6 +20,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from clasp_trt.errors import BackendError
 from clasp_trt.runtime.engine import open_engine
 from clasp_trt.runtime.serving import page, problem
 from clasp_trt.runtime.serving.app import application
@@ -31,6 +32,8 @@ from clasp_trt.runtime.serving.house import House
 from clasp_trt.runtime.serving.problem import Problem, too_large
 
 LOST = (RayActorError, DeploymentUnavailableError)
+TURNED_AWAY = 256
+"""Requests at a time that the ingress has hands for to say that too many wait."""
 
 
 class Replica:
@@ -44,7 +47,7 @@ class Replica:
         self._greedy = not any(served.engine.bundle.generation.do_sample for served in self._house)
         self._app = application(self._house, want.settings, [page.router])
         self._life, self._starting = AsyncExitStack(), asyncio.Lock()
-        self._started = False
+        self._started, self._stuck_after = False, want.settings.stuck_exit
 
     async def answer(
         self, key: str | None, method: str, path: str, headers: Headers, body: bytes
@@ -56,10 +59,12 @@ class Replica:
             yield piece
 
     async def check_health(self) -> None:
-        """Raises where an engine is lost; Ray then ends this replica and begins another."""
-        broken = [served.engine.failure for served in self._house if served.engine.failure is not None]
-        if broken:
-            raise broken[0]
+        """Raises where an engine is lost or stuck; Ray then ends this replica and begins another."""
+        for served in self._house:
+            if served.engine.failure is not None:
+                raise served.engine.failure
+            if (silent := served.engine.silent_s) > self._stuck_after:
+                raise BackendError(f"{served.model} gave no sign of life for {silent:.0f} s")
 
     async def _start(self) -> None:
         async with self._starting:
@@ -128,7 +133,7 @@ def build(args: Mapping[str, str]) -> serve.Application:
     """The application for ``serve run``. Raises :class:`RequestError` for arguments that are not those of
     :class:`Wanted`."""
     want = wanted(args)
-    places = want.slots_or_one + want.queue
+    places, most = want.slots_or_one + want.queue, max(want.replicas, want.max_replicas)
     replica = serve.deployment(
         Replica,
         name="Replica",
@@ -136,7 +141,7 @@ def build(args: Mapping[str, str]) -> serve.Application:
         max_queued_requests=want.queue,
         autoscaling_config={
             "min_replicas": want.replicas,
-            "max_replicas": max(want.replicas, want.max_replicas),
+            "max_replicas": most,
             "target_ongoing_requests": want.slots_or_one,
         },
         ray_actor_options={"num_cpus": want.cpus, "num_gpus": want.gpus},
@@ -148,8 +153,8 @@ def build(args: Mapping[str, str]) -> serve.Application:
     ingress = serve.deployment(
         Ingress,
         name="Ingress",
-        max_ongoing_requests=places * max(want.replicas, want.max_replicas),
-        max_queued_requests=want.queue,
+        max_ongoing_requests=places * most + want.queue + TURNED_AWAY,
+        max_queued_requests=TURNED_AWAY,  # beyond this Ray's proxy itself answers 503, in its own words
         ray_actor_options={"num_cpus": 0.1},
     )
     return ingress.bind(replica.bind(want), want)

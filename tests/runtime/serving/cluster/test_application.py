@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ def client(built: Callable[..., Bundle]) -> Iterator[httpx2.Client]:
             bundle = built(max_context=900).root
             words = {"bundle": str(bundle), "replicas": "2", "slots": "2", "queue": "4", "gpus": "0", "threads": "1"}
             serve.run(build({**words, "model_name": NAME}))
-            with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as opened:
+            with httpx2.Client(
+                base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S, limits=httpx2.Limits(max_connections=None)
+            ) as opened:
                 yield opened
             serve.shutdown()
         finally:
@@ -99,6 +102,26 @@ def test_a_replica_answers_as_a_server_does(client: httpx2.Client, picture: str)
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "temperature")
     told = [client.post("/v1/chat/completions", json=body("What?", picture)).json()["clasp"] for _ in range(6)]
     assert [each["reused_images"] for each in told] == [0, 1, 1, 1, 1, 1]
+
+
+def test_somebody_who_leaves_makes_room(client: httpx2.Client) -> None:
+    asked = body("Tell me.") | {"max_tokens": 800, "ignore_eos": True, "logprobs": True, "stream": True}
+    with client.stream("POST", "/v1/chat/completions", json=asked) as response:
+        next(response.iter_lines())
+    end = time.monotonic() + PATIENCE_S
+    while not (measured := client.get("/metrics").text) or 'clasp_requests_total{code="499"} 1.0' not in measured:
+        assert time.monotonic() < end, "the answer goes on for nobody"
+
+
+def test_too_many_are_told_so(client: httpx2.Client) -> None:
+    """Two replicas take 6 each, and the ingress holds 4."""
+    asked = body("Tell me.") | {"max_tokens": 500, "ignore_eos": True}
+    with ThreadPoolExecutor(40) as pool:
+        done = list(pool.map(lambda _: client.post("/v1/chat/completions", json=asked), range(40)))
+    turned_away = [each for each in done if each.status_code != 200]
+    assert turned_away
+    assert {each.status_code for each in turned_away} == {429}
+    assert all(each.json()["error"]["code"] == "queue_full" and each.headers["retry-after"] for each in turned_away)
 
 
 def test_a_stream_outlives_its_replica(client: httpx2.Client, picture: str) -> None:
