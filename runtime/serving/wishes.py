@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from clasp_trt.runtime.sampling import Sampling
 from clasp_trt.runtime.serving.house import Served
 from clasp_trt.runtime.serving.problem import Problem
@@ -9,7 +11,8 @@ from clasp_trt.runtime.serving.settings import Settings
 from clasp_trt.runtime.serving.wire import AsObject, AsSchema, ChatRequest
 from clasp_trt.runtime.wishes import Wishes
 
-_DRAWS = ("top_p", "top_k", "min_p")
+_DRAWS = {"top_p": 1, "top_k": 0, "min_p": 0}
+"""Fields that matter to draws alone, each with the value that is off."""
 _SEEDS = 2**64
 
 
@@ -44,8 +47,9 @@ def _sampling(asked: ChatRequest, *, greedy: bool) -> Sampling:
     """Who says among which tokens to draw, and not how freely, draws at temperature 1, as from others."""
     draws = {name: getattr(asked, name) for name in _DRAWS}
     temperature = asked.temperature
-    if temperature is None and greedy and any(draws.values()):
-        temperature = 1.0
+    if temperature is None and greedy:
+        draws = {name: value for name, value in draws.items() if value not in (None, _DRAWS[name])}
+        temperature = 1.0 if draws else None
     return Sampling(
         temperature=temperature,
         repetition_penalty=asked.repetition_penalty,
@@ -80,6 +84,10 @@ def _form(asked: ChatRequest) -> Wishes:
         found["json_schema"] = {"type": "object"}
     elif isinstance(asked.response_format, AsSchema):
         found["json_schema"] = asked.response_format.json_schema.form
+    for keyword in ("regex", "json_schema"):
+        if keyword in found and find_spec("llguidance") is None:
+            param = FORMS[keyword]
+            raise Problem(400, f"{param} is for servers with the extra grammar", code="unsupported", param=param)
     return found
 
 

@@ -87,6 +87,33 @@ def test_wishes_reach_the_engine(ask: Ask, engine: Engine) -> None:
     assert (extras["category"], extras["method"]) == ("counting", "none")
 
 
+@pytest.mark.parametrize(
+    ("wished", "draws"),
+    [
+        ({"top_p": 1}, None),
+        ({"top_p": 1, "top_k": 0, "min_p": 0}, None),
+        ({"top_p": 0.5}, 1.0),
+        ({"top_k": 5, "temperature": 0}, 0),
+        ({"temperature": 0.3}, 0.3),
+    ],
+)
+def test_who_says_how_to_draw_draws(ask: Ask, engine: Engine, wished: dict[str, Any], draws: float | None) -> None:
+    """And what is off asks for nothing."""
+    own = {name: value for name, value in wished.items() if name != "temperature" and draws is not None}
+    sampling = Sampling(temperature=draws, seed=7, **own)
+    expected = engine.submit(None, QUESTION, sampling=sampling, max_new_tokens=9).result
+    found = completion(ask(body(QUESTION, max_tokens=9, seed=7, **wished)))
+    assert found.choices[0].message.content == expected.text
+
+
+def test_a_form_that_the_server_has_no_means_for(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clasp_trt.runtime.serving.wishes.find_spec", lambda name: None)
+    found = ask(body(QUESTION, response_format={"type": "json_object"}))
+    assert found.status_code == 400
+    assert found.json()["error"]["param"] == "response_format"
+    assert ask(body(QUESTION, clasp={"choices": ["a"]})).status_code == 200
+
+
 def test_a_conversation_with_its_history(ask: Ask, engine: Engine, photos: dict[str, Path]) -> None:
     talk: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
