@@ -83,3 +83,4 @@ def test_steps_see_the_window_of_original_positions(data: st.DataObject) -> None
         (((first,),), ((end,),)) = sight.of(own)
         assert end == len(places)
         assert [place >= first for place in range(end)] == expected.tolist()
+        np.testing.assert_array_equal(sight.of(following, step + 1)[..., -1:], sight.of(own), "of several rows alike")

@@ -93,8 +93,8 @@ def test_slots_that_are_not_read(broken: Callable[..., tuple[int, ...]], expecte
         first: list[tuple[int, ...]] = []
         real = Decoder._lengths
 
-        def lengths(self: Decoder, sequence: Any) -> tuple[int, ...]:
-            first.append(real(self, sequence))
+        def lengths(self: Decoder, *given: Any) -> tuple[int, ...]:
+            first.append(real(self, *given))
             return first[0]
 
         patch.setattr(Decoder, "_lengths", lengths)
