@@ -15,7 +15,8 @@ OURS, TRANSFORMERS, OPENVINO, GENAI, LLAMACPP = (
     "onnxruntime-genai",
     "llama.cpp",
 )
-KEPT = 64
+_THINNING = "6:50%"  # half of the patches go after the sixth block of the tower
+_PLAIN = str.maketrans(" :", "--", ",%")
 _CDPRUNER = 89  # percent of 576 visual tokens dropped: 63 are kept
 
 
@@ -48,13 +49,27 @@ class Entrant:
     stays: bool = False
 
 
-def _ours(shape: str, precision: str, budget: str) -> Entrant:
+def _ours(shape: str, precision: str, budget: str, *, thinned: bool = False) -> Entrant:
     pruning = ("--prune-at", "none") if budget == "unpruned" else ("--budget", budget)
     rounding = () if precision == "FP32" else ("--quantize", precision.lower())
     most = ("--max-visual-tokens", "576") if shape == QWEN else ()
-    command = ("clasp_trt", "build", "{checkpoint}", "-o", "{out}", *pruning, *rounding, *most, "--max-context", "1024")
+    tower = ("--prune-tower", _THINNING) if thinned else ()
+    command = (
+        "clasp_trt",
+        "build",
+        "{checkpoint}",
+        "-o",
+        "{out}",
+        *pruning,
+        *tower,
+        *rounding,
+        *most,
+        "--max-context",
+        "1024",
+    )
     name = f"{precision} unpruned" if budget == "unpruned" else f"{precision} budget {budget}"
-    model = Model(f"{shape} {name}".lower().replace(" ", "-"), OURS, shape, command)
+    name += f", tower {_THINNING}" if thinned else ""
+    model = Model(f"{shape} {name}".lower().translate(_PLAIN), OURS, shape, command)
     return Entrant(f"{OURS} {_shape(shape)}{name}", model, "bundle_peer")
 
 
@@ -98,6 +113,7 @@ LINEUP: Sequence[Entrant] = (
     _ours(LLAVA, "FP32", "unpruned"),
     _ours(LLAVA, "FP32", "64"),
     *(_ours(LLAVA, precision, budget) for precision in ("INT8", "INT4") for budget in ("unpruned", "192", "64")),
+    _ours(LLAVA, "INT8", "64", thinned=True),
     _openvino(QWEN, "INT8"),
     _openvino(QWEN, "INT8", prune=True),
     _openvino(QWEN, "INT4", prune=True),
