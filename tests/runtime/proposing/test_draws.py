@@ -31,7 +31,7 @@ class Answer(SimpleNamespace):
     """As much of a draft as a step asks for."""
 
     def __init__(self, sampler: Sampler) -> None:
-        super().__init__(sampler=sampler, asked=SimpleNamespace(logprobs=False), finish_reason=None)
+        super().__init__(sampler=sampler, asked=SimpleNamespace(logprobs=False, top_logprobs=0), finish_reason=None)
         self.sequence = Sequence(0, 0)
 
     def say(self, token: int, logprob: float | None) -> Event:
