@@ -100,7 +100,8 @@ def _turn(each: Taken, start: Start, new_tokens: int, staying: dict[str, Child],
         return staying[name].ask(new_tokens)
     with ExitStack() as own:
         child = (stack if each.entrant.stays else own).enter_context(start(each.entrant, each.threads))
-        child.ask(WARM_TOKENS)
+        # what stays has compiled, and does so for every length anew
+        child.ask(new_tokens if each.entrant.stays else WARM_TOKENS)
         each.load_s.append(child.load_s)
         each.versions = child.versions
         if each.entrant.stays:
