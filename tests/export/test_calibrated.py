@@ -27,7 +27,7 @@ def decoder() -> Any:
     torch.manual_seed(0)
     config = LlamaConfig(
         hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=LAYERS, num_attention_heads=2, vocab_size=10,
-        attn_implementation="eager",
+        attn_implementation="eager", initializer_range=0.3,  # layers that matter beside what goes past them
     )  # fmt: skip
     return LlamaModel(config).eval()
 
@@ -89,22 +89,31 @@ def test_a_layer_is_fed_by_those_that_are_rounded_already(tmp_path: Path) -> Non
     def dequantised(name: str) -> torch.Tensor:
         return torch.from_numpy(floats(kept[name].values("float32"), kept[name].scales("float32")))
 
+    def passed(layer: Any, feed: dict[str, Any]) -> torch.Tensor:
+        hidden, positions = (torch.from_numpy(feed[name]) for name in (port.HIDDEN, port.POSITION_IDS))
+        count = hidden.shape[1]
+        mask = torch.full((count, count), torch.finfo(torch.float32).min).triu(1)[None, None]
+        after: torch.Tensor = layer(
+            hidden, attention_mask=mask, position_embeddings=stock.rotary_emb(hidden, positions)
+        )
+        return after
+
     first, second = stock.layers[0], stock.layers[1]
     with torch.inference_mode():
         for name, module in first.named_modules():
             if isinstance(module, torch.nn.Linear):
                 module.weight.copy_(dequantised(f"layers.0.{name}.weight"))
-        rows = []
-        for feed in given:
-            hidden, positions = (torch.from_numpy(feed[name]) for name in (port.HIDDEN, port.POSITION_IDS))
-            count = hidden.shape[1]
-            mask = torch.full((count, count), torch.finfo(torch.float32).min).triu(1)[None, None]
-            after = first(hidden, attention_mask=mask, position_embeddings=stock.rotary_emb(hidden, positions))
-            rows.append(second.input_layernorm(after)[0].double())
+        rows = [second.input_layernorm(passed(first, feed))[0].double() for feed in given]
     whole = torch.cat(rows)
     direct = compensated(second.self_attn.q_proj.weight.detach(), whole.T @ whole, 4, 32, torch.float32)
     found = kept["layers.1.self_attn.q_proj.weight"].values("float32")
     assert (found != direct.values.numpy()).mean() < 0.01, "sums differ by float32's order alone"
+    with torch.inference_mode():
+        for mine, theirs in zip(first.parameters(), decoder().layers[0].parameters(), strict=True):
+            mine.copy_(theirs)
+        floats_in = torch.cat([second.input_layernorm(passed(first, feed))[0].double() for feed in given])
+    fed = compensated(second.self_attn.q_proj.weight.detach(), floats_in.T @ floats_in, 4, 32, torch.float32)
+    assert (found != fed.values.numpy()).mean() > 0.02, "floats would have been another sum"
     plain = rounded(second.self_attn.q_proj.weight.detach().numpy(), 4, 32)[0]
     assert (found != plain).mean() > 0.1
 

@@ -12,7 +12,7 @@ HALVES, MIDDLE = "_paired(octets[0::2], octets[1::2])", "np.subtract(values, sel
 
 IN_COMPENSATION, IN_CALIBRATED = ("tests/export/weights/test_compensation.py",), ("tests/export/test_calibrated.py",)
 IN_NEAREST, IN_HELD = ("tests/export/weights/test_rounding.py",), ("tests/export/weights/test_held.py",)
-IN_VERIFY = ("tests/tools/verify/test_calibrated.py",)
+IN_VERIFY = ("tests/tools/verify/test_integers.py",)
 
 ROUNDING = (
     Mutation(
