@@ -56,5 +56,5 @@ def test_extras_that_are_named_are_extras_of_the_package() -> None:
             if isinstance(call.func, ast.Name) and call.func.id in FIRST_EXTRA:
                 extras = call.args[FIRST_EXTRA[call.func.id] :]
                 named |= {extra.value for extra in extras if isinstance(extra, ast.Constant)}
-    assert named == {"build", "export", "profile"}
+    assert named == {"build", "export", "profile", "serve"}
     assert named <= set(PYPROJECT["project"]["optional-dependencies"])

@@ -31,8 +31,22 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--policy", type=click.Path(), help="Policy file [default: the bundle's own].")
 @click.option("--router", type=click.Path(), help="Router folder [default: the bundle's own, or the rules].")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Most that an answer may be asked to have.")
-@click.option("--max-body", "body_mib", type=click.FloatRange(0.01, 1024), default=20, show_default=True, metavar="MIB")
-@click.option("--max-image-pixels", type=click.IntRange(1, 178_000_000), default=25_000_000, show_default=True)
+@click.option(
+    "--max-body",
+    "body_mib",
+    type=click.FloatRange(0.01, 1024),
+    default=20,
+    show_default=True,
+    metavar="MIB",
+    help="Largest request that is read, in MiB.",
+)
+@click.option(
+    "--max-image-pixels",
+    type=click.IntRange(1, 178_000_000),
+    default=25_000_000,
+    show_default=True,
+    help="Most pixels that a picture may have.",
+)
 @click.option("--queue-timeout", type=_SECONDS, default=60, show_default=True, help="Seconds to wait for a slot.")
 @click.option(
     "--request-timeout", type=_SECONDS, default=600, show_default=True, help="Seconds until an answer is whole."

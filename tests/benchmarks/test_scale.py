@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.scale import Notes, table
 from benchmarks.tree_memory import TreeMemory
 from tests.house import ROOT
+from tests.started import own_environment
 
 _GRANDCHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
 _HOLDS = "import time; held = bytearray(80_000_000); time.sleep(1)"
@@ -31,5 +32,5 @@ def test_two_commands_share_the_notes(tmp_path: Path) -> None:
 
 def test_memory_is_that_of_children_and_of_theirs() -> None:
     with TreeMemory() as memory:
-        subprocess.run([sys.executable, "-c", _GRANDCHILD, _HOLDS], check=True)
+        subprocess.run([sys.executable, "-c", _GRANDCHILD, _HOLDS], check=True, env=own_environment())
     assert 80_000_000 < memory.anonymous < memory.resident < 200_000_000

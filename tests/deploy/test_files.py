@@ -52,7 +52,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     """All but that the program is not there."""
     tool = ["systemd-analyze", "verify"]
     try:
-        subprocess.run(["systemd-analyze", "--version"], check=True, capture_output=True)
+        subprocess.run(["systemd-analyze", "--version"], check=True, capture_output=True, env=own_environment())
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("needs systemd-analyze")
     copy = tmp_path / UNIT.name

@@ -7,7 +7,6 @@ is said at build time.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +36,7 @@ def copy_router(folder: str | os.PathLike[str], root: Path) -> None:
         if RouterSpec.owns(path.name):
             path.unlink()
     for path in RouterSpec.read(folder).files():
-        shutil.copyfile(path, root / path.name)
+        (root / path.name).write_bytes(path.read_bytes())
 
 
 def check_assets(root: Path, media: Media, checkpoint: str) -> None:

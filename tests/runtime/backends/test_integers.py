@@ -27,7 +27,8 @@ def test_on_a_cpu_integers_are_multiplied(bundle: Bundle) -> None:
         model = onnx.load(bundle.path(graph.path), load_external_data=False)
         found.update(node.op_type for node in model.graph.node)
     decoder = bundle.manifest.model.decoder.layers
-    assert found["MatMulNBits"] == 7 * decoder
+    # queries, keys and values are one product where all rows are wanted, and so are gate and up: 4 a layer instead of 7
+    assert 4 * decoder <= found["MatMulNBits"] < 7 * decoder
     assert found["MatMulIntegerToFloat"] > 10
     assert "DequantizeLinear" not in found
     assert bundle.manifest.multiplies_integers

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.started import own_environment
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE_S = 120.0
 
@@ -104,6 +106,7 @@ def page(folder: Path) -> Iterator[Page]:
     browser = subprocess.Popen(
         ["bash", "-c", line, program, *options, f"--user-data-dir={folder}", "about:blank"],
         pass_fds=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=own_environment(),
     )  # fmt: skip
     for each in theirs:
         os.close(each)
