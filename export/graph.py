@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx_ir.tape import Tape
 
 from clasp_trt.chain.ports import Port
@@ -31,7 +32,8 @@ class Integers:
     """A weight that a graph holds as integers, ``values`` of INT4 or INT8.
 
     Less ``zeros``, if there are any, and times ``scales``, in the type of the graph, they are the weight. Scales are
-    by the index on ``axis`` or, with a ``block``, by runs of as many indices on it.
+    by the index on ``axis`` or, with a ``block``, by runs of as many indices on it. ``order`` int64 ``[inputs]`` says
+    which input of what is multiplied stands where; None if each has its own place.
     """
 
     values: ir.TensorProtocol
@@ -39,6 +41,7 @@ class Integers:
     zeros: ir.TensorProtocol | None
     axis: int
     block: int | None
+    order: NDArray[np.int64] | None = None
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -65,6 +68,7 @@ class GraphBuilder:
         self._outputs: list[ir.Value] = []
         self._meanings: dict[str, str] = {}
         self._scalars: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+        self._ordered: dict[tuple[ir.Value, bytes], ir.Value] = {}
 
     def take(self, ports: Iterable[Port]) -> tuple[ir.Value, ...]:
         """Declares the inputs of a graph of the chain."""
@@ -113,6 +117,17 @@ class GraphBuilder:
             held = [self._tape.initializer(each, part) for part, each in tensor.named(name).items()]
             return self.op("DequantizeLinear", *held, **tensor.attributes)
         return self._tape.initializer(tensor, name)
+
+    def product(self, rows: ir.Value, name: str, matrix: ir.TensorProtocol | Integers) -> ir.Value:
+        """``rows`` ``[..., inputs]`` times the weight ``[inputs, outputs]`` called ``name``, after they are put into
+        the order that its integers have, if that is another."""
+        if isinstance(matrix, Integers) and matrix.order is not None:
+            key = (rows, matrix.order.tobytes())
+            if key not in self._ordered:
+                order = self.weight(f"{name}_order", ir.tensor(matrix.order))
+                self._ordered[key] = self.op("Gather", rows, order, axis=-1)
+            rows = self._ordered[key]
+        return self.op("MatMul", rows, self.weight(name, matrix))
 
     def loop(
         self, name: str, count: ir.Value, start: ir.Value, step: Callable[[GraphBuilder, ir.Value], ir.Value]

@@ -61,7 +61,7 @@ def linear(
     g: GraphBuilder, weights: Weights, name: str, x: ir.Value, inputs: int, outputs: int, *, bias: bool = True
 ) -> ir.Value:
     """A linear layer."""
-    product = g.op("MatMul", x, g.weight(f"{name}.weight", weights.linear(name, inputs, outputs)))
+    product = g.product(x, f"{name}.weight", weights.linear(name, inputs, outputs))
     if not bias:
         return product
     return g.op("Add", product, g.weight(f"{name}.bias", weights.vector(f"{name}.bias", outputs)))

@@ -12,31 +12,37 @@ from clasp_trt.errors import CheckpointError
 from clasp_trt.export.config import UNQUANTISED
 from clasp_trt.quantization import BLOCKS, DECODER, UNROUNDED, Quantization, Scheme, shared_by
 
-Method = Literal["gptq", "awq", "compressed-tensors"]
+Method = Literal["gptq", "awq", "compressed-tensors", "fp8", "fbgemm_fp8"]
 METHODS: tuple[Method, ...] = get_args(Method)
 """Those that are read, by the names of their ``quant_method``."""
 
 _FORMATS: Mapping[Method, tuple[str, ...]] = {
     "gptq": ("gptq", "gptq_v2"),
     "awq": ("gemm",),
-    "compressed-tensors": ("pack-quantized", "int-quantized"),
+    "compressed-tensors": ("pack-quantized", "int-quantized", "float-quantized"),
+    "fp8": ("e4m3",),
+    "fbgemm_fp8": ("e4m3",),
 }
+_TILE = (128, 128)
+"""Outputs and inputs that share a scale of FP8 where a config leaves that out."""
 
 
 @dataclass(frozen=True)
 class Quantised:
     """How a checkpoint holds its integers: ``layout`` is that format of the ``method`` that its tensors have, ``bits``
-    what all have or None where that differs, ``scheme`` that of its decoder as far as its config tells."""
+    what all have or None where that differs, ``scheme`` that of its decoder as far as its config tells, None of FP8,
+    which graphs hold as floats. ``tile``: outputs and inputs that share a scale of FP8, where any share one."""
 
     method: Method
     layout: str
     bits: int | None
-    scheme: Scheme
+    scheme: Scheme | None
+    tile: tuple[int, int] | None = None
 
     @property
     def held(self) -> Quantization:
         """What a plan takes for quantised before any tensor is seen: the decoder's layers."""
-        return Quantization(MappingProxyType({DECODER: self.scheme}))
+        return UNROUNDED if self.scheme is None else Quantization(MappingProxyType({DECODER: self.scheme}))
 
 
 def quantised(config: Mapping[str, Any], source: str) -> Quantised | None:
@@ -106,6 +112,15 @@ class _Settings:
             raise self.wrong(name, group, "-1, or a multiple of 16")
         return Scheme(bits, shared_by(group), zeros)
 
+    def tile(self, name: str, value: object) -> tuple[int, int]:
+        """Outputs and inputs that share a scale: two numbers, or such as ``128x128``."""
+        sizes = value.split("x") if isinstance(value, str) else value
+        if isinstance(sizes, list) and len(sizes) == 2 and all(type(each) in (int, str) for each in sizes):
+            high, wide = (int(each) if str(each).isdecimal() else 0 for each in sizes)
+            if high > 0 and wide > 0:
+                return high, wide
+        raise self.wrong(name, value, "two sizes, such as [128, 128]")
+
     def wrong(self, name: str, value: object, expected: str) -> CheckpointError:
         return CheckpointError(
             f"{self.source} is quantised by {self.method}: {name} of its quantization_config is {brief(value)}, which "
@@ -147,12 +162,29 @@ def _compressed(settings: _Settings) -> Quantised:
     groups = values.get("config_groups")
     if not isinstance(groups, Mapping) or not groups:
         raise settings.wrong("config_groups", groups, "groups of weights")
+    if layout == "float-quantized":
+        tiles = {_floating(settings, str(name), group) for name, group in groups.items()} - {None}
+        if len(tiles) > 1:
+            raise settings.wrong("config_groups", groups, "one block_structure")
+        return Quantised("compressed-tensors", layout, None, None, next(iter(tiles), None))
     found = [_group(settings, str(name), group, layout) for name, group in groups.items()]
     return Quantised("compressed-tensors", layout, None, min(found, key=lambda each: each.bits))
 
 
-def _group(settings: _Settings, name: str, group: object, layout: str) -> Scheme:
-    """The scheme of one of the ``config_groups``."""
+def _floating(settings: _Settings, name: str, group: object) -> tuple[int, int] | None:
+    """The tile of one of the ``config_groups`` of FP8; None where scales are of outputs or of the whole."""
+    at, weights = _weights_of(settings, name, group, "float-quantized")
+    settings.require(f"{at}.weights.type", weights.get("type"), "float")
+    settings.require(f"{at}.weights.num_bits", weights.get("num_bits"), 8)
+    settings.require(f"{at}.weights.symmetric", weights.get("symmetric", True), True)
+    strategies = ("tensor", "channel", "group", "block")
+    if settings.require(f"{at}.weights.strategy", weights.get("strategy"), *strategies) != "block":
+        return None
+    return settings.tile(f"{at}.weights.block_structure", weights.get("block_structure"))
+
+
+def _weights_of(settings: _Settings, name: str, group: object, layout: str) -> tuple[str, Mapping[str, Any]]:
+    """Where one of the ``config_groups`` stands, and what it says of weights, in the format ``layout``."""
     at = f"config_groups.{name}"
     weights = group.get("weights") if isinstance(group, Mapping) else None
     if not isinstance(group, Mapping) or not isinstance(weights, Mapping):
@@ -160,6 +192,12 @@ def _group(settings: _Settings, name: str, group: object, layout: str) -> Scheme
     own = group.get("format")
     if own is not None and own != layout:
         raise settings.wrong(f"{at}.format", own, layout)
+    return at, weights
+
+
+def _group(settings: _Settings, name: str, group: Mapping[str, Any], layout: str) -> Scheme:
+    """The scheme of one of the ``config_groups``."""
+    at, weights = _weights_of(settings, name, group, layout)
     for activations in ("input_activations", "output_activations"):
         if group.get(activations) is not None:
             raise settings.wrong(f"{at}.{activations}", group[activations], "null, weights alone being integers")
@@ -171,8 +209,24 @@ def _group(settings: _Settings, name: str, group: object, layout: str) -> Scheme
     return settings.scheme(bits, size, not symmetric, f"{at}.weights.group_size")
 
 
+def _fp8(settings: _Settings) -> Quantised:
+    values = settings.values
+    layout = settings.layout("fmt", "format", default="e4m3")
+    settings.require("activation_scheme", values.get("activation_scheme", "dynamic"), "dynamic", "static")
+    if values.get("expert_dtype") is not None:
+        settings.require("expert_dtype", values["expert_dtype"], "fp8")
+    tile = values.get("weight_block_size", list(_TILE))
+    return Quantised("fp8", layout, 8, None, None if tile is None else settings.tile("weight_block_size", tile))
+
+
+def _fbgemm(settings: _Settings) -> Quantised:
+    return Quantised("fbgemm_fp8", settings.layout("fmt", default="e4m3"), 8, None)
+
+
 _READERS: Mapping[str, Callable[[_Settings], Quantised]] = {
     "gptq": _gptq,
     "awq": _awq,
     "compressed-tensors": _compressed,
+    "fp8": _fp8,
+    "fbgemm_fp8": _fbgemm,
 }

@@ -14,12 +14,16 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
+from numpy.typing import NDArray
 from onnx_ir.tape import Tape
 from onnxscript import optimizer
 
 from clasp_trt.chain.ports import Port, Ports
+from clasp_trt.errors import CheckpointError
+from clasp_trt.export.config import UNQUANTISED
 from clasp_trt.export.graph import DTYPES, IR_VERSION, Integers, describe_ports
 from clasp_trt.export.weights.graph import Weights
 from clasp_trt.targets import PORTABLE_OPSET
@@ -107,10 +111,28 @@ def _pack(graph: ir.Graph, matrices: Mapping[str, Integers]) -> None:
         held = [tape.initializer(each, part) for part, each in integers.named(name).items()]
         floats = tape.op("DequantizeLinear", held, integers.attributes)
         floats.shape, floats.type = value.shape, value.type
+        if integers.order is not None:
+            _reorder(graph, value, integers.order)
         ir.convenience.replace_all_uses_with(value, floats)
         for each in held:
             graph.register_initializer(each)
         graph.insert_before(graph[0], tape.nodes)
+
+
+def _reorder(graph: ir.Graph, weight: ir.Value, order: NDArray[np.int64]) -> None:
+    """Puts the rows that are multiplied by ``weight`` into another order of their inputs."""
+    held = ir.Value(name=f"{weight.name}_order", const_value=ir.tensor(order))
+    held.type, held.shape = ir.TensorType(ir.DataType.INT64), ir.Shape(order.shape)
+    graph.register_initializer(held)
+    for node, place in list(weight.uses()):
+        if (node.op_type, place) not in (("MatMul", 1), ("Gemm", 1)) or node.attributes.get_int("transA", 0) != 0:
+            raise CheckpointError(
+                f"the tensor {weight.name} has its inputs in groups by their activations (desc_act), and is used by "
+                f"{node.op_type}, whose rows cannot be reordered; {UNQUANTISED}"
+            )
+        tape = Tape()
+        node.replace_input_with(0, tape.op("Gather", [node.inputs[0], held], {"axis": -1}))
+        graph.insert_before(node, tape.nodes)
 
 
 def _example(port: Port) -> torch.Tensor:

@@ -27,13 +27,18 @@ class Matrix:
     z: NDArray[np.int64]
     s: NDArray[Any]
     bits: int
+    own: NDArray[np.int64] | None = None
+
+    @property
+    def of(self) -> NDArray[np.int64]:
+        """The group of each input: ``own``, or runs."""
+        inputs, groups = self.q.shape[1], self.s.shape[1]
+        return np.arange(inputs) // (inputs // groups) if self.own is None else self.own
 
     @property
     def floats(self) -> NDArray[np.float32]:
         """What it stands for: no product of so few bits is rounded."""
-        wide = self.q.shape[1] // self.s.shape[1]
-        z, s = (each.repeat(wide, axis=1) for each in (self.z, self.s.astype(np.float32)))
-        return (self.q - z).astype(np.float32) * s
+        return (self.q - self.z[:, self.of]).astype(np.float32) * self.s[:, self.of].astype(np.float32)
 
 
 Tensors = dict[str, torch.Tensor]
@@ -79,13 +84,11 @@ def rows_packed(matrix: NDArray[np.int64], bits: int, order: tuple[int, ...] | N
 
 
 def gptq(matrix: Matrix, *, version: int = 1) -> Tensors:
-    inputs = matrix.q.shape[1]
-    group = inputs // matrix.s.shape[1]
     return {
         "qweight": rows_packed(matrix.q, matrix.bits).T.contiguous(),
         "qzeros": rows_packed(matrix.z.T - (1 if version == 1 else 0), matrix.bits),
         "scales": torch.from_numpy(np.ascontiguousarray(matrix.s.T)),
-        "g_idx": torch.arange(inputs, dtype=torch.int32) // group,
+        "g_idx": torch.from_numpy(matrix.of.astype(np.int32)),
     }
 
 
@@ -118,6 +121,60 @@ def int_quantized(matrix: Matrix) -> Tensors:
     }
 
 
+@dataclass(frozen=True)
+class Eighths:
+    """FP8: ``codes`` uint8 ``[outputs, inputs]`` and scales ``s`` ``[down, across]``, each of a ``tile``."""
+
+    codes: NDArray[np.uint8]
+    s: NDArray[np.float32]
+    tile: tuple[int, int]
+
+    @property
+    def floats(self) -> NDArray[np.float32]:
+        outputs, inputs = self.codes.shape
+        found = np.empty(self.codes.shape, np.float32)
+        for output in range(outputs):
+            for column in range(inputs):
+                scale = self.s[output // self.tile[0], column // self.tile[1]]
+                found[output, column] = np.float32(e4m3(int(self.codes[output, column]))) * scale
+        return found
+
+
+def e4m3(code: int) -> float:
+    """The number that a byte is: a sign, 4 bits of exponent less 7, 3 of mantissa, and no infinity."""
+    sign, exponent, mantissa = -1 if code & 0x80 else 1, code >> 3 & 0xF, code & 7
+    if (exponent, mantissa) == (15, 7):
+        return float("nan")
+    return sign * (mantissa / 8 * 2**-6 if exponent == 0 else (1 + mantissa / 8) * 2.0 ** (exponent - 7))
+
+
+def eighths(weights: NDArray[np.float32], tile: tuple[int, int], *, powers: bool = False) -> Eighths:
+    """The nearest of FP8; a tile of 0 outputs or inputs is of all of them. ``powers``: scales are powers of two."""
+    high, wide = (size or whole for size, whole in zip(tile, weights.shape, strict=True))
+    downs, across = -(-weights.shape[0] // high), -(-weights.shape[1] // wide)
+    s, codes = np.empty((downs, across), np.float32), np.empty(weights.shape, np.uint8)
+    positive = np.array([e4m3(code) for code in range(127)])
+    for down in range(downs):
+        for right in range(across):
+            at = slice(down * high, (down + 1) * high), slice(right * wide, (right + 1) * wide)
+            scale = np.abs(weights[at]).max() / 448
+            s[down, right] = 2.0 ** np.ceil(np.log2(scale)) if powers else scale
+            sizes = np.abs(weights[at])[..., None] / s[down, right]
+            codes[at] = np.abs(sizes - positive).argmin(-1) | np.where(weights[at] < 0, 0x80, 0)
+    return Eighths(codes, s, (high, wide))
+
+
+def fp8(matrix: Eighths, *, scale: str = "weight_scale_inv", form: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        **others: float) -> Tensors:  # fmt: skip
+    """``scale`` is what a library calls it, ``form`` how it stores the scales; ``others`` are numbers beside them."""
+    scales = torch.from_numpy(matrix.s)
+    return {
+        "weight": torch.from_numpy(matrix.codes).view(torch.float8_e4m3fn),
+        scale: scales if form is None else form(scales),
+        **{name: torch.tensor(value) for name, value in others.items()},
+    }
+
+
 def compressed(layout: str, **weights: object) -> dict[str, Any]:
     """The ``quantization_config`` of compressed-tensors."""
     group = {"targets": ["Linear"], "weights": {"type": "int", **weights}, "input_activations": None}
@@ -132,8 +189,8 @@ def quantise_checkpoint(
     out: Path,
     config: dict[str, Any],
     part: str,
-    make: Callable[[NDArray[np.float32]], Matrix],
-    pack: Pack,
+    make: Callable[[NDArray[np.float32]], Any],
+    pack: Callable[[Any], Tensors],
 ) -> tuple[Path, Path]:
     """Two copies of a checkpoint of one file: one whose matrices with ``part`` in their names are packed, and one whose
     float32 weights are what those stand for."""

@@ -185,7 +185,7 @@ class _Step:
         return self.g.op("RMSNormalization", x, scale, epsilon=self.dims.norm_epsilon)
 
     def _linear(self, name: str, x: ir.Value, inputs: int, outputs: int, *, bias: bool) -> ir.Value:
-        product = self.g.op("MatMul", x, self.g.weight(f"{name}.weight", self.weights.linear(name, inputs, outputs)))
+        product = self.g.product(x, f"{name}.weight", self.weights.linear(name, inputs, outputs))
         if not bias:
             return product
         return self.g.op("Add", product, self.g.weight(f"{name}.bias", self.weights.vector(f"{name}.bias", outputs)))
@@ -296,5 +296,5 @@ def _logits(g: GraphBuilder, dims: DecoderSpec, weights: Weights, hidden: ir.Val
     scale = g.weight("norm.weight", weights.vector("norm.weight", dims.width))
     normed = g.op("RMSNormalization", hidden, scale, epsilon=dims.norm_epsilon)
     head = weights.linear("lm_head", dims.width, dims.vocab_size)
-    logits = g.cast(g.op("MatMul", normed, g.weight("lm_head.weight", head)), "float32")
+    logits = g.cast(g.product(normed, "lm_head.weight", head), "float32")
     return logits if dims.logit_cap is None else _below(g, logits, dims.logit_cap)

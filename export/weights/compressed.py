@@ -4,7 +4,7 @@ In ``pack-quantized`` ``weight_packed`` is int32 ``[outputs, inputs / n]``, a wo
 the range, the last word filled up; ``weight_shape`` is ``[outputs, inputs]``. In ``int-quantized`` ``weight`` is int8
 ``[outputs, inputs]``. Both have ``weight_scale`` ``[outputs, groups]`` and perhaps ``weight_zero_point``: int8
 ``[outputs, groups]``, or int32 ``[outputs / n, groups]``, a word holding ``n`` outputs. A weight is
-``(integer - zero) * scale``.
+``(integer - zero) * scale``. ``float-quantized`` is :mod:`~clasp_trt.export.weights.fp8`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.quantised import Quantised
+from clasp_trt.export.weights.fp8 import fp8
 from clasp_trt.export.weights.held import Held, Integers, Module, taken, words
 from clasp_trt.export.weights.stored import Tensors, Weight
 
@@ -23,6 +24,8 @@ _COMMON = ("weight_scale", "weight_zero_point", "weight_g_idx")
 
 def compressed(tensors: Tensors, quantised: Quantised) -> dict[str, Weight]:
     """The matrices that are stored so. Raises :class:`CheckpointError` for what is not of this layout."""
+    if quantised.layout == "float-quantized":
+        return fp8(tensors, quantised)
     if quantised.layout == "int-quantized":
         return taken(tensors, "weight_scale", _whole, _COMMON)
     return taken(tensors, "weight_packed", _packed, ("weight_packed", "weight_shape", *_COMMON))
@@ -50,14 +53,14 @@ def _held(module: Module, weight: Weight, shape: tuple[int, int], bits: int, val
     groups = scale.shape[1]
     module.check("weight_scale", (outputs, groups))
     group = module.group(inputs, groups, "weight_scale")
-    module.refuse_order("weight_g_idx", group)
+    order = module.order("weight_g_idx", group)
     zeros = None
     if module.find("weight_zero_point") is not None:
         zeros = module.part("weight_zero_point", ("I8", "I32"))
         words_of = outputs if zeros.dtype == "I8" else -(-outputs * bits // 32)
         module.check("weight_zero_point", (words_of, groups))
     return Held(weight.key, shape, bits, group, values, partial(_zeros, zeros, bits, outputs), scale,
-                scale_by_output=True)  # fmt: skip
+                scale_by_output=True, order=order)  # fmt: skip
 
 
 def _octets(weight: Weight) -> Integers:

@@ -36,10 +36,9 @@ def _read(module: Module, quantised: Quantised) -> Held:
     module.check("qzeros", (groups, outputs * bits // 32))
     module.check("g_idx", (inputs,))
     group = module.group(inputs, groups, "scales")
-    module.refuse_order("g_idx", group)
-    less = quantised.layout == "gptq"
+    order, less = module.order("g_idx", group), quantised.layout == "gptq"
     return Held(weight.key, (outputs, inputs), bits, group, partial(_values, weight, bits),
-                partial(_zeros, zeros, bits, less), scale)  # fmt: skip
+                partial(_zeros, zeros, bits, less), scale, order=order)  # fmt: skip
 
 
 def _values(weight: Weight, bits: int) -> Integers:

@@ -30,7 +30,8 @@ class Held:
     """A matrix of unsigned integers of ``bits`` bits, ``group`` inputs of an output to a scale and, if there are any,
     to a zero point; without, the middle of the integers is 0.
 
-    ``read_values`` gives ``[outputs, inputs]``, ``read_zeros`` ``[outputs, groups]`` or None, ``scale`` is stored as
+    ``order`` is that of the inputs whose groups are runs, if they are not as they stand. ``read_values`` gives
+    ``[outputs, inputs]``, ``read_zeros`` ``[outputs, groups]`` or None, ``scale`` is stored as
     ``[groups, outputs]``, or the other way round where ``scale_by_output``. Raises :class:`CheckpointError` for groups
     that no block of a graph divides, and scales that are not exact in the type of a graph.
     """
@@ -44,6 +45,7 @@ class Held:
     scale: Weight
     scale_by_output: bool = False
     by_input: bool = False
+    order: NDArray[np.int64] | None = None
 
     @cached_property
     def has_zeros(self) -> bool:
@@ -67,7 +69,8 @@ class Held:
         return Scheme(self.bits, self.block, self.has_zeros)
 
     def values(self, dtype: str) -> NDArray[np.int8]:
-        return self._signed(self.read_values())
+        values = self.read_values()
+        return self._signed(values if self.order is None else values[:, self.order])
 
     def scales(self, dtype: str) -> NDArray[Any]:
         stored = self.scale.read()
@@ -118,16 +121,17 @@ class Module:
     def find(self, part: str) -> Weight | None:
         return self._tensors.get(f"{self.name}.{part}")
 
-    def part(self, part: str, types: tuple[str, ...], rank: int = 2) -> Weight:
-        """The tensor ``part``. Raises :class:`CheckpointError` if it is missing or of another type or rank."""
+    def part(self, part: str, types: tuple[str, ...], rank: int | None = 2) -> Weight:
+        """The tensor ``part``. Raises :class:`CheckpointError` if it is missing or of another type or rank, which None
+        leaves open."""
         found = self.find(part)
         if found is None:
             raise CheckpointError(
                 f"the checkpoint lacks the tensor {self.name}.{part}, though it has others of this quantised matrix; "
                 "download it again"
             )
-        if found.dtype not in types or len(found.shape) != rank:
-            raise self.wrong(part, f"{rank} axes of {' or '.join(types)}")
+        if found.dtype not in types or rank not in (None, len(found.shape)):
+            raise self.wrong(part, f"{rank or 'any number of'} axes of {' or '.join(types)}")
         return found
 
     def scale(self, part: str) -> Weight:
@@ -153,20 +157,17 @@ class Module:
             raise self.wrong(part, f"groups that divide its {inputs} inputs")
         return inputs // groups
 
-    def refuse_order(self, part: str, group: int) -> None:
-        """Raises :class:`CheckpointError` where the tensor ``part`` puts inputs into groups that are not runs."""
+    def order(self, part: str, group: int) -> NDArray[np.int64] | None:
+        """The inputs in an order in which each ``group`` of them, by the tensor ``part``, is a run (``desc_act``,
+        ``actorder``); None if they are as they stand. Raises :class:`CheckpointError` for groups of other sizes."""
         if self.find(part) is None:
-            return
-        order = self.part(part, ("I32", "I64"), rank=1)
-        found = order.read().numpy()
-        if not np.array_equal(found, np.arange(len(found)) // group):
-            raise CheckpointError(
-                f"the tensor {order.key} puts inputs into groups by their activations (desc_act, actorder), and "
-                f"only runs of inputs are read; give one that was quantised with desc_act false, or {_FLOATS}"
-            )
-
-
-_FLOATS = "the repository that it was quantised from, with --quantize int4"
+            return None
+        of = self.part(part, ("I32", "I64"), rank=1).read().numpy()
+        runs = np.arange(len(of)) // group
+        found = np.argsort(of, kind="stable")
+        if not np.array_equal(of[found], runs):
+            raise self.wrong(part, f"a group for each input, {group} inputs in each")
+        return None if np.array_equal(of, runs) else found.astype(np.int64)
 
 
 def taken(tensors: Tensors, part: str, read: Callable[[Module], Held], parts: tuple[str, ...]) -> dict[str, Weight]:

@@ -34,6 +34,7 @@ def integers(name: str, packing: Packing, dtype: str, transpose: bool) -> Intege
         zeros=lazy(f"{name}_zero_point", scaled, kind, packing.zeros) if packing.has_zeros else None,
         axis=int(inputs_first == by_output),  # that of the outputs, or of the inputs where these are in blocks
         block=packing.block,
+        order=packing.order,
     )
 
 

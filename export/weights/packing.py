@@ -16,7 +16,8 @@ class Packing(Protocol):
 
     Everything is computed when it is asked for, and kept by nobody. ``key`` is the name on disk, ``bits`` are 4 or 8,
     ``block`` is how many inputs of an output share a scale, None for all. ``by_input``: the matrix is stored as
-    ``[inputs, outputs]``, and not the other way round.
+    ``[inputs, outputs]``, and not the other way round. ``order``: the inputs of the weight in the order in which the
+    packing has them, int64 ``[inputs]``, so that those that share a scale are a run; None if that is their own.
     """
 
     @property
@@ -33,6 +34,8 @@ class Packing(Protocol):
     def by_input(self) -> bool: ...
     @property
     def has_zeros(self) -> bool: ...
+    @property
+    def order(self) -> NDArray[np.int64] | None: ...
     def values(self, dtype: str) -> NDArray[np.int8]:
         """``[outputs, inputs]``, signed, one integer a byte, for scales in ``dtype``."""
 
@@ -67,4 +70,6 @@ def unpacked(packing: Packing, dtype: str, computed: str | None = None) -> torch
     floats = getattr(torch, computed or dtype)
     scales = torch.from_numpy(packing.scales(dtype).astype(np.float32)).to(floats)
     matrix = (values.to(floats) * scales[..., None]).view(outputs, inputs)
+    if packing.order is not None:
+        matrix = matrix[:, torch.from_numpy(np.argsort(packing.order))]
     return matrix.t().contiguous() if packing.by_input else matrix

@@ -322,7 +322,7 @@ def test_a_tokenizer_that_cannot_be_loaded(folder: Path, added: object) -> None:
 
 
 @pytest.mark.parametrize("part", ["", "text_config"])
-@pytest.mark.parametrize("method", ["bitsandbytes", "fbgemm_fp8", "fp8", "mxfp4", "torchao", "hqq"])
+@pytest.mark.parametrize("method", ["bitsandbytes", "mxfp4", "torchao", "hqq"])
 def test_a_checkpoint_quantised_in_ways_that_are_not_read_is_refused_by_name(
     folder: Path, part: str, method: str
 ) -> None:

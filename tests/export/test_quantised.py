@@ -18,6 +18,10 @@ PACKED = compressed("pack-quantized", num_bits=4, strategy="group", group_size=3
 WHOLE = compressed("int-quantized", num_bits=8, strategy="channel", symmetric=True)
 
 
+FP8: dict[str, Any] = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+FLOATING = compressed("float-quantized", type="float", num_bits=8, strategy="channel")
+
+
 def grouped(**changes: object) -> dict[str, Any]:
     """``PACKED`` with a group that differs."""
     return {**PACKED, "config_groups": {"group_0": {**PACKED["config_groups"]["group_0"], **changes}}}
@@ -47,6 +51,26 @@ def test_what_a_config_says(config: dict[str, Any], layout: str, scheme: Scheme,
     assert dict(held(given, "c").schemes) == {"decoder": scheme}
 
 
+@pytest.mark.parametrize(
+    ("config", "tile"),
+    [
+        (FP8, (128, 128)),
+        ({"quant_method": "fp8", "activation_scheme": "static"}, (128, 128)),
+        ({**FP8, "weight_block_size": [64, 32], "fmt": "e4m3", "scale_fmt": "ue8m0"}, (64, 32)),
+        ({**FP8, "weight_block_size": None}, None),
+        ({"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0}, None),
+        (FLOATING, None),
+        (compressed("float-quantized", type="float", num_bits=8, strategy="tensor"), None),
+        (compressed("float-quantized", type="float", num_bits=8, strategy="block", block_structure="16x32"), (16, 32)),
+    ],
+)
+def test_fp8_is_floats_of_which_a_plan_knows_no_scheme(config: dict[str, Any], tile: tuple[int, int] | None) -> None:
+    found = quantised({"quantization_config": config}, "c")
+    assert found is not None
+    assert (found.method, found.tile) == (config["quant_method"], tile)
+    assert not found.held
+
+
 def test_floats() -> None:
     assert quantised({"text_config": {}}, "c") is None
     assert not held({"quantization_config": None}, "c")
@@ -72,7 +96,15 @@ def test_floats() -> None:
         ({**AWQ, "version": "gemv"}, "version"),
         ({**AWQ, "version": "gemv_fast"}, "version"),
         ({**AWQ, "zero_point": 1}, "zero_point"),
-        (compressed("float-quantized", num_bits=8, strategy="channel"), "float-quantized"),
+        ({**FP8, "fmt": "e5m2"}, "fmt"),
+        ({**FP8, "weight_block_size": [128]}, "weight_block_size"),
+        ({**FP8, "weight_block_size": [128, 0]}, "weight_block_size"),
+        ({**FP8, "activation_scheme": "other"}, "activation_scheme"),
+        ({**FP8, "expert_dtype": "fp4"}, "expert_dtype"),
+        (compressed("float-quantized", num_bits=8, strategy="channel"), "type"),
+        (compressed("float-quantized", type="float", num_bits=4, strategy="tensor"), "num_bits"),
+        (compressed("float-quantized", type="float", num_bits=8, strategy="block"), "block_structure"),
+        ({**FLOATING, "kv_cache_scheme": {"num_bits": 8}}, "kv_cache_scheme"),
         (compressed("naive-quantized", num_bits=8, strategy="channel"), "naive-quantized"),
         ({**PACKED, "format": None}, "format"),
         ({**PACKED, "kv_cache_scheme": {"num_bits": 8}}, "kv_cache_scheme"),

@@ -13,6 +13,7 @@ import torch
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import ClaspError, QuantizationError, TargetError
+from clasp_trt.notice import Notice
 from clasp_trt.policy import CATEGORY_NAMES
 from clasp_trt.quantization import Scheme
 from clasp_trt.runtime.pipeline import load
@@ -24,6 +25,8 @@ from tests.quantised import (
     Pack,
     awq,
     compressed,
+    eighths,
+    fp8,
     gptq,
     int_quantized,
     pack_quantized,
@@ -36,6 +39,12 @@ GPTQ, AWQ = {"quant_method": "gptq", "bits": 4, "group_size": 32}, {"quant_metho
 BF16 = torch.bfloat16
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Pack, Scheme]] = {
     "gptq": ({**GPTQ, "sym": True}, {"symmetric": True}, gptq, Scheme(4, 32)),
+    "gptq in the order of activations": (
+        {**GPTQ, "sym": False, "desc_act": True},
+        {"symmetric": False, "shuffled": True},
+        gptq,
+        Scheme(4, 32, zeros=True),
+    ),
     "awq": (AWQ, {"symmetric": False}, awq, Scheme(4, 32, zeros=True)),
     "gptq_v2 of 8 bits": (
         {**GPTQ, "bits": 8, "sym": False, "checkpoint_format": "gptq_v2"},
@@ -61,10 +70,13 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Pack, Scheme]] = {
 def folders(root: Path, case: str) -> tuple[Path, Path]:
     """A packed checkpoint, and one of what it stands for; scales are such as both float16 and bfloat16 have."""
     config, options, pack, _ = CASES[case]
+    options = dict(options)
+    shuffled = options.pop("shuffled", False)
 
     def matrix(weights: Any) -> Any:
         made = quantised(weights, **{"bits": 4, "group": 32, **options})
-        return replace(made, s=torch.from_numpy(made.s).to(BF16).to(torch.float16).numpy())
+        order = np.random.default_rng(weights.shape[1]).permutation(made.of) if shuffled else None
+        return replace(made, own=order, s=torch.from_numpy(made.s).to(BF16).to(torch.float16).numpy())
 
     shape = replace(BASE, width=64, heads=4, kv_heads=2)
     return quantise_checkpoint(make(root / "stock", shape), root, config, LAYERS, matrix, pack)
@@ -122,3 +134,26 @@ def test_what_tensorrt_does_not_multiply_by_is_refused_by_name() -> None:
         says(refused, "decoder", scheme, "zero points", "onnxruntime")
         targets.check_integers("onnxruntime", Quantization({"decoder": scheme}))
     targets.check_integers("tensorrt-rtx", Quantization({"decoder": Scheme(4, 64), "head": INT8}))
+
+
+@pytest.mark.usefixtures("tracer")
+def test_fp8_becomes_floats_and_is_said_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With tiles that do not divide the matrices; asked for, its integers are those of what it stands for."""
+    torch.set_num_threads(1)
+    config = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [48, 48]}
+    packed, floats = quantise_checkpoint(
+        make(tmp_path / "stock", BASE), tmp_path, config, LAYERS, partial(eighths, tile=(48, 48)), fp8
+    )
+    options: dict[str, Any] = {"target": "cpu", "precision": "fp32", "max_context": 1024, "budget": 20}
+    with pytest.warns(Notice, match="FP8"):
+        build(packed, tmp_path / "bundle", **options)
+    assert not Bundle.open(tmp_path / "bundle").manifest.quantization
+    text, category = PROMPTS["long text after"]
+    pair = Built(load(tmp_path / "bundle", threads=1), floats)
+    result, _ = compiled(pair.pipeline, text, None, monkeypatch)
+    assert_same(result, eager(pair.pipeline, pair.model(), text, CATEGORY_NAMES.index(category)))
+    with pytest.warns(Notice, match="anew"):
+        build(packed, tmp_path / "integers", **options, quantize="decoder=int8")
+    build(floats, tmp_path / "same", **options, quantize="decoder=int8")
+    found, expected = (Bundle.open(tmp_path / name).manifest.files for name in ("integers", "same"))
+    assert {name: file.sha256 for name, file in found.items()} == {name: file.sha256 for name, file in expected.items()}

@@ -32,6 +32,7 @@ class Found:
     scale: ir.TensorProtocol
     is_packed: bool
     has_zeros: bool = False
+    order: None = None
     by_input: bool = False
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -128,12 +129,30 @@ def test_scales_that_the_type_of_a_graph_rounds_are_refused_by_name() -> None:
     says(refused, "m.scales", "float16", "bfloat16", "--precision fp16 or fp32")
 
 
-def test_inputs_in_the_order_of_activations_are_refused_by_name() -> None:
+@pytest.mark.parametrize(("name", "index"), [("gptq", "g_idx"), ("gptq_v2", "g_idx"), ("pack", "weight_g_idx")])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_inputs_in_groups_by_their_activations(name: str, index: str, symmetric: bool) -> None:
+    """Scales and zero points are those of the group that each input says, and rows are put into the order that the
+    integers are in."""
+    of = np.random.default_rng(0).permutation(np.arange(256) // 32)
+    packed, x = replace(matrix(4, 32, symmetric=symmetric), own=of), np.random.default_rng(1).normal(size=(3, 256))
+    tensors, floats = {**PACK[name](packed), index: torch.from_numpy(of.astype(np.int32))}, packed.floats
+    made = Weights(cast(read(name, tensors), "float32"))
+    np.testing.assert_array_equal(made.tensor("m.weight").numpy(), floats)
+    linear = made.linear("m", 256, 24)
+    assert isinstance(linear, Integers)
+    assert linear.order is not None
+    inside = _floats(linear, (256, 24), "float32")
+    np.testing.assert_array_equal(inside, floats.T[linear.order])
+    np.testing.assert_allclose(x[:, linear.order] @ inside, x @ floats.T, rtol=1e-12, atol=1e-12)
+
+
+def test_groups_of_several_sizes_are_refused_by_name() -> None:
     tensors = packer.gptq(matrix(4, 32, symmetric=True))
-    tensors["g_idx"] = torch.from_numpy(np.random.default_rng(0).permutation(tensors["g_idx"].numpy()))
+    tensors["g_idx"][0] = 1
     with pytest.raises(CheckpointError) as refused:
         read("gptq", tensors)
-    says(refused, "m.g_idx", "desc_act", "--quantize int4")
+    says(refused, "m.g_idx", "32 inputs", "download it again")
 
 
 def test_an_order_that_is_none_is_taken() -> None:

@@ -45,7 +45,7 @@ def changed(part: str | None, **fields: Any) -> dict[str, Any]:
         (changed(None, vision_feature_layer=[-2, -5]), "vision_feature_layer is [-2, -5]"),
         (changed(None, vision_feature_layer=25), "expected one hidden state of the tower's 24 layers, such as -2"),
         (changed(None, vision_feature_select_strategy="full"), "vision_feature_select_strategy is 'full'"),
-        (changed(None, quantization_config={"quant_method": "fp8"}), "c is quantised"),
+        (changed(None, quantization_config={"quant_method": "bitsandbytes"}), "c is quantised"),
         (changed("text_config", quantization_config={}), "c is quantised"),
     ],
 )
