@@ -139,19 +139,23 @@ class OrtBackend(Backend[ort.OrtValue]):
 
 
 class OrtRunner:
-    """A session. What one step binds stays bound for the next, which changes little of it; every other call binds anew,
-    so that nothing is held for longer than the call."""
+    """A session. What one step binds stays bound for the next, which changes little of it, and the memory that it
+    computes in stays too; every other call binds anew, and on the CPU gives its memory back, so that nothing is held
+    for longer than the call."""
 
     def __init__(self, session: ort.InferenceSession, graph: Graph, device: str, calls: Calls) -> None:
         self._session, self._name, self._device, self._calls = session, graph.name, device, calls
         self._outputs = tuple(port.name for port in graph.outputs)
         self._step: _Binding | None = None
+        self._once = ort.RunOptions()
+        if device == "cpu":
+            self._once.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def __call__(self, inputs: Mapping[str, ort.OrtValue], into: Mapping[str, ort.OrtValue]) -> dict[str, ort.OrtValue]:
         lasting, self._step = self._step, None  # after an error nothing of it is relied on
         try:
             bound = lasting if lasting and self._calls.in_step else _Binding(self._session, self._outputs, self._device)
-            outputs = bound.run(inputs, into)
+            outputs = bound.run(inputs, into, None if self._calls.in_step else self._once)
         except Exception as error:
             if is_shortage(error):
                 raise shortage(f"to run graph {self._name}", error) from error
@@ -172,7 +176,9 @@ class _Binding:
         self._taken: dict[str, ort.OrtValue] = {}
         self._places: dict[str, ort.OrtValue] = {}
 
-    def run(self, inputs: Mapping[str, ort.OrtValue], into: Mapping[str, ort.OrtValue]) -> dict[str, ort.OrtValue]:
+    def run(
+        self, inputs: Mapping[str, ort.OrtValue], into: Mapping[str, ort.OrtValue], options: ort.RunOptions | None
+    ) -> dict[str, ort.OrtValue]:
         binding, taken, places = self._binding, self._taken, self._places
         for name, value in inputs.items():
             if taken.get(name) is not value:
@@ -188,7 +194,7 @@ class _Binding:
             elif places.get(name) is not place:
                 binding.bind_ortvalue_output(name, place)
                 places[name] = place
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, options)
         if not free:
             return {}
         values = binding.get_outputs_as_ortvaluevector()  # those of caches, most of them, are never looked at

@@ -82,7 +82,8 @@ CLEANING = {"remove", "discard", "retire", "sweep", "restore", "_if_dead", "sibl
     [
         (False, 19),
         (True, 19),
-        pytest.param(True, 1, marks=pytest.mark.full),
+        pytest.param(True, 3, marks=pytest.mark.full),
+        pytest.param(True, 1, marks=pytest.mark.slow),
         pytest.param(False, 1, marks=pytest.mark.slow),
     ],
 )
@@ -125,7 +126,8 @@ def test_an_interrupt_anywhere_leaves_nothing_behind(tmp_path: Path, older: bool
     [
         (False, 29),
         (True, 29),
-        pytest.param(True, 1, marks=pytest.mark.full),
+        pytest.param(True, 3, marks=pytest.mark.full),
+        pytest.param(True, 1, marks=pytest.mark.slow),
         pytest.param(False, 1, marks=pytest.mark.slow),
     ],
 )

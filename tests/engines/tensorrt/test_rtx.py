@@ -37,6 +37,9 @@ pytestmark = pytest.mark.trt
 ONE_STAGE: dict[str, Any] = {"precision": "fp16", "prune_layers": (0,), "schedule": (7,), "budget": None}
 """Every kind of graph, and each but the segments once."""
 
+ONE_SHARE: dict[str, Any] = {"precision": "fp16", "prune_layers": (0,), "budget": "1/2", "cache": False}
+"""The same where the number of tokens follows the picture."""
+
 
 @pytest.fixture(scope="module")
 def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
@@ -346,17 +349,14 @@ def test_graphs_whose_rows_are_told_what_they_see(tmp_path: Path, preset: str, p
 def test_graphs_of_any_number_of_tokens(tmp_path: Path) -> None:
     """Tiles, shares of however many tokens, and their indices: every graph of a LLaVA-NeXT becomes an engine."""
     model = make(tmp_path / "model", PRESETS["tiny-next"])
-    made = build(
-        model, tmp_path / "out", target="rtx4090", precision="fp16", budget="paper:192", max_context=256, cache=False
-    )  # fmt: skip
+    made = build(model, tmp_path / "out", target="rtx4090", max_context=256, **ONE_SHARE)
     assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
 
 
 @pytest.mark.usefixtures("engines_here")
 def test_graphs_of_tiles_shrunk_to_a_limit(tmp_path: Path) -> None:
     model = make(tmp_path / "model", PRESETS["tiny-onevision"])
-    options: dict[str, Any] = {"precision": "fp16", "budget": "paper:192", "max_context": 256, "cache": False}
-    made = build(model, tmp_path / "out", target="rtx4090", **options)
+    made = build(model, tmp_path / "out", target="rtx4090", max_context=256, **ONE_SHARE)
     assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
 
 
@@ -374,8 +374,7 @@ def test_graphs_of_clips(tmp_path: Path, preset: str) -> None:
 @pytest.mark.parametrize("preset", ["tiny-internvl", "tiny-idefics3", "tiny-smolvlm"])
 def test_graphs_of_merged_patches(tmp_path: Path, preset: str) -> None:
     model = random_tiles.make(tmp_path / "model", random_tiles.PRESETS[preset])
-    options: dict[str, Any] = {"precision": "fp16", "budget": "paper:192", "max_context": 256, "cache": False}
-    made = build(model, tmp_path / "out", target="rtx4090", **options)
+    made = build(model, tmp_path / "out", target="rtx4090", max_context=256, **ONE_SHARE)
     assert _engines(made).keys() == {graph.name for graph in made.manifest.graphs}
 
 
