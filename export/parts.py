@@ -14,7 +14,6 @@ from clasp_trt.errors import CheckpointError
 from clasp_trt.export import assets
 from clasp_trt.export.description import Description
 from clasp_trt.export.media import image_settings
-from clasp_trt.export.quantised import refuse
 from clasp_trt.export.tokenizer import Tokenizer
 from clasp_trt.quantization import DECODER, Quantization, Scheme
 
@@ -143,7 +142,6 @@ class Parts(Generic[Described]):
         return self.description.quantization.beside(Quantization(MappingProxyType(found)))
 
     def reference(self) -> Reference:
-        refuse(self._checkpoint.config, str(self._checkpoint.root), "a reference of it")
         return self._reference(self._checkpoint, self.description)
 
     def _weights(self, dtype: str, prefix: str = "") -> Weights:

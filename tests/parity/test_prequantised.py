@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import ClaspError, QuantizationError, TargetError
@@ -18,6 +19,8 @@ from clasp_trt.policy import CATEGORY_NAMES
 from clasp_trt.quantization import Scheme
 from clasp_trt.runtime.pipeline import load
 from clasp_trt.tools.build.compiler import build
+from clasp_trt.tools.profile.workload import noise
+from clasp_trt.tools.verify.parity import compare
 from examples.random_llava import make
 from tests.mistakes import says
 from tests.parity.test_parity import BASE, PROMPTS, Built, assert_same, compiled, eager, in_float64
@@ -106,6 +109,27 @@ def test_graphs_compute_with_what_the_checkpoint_holds(
     with load(tmp_path / "cpu", threads=1) as pipeline:
         _, rough = compiled(pipeline, text, None, monkeypatch)
     assert np.abs(rough[0] - truth[0]).max() < 0.1 * np.abs(truth[0]).max()
+    for name in ("bundle", "cpu"):
+        bundle = Bundle.open(tmp_path / name)
+        report = compare(bundle, str(packed), [noise(bundle)], "Is this a bird?")
+        report.require()
+        assert report.rounding == {}
+        layers = [check for check in report.checks if " weights (" in check.output]
+        assert [check.error for check in layers] == [0.0] * BASE.layers
+
+
+@pytest.mark.usefixtures("tracer")
+def test_another_integer_than_the_checkpoint_holds_is_found_in_its_layer(tmp_path: Path) -> None:
+    packed, _ = folders(tmp_path, "awq")
+    build(packed, tmp_path / "bundle", target="cpu", max_context=1024, budget=20, precision="fp32")
+    file = next(packed.glob("*.safetensors"))
+    held = load_file(file)
+    held[f"language_model.{LAYERS}.1.mlp.up_proj.qzeros"][0, 0] ^= 1
+    save_file(held, file, metadata={"format": "pt"})
+    bundle = Bundle.open(tmp_path / "bundle")
+    drift = compare(bundle, str(packed), [noise(bundle)], "Is this a bird?").first_drift
+    assert drift is not None
+    assert drift.output == "layer 1 weights (mlp.up_proj)"
 
 
 @pytest.mark.usefixtures("tracer")

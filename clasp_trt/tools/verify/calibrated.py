@@ -15,7 +15,7 @@ from clasp_trt.bundle.roundings import ROUNDINGS
 from clasp_trt.errors import BundleError
 from clasp_trt.export.weights.kept import fingerprint
 from clasp_trt.tensors import FLOATS
-from clasp_trt.tools.verify.integers import integers
+from clasp_trt.tools.verify.integers import all_integers
 from clasp_trt.tools.verify.report import Check
 
 _TOLERANCE = 1e-6
@@ -29,7 +29,7 @@ class Calibrated:
     def __init__(self, bundle: Bundle) -> None:
         self._made = roundings.read(bundle.path(ROUNDINGS))
         self._root, self._dtype = bundle.root, FLOATS[bundle.manifest.precision]
-        self.integers = integers(bundle, {name: each.shape for name, each in self._made.items()})
+        self.integers = all_integers(bundle, {name: each.shape for name, each in self._made.items()}, ROUNDINGS)
 
     def checks(self, graph: Graph, segment: Segment, changed: Mapping[str, float]) -> Iterator[Check]:
         """Of each layer of a segment whether its integers are those that were made, which names the first matrix where

@@ -22,10 +22,11 @@ from clasp_trt.errors import CheckpointError
 from clasp_trt.export.checkpoint import Checkpoint
 from clasp_trt.export.family import Family, family_of
 from clasp_trt.export.generation import generation
-from clasp_trt.export.rounded import RoundedModules
+from clasp_trt.export.rounded import RoundedModules, linear_shapes
 from clasp_trt.generation import Generation
 from clasp_trt.ops import GRAM_STEPS, most_salient, token_gram
 from clasp_trt.progress import Progress, silent
+from clasp_trt.quantization import DECODER
 from clasp_trt.runtime.backends.find import backend_for
 from clasp_trt.runtime.backends.interface import Backend
 from clasp_trt.tensors import FLOATS
@@ -35,8 +36,10 @@ from clasp_trt.tools.request import Request
 from clasp_trt.tools.verify import selection
 from clasp_trt.tools.verify.calibrated import Calibrated
 from clasp_trt.tools.verify.inputs import inputs_against_stock, other_inputs
+from clasp_trt.tools.verify.integers import Found, integers
 from clasp_trt.tools.verify.report import FACTOR, Check, Report
 from clasp_trt.tools.verify.runners import FunctionRunner, largest_difference, run
+from clasp_trt.tools.verify.steps import stepped
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,8 +68,9 @@ def compare(
 ) -> Report:
     """Compares every graph of ``bundle`` with the checkpoint ``model`` on one request: what the bundle is built for, or
     its graphs by ONNX Runtime with ``provider``. Before that, what the request becomes, with transformers' processor.
-    The checkpoint's weights are rounded as the bundle's are; where a calibration rounded these, integers are the
-    bundle's, once it is known that they are those that it made of this checkpoint.
+    The checkpoint's weights are rounded as the bundle's are, and integers of the decoder's graphs are compared with
+    them layer by layer; where a calibration rounded these, integers are the bundle's, once it is known that they are
+    those that it made of this checkpoint. Of a checkpoint that is quantised already it is what its integers stand for.
 
     Raises :class:`CheckpointError` if it is no checkpoint of this architecture, :class:`PolicyError` if the policy does
     not fit the graphs, and :class:`~clasp_trt.errors.BackendError` for a bundle that cannot run here. What drifts is
@@ -127,12 +131,22 @@ class _Comparison:
         self._manifest = bundle.manifest
         floats = FLOATS[self._manifest.precision]
         self._calibrated = None if self._manifest.calibration is None else Calibrated(bundle)
-        given = {} if self._calibrated is None else self._calibrated.integers
-        self._rounded = RoundedModules(self._reference.parts, self._manifest.quantization, floats, given)
+        self._rounded = RoundedModules(
+            self._reference.parts, self._manifest.quantization, floats, self._integers(),
+            given=self._calibrated is not None, held=family.quantization.schemes,
+        )  # fmt: skip
         self.rounding = self._rounded.errors
         self._dtype, self._truth = _TORCH[self._manifest.precision], _TRUTH[self._manifest.precision]
         self._layers = bundle.policy.layers
         self._read_instead: dict[int, int] = {}  # a layer of the policy to the one that the graph gives in its place
+
+    def _integers(self) -> Mapping[str, Found]:
+        """What the graphs of the decoder hold, by the names of the matrices."""
+        if self._calibrated is not None:
+            return self._calibrated.integers
+        if self._manifest.quantization.of(DECODER) is None:
+            return {}
+        return integers(self._bundle, linear_shapes(self._reference.parts))
 
     def answer(self, request: Request) -> None:
         """All stages of a prefill."""
@@ -265,6 +279,7 @@ class _Comparison:
         graph, rows = self._bundle.graph(segment.graph), state[port.POSITION_IDS].shape[-1]
         if self._calibrated is not None:
             self.checks.extend(self._calibrated.checks(graph, segment, self._rounded.changed))
+        self.checks.extend(stepped(graph, segment, self._rounded.steps))
         given = {
             **state,
             port.WRITE_INDEX: np.zeros(1, np.int64),

@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.export.rounded import RoundedModules, _rounded_rows
+from clasp_trt.export.weights.rounding import Rounded
+from clasp_trt.export.weights.stored import Weight
 from clasp_trt.quantization import INT8, Quantization, Scheme, parse
 from clasp_trt.tools.verify import Report
 from clasp_trt.tools.verify.parity import compare
@@ -70,6 +73,40 @@ def test_a_tied_head_and_embedding_of_their_own_schemes(tmp_path: Path) -> None:
     found = report(bundle, folder)
     found.require()
     assert found.rounding["head"] > 5 * found.rounding["embedding"] > 0
+
+
+@pytest.mark.parametrize("off", [0.0, 0.4, 0.6, -2.0])
+@pytest.mark.parametrize("scheme", [Scheme(4, 32), INT8], ids=str)
+def test_half_a_step_is_what_rounding_allows(off: float, scheme: Scheme) -> None:
+    """Of a weight that is ``off`` by so many steps from the middle of its integer, however long it is."""
+    layer = torch.nn.Linear(64, 6)
+    packed = Rounded(Weight("w", (6, 64), "float32", layer.weight.detach), scheme.bits, scheme.block)
+    scales = packed.scales("float32")
+    middle = torch.from_numpy(packed.values("float32") * scales.repeat(64 // scales.shape[1], axis=1))
+    middle[2, 3] += off * float(scales[2, 0])
+    inside = replace(packed, weight=replace(packed.weight, key="layers.0.q.weight"))
+    layer.weight = torch.nn.Parameter(middle)
+    found = RoundedModules(
+        {"decoder": torch.nn.ModuleList([torch.nn.ModuleDict({"q": layer})])},
+        Quantization({"decoder": scheme}), "float32", {"layers.0.q.weight": inside},
+    ).steps["layers.0.q.weight"]  # fmt: skip
+    assert found == pytest.approx(2 * abs(off), abs=1e-4)
+
+
+def test_integers_of_a_layer_that_are_not_its_weights_are_named(
+    built: Callable[..., Bundle], tmp_path: Path, checkpoint: Path
+) -> None:
+    """One weight of a later checkpoint is a step away from that of the bundle."""
+    folder = tmp_path / "changed"
+    shutil.copytree(checkpoint, folder)
+    (file,) = folder.glob("*.safetensors")
+    held = load_file(file)
+    name = next(key for key in held if key.endswith("layers.2.mlp.down_proj.weight"))
+    held[name][0, 0] += held[name].abs().max()
+    save_file(held, file, metadata={"format": "pt"})
+    drift = report(built(quantize="int4:32"), folder).first_drift
+    assert drift is not None
+    assert drift.output == "layer 2 weights (mlp.down_proj)"
 
 
 def test_modules_are_rounded_by_the_definition() -> None:
