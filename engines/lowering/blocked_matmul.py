@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx_ir.tape import Tape
 
 from clasp_trt.engines.lowering.dequantized import Dequantized, dequantized, drop_unused
-from clasp_trt.engines.lowering.rewriting import Lowering, Scope, expect, given, replace
+from clasp_trt.engines.lowering.rewriting import Lowering, Scope, expect, given, numbers, replace
 
 DOMAIN = "com.microsoft"
 ROWS_IN_INT8 = 4
@@ -87,7 +87,7 @@ def _packed(tape: Tape, weight: Dequantized) -> tuple[ir.Value, ...]:
         return ir.Tensor(_unsigned(values, weight.bits).reshape(outputs, blocks, -1))
 
     def turned() -> ir.TensorProtocol:
-        return ir.Tensor(np.ascontiguousarray(scales.numpy().T), dtype=scales.dtype)
+        return ir.Tensor(np.ascontiguousarray(numbers(scales).T), dtype=scales.dtype)
 
     names = f"{weight.values.name}_by_output", f"{weight.scales.name}_by_output"
     shapes = ir.Shape((outputs, blocks, block * weight.bits // 8)), ir.Shape((outputs, blocks))
@@ -111,7 +111,7 @@ def _zeros(tape: Tape, zeros: ir.Value, bits: int) -> ir.Value:
 
 def _unsigned(signed: ir.TensorProtocol, bits: int) -> NDArray[np.uint8]:
     """Of ``[rows, outputs]`` the integers plus half their range, ``[outputs, bytes of the rows]``, low halves first."""
-    wide = signed.numpy().astype(np.int16).T + 2 ** (bits - 1)
+    wide = numbers(signed).astype(np.int16).T + 2 ** (bits - 1)
     found: NDArray[np.uint8] = wide.astype(np.uint8)
     if bits == 8:
         return found

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx_ir.passes import InPlacePass, PassResult, PostconditionError, PreconditionError
 from onnx_ir.tape import Tape
 
@@ -106,6 +107,14 @@ def given(*values: ir.Value | None) -> list[ir.Value]:
 def const(tape: Tape, value: object, dtype: ir.DataType = ir.DataType.INT64) -> ir.Value:
     """Appends a small constant, held in the graph itself."""
     return tape.op("Constant", [], {"value": ir.tensor(np.asarray(value, dtype=dtype.numpy()), dtype=dtype)})
+
+
+def numbers(tensor: ir.TensorProtocol) -> NDArray[Any]:
+    """A copy of what a constant holds. ONNX IR keeps what it has read, a byte for each 4 bits; here that is let go."""
+    array = np.array(tensor.numpy())
+    if isinstance(tensor, ir.ExternalTensor):
+        tensor.release()
+    return array
 
 
 def cast(tape: Tape, value: ir.Value, dtype: ir.DataType) -> ir.Value:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnx_ir.tape import Tape
 
 from clasp_trt.engines.lowering.dequantized import Dequantized, dequantized
-from clasp_trt.engines.lowering.rewriting import Lowering, Scope, const, given
+from clasp_trt.engines.lowering.rewriting import Lowering, Scope, const, given, numbers
 
 
 class JoinSharedRows(Lowering):
@@ -87,7 +87,7 @@ def _joined(tape: Tape, graph: ir.Graph, values: Sequence[ir.Value], axis: int) 
     kind, name = tensors[0].dtype, "+".join(str(value.name) for value in values)
 
     def made() -> ir.TensorProtocol:
-        return ir.tensor(np.concatenate([tensor.numpy() for tensor in tensors], axis=axis), dtype=kind)
+        return ir.tensor(np.concatenate([numbers(tensor) for tensor in tensors], axis=axis), dtype=kind)
 
     joined = tape.initializer(ir.LazyTensor(made, dtype=kind, shape=ir.Shape(shape), name=name), name)
     graph.register_initializer(joined)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -217,3 +219,25 @@ def test_8_bit_integers_are_known_to_opset_20_and_those_of_4_are_not(tmp_path: P
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         (found,) = ort.InferenceSession(str(g.path), options).run(None, {"x": rows})
         np.testing.assert_allclose(found, rows @ g.weights["w"].T, rtol=1e-4, atol=1e-3)
+
+
+def test_one_weight_is_in_memory_at_a_time(tmp_path: Path) -> None:
+    """Memory grows with the number of weights by less than half of what they are, a byte for each 4 bits."""
+    inputs, outputs, peaks = 256, 1024, []
+    for count in (2, 14):
+        (tmp_path / str(count)).mkdir()
+        g = Graph(tmp_path / str(count) / "g.onnx")
+        for number in range(count):
+            rows = g.input(f"x{number // 2}", (1, "n", inputs)) if number % 2 == 0 else g.inputs[-1]
+            product = g.tape.op("MatMul", [rows, g.weight(f"w{number}", noise(outputs, inputs), 4, 32)])
+            g.output(product, f"y{number}", (1, "n", outputs))
+        g.save()
+        del g
+        gc.collect()
+        tracemalloc.start()
+        try:
+            assert lower_weights(tmp_path / str(count) / "g.onnx", products=True, joins=True)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 12 * inputs * outputs / 2
