@@ -29,15 +29,16 @@ INT4_OPSET = 21
 @dataclass(frozen=True)
 class Scheme:
     """``bits`` of a weight, 4 or 8, and how many inputs of an output share a scale: ``block``, or all where it is
-    None. ``zeros``: a block has a zero point as well."""
+    None. ``zeros``: a block has a zero point as well. ``floating``: FP8 (E4M3) instead of integers."""
 
     bits: int
     block: int | None
     zeros: bool = False
+    floating: bool = False
 
     def __str__(self) -> str:
         blocks = "" if self.block is None else f" in blocks of {self.block}"
-        return f"int{self.bits}{blocks}{' with zero points' if self.zeros else ''}"
+        return f"{'fp' if self.floating else 'int'}{self.bits}{blocks}{' with zero points' if self.zeros else ''}"
 
     @property
     def most(self) -> int:
@@ -57,7 +58,7 @@ class Scheme:
         """Bytes of a matrix: its integers, and scales of ``float_bytes`` each, and zero points."""
         scales = outputs * (inputs // (self.block_for(inputs) or inputs))
         zeros = scales * self.bits // 8 if self.zeros else 0
-        return outputs * inputs * self.bits // 8 + scales * float_bytes + zeros
+        return outputs * inputs * self.bits // 8 + scales * (4 if self.floating else float_bytes) + zeros
 
 
 INT8 = Scheme(8, None)
@@ -68,6 +69,7 @@ HELD = (
     Scheme(4, SMALLEST_BLOCK),
     *(Scheme(8, block) for block in (*BLOCKS, SMALLEST_BLOCK)),
     *(Scheme(bits, block, zeros=True) for bits in (4, 8) for block in (*BLOCKS, SMALLEST_BLOCK)),
+    *(Scheme(8, block, floating=True) for block in (None, *BLOCKS, SMALLEST_BLOCK)),
 )
 """What a checkpoint may hold."""
 
@@ -95,6 +97,10 @@ class Quantization:
     @property
     def has_int4(self) -> bool:
         return any(scheme.bits == 4 for scheme in self.schemes.values())
+
+    @property
+    def has_fp8(self) -> bool:
+        return any(scheme.floating for scheme in self.schemes.values())
 
     @property
     def in_blocks(self) -> bool:

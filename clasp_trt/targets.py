@@ -7,7 +7,7 @@ quarter of the sparse one, which is what Orin's documents print.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -176,12 +176,23 @@ def check_integers(backend: str, quantization: Quantization) -> None:
     """Raise :class:`TargetError` for integer weights that ``backend`` does not multiply by: TensorRT takes those of 8
     bits by output and of 4 bits by block, and no zero points."""
     for part, scheme in quantization.schemes.items():
-        if backend in COMPILED and (scheme.zeros or (scheme.bits == 8 and scheme.block is not None)):
+        if scheme.floating:
+            if not takes_fp8(backend):
+                raise TargetError(
+                    f"the bundle's {part} is {scheme}, which {backend} does not multiply by here; build for it from "
+                    "the checkpoint, which becomes floats"
+                )
+        elif backend in COMPILED and (scheme.zeros or (scheme.bits == 8 and scheme.block is not None)):
             raise TargetError(
                 f"the checkpoint's {part} is {scheme}, but {backend} takes integers without zero points, of 8 bits "
                 "with a scale for each output or of 4 bits in blocks; take --backend onnxruntime, or the checkpoint "
                 "that it was quantised from, with --quantize int4"
             )
+
+
+def takes_fp8(backend: str, sms: Sequence[str] = ()) -> bool:
+    """Whether weights stay FP8 for ``backend`` on all compute capabilities ``sms``: products of FP8 came with 8.9."""
+    return backend == "tensorrt-rtx" and all(tuple(map(int, sm.split("."))) >= (8, 9) for sm in sms)
 
 
 def check_memory(target: Target, weights: int, precision: str) -> None:

@@ -137,7 +137,8 @@ class Description:
 
     ``name`` is for people to read. ``image_token_id`` stands for a visual token in a prompt. A request has up to
     ``images`` pictures, or a clip of up to ``frames`` frames; None is as many as fit. ``quantization`` is how the
-    weights of its graphs are rounded, ``held`` those that are integers in the checkpoint, as its config tells.
+    weights of its graphs are rounded, ``held`` those that are integers in the checkpoint, as its config tells. ``fp8``:
+    what is FP8 in the checkpoint's decoder is so in the graphs.
     """
 
     model_type: str
@@ -150,6 +151,7 @@ class Description:
     frames: int | None = None
     quantization: Quantization = field(default=UNROUNDED, kw_only=True)
     held: Quantization = field(default=UNROUNDED, kw_only=True)
+    fp8: bool = field(default=False, kw_only=True)
 
     @property
     def integers(self) -> Quantization:

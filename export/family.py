@@ -109,13 +109,15 @@ def family_of(
     frames: int | None = None,
     quantization: Quantization = UNROUNDED,
     thinning: AskedThinning | None = None,
+    fp8: bool = False,
 ) -> Family:
     """The family of a checkpoint, its pictures :meth:`~clasp_trt.export.description.Description.capped` to
     ``most_tokens``, for requests with up to ``images`` of them or a clip of up to ``frames`` frames, and graphs of
-    weights rounded by ``quantization``, whose tower drops patches by ``thinning``. Raises :class:`CheckpointError` if
+    weights rounded by ``quantization``, whose tower drops patches by ``thinning``, and whose
+    decoder has in FP8 what the checkpoint has, if ``fp8``. Raises :class:`CheckpointError` if
     there is none, and :class:`~clasp_trt.errors.ScheduleError` for a tower that cannot."""
     description = describe(checkpoint.config, str(checkpoint.root / "config.json"), checkpoint.name)
-    description = replace(description.capped(most_tokens), images=images, frames=frames)
+    description = replace(description.capped(most_tokens), images=images, frames=frames, fp8=fp8)
     description = description.rounded(quantization).thinned(thinning)
     family: Family = _module(description.model_type).family(checkpoint, description)
     return family

@@ -29,11 +29,12 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Integers:
-    """A weight that a graph holds as integers, ``values`` of INT4 or INT8.
+    """A weight that a graph holds as integers, ``values`` of INT4 or INT8, or in FP8.
 
     Less ``zeros``, if there are any, and times ``scales``, in the type of the graph, they are the weight. Scales are
     by the index on ``axis`` or, with a ``block``, by runs of as many indices on it. ``order`` int64 ``[inputs]`` says
-    which input of what is multiplied stands where; None if each has its own place.
+    which input of what is multiplied stands where; None if each has its own place. ``cast`` is the type of the graph
+    where the scales have another.
     """
 
     values: ir.TensorProtocol
@@ -42,6 +43,7 @@ class Integers:
     axis: int
     block: int | None
     order: NDArray[np.int64] | None = None
+    cast: ir.DataType | None = None
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -115,7 +117,8 @@ class GraphBuilder:
         """A weight, stored beside the graph as external data; of one in integers, the floats."""
         if isinstance(tensor, Integers):
             held = [self._tape.initializer(each, part) for part, each in tensor.named(name).items()]
-            return self.op("DequantizeLinear", *held, **tensor.attributes)
+            floats = self.op("DequantizeLinear", *held, **tensor.attributes)
+            return floats if tensor.cast is None else self.op("Cast", floats, to=int(tensor.cast))
         return self._tape.initializer(tensor, name)
 
     def product(self, rows: ir.Value, name: str, matrix: ir.TensorProtocol | Integers) -> ir.Value:

@@ -15,7 +15,7 @@ from clasp_trt.export import assets
 from clasp_trt.export.description import Description
 from clasp_trt.export.media import image_settings
 from clasp_trt.export.tokenizer import Tokenizer
-from clasp_trt.quantization import DECODER, Quantization, Scheme
+from clasp_trt.quantization import DECODER, HEAD, Quantization, Scheme
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -144,6 +144,14 @@ class Parts(Generic[Described]):
     def reference(self) -> Reference:
         return self._reference(self._checkpoint, self.description)
 
+    def _stays_fp8(self, name: str) -> bool:
+        """Whether a matrix of FP8 is one in the graphs as well: what multiplies by it can, and no rounding was asked
+        for."""
+        from clasp_trt.export.weights.rounding import part_of
+
+        part = part_of(name)
+        return self.description.fp8 and part in (DECODER, HEAD) and self.description.quantization.of(part) is None
+
     def _weights(self, dtype: str, prefix: str = "") -> Weights:
         from clasp_trt.export.weights.graph import Weights
         from clasp_trt.export.weights.transforms import cast
@@ -174,6 +182,7 @@ class Parts(Generic[Described]):
     @cached_property
     def _tensors(self) -> Tensors:
         from clasp_trt.export.weights import formats, held
+        from clasp_trt.export.weights.fp8 import as_floats
         from clasp_trt.export.weights.names import refuse_wrapped
         from clasp_trt.export.weights.stored import stored
         from clasp_trt.export.weights.transforms import raised, renamed, tied
@@ -183,5 +192,6 @@ class Parts(Generic[Described]):
         tensors: Tensors = renamed(found, self._layouts)
         if self.description.decoder.tied:
             tensors = tied(tensors, "decoder.lm_head.weight", "decoder.embed_tokens.weight")
+        tensors = as_floats(tensors, self._stays_fp8, str(self._checkpoint.root))
         tensors = held.looked_up(tensors, "decoder.embed_tokens.weight")
         return raised(tensors, _RAISED) if self.description.decoder.norm_offset else tensors

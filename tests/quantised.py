@@ -132,12 +132,9 @@ class Eighths:
     @property
     def floats(self) -> NDArray[np.float32]:
         outputs, inputs = self.codes.shape
-        found = np.empty(self.codes.shape, np.float32)
-        for output in range(outputs):
-            for column in range(inputs):
-                scale = self.s[output // self.tile[0], column // self.tile[1]]
-                found[output, column] = np.float32(e4m3(int(self.codes[output, column]))) * scale
-        return found
+        table = np.array([e4m3(code) for code in range(256)], np.float32)
+        down, right = (np.arange(size) // each for size, each in zip((outputs, inputs), self.tile, strict=True))
+        return table[self.codes] * self.s[np.ix_(down, right)]
 
 
 def e4m3(code: int) -> float:

@@ -52,6 +52,7 @@ _METHOD = "method"  # a key of bundles whose prunes are others than CLASP's
 _QUANTIZATION = "quantization"  # a key of bundles with rounded weights, and of no others
 _CALIBRATION = "calibration"  # a key of bundles that were rounded by one, and of no others
 _ZEROS = "zeros"  # a key of schemes that have some, and of no others
+_FLOATING = "floating"  # a key of schemes of FP8, and of no others
 _PLUGINS = "plugins"  # a key of engines that have some, and of no others
 _DEEPSTACK = "deepstack"  # a key of decoders that have it, and of no others
 _SOURCE = "source"  # a key of models from a hub, and of no others
@@ -105,9 +106,9 @@ def _model_content(model: ModelInfo) -> dict[str, object]:
 
 
 def _schemes_content(quantization: Quantization) -> dict[str, object]:
-    """Only schemes with zero points say that they have some."""
+    """Only schemes with zero points say that they have some, and only FP8 that it is."""
     return {
-        part: asdict(scheme) if scheme.zeros else {"bits": scheme.bits, "block": scheme.block}
+        part: {name: value for name, value in asdict(scheme).items() if name not in (_ZEROS, _FLOATING) or value}
         for part, scheme in quantization.schemes.items()
     }
 
@@ -237,10 +238,10 @@ def _quantization(item: Field) -> Quantization:
 
 
 def _scheme(item: Field) -> Scheme:
-    of = item.record("bits", "block", optional=(_ZEROS,))
+    of = item.record("bits", "block", optional=(_ZEROS, _FLOATING))
     block = None if of["block"].value is None else of["block"].integer(1)
-    scheme = Scheme(of["bits"].integer(4, 8), block, _ZEROS in of)
-    if scheme not in HELD or (_ZEROS in of and of[_ZEROS].value is not True):
+    scheme = Scheme(of["bits"].integer(4, 8), block, _ZEROS in of, _FLOATING in of)
+    if scheme not in HELD or any(of[name].value is not True for name in (_ZEROS, _FLOATING) if name in of):
         item.fail(" or ".join(map(str, HELD)))
     return scheme
 

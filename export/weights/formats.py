@@ -12,7 +12,6 @@ from clasp_trt.export.weights.compressed import compressed
 from clasp_trt.export.weights.fp8 import fp8
 from clasp_trt.export.weights.gptq import gptq
 from clasp_trt.export.weights.stored import Tensors, Weight
-from clasp_trt.notice import tell
 
 _READERS: Mapping[Method, Callable[[Tensors, Quantised], dict[str, Weight]]] = {
     "gptq": gptq,
@@ -24,9 +23,8 @@ _READERS: Mapping[Method, Callable[[Tensors, Quantised], dict[str, Weight]]] = {
 
 
 def read(tensors: Tensors, checkpoint: Checkpoint) -> Tensors:
-    """``tensors`` by their names on disk, where matrices of integers are weights that have a packing, and those of FP8
-    are floats, as a :class:`~clasp_trt.notice.Notice` says; which those are the tensors say. Raises
-    :class:`CheckpointError` for what is not of the format."""
+    """``tensors`` by their names on disk, where matrices of integers or FP8 are weights that have a packing; which
+    those are the tensors say. Raises :class:`CheckpointError` for what is not of the format."""
     quantised = checkpoint.quantised
     if quantised is None:
         return tensors
@@ -35,11 +33,5 @@ def read(tensors: Tensors, checkpoint: Checkpoint) -> Tensors:
         raise CheckpointError(
             f"{checkpoint.root} has no tensor of {quantised.method} ({quantised.layout}), by which its config.json is "
             "quantised; take the files that belong together"
-        )
-    if quantised.scheme is None:
-        tell(
-            f"{checkpoint.root} is quantised by {quantised.method} ({quantised.layout}), in FP8, which becomes floats "
-            "of the bundle's precision, or integers where --quantize rounds it anew; what enters its layers is not "
-            "rounded"
         )
     return found

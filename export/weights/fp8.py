@@ -9,17 +9,16 @@ here that stays floats.
 from __future__ import annotations
 
 import math
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import replace
 
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.config import UNQUANTISED
 from clasp_trt.export.quantised import Quantised
+from clasp_trt.export.weights.eighths import Eighths
 from clasp_trt.export.weights.held import Module
 from clasp_trt.export.weights.stored import FLOATS, Tensors, Weight
-
-if TYPE_CHECKING:
-    import torch
+from clasp_trt.notice import tell
 
 STORED = "F8_E4M3"
 """What safetensors calls the type."""
@@ -31,8 +30,8 @@ _ENTERING = ("input_scale", "input_scale_ub", "activation_scale", "output_scale"
 
 
 def fp8(tensors: Tensors, quantised: Quantised) -> dict[str, Weight]:
-    """``tensors`` where matrices of FP8 are float32, products that are rounded once. Raises :class:`CheckpointError`
-    for what is not of this layout and, once it is read, for values that are not finite."""
+    """``tensors`` where matrices of FP8 have a packing, or are float32 where no block of a graph divides what shares a
+    scale. Raises :class:`CheckpointError` for what is not of this layout."""
     found = dict(tensors)
     for key, weight in tensors.items():
         name, _, part = key.rpartition(".")
@@ -53,7 +52,8 @@ def _read(module: Module, tile: tuple[int, int] | None) -> Weight:
     if spread is None:
         tiles = "" if tile is None else f", or one for each {tile[0]} by {tile[1]} of it"
         raise module.wrong(part, f"a scale for its {list(weight.shape)}, one for each output or run of inputs{tiles}")
-    return Weight(weight.key, weight.shape, "float32", partial(_floats, weight, scale, spread))
+    held = Eighths(weight, scale, *spread)
+    return Weight(weight.key, weight.shape, "float32", held.floats, held if held.block != 0 else None)
 
 
 def _spread(scales: tuple[int, ...], shape: tuple[int, ...], tile: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -70,16 +70,17 @@ def _spread(scales: tuple[int, ...], shape: tuple[int, ...], tile: tuple[int, in
     return None
 
 
-def _floats(weight: Weight, scale: Weight, spread: tuple[int, int]) -> torch.Tensor:
-    import torch
-
-    found, (high, wide) = weight.read().to(torch.float32), spread
-    outputs, inputs = found.shape
-    scales = scale.read().to(torch.float32).reshape(-(-outputs // high), -(-inputs // wide))
-    for name, values in ((weight.key, found), (scale.key, scales)):
-        if not bool(values.isfinite().all()):
-            raise CheckpointError(f"the tensor {name} holds values that are not finite; take a sound copy")
-    by_input = scales.repeat_interleave(wide, dim=1)[:, :inputs]
-    for row, factors in enumerate(by_input):
-        found[row * high : (row + 1) * high] *= factors
-    return found
+def as_floats(tensors: Tensors, stays: Callable[[str], bool], source: str) -> Tensors:
+    """``tensors`` where those in FP8 are floats unless ``stays`` says otherwise of their names; if there are any, a
+    :class:`~clasp_trt.notice.Notice` that names ``source``."""
+    gone = {
+        name: replace(weight, packing=None)
+        for name, weight in tensors.items()
+        if isinstance(weight.packing, Eighths) and not stays(name)
+    }
+    if gone:
+        tell(
+            f"{source} is quantised in FP8, which becomes floats of the bundle's precision, or integers where "
+            "--quantize rounds it anew; what enters its layers is not rounded"
+        )
+    return {**tensors, **gone}

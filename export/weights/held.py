@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.config import UNQUANTISED
 from clasp_trt.export.graph import DTYPES
+from clasp_trt.export.weights.eighths import Eighths
 from clasp_trt.export.weights.packing import blocks, unpacked
 from clasp_trt.export.weights.stored import FLOATS, Tensors, Weight
 from clasp_trt.quantization import INT8, Scheme, shared_by
@@ -45,6 +46,7 @@ class Held:
     scale: Weight
     scale_by_output: bool = False
     by_input: bool = False
+    floating: bool = False
     order: NDArray[np.int64] | None = None
 
     @cached_property
@@ -186,13 +188,13 @@ def taken(tensors: Tensors, part: str, read: Callable[[Module], Held], parts: tu
 def schemes(tensors: Tensors) -> Iterator[tuple[str, Scheme]]:
     """The names of what is held by a checkpoint, and how."""
     for name, weight in tensors.items():
-        if isinstance(weight.packing, Held):
+        if isinstance(weight.packing, (Held, Eighths)):
             yield name, weight.packing.scheme
 
 
 def looked_up(tensors: Tensors, name: str) -> Tensors:
     """The table ``name``, of which rows are looked up, as floats unless a graph can hold its integers."""
     table = tensors.get(name)
-    if table is None or not isinstance(table.packing, Held) or table.packing.scheme == INT8:
+    if table is None or not isinstance(table.packing, (Held, Eighths)) or table.packing.scheme == INT8:
         return tensors
     return {**tensors, name: replace(table, packing=None)}

@@ -18,6 +18,9 @@ def integers(name: str, packing: Packing, dtype: str, transpose: bool) -> Intege
     ``[inputs, outputs]``."""
     inputs_first, by_output = packing.by_input != transpose, packing.block is None
     kind = ir.DataType.INT4 if packing.bits == 4 else ir.DataType.INT8
+    if packing.floating:
+        kind = ir.DataType.FLOAT8E4M3FN
+    scale_kind = ir.DataType.FLOAT if packing.floating else DTYPES[dtype]
     outputs, inputs = packing.shape
     shape = _oriented(outputs, inputs, inputs_first)
     scaled = (outputs,) if by_output else _oriented(outputs, blocks(packing), inputs_first)
@@ -30,11 +33,12 @@ def integers(name: str, packing: Packing, dtype: str, transpose: bool) -> Intege
 
     return Integers(
         values=lazy(name, shape, kind, lambda: packing.values(dtype)),
-        scales=lazy(f"{name}_scale", scaled, DTYPES[dtype], lambda: packing.scales(dtype)),
+        scales=lazy(f"{name}_scale", scaled, scale_kind, lambda: packing.scales(dtype)),
         zeros=lazy(f"{name}_zero_point", scaled, kind, packing.zeros) if packing.has_zeros else None,
         axis=int(inputs_first == by_output),  # that of the outputs, or of the inputs where these are in blocks
         block=packing.block,
         order=packing.order,
+        cast=DTYPES[dtype] if scale_kind != DTYPES[dtype] else None,
     )
 
 

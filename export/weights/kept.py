@@ -26,6 +26,7 @@ class Kept:
     block: int | None
     by_input: bool = False
     has_zeros: bool = False
+    floating: bool = False
     order: None = None
 
     def keep(self, values: NDArray[np.int8], scales: NDArray[np.float32]) -> None:

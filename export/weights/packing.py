@@ -35,8 +35,12 @@ class Packing(Protocol):
     @property
     def has_zeros(self) -> bool: ...
     @property
+    def floating(self) -> bool:
+        """Whether values are of FP8 (E4M3) and scales in float32, and not integers."""
+
+    @property
     def order(self) -> NDArray[np.int64] | None: ...
-    def values(self, dtype: str) -> NDArray[np.int8]:
+    def values(self, dtype: str) -> NDArray[Any]:
         """``[outputs, inputs]``, signed, one integer a byte, for scales in ``dtype``."""
 
     def scales(self, dtype: str) -> NDArray[Any]:
@@ -55,7 +59,7 @@ def nbytes(packing: Packing, float_bytes: int) -> int:
     """Bytes of integers and scales, and of the zeros."""
     (outputs, inputs), scales = packing.shape, packing.shape[0] * blocks(packing)
     zeros = scales * packing.bits // 8 if packing.has_zeros else 0
-    return outputs * inputs * packing.bits // 8 + scales * float_bytes + zeros
+    return outputs * inputs * packing.bits // 8 + scales * (4 if packing.floating else float_bytes) + zeros
 
 
 def unpacked(packing: Packing, dtype: str, computed: str | None = None) -> torch.Tensor:
@@ -64,6 +68,10 @@ def unpacked(packing: Packing, dtype: str, computed: str | None = None) -> torch
     import torch
 
     outputs, inputs = packing.shape
+    if packing.floating:
+        wide = packing.values(dtype).astype(np.float32).reshape(outputs, blocks(packing), -1)
+        products = wide * packing.scales(dtype)[..., None]
+        return torch.from_numpy(products.reshape(outputs, inputs)).to(getattr(torch, computed or dtype))
     values = torch.from_numpy(packing.values(dtype)).view(outputs, blocks(packing), -1)
     if packing.has_zeros:
         values = values.short() - torch.from_numpy(packing.zeros())[..., None]

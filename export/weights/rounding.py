@@ -50,6 +50,7 @@ class Rounded:
     block: int | None
     by_input: bool = False
     has_zeros: bool = False
+    floating: bool = False
     order: None = None
     _known: dict[str, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)
 

@@ -194,6 +194,8 @@ INT8 = {"bits": 8, "block": None}
         (("quantization",), {"decoder": {"bits": 8, "block": 256}}),
         *((("quantization",), {"decoder": {"bits": 4, "block": 32, "zeros": value}}) for value in (False, None, 1)),
         (("quantization",), {"decoder": {**INT8, "zeros": True}}),
+        *((("quantization",), {"decoder": {**INT8, "floating": value}}) for value in (False, None, 1)),
+        (("quantization",), {"decoder": {"bits": 4, "block": 32, "floating": True}}),
     ],
 )
 def test_keys_that_may_be_left_out_are_read_as_strictly(root: Path, place: Place, value: object) -> None:

@@ -12,11 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from clasp_trt import targets
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import ClaspError, QuantizationError, TargetError
+from clasp_trt.export.checkpoint import Checkpoint
+from clasp_trt.export.family import family_of
 from clasp_trt.notice import Notice
 from clasp_trt.policy import CATEGORY_NAMES
-from clasp_trt.quantization import Scheme
+from clasp_trt.quantization import INT8, Quantization, Scheme, parse
 from clasp_trt.runtime.pipeline import load
 from clasp_trt.tools.build.compiler import build
 from clasp_trt.tools.profile.workload import noise
@@ -149,15 +152,33 @@ def test_what_is_asked_of_it_beyond_that_is_refused_by_name(tmp_path: Path) -> N
 
 
 def test_what_tensorrt_does_not_multiply_by_is_refused_by_name() -> None:
-    from clasp_trt import targets
-    from clasp_trt.quantization import INT8, Quantization
-
     for scheme in (Scheme(4, 128, zeros=True), Scheme(8, 32)):
         with pytest.raises(TargetError) as refused:
             targets.check_integers("tensorrt", Quantization({"decoder": scheme}))
         says(refused, "decoder", scheme, "zero points", "onnxruntime")
         targets.check_integers("onnxruntime", Quantization({"decoder": scheme}))
     targets.check_integers("tensorrt-rtx", Quantization({"decoder": Scheme(4, 64), "head": INT8}))
+
+
+@pytest.mark.filterwarnings("ignore::clasp_trt.notice.Notice")
+def test_fp8_stays_where_it_can_be_multiplied(tmp_path: Path) -> None:
+    """Of the parts that no rounding was asked for, and for capabilities that have such products."""
+    config = {"quant_method": "fbgemm_fp8"}
+    packed, _ = quantise_checkpoint(
+        make(tmp_path / "stock", BASE), tmp_path, config, LAYERS, partial(eighths, tile=(1, 0)),
+        partial(fp8, scale="weight_scale"),
+    )  # fmt: skip
+    checkpoint, whole = Checkpoint.open(packed), Scheme(8, None, floating=True)
+    found = [
+        family_of(checkpoint, quantization=parse(asked), fp8=stays).quantization.schemes
+        for asked, stays in (("none", True), ("vision=int8", True), ("decoder=int8", True), ("none", False))
+    ]
+    assert found == [{"decoder": whole}, {"vision": INT8, "decoder": whole}, {"decoder": INT8}, {}]
+    assert [targets.takes_fp8("tensorrt-rtx", sms) for sms in (("8.9", "12.0"), ("8.6", "8.9"))] == [True, False]
+    assert not targets.takes_fp8("onnxruntime")
+    with pytest.raises(TargetError) as refused:
+        targets.check_integers("onnxruntime", Quantization({"decoder": whole}))
+    says(refused, "decoder", "fp8", "checkpoint")
 
 
 @pytest.mark.usefixtures("tracer")

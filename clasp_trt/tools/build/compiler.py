@@ -45,6 +45,7 @@ from clasp_trt.tools.build.engine import (
     engine_for,
     for_context,
     is_for_turing,
+    takes_fp8,
     versions_of,
 )
 
@@ -215,7 +216,7 @@ def _export(
         checkpoint = Checkpoint.open(model, revision)
         family = family_of(
             checkpoint, options.most_tokens, options.images, options.max_frames, options.quantization,
-            options.pruning.tower,
+            options.pruning.tower, takes_fp8(engine),
         )  # fmt: skip
         options.check_tokens(family.description.capped(None).picture_tokens, family.description.picture_tokens)
         integers = family.quantization

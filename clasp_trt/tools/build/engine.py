@@ -163,6 +163,11 @@ def check_rounding(engine: Engine, quantization: Quantization) -> None:
         place.check_quantization(engine.recipe.library, engine.recipe.sms, quantization)
 
 
+def takes_fp8(engine: Engine | None) -> bool:
+    """Whether weights that are FP8 in a checkpoint stay so; graphs for no target in particular have floats."""
+    return engine is not None and engine.recipe is not None and targets.takes_fp8(engine.backend, engine.recipe.sms)
+
+
 def check_plugins(engine: Engine, schedule: Schedule, varies: bool, method: str) -> None:
     if not engine.options.plugins:
         return

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import BundleError
 
+_FLOATING = ir.DataType.FLOAT8E4M3FN
 _PACKED, _SCALE, _ZERO = "_by_output", "_scale", "_zero_point"
 """What a name ends with where the tensor was laid out anew, and the names of scales before that. Matrices that lie side
 by side in a tensor have their names joined by ``+``."""
@@ -34,6 +35,7 @@ class Found:
     zero: ir.TensorProtocol | None = None
     order: NDArray[np.int64] | None = None
     by_input: bool = False
+    floating: bool = False
 
     @property
     def bits(self) -> int:
@@ -97,7 +99,7 @@ def integers(bundle: Bundle, shapes: Mapping[str, tuple[int, int]]) -> dict[str,
             end = _PACKED if stored.endswith(_PACKED) else ""
             joined = stored.removesuffix(end).split("+")
             scale, zero = (held.get("+".join(f"{name}{part}" for name in joined) + end) for part in (_SCALE, _ZERO))
-            if scale is None or value.const_value is None or scale.const_value is None:
+            if scale is None or value.const_value is None or scale.const_value is None or value.dtype == _FLOATING:
                 continue
             for name in shapes.keys() & {*joined}:
                 first = sum(shapes[before][0] for before in joined[: joined.index(name)] if before in shapes)

@@ -82,7 +82,10 @@ def compare(
         frames = None if media.video is None else media.video.sampling.frames
         tower = bundle.manifest.schedule.tower
         asked = None if tower is None else AskedThinning(tower.after_block, tower.keep)
-        family = family_of(checkpoint, max(media.image.processor.token_range), media.images, frames, thinning=asked)
+        family = family_of(
+            checkpoint, max(media.image.processor.token_range), media.images, frames, thinning=asked,
+            fp8=bundle.manifest.quantization.has_fp8,
+        )  # fmt: skip
         _check_same_model(bundle, family, generation(checkpoint, family.info.decoder.vocab_size), model)
         request = Request.of(bundle, images, prompt)
         comparison = _Comparison(bundle, backend, family, progress)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper
 
 from clasp_trt.bundle import Bundle, Graph, Profile, TensorSpec
@@ -24,12 +25,14 @@ from clasp_trt.engines.tensorrt.builder import Build, Job, Recipe, build_engine
 from clasp_trt.engines.tensorrt.library import RTX_SMS, load
 from clasp_trt.engines.tensorrt.process import build_apart
 from clasp_trt.errors import BackendError, TargetError
+from clasp_trt.quantization import Scheme
 from clasp_trt.runtime.pipeline import load as load_pipeline
 from clasp_trt.tools.build.compiler import build
 from clasp_trt.tools.profile.loaders import EngineBytes
 from examples import random_gemma, random_qwen, random_tiles
 from examples.random_llava import PRESETS, make
 from tests.house import ROOT
+from tests.quantised import Eighths, fp8, quantise_checkpoint
 from tests.started import own_environment
 
 pytestmark = pytest.mark.trt
@@ -137,6 +140,28 @@ def test_an_engine_holds_integers(tmp_path: Path) -> None:
     matrices = shape.layers * (4 * 512 * 512 + 3 * 512 * 2048)
     assert portable.manifest.files["graphs/segment_0.onnx.data"].bytes < matrices * 0.6
     assert len(engine) < matrices * 2 * 0.6
+
+
+@pytest.mark.usefixtures("engines_here")
+@pytest.mark.filterwarnings("ignore::clasp_trt.notice.Notice")
+def test_an_engine_holds_fp8(tmp_path: Path) -> None:
+    """As floats of 2 bytes the matrices would be more than all of it."""
+    shape = replace(PRESETS["tiny"], vision_layers=2, width=512, heads=8, kv_heads=8, mlp=2048)
+    config = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    model = make(tmp_path / "model", shape, dtype="float16")
+    packed, _ = quantise_checkpoint(model, tmp_path, config, "model.layers", _in_fp8, fp8)
+    options = {"target": "rtx4090", "precision": "fp16", "prune_at": "none", "max_context": 96, "cache": False}
+    bundle = build(packed, tmp_path / "bundle", **options)  # type: ignore[arg-type]
+    assert bundle.manifest.quantization.schemes == {"decoder": Scheme(8, 128, floating=True)}
+    (engine,) = bundle.root.rglob("segment_0.engine")
+    assert engine.stat().st_size < 2 * shape.layers * (4 * 512 * 512 + 3 * 512 * 2048)
+
+
+def _in_fp8(weights: Any) -> Eighths:
+    """In tiles of 128 by 128 with one scale, by torch: which bytes they are does not matter here."""
+    scales = np.full([size // 128 for size in weights.shape], np.abs(weights).max() / 448, np.float32)
+    codes = torch.from_numpy(weights / scales[0, 0]).to(torch.float8_e4m3fn).view(torch.uint8).numpy()
+    return Eighths(codes, scales, (128, 128))
 
 
 @pytest.mark.usefixtures("engines_here")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from clasp_trt.errors import CheckpointError
+from clasp_trt.export.graph import Integers
 from clasp_trt.export.quantised import Quantised
 from clasp_trt.export.weights.fp8 import fp8
 from clasp_trt.export.weights.graph import Weights
@@ -62,6 +63,28 @@ def test_a_matrix_is_its_bytes_times_their_scales(tile: tuple[int, int], pack: d
     for dtype in ("float32", "float16"):
         found = Weights(cast(tensors, dtype)).tensor("m.weight", SHAPE).numpy()
         np.testing.assert_array_equal(found, made.floats.astype(dtype))
+
+
+@pytest.mark.parametrize(
+    ("tile", "block"), [(WHOLE, None), (ROWS, None), ((48, 0), None), (TILES, 16), ((1, 16), 16), ((5, 40), 0)]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_graph_multiplies_by_bytes_and_scales_as_they_are(
+    tile: tuple[int, int], block: int | None, dtype: str
+) -> None:
+    """Scales stay float32 whatever the graph computes in; where no block divides what shares one, it is floats."""
+    made = matrix(tile)
+    tensors = read(packer.fp8(made), made.tile)
+    linear = Weights(cast(tensors, dtype)).linear("m", SHAPE[1], SHAPE[0])
+    assert isinstance(linear, Integers) == (block != 0)
+    if isinstance(linear, Integers):
+        assert linear.block == block
+        assert linear.values.numpy().view(np.uint8).T.tolist() == made.codes.tolist()
+        scales = linear.scales.numpy() if block is None else linear.scales.numpy().repeat(linear.block or 1, axis=0)
+        assert scales.dtype == np.float32
+        floats = linear.values.numpy().astype(np.float32) * scales
+        np.testing.assert_array_equal(floats, made.floats.T)
+        assert (linear.cast is None) == (dtype == "float32")
 
 
 @pytest.mark.parametrize(
