@@ -26,6 +26,8 @@ LOOKS = {
     "visionzip": Look("#56B4E9", "D"),
     "dart": Look("#CC79A7", "^"),
     "divprune": Look("#009E73", "v"),
+    "vispruner": Look("#F0E442", "D"),
+    "fastervlm": Look("#56B4E9", "P"),
     "fastv": Look("#000000", "P"),
     "uniform": Look("#666666", "X"),
     "random": Look("#999999", "X"),

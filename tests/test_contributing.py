@@ -86,17 +86,17 @@ def insert(path: Path, before: str, line: str) -> None:
 @pytest.mark.full
 def test_a_method_is_one_file_and_its_name(package: Path, run: Run, built: Callable[..., Any], tmp_path: Path) -> None:
     written, imported = blocks("Adding a method")
-    (package / "methods" / "fastervlm.py").write_text(written)
+    (package / "methods" / "center.py").write_text(written)
     methods = package / "methods" / "__init__.py"
     insert(methods, "from clasp_trt.methods.interface", imported)
-    insert(methods, "            CLASP_FIXED,\n", "            FASTERVLM,\n")
+    insert(methods, "            CLASP_FIXED,\n", "            CENTER,\n")
     bundle = built(prune_at="decoder").root
     picture = ROOT / "examples" / "photos" / "chelsea.jpg"
     words = ("show", bundle, "--image", picture, "--prompt", "What is this?", "-o", tmp_path / "kept.png", "--json")
-    kept = {name: json.loads(run(*words, "--method", name))["kept"] for name in ("fastervlm", "clasp")}
+    kept = {name: json.loads(run(*words, "--method", name))["kept"] for name in ("center", "clasp")}
     sizes = {name: [len(stage["indices"]) for stage in stages] for name, stages in kept.items()}
-    assert sizes["fastervlm"] == sizes["clasp"]
-    assert kept["fastervlm"] != kept["clasp"]
+    assert sizes["center"] == sizes["clasp"]
+    assert kept["center"] != kept["clasp"]
 
 
 @pytest.mark.full

@@ -15,6 +15,8 @@ READS: Mapping[str, frozenset[str]] = MappingProxyType(
         "divprune": frozenset({port.GRAM}),
         "dart": frozenset({port.SALIENCY, port.GRAM}),
         "visionzip": frozenset({port.CLS_SALIENCY}),
+        "fastervlm": frozenset({port.CLS_SALIENCY}),
+        "vispruner": frozenset({port.CLS_SALIENCY, port.GRAM}),
         DEFAULT: frozenset({port.SALIENCY, port.GRAM, port.PIVOT_COUNT}),
     }
 )

@@ -13,6 +13,7 @@ from clasp_trt.errors import MethodError
 from clasp_trt.methods.clasp import CLASP, CLASP_FIXED
 from clasp_trt.methods.dart import DART
 from clasp_trt.methods.divprune import DIVPRUNE
+from clasp_trt.methods.fastervlm import FASTERVLM
 from clasp_trt.methods.fastv import FASTV
 from clasp_trt.methods.interface import Method, Raters, Selection, View
 from clasp_trt.methods.none import NONE
@@ -20,6 +21,7 @@ from clasp_trt.methods.random import RANDOM
 from clasp_trt.methods.sparsevlm import SPARSEVLM
 from clasp_trt.methods.uniform import UNIFORM
 from clasp_trt.methods.visionzip import VISIONZIP
+from clasp_trt.methods.vispruner import VISPRUNER
 
 __all__ = ["DEFAULT", "METHODS", "Method", "Raters", "Selection", "View", "get"]
 
@@ -34,6 +36,8 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             DIVPRUNE,
             DART,
             VISIONZIP,
+            FASTERVLM,
+            VISPRUNER,
             SPARSEVLM,
             CLASP_FIXED,
             CLASP,

@@ -16,11 +16,12 @@ from clasp_trt.methods import METHODS, Method, View, get
 from clasp_trt.methods.dart import PIVOTS
 from clasp_trt.methods.divprune import diverse
 from clasp_trt.methods.sparsevlm import raters
+from clasp_trt.methods.vispruner import distinct
 from clasp_trt.ops import select, token_gram
 from tests.prompts import boxes
 
 PRUNING = [method for method in METHODS.values() if method.prunes]
-READING = [METHODS[name] for name in ("divprune", "dart", "sparsevlm")]
+READING = [METHODS[name] for name in ("divprune", "dart", "vispruner", "sparsevlm")]
 """Methods that look at similarities, which say what is valid."""
 BY_VALUE = [METHODS[name] for name in ("fastv", "divprune", "dart", "sparsevlm", "clasp")]
 """Methods to which the order of the tokens is nothing but a tie-breaker."""
@@ -71,7 +72,7 @@ def views(draw: st.DrawFn) -> View:
 
 
 def test_the_methods_by_name() -> None:
-    expected = "none random uniform fastv divprune dart visionzip sparsevlm clasp-fixed clasp"
+    expected = "none random uniform fastv divprune dart visionzip fastervlm vispruner sparsevlm clasp-fixed clasp"
     assert list(METHODS) == expected.split()
     assert all(get(name) is METHODS[name] and METHODS[name].name == name for name in METHODS)
     assert [name for name in METHODS if METHODS[name].fused] == ["clasp"]
@@ -239,11 +240,12 @@ def _uniform_view(keep: int, places: NDArray[np.int64]) -> View:
     return View(blank, np.zeros((tokens, 1), np.float32), blank, boxes(24)[places], (0, 0, 24, 24), keep, 0, 0)
 
 
-@pytest.mark.parametrize("name", ["fastv", "sparsevlm"])
+@pytest.mark.parametrize("name", ["fastv", "sparsevlm", "fastervlm"])
 def test_top_attention(name: str) -> None:
     view = _view(1)
     kept, is_pivot = METHODS[name].select(view)
-    assert min(view.saliency[kept]) > max(np.delete(view.saliency, kept))
+    attention = view.cls_saliency if name == "fastervlm" else view.saliency
+    assert min(attention[kept]) > max(np.delete(attention, kept))
     assert is_pivot.all()
 
 
@@ -300,6 +302,30 @@ def test_visionzip_samples_the_rest_at_equal_steps() -> None:
     kept, is_pivot = METHODS["visionzip"].select(view)
     rest = np.setdiff1d(np.arange(576), kept[is_pivot])
     np.testing.assert_array_equal(kept[~is_pivot], rest[0 : 10 * (len(rest) // 10) : len(rest) // 10])
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3, 5, 9, 12])
+def test_vispruner_takes_duplicates_away_eight_at_a_time(keep: int) -> None:
+    """Against the released loop, written out one pair at a time on distinct similarities."""
+    for seed in range(8):
+        view = _view(seed, side=6, keep=keep)
+        order = sorted(range(36), key=lambda i: (-view.cls_saliency[i], i))
+        important, left = order[: keep // 2], order[keep // 2 :]
+        while len(left) > keep - keep // 2:
+            go = min(8, len(left) - keep + keep // 2)
+            alike = {i: max((float(view.gram[i, j]) for j in left[1::2]), default=-2) for i in left[::2]}
+            left = sorted(left[::2], key=lambda i: -alike[i])[go:] + left[1::2]
+        kept, is_pivot = METHODS["vispruner"].select(view)
+        np.testing.assert_array_equal(kept, sorted(important + left))
+        np.testing.assert_array_equal(kept[is_pivot], sorted(important))
+
+
+def test_vispruner_keeps_one_of_two_that_are_alike() -> None:
+    """Two of every direction among ten of no attention: what is left has all five."""
+    rows = np.repeat(np.eye(5, dtype=np.float32), 2, axis=0)
+    view = replace(_view(0, tokens=10), gram=token_gram(rows[None])[0], cls_saliency=np.zeros(10, np.float32), keep=10)
+    left = distinct(view.gram, np.arange(10), 5)
+    np.testing.assert_array_equal(np.sort(left), [1, 3, 5, 7, 9])
 
 
 def test_raters_are_the_text_tokens_that_matter_to_the_image() -> None:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from clasp_trt.export.graph import GraphBuilder
-from clasp_trt.export.pruning.methods import clasp, dart, divprune, fastv, visionzip
+from clasp_trt.export.pruning.methods import clasp, dart, divprune, fastervlm, fastv, visionzip, vispruner
 from clasp_trt.export.pruning.selection import pivot_select, spherical_kmeans
 from clasp_trt.export.pruning.sizes import Sizes
 
@@ -26,6 +26,8 @@ BODIES: Mapping[str, Body] = MappingProxyType(
         "divprune": divprune.body,
         "dart": dart.body,
         "visionzip": visionzip.body,
+        "fastervlm": fastervlm.body,
+        "vispruner": vispruner.body,
         "clasp": clasp.body,
     }
 )
