@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -84,18 +85,15 @@ def ask(bundle: Path, questions: Questions) -> Answers:
     return found
 
 
-def answers(setting: Setting, checkpoint: Path, folder: Path, questions: Questions, calibration: Path) -> Answers:
-    """Those of ``setting``, built and asked unless ``folder`` has them."""
-    name = setting.name.replace(",", "").replace(" ", "-")
-    bundle, path = folder / name, folder / f"{name}.json"
+def answers(name: str, checkpoint: Path, folder: Path, questions: Questions, **options: Any) -> Answers:
+    """Those of the bundle ``name`` with these ``options`` of a build, built and asked unless ``folder`` has them."""
+    words = re.sub(r"[ ,:]+", "-", name)
+    bundle, path = folder / words, folder / f"{words}.json"
     if not path.is_file():
         if not (bundle / MANIFEST).is_file():
-            click.echo(f"build {setting.name}", err=True)
-            build(
-                checkpoint, bundle, policy=checkpoint / "policy.json", schedule=SCHEDULE, quantize=setting.quantize,
-                calibration=calibration if setting.calibrated else None,
-            )  # fmt: skip
-        click.echo(f"ask {setting.name}", err=True)
+            click.echo(f"build {name}", err=True)
+            build(checkpoint, bundle, policy=checkpoint / "policy.json", schedule=SCHEDULE, **options)
+        click.echo(f"ask {name}", err=True)
         text = json.dumps(vars(ask(bundle, questions)))
         path.with_suffix(".part").write_text(text, encoding="utf-8")
         os.replace(path.with_suffix(".part"), path)
@@ -160,10 +158,10 @@ def page(found: dict[str, Any]) -> str:
     head = ["weights", "right, %", "against fp32, points", "same answers, %", *kept]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for row in found["settings"]:
-        cells = [row["name"], _percent(row["accuracy"], row["interval"])]
+        cells = [row["name"], percent(row["accuracy"], row["interval"])]
         if "difference" in row:
-            cells.append(_points(row["difference"], row["difference_interval"]))
-            cells += [_percent(*each) for each in (row["same_answers"], *row["kept"])]
+            cells.append(points(row["difference"], row["difference_interval"]))
+            cells += [percent(*each) for each in (row["same_answers"], *row["kept"])]
         rows.append([*cells, *[""] * (len(head) - len(cells))])
     return _PAGE.format(
         questions=found["questions"],
@@ -178,16 +176,16 @@ def page(found: dict[str, Any]) -> str:
     )
 
 
-def _percent(share: float, interval: Sequence[float] | None) -> str:
+def percent(share: float, interval: Sequence[float] | None) -> str:
     return f"{100 * share:.1f}" + ("" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]")
 
 
-def _points(share: float, interval: Interval | None) -> str:
+def points(share: float, interval: Interval | None) -> str:
     ends = "" if interval is None else f" [{100 * interval[0]:+.1f}, {100 * interval[1]:+.1f}]"
     return f"{100 * share:+.1f}{ends}"
 
 
-def _drawn(folder: Path, split: str, images: int) -> Path:
+def drawn(folder: Path, split: str, images: int) -> Path:
     if not (folder / DATA).is_file():
         generate(folder, split=split, images=images, seed=0, size=REFERENCE)
     return folder / DATA
@@ -203,10 +201,16 @@ def main(output: Path, pictures: int, calibration_pictures: int, cache: Path | N
     with ExitStack() as stack:
         folder = cache or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        data = _drawn(folder / f"test-{pictures}", "test", pictures)
-        calibration = _drawn(folder / f"calibration-{calibration_pictures}", "calibration", calibration_pictures)
+        data = drawn(folder / f"test-{pictures}", "test", pictures)
+        calibration = drawn(folder / f"calibration-{calibration_pictures}", "calibration", calibration_pictures)
         questions = Questions.read(data)
-        found = {each.name: answers(each, CHECKPOINT, folder, questions, calibration) for each in SETTINGS}
+        found = {
+            each.name: answers(
+                each.name, CHECKPOINT, folder, questions, quantize=each.quantize,
+                calibration=calibration if each.calibrated else None,
+            )
+            for each in SETTINGS
+        }  # fmt: skip
         numbers = {image: number for number, image in enumerate(dict.fromkeys(row.image for row in questions.rows))}
         told = {
             "questions": len(questions.rows),

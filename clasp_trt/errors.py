@@ -38,6 +38,10 @@ class QuantizationError(ClaspError):
     """A rounding of weights that is unknown, or that a checkpoint or target cannot have."""
 
 
+class SparsityError(ClaspError):
+    """A share or pattern of zero weights that is unknown, or that a checkpoint cannot have."""
+
+
 class CheckpointError(ClaspError):
     """A model folder or hub id that is not a checkpoint we can compile."""
 

@@ -25,6 +25,8 @@ from clasp_trt.errors import (
 from clasp_trt.notice import tell
 from clasp_trt.quantization import UNROUNDED, Quantization, check_calibration, parse
 from clasp_trt.schedule import PRUNE_AT, Schedule
+from clasp_trt.sparsity import Sparsity
+from clasp_trt.sparsity import parse as parse_sparsity
 from clasp_trt.targets import PRECISIONS
 from clasp_trt.thinning import OPTION, AskedThinning, Thinning
 
@@ -172,7 +174,8 @@ class Options:
     its rules). ``max_visual_tokens`` is what pictures are scaled down to where they may have more (default: 4096),
     ``max_images`` how many pictures a request may have (default: 1), ``max_frames`` how many frames are taken of a clip
     (default: what the checkpoint says, and no more than have room among the tokens of pictures), ``quantize`` how
-    weights are rounded, as :func:`clasp_trt.quantization.parse` reads it (default: not at all), and ``calibration`` a
+    weights are rounded, as :func:`clasp_trt.quantization.parse` reads it (default: not at all), ``sparsity`` which of
+    the decoder's are zero, as :func:`clasp_trt.sparsity.parse` does (default: none), and ``calibration`` a
     file of questions by which the decoder's are (default: each to the nearest), of which it takes ``calibration_rows``
     (default: up to :data:`~clasp_trt.quantization.USUAL_ROWS`).
     """
@@ -187,6 +190,7 @@ class Options:
     max_images: int | None = None
     max_frames: int | None = None
     quantize: str | None = None
+    sparsity: str | None = None
     calibration: str | os.PathLike[str] | None = None
     calibration_rows: int | None = None
 
@@ -207,6 +211,7 @@ class Options:
         max_images: int | None = None,
         max_frames: int | None = None,
         quantize: str | None = None,
+        sparsity: str | None = None,
         prune_tower: str | None = None,
         calibration: str | os.PathLike[str] | None = None,
         calibration_rows: int | None = None,
@@ -232,6 +237,7 @@ class Options:
             max_images=max_images,
             max_frames=max_frames,
             quantize=quantize,
+            sparsity=sparsity,
             calibration=calibration,
             calibration_rows=calibration_rows,
         )
@@ -249,7 +255,9 @@ class Options:
             )
         if type(self.most_tokens) is not int or self.most_tokens < 1:
             raise ScheduleError(f"--max-visual-tokens is {self.max_visual_tokens!r}; expected a whole number above 0")
-        check_calibration(self.quantization, self.calibration, self.calibration_rows)  # refuses what it cannot read too
+        chooses = self.sparse is not None and self.sparse.is_calibrated
+        # what cannot be read is refused by both
+        check_calibration(self.quantization, self.calibration, self.calibration_rows, chooses=chooses)
         if self.calibration is not None and self.pruning.tower is not None:
             raise QuantizationError(
                 "--calibration asks about whole pictures, of which --prune-tower leaves a part; drop one of them"
@@ -264,6 +272,11 @@ class Options:
     def quantization(self) -> Quantization:
         """``quantize``, or its default."""
         return UNROUNDED if self.quantize is None else parse(self.quantize)
+
+    @property
+    def sparse(self) -> Sparsity | None:
+        """``sparsity`` as it is read, None without."""
+        return None if self.sparsity is None else parse_sparsity(self.sparsity)
 
     @property
     def most_tokens(self) -> int:

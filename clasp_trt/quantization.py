@@ -150,15 +150,15 @@ GPTQ = "gptq"
 """The method: Frantar et al., 2022."""
 
 
-def check_calibration(quantization: Quantization, data: object, rows: int | None) -> None:
+def check_calibration(quantization: Quantization, data: object, rows: int | None, *, chooses: bool = False) -> None:
     """Raises :class:`QuantizationError` for a calibration, by the file ``data`` and so many ``rows`` of it, of
-    nothing."""
+    nothing: unless it rounds the decoder, or ``chooses`` which of its weights are zero."""
     if data is None and rows is not None:
         raise QuantizationError(f"--calibration-rows {rows} is of a file of questions; give it with --calibration")
-    if data is not None and quantization.of(DECODER) is None:
+    if data is not None and quantization.of(DECODER) is None and not chooses:
         raise QuantizationError(
-            f"--calibration is for rounding the decoder, which --quantize leaves as it is ({quantization}): say "
-            "--quantize int4, or drop --calibration"
+            f"--calibration is for rounding the decoder, which --quantize leaves as it is ({quantization}), or for "
+            "choosing which of its weights are zero: say --quantize int4 or --sparsity 0.5, or drop --calibration"
         )
     if rows is not None and (type(rows) is not int or rows < LEAST_ROWS):
         raise QuantizationError(f"--calibration-rows is {rows!r}; expected a whole number from {LEAST_ROWS}")

@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING
 from clasp_trt.errors import TargetError
 
 if TYPE_CHECKING:
-    from clasp_trt.quantization import Quantization
+    from clasp_trt.quantization import Quantization, Scheme
     from clasp_trt.schedule import Schedule
+    from clasp_trt.sparsity import Sparsity
 
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
 MAX_TOPK = 3840
 """The largest K of TopK that TensorRT 10 and 11 and TensorRT for RTX take, itself included:
 https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/operators/TopK.html"""
 COMPILED = ("tensorrt", "tensorrt-rtx")  # of these, the ones that run engines instead of graphs
+SPARSE_SM = 8.0
+"""The first compute capability with products that skip weights of which 2 of 4 are zero: NVIDIA A100's whitepaper."""
 PROVIDERS = ("cpu", "cuda", "tensorrt")  # of ONNX Runtime, by our names
 PRECISIONS = ("fp32", "fp16", "bf16")
 PORTABLE_OPSET = 24  # Attention, RotaryEmbedding and RMSNormalization are opset 23, TensorScatter 24
@@ -193,6 +196,22 @@ def check_integers(backend: str, quantization: Quantization) -> None:
 def takes_fp8(backend: str, sms: Sequence[str] = ()) -> bool:
     """Whether weights stay FP8 for ``backend`` on all compute capabilities ``sms``: products of FP8 came with 8.9."""
     return backend == "tensorrt-rtx" and all(tuple(map(int, sm.split("."))) >= (8, 9) for sm in sms)
+
+
+def zeros_in_vain(
+    target: Target, backend: str, sms: Sequence[str], sparsity: Sparsity, decoder: Scheme | None
+) -> str | None:
+    """Why a ``sparsity`` of the decoder's weights, which are rounded by the scheme ``decoder`` if any, buys nothing on
+    ``target`` by ``backend`` for ``sms``; None where TensorRT may skip the zeros."""
+    if backend not in COMPILED:
+        return f"ONNX Runtime multiplies by zeros as by any number on {target.name}: neither time nor memory"
+    if sparsity.pattern != (2, 4):
+        return f"TensorRT skips zeros of the pattern 2:4 alone, not {sparsity.asked}: neither time nor memory"
+    if any(float(sm) < SPARSE_SM for sm in sms):
+        return f"SM {', '.join(sms)}: sparse products came with SM {SPARSE_SM}"
+    if decoder is not None and decoder.bits == 4:
+        return "weights of 4 bits become floats before their products, and no zero is skipped"
+    return None
 
 
 def check_memory(target: Target, weights: int, precision: str) -> None:

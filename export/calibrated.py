@@ -1,26 +1,26 @@
-"""A decoder rounded by what real requests give its layers: one layer after the other, each fed by those that are
-rounded already.
+"""A decoder made smaller by what real requests give its layers: one layer after the other, each fed by those that are
+smaller already.
 
-Of a layer the sums ``Xᵀ X`` of what enters its linear layers are gathered over all requests, its matrices are
-:mod:`rounded by them <clasp_trt.export.weights.compensation>`, and the requests go on through the rounded layer. Memory
-holds one layer in float32, its sums in float64, and one request; what the others are at that point lies in files.
+Of a layer it is gathered over all requests what enters its linear layers: the sums ``Xᵀ X``, by which its matrices are
+:mod:`rounded <clasp_trt.export.weights.compensation>`, and the norms by which weights are :mod:`chosen
+<clasp_trt.export.choosing>` that become zero, before they are rounded. Then the requests go on through the layer as it
+is now. Memory holds one layer in float32, its sums in float64, and one request; what the others are at that point lies
+in files.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from clasp_trt.bundle.roundings import Rounding
-from clasp_trt.chain import port
 from clasp_trt.errors import CheckpointError
-from clasp_trt.export.reference import Arrays, Reference
+from clasp_trt.export.choosing import Chosen, Norms, visual_rows
+from clasp_trt.export.reference import Reference
+from clasp_trt.export.requests import Requests
 from clasp_trt.export.weights.compensation import compensated
 from clasp_trt.export.weights.kept import Kept, fingerprint
 from clasp_trt.export.weights.packing import unpacked
@@ -31,38 +31,18 @@ from clasp_trt.progress import Progress, silent
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)\.weight")
 
 
-class Requests:
-    """Requests as they enter a decoder's layer, in the files of ``folder``: what goes with all layers, and
-    ``hidden``."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._count = folder, 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def add(self, feed: Arrays) -> None:
-        """One more: the inputs of a decoder's segment by name, those that the model has."""
-        others: dict[str, Any] = {name: feed[name] for name in feed if name != port.HIDDEN}
-        np.savez(self._folder / f"{self._count}.npz", **others)
-        self._count += 1
-        self.go_on(self._count - 1, feed[port.HIDDEN])
-
-    def __getitem__(self, number: int) -> dict[str, NDArray[Any]]:
-        with np.load(self._folder / f"{number}.npz") as others:
-            return {**others, port.HIDDEN: np.load(self._folder / f"{number}.npy")}
-
-    def go_on(self, number: int, hidden: NDArray[Any]) -> None:
-        """Request ``number`` now enters the next layer as ``hidden`` ``[1, rows, width]``."""
-        np.save(self._folder / f"{number}.npy", hidden.astype(np.float32, copy=False))
-
-
 def calibrate(
-    reference: Reference, requests: Requests, matrices: Mapping[str, Kept], dtype: str, progress: Progress = silent
+    reference: Reference,
+    requests: Requests,
+    matrices: Mapping[str, Kept],
+    dtype: str,
+    progress: Progress = silent,
+    chosen: Chosen | None = None,
 ) -> list[Rounding]:
-    """Rounds ``matrices``, which are all of the decoder's layers by the names of graphs, and keeps each where it says;
-    scales are in ``dtype``. The layers of ``reference`` are gone afterwards. Raises :class:`CheckpointError` for a
-    weight that is not finite, or whose scale ``dtype`` does not hold."""
+    """Rounds ``matrices``, which are all of the decoder's layers by the names of graphs, or none, and keeps each where
+    it says; scales are in ``dtype``. Before that what is ``chosen`` becomes zero. The layers of ``reference`` are gone
+    afterwards. Raises :class:`CheckpointError` for a weight that is not finite, or whose scale ``dtype`` does not
+    hold, and :class:`~clasp_trt.errors.SparsityError` for scores that are not finite."""
     by_layer = _by_layer(matrices, reference)
     found, steps = list[Rounding](), 2 * len(requests)
     for number, kept in enumerate(by_layer):
@@ -71,18 +51,45 @@ def calibrate(
             progress(f"calibrate layer {number}", number * steps + done, len(by_layer) * steps)
 
         layer = reference.held(number)
-        modules = {name: layer.get_submodule(name) for name in kept}
-        sums = Sums(modules)
+        modules = {name: layer.get_submodule(name) for name in sorted(reference.linears()[number])}
+        # before anybody listens: it goes through some of the layer's modules
+        attention = [reference.attention(requests[row], number) for row in _attending(requests, chosen)]
+        sums = Sums({name: modules[name] for name in kept})
+        norms = None if chosen is None else chosen.watch(modules)
         for row in range(len(requests)):
             on_step(row)
-            reference.layer(requests[row], number)
-        for name, gram in sums.take():
-            found.append(_round(modules[name], kept[name], gram, dtype))
+            feed = requests[row]
+            if attention and norms is not None:
+                norms.told(visual_rows(feed), attention[row])
+            reference.layer(feed, number)
+        grams = dict(sums.take())
+        zeros = {} if chosen is None else _zeros(chosen, number, modules, norms)
+        for name, gram in grams.items():
+            found.append(_round(modules[name], kept[name], gram, dtype, zeros.get(name)))
+        for name in zeros.keys() - grams.keys():
+            weight = modules[name].weight.detach().masked_fill(zeros[name], 0)
+            modules[name].weight = torch.nn.Parameter(weight, requires_grad=False)
         for row in range(len(requests) if number < reference.layers - 1 else 0):
             on_step(len(requests) + row)
             requests.go_on(row, reference.layer(requests[row], number))
         reference.dropped(number)
     return found
+
+
+def _attending(requests: Requests, chosen: Chosen | None) -> range:
+    """The requests of which it counts what their last row attends to: all or none."""
+    return range(len(requests) if chosen is not None and chosen.attends else 0)
+
+
+def _zeros(chosen: Chosen, number: int, modules: Mapping[str, Any], norms: Norms | None) -> dict[str, torch.Tensor]:
+    """The masks of the ``modules`` of layer ``number``."""
+    if norms is not None:
+        norms.close()
+    squares = {} if norms is None else norms.squares
+    return {
+        name: chosen.of(f"layers.{number}.{name}.weight", modules[name].weight, squares.get(name))
+        for name in squares or modules  # as they were computed: the first that is not finite is the cause
+    }
 
 
 def _by_layer(matrices: Mapping[str, Kept], reference: Reference) -> list[dict[str, Kept]]:
@@ -92,7 +99,7 @@ def _by_layer(matrices: Mapping[str, Kept], reference: Reference) -> list[dict[s
         place = _LAYER.fullmatch(name)
         assert place is not None, name
         found[int(place[1])][place[2]] = kept
-    for number, names in enumerate(reference.linears()):
+    for number, names in enumerate(reference.linears() if matrices else ()):
         if names != found[number].keys():
             raise RuntimeError(
                 f"layer {number} has linear layers {sorted(names)}, and matrices {sorted(found[number])}"
@@ -131,8 +138,8 @@ class Sums:
         return gather
 
 
-def _round(module: Any, kept: Kept, gram: torch.Tensor, dtype: str) -> Rounding:
-    """Rounds the weight of ``module`` in place, and keeps it."""
+def _round(module: Any, kept: Kept, gram: torch.Tensor, dtype: str, zeros: torch.Tensor | None = None) -> Rounding:
+    """Rounds the weight of ``module`` in place, ``zeros`` of it to 0, and keeps it."""
     before = module.weight.detach()
     if not bool(before.isfinite().all()):
         raise CheckpointError(
@@ -144,7 +151,7 @@ def _round(module: Any, kept: Kept, gram: torch.Tensor, dtype: str) -> Rounding:
             f"what enters the matrix {kept.key} is not finite for these questions; take a sound copy of the "
             "checkpoint, or drop --calibration"
         )
-    made = compensated(before, gram, kept.bits, kept.block, getattr(torch, dtype))
+    made = compensated(before, gram, kept.bits, kept.block, getattr(torch, dtype), zeros)
     scales = made.scales.to(torch.float32)
     if not bool(scales.isfinite().all()):
         raise CheckpointError(
@@ -154,7 +161,8 @@ def _round(module: Any, kept: Kept, gram: torch.Tensor, dtype: str) -> Rounding:
     values, floats = made.values.numpy(), scales.numpy()
     kept.keep(values, floats)
     after = unpacked(kept, dtype, "float32")
-    plain = Rounded(Weight(kept.key, kept.shape, "float32", lambda: before), kept.bits, kept.block)
+    stays = before if zeros is None else before.masked_fill(zeros, 0)
+    plain = Rounded(Weight(kept.key, kept.shape, "float32", lambda: stays), kept.bits, kept.block)
     nearest = unpacked(plain, dtype, "float32")
     module.weight = torch.nn.Parameter(after, requires_grad=False)
     return Rounding(

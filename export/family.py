@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from clasp_trt.export.tokenizer import Tokenizer
     from clasp_trt.export.weights.graph import Weights
     from clasp_trt.export.weights.kept import Kept
+    from clasp_trt.export.weights.masks import KeptMask
+    from clasp_trt.sparsity import Sparsity
 
 
 class Family(Protocol):
@@ -84,6 +86,12 @@ class Family(Protocol):
     def quantization(self) -> Quantization:
         """The parts whose matrices are integers, rounded or held so by the checkpoint: where these differ in a part,
         the narrowest. Raises :class:`CheckpointError`."""
+
+    def sparse(self, sparsity: Sparsity, folder: Path | None) -> Mapping[str, KeptMask]:
+        """Graphs made from now on hold the matrices of the decoder's layers with the zeros of ``sparsity``: by the
+        masks that lie in ``folder`` when the graphs are written, which who calls this puts there, by their names in the
+        graph; without one, those of the least magnitudes. To be called before :meth:`calibrated_in`. Raises
+        :class:`~clasp_trt.errors.SparsityError` for matrices that cannot be so."""
 
     def calibrated_in(self, folder: Path) -> Mapping[str, Kept]:
         """Graphs made from now on hold the matrices of the decoder's layers, those that are rounded, as they lie in

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from clasp_trt.export.reference import Reference
     from clasp_trt.export.weights.graph import Weights
     from clasp_trt.export.weights.kept import Kept
+    from clasp_trt.export.weights.masks import KeptMask, Zeros
     from clasp_trt.export.weights.stored import Tensors
+    from clasp_trt.sparsity import Sparsity
 
 
 _BUFFERS = ("rotary_emb.inv_freq", "position_ids")
@@ -157,6 +159,20 @@ class Parts(Generic[Described]):
         from clasp_trt.export.weights.transforms import cast
 
         return Weights(cast(self._rounded, dtype), prefix, read=self._read, rules=self._layouts)
+
+    def sparse(self, sparsity: Sparsity, folder: Path | None) -> Mapping[str, KeptMask]:
+        from clasp_trt.export.weights.masks import ByMagnitude, KeptMask, masked, matrices
+
+        found = {name: weight.shape for name, weight in matrices(self._tensors, sparsity)}
+        start = "decoder."
+        kept = {
+            name: KeptMask(folder or Path(), name.removeprefix(start), (outputs, inputs))
+            for name, (outputs, inputs) in found.items()
+        }
+        zeros: Mapping[str, Zeros] = kept if folder is not None else dict.fromkeys(kept, ByMagnitude(sparsity))
+        self._tensors = masked(self._tensors, zeros)
+        self.__dict__.pop("_rounded", None)  # made anew of these
+        return {name.removeprefix(start): each for name, each in kept.items()}
 
     def calibrated_in(self, folder: Path) -> Mapping[str, Kept]:
         from clasp_trt.export.weights.kept import Kept

@@ -8,7 +8,8 @@ the equations and shares no code with the exporter.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -94,6 +95,13 @@ class Reference:
         self._decoder.layers[number] = cast(self._decoder.layers[number], torch.float32)
         return self._decoder.layers[number]
 
+    @contextmanager
+    def lent(self, number: int) -> Iterator[Any]:
+        """Layer ``number`` in float32 while it lasts; then there is what is stored again."""
+        stored = self._decoder.layers[number]
+        yield self.held(number)
+        self._decoder.layers[number] = stored
+
     def dropped(self, number: int) -> None:
         """Forgets layer ``number``, which nobody will ask for again."""
         self._decoder.layers[number] = torch.nn.Identity()
@@ -110,6 +118,14 @@ class Reference:
         """``hidden`` ``[1, rows, width]`` after layer ``number``, in float32."""
         hidden = torch.from_numpy(feed[port.HIDDEN]).to(torch.float32)
         found: NDArray[np.float32] = array(_passed(*self._entered(number, hidden, feed), feed, number))
+        return found
+
+    @torch.inference_mode()
+    def attention(self, feed: Arrays, number: int) -> NDArray[np.float32]:
+        """What the last row pays each row in layer ``number``, mean over heads, ``[rows]``, in float32."""
+        hidden = torch.from_numpy(feed[port.HIDDEN]).to(torch.float32)
+        entered = self._entered(number, hidden, feed)
+        found: NDArray[np.float32] = array(_attention(*entered, torch.tensor([hidden.shape[1] - 1])))
         return found
 
     def _entered(self, number: int, hidden: torch.Tensor, feed: Arrays) -> tuple[Any, torch.Tensor, Any, torch.Tensor]:
@@ -167,6 +183,18 @@ def _text_saliency(
     layer: Any, hidden: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor], blocked: torch.Tensor, feed: Arrays
 ) -> torch.Tensor:
     """Attention ``[1, tokens]`` of the reference rows to the visual ones, mean over heads and rows (Eqs. 32-33)."""
+    rows, visual = torch.from_numpy(feed[port.REFERENCE_INDEX]), torch.from_numpy(feed[port.VISUAL_INDEX])
+    return _attention(layer, hidden, rotary, blocked, rows)[visual][None]
+
+
+def _attention(
+    layer: Any,
+    hidden: torch.Tensor,
+    rotary: tuple[torch.Tensor, torch.Tensor],
+    blocked: torch.Tensor,
+    rows: torch.Tensor,
+) -> torch.Tensor:
+    """Attention of ``rows`` to all, mean over heads and ``rows``."""
     attention = layer.self_attn
     states = layer.input_layernorm(hidden)
     split = (1, hidden.shape[1], -1, attention.head_dim)
@@ -175,11 +203,10 @@ def _text_saliency(
         query, keys = attention.q_norm(query), attention.k_norm(keys)
     query, keys = apply_rotary_pos_emb(query.transpose(1, 2), keys.transpose(1, 2), *rotary)
     keys = keys.repeat_interleave(attention.num_key_value_groups, dim=1)
-    rows, visual = torch.from_numpy(feed[port.REFERENCE_INDEX]), torch.from_numpy(feed[port.VISUAL_INDEX])
     floats = wide(hidden.dtype)
     scores: torch.Tensor = query[0, :, rows].to(floats) @ keys[0].to(floats).transpose(1, 2) * attention.scaling
     scores = _capped(scores, attention.config, "attn_logit_softcapping").masked_fill(blocked[rows], -torch.inf)
-    return scores.softmax(dim=-1).mean(dim=(0, 1))[visual][None]
+    return scores.softmax(dim=-1).mean(dim=(0, 1))
 
 
 def cast(module: Any, dtype: torch.dtype) -> Any:

@@ -33,6 +33,11 @@ from tests.mistakes import says
         ),
         (("--method", "dart"), {"method": "dart"}, Options(Pruning(method="dart"))),
         (("--max-images", "3"), {"max_images": 3}, Options(max_images=3)),
+        (
+            ("--sparsity", "2:4,wanda", "--calibration", "D"),
+            {"sparsity": "2:4,wanda", "calibration": "D"},
+            Options(sparsity="2:4,wanda", calibration="D"),
+        ),
         (("--quantize", "int4:64,head=none"), {"quantize": "int4:64,head=none"}, Options(quantize="int4:64,head=none")),
     ],
 )

@@ -6,6 +6,8 @@ import pytest
 
 from clasp_trt import schedule, targets
 from clasp_trt.errors import TargetError
+from clasp_trt.quantization import parse as parse_quantization
+from clasp_trt.sparsity import parse as parse_sparsity
 
 # SM versions that TensorRT for RTX compiles for.
 RTX_SM = {"7.5", "8.0", "8.6", "8.9", "12.0", "12.1"}
@@ -141,3 +143,25 @@ def test_a_selection_that_no_engine_makes_is_refused_where_engines_are() -> None
         targets.check_selection(backend, schedule.given(5000, 32, (3840,), (3,)))
         targets.check_selection(backend, schedule.none(5000, 32))
     targets.check_selection("onnxruntime", many)
+
+
+@pytest.mark.parametrize(
+    ("target", "backend", "sms", "asked", "quantize", "told"),
+    [
+        ("l4", "tensorrt", ("8.9",), "2:4", "none", None),
+        ("l4", "tensorrt-rtx", ("8.0", "12.0"), "2:4,magnitude", "int8", None),
+        ("l4", "tensorrt-rtx", ("7.5", "8.9"), "2:4", "none", "SM 7.5, 8.9: sparse products came with SM 8.0"),
+        ("l4", "tensorrt", ("8.9",), "4:8", "none", "2:4 alone, not 4:8"),
+        ("l4", "tensorrt", ("8.9",), "0.5", "none", "2:4 alone, not 0.5"),
+        ("l4", "tensorrt", ("8.9",), "2:4", "int4", "4 bits"),
+        ("l4", "onnxruntime", (), "2:4", "none", "ONNX Runtime"),
+        ("cpu", "onnxruntime", (), "0.5", "none", "cpu"),
+    ],
+)
+def test_what_zeros_buy(
+    target: str, backend: str, sms: tuple[str, ...], asked: str, quantize: str, told: str | None
+) -> None:
+    scheme = parse_quantization(quantize).of("decoder")
+    why = targets.zeros_in_vain(targets.get(target), backend, sms, parse_sparsity(asked), scheme)
+    assert (why is None) is (told is None)
+    assert (told or "") in (why or "")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from contextlib import suppress
+from dataclasses import asdict, fields, replace
 
 from clasp_trt.bundle import consistency, media, media_reader, schema1
 from clasp_trt.bundle.errors import ManifestField, ManifestSyntax, SchemaVersion, UnsafePath
@@ -30,9 +31,11 @@ from clasp_trt.bundle.manifest import (
     VisionDims,
 )
 from clasp_trt.chain import selections
-from clasp_trt.errors import ScheduleError
+from clasp_trt.errors import ScheduleError, SparsityError
 from clasp_trt.quantization import GPTQ, HELD, PARTS, UNROUNDED, Calibration, Quantization, Scheme
 from clasp_trt.schedule import PRUNE_AT, Schedule
+from clasp_trt.sparsity import SCORES, Sparse, Sparsity
+from clasp_trt.sparsity import parse as parse_sparsity
 from clasp_trt.storage.fields import Field, Format, parse
 from clasp_trt.targets import BACKENDS, PRECISIONS, TARGETS
 from clasp_trt.tensors import DTYPES, TensorSpec
@@ -51,6 +54,7 @@ _GENERATION = "generation"  # a key that older bundles lack
 _METHOD = "method"  # a key of bundles whose prunes are others than CLASP's
 _QUANTIZATION = "quantization"  # a key of bundles with rounded weights, and of no others
 _CALIBRATION = "calibration"  # a key of bundles that were rounded by one, and of no others
+_SPARSITY = "sparsity"  # a key of bundles that have zeros on purpose, and of no others
 _ZEROS = "zeros"  # a key of schemes that have some, and of no others
 _FLOATING = "floating"  # a key of schemes of FP8, and of no others
 _PLUGINS = "plugins"  # a key of engines that have some, and of no others
@@ -74,6 +78,7 @@ def dumps(manifest: Manifest) -> str:
         "precision": manifest.precision,
         **({_QUANTIZATION: _schemes_content(manifest.quantization)} if manifest.quantization else {}),
         **({} if manifest.calibration is None else {_CALIBRATION: asdict(manifest.calibration)}),
+        **({} if manifest.sparse is None else {_SPARSITY: _sparse_content(manifest.sparse)}),
         "prune_at": manifest.prune_at,
         **({} if manifest.method == selections.DEFAULT else {_METHOD: manifest.method}),
         "schedule": manifest.schedule.to_json(),
@@ -113,6 +118,12 @@ def _schemes_content(quantization: Quantization) -> dict[str, object]:
     }
 
 
+def _sparse_content(sparse: Sparse) -> dict[str, object]:
+    sparsity = sparse.sparsity
+    content = {name: value for name, value in asdict(sparse).items() if name != "sparsity"}
+    return {"asked": sparsity.asked, "scores": sparsity.scores, **content}
+
+
 def _engines_content(engines: Engines) -> dict[str, object]:
     content = asdict(engines)
     for engine in content["engines"]:
@@ -138,7 +149,7 @@ def loads(data: bytes, source: str, settings: Callable[[], Mapping[str, object]]
 
 
 def _read(root: Field) -> Manifest:
-    top = root.record(*_KEYS, optional=(_METHOD, _SLOTS, _QUANTIZATION, _CALIBRATION, _GENERATION, _ENGINES))
+    top = root.record(*_KEYS, optional=(_METHOD, _SLOTS, _QUANTIZATION, _CALIBRATION, _SPARSITY, _GENERATION, _ENGINES))
     return Manifest(
         model=_model(top["model"]),
         media=media_reader.media(top["media"]),
@@ -158,6 +169,7 @@ def _read(root: Field) -> Manifest:
         generation=generation(top[_GENERATION]) if _GENERATION in top else None,
         quantization=_quantization(top[_QUANTIZATION]) if _QUANTIZATION in top else UNROUNDED,
         calibration=_calibration(top[_CALIBRATION]) if _CALIBRATION in top else None,
+        sparse=_sparse(top[_SPARSITY]) if _SPARSITY in top else None,
         slots=top[_SLOTS].integer(2, MAX_SLOTS) if _SLOTS in top else 1,
         method=top[_METHOD].one_of([name for name in selections.READS if name != selections.DEFAULT])
         if _METHOD in top
@@ -228,6 +240,28 @@ def _calibration(item: Field) -> Calibration:
     if not _SHA256.fullmatch(data):
         of["data"].fail("a lowercase hexadecimal SHA-256")
     return Calibration(of["method"].one_of((GPTQ,)), data, of["rows"].integer(1), of["tokens"].integer(1))
+
+
+def _sparse(item: Field) -> Sparse:
+    of = item.record("asked", "scores", *(entry.name for entry in fields(Sparse) if entry.name != "sparsity"))
+    asked, scores = of["asked"].text(_MAX_NAME), of["scores"].one_of(SCORES)
+    sparsity: Sparsity | None = None
+    with suppress(SparsityError):
+        sparsity = parse_sparsity(asked)
+    if sparsity is None or sparsity.asked != asked:
+        of["asked"].fail("a share of zeros such as 0.5, or a pattern such as 2:4")
+    data = None if of["data"].value is None else of["data"].text()
+    if data is not None and not _SHA256.fullmatch(data):
+        of["data"].fail("a lowercase hexadecimal SHA-256, or null")
+    weights = of["weights"].integer(1)
+    return Sparse(
+        replace(sparsity, scores=scores),
+        of["zeros"].integer(0, weights),
+        weights,
+        data,
+        of["rows"].integer(0 if data is None else 1),
+        of["tokens"].integer(0 if data is None else 1),
+    )
 
 
 def _quantization(item: Field) -> Quantization:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from itertools import zip_longest
 
 from clasp_trt.bundle.clips import Clips
@@ -18,6 +19,9 @@ from clasp_trt.splitting import Split
 from clasp_trt.targets import COMPILED, TARGETS
 from clasp_trt.tensors import FLOATS, TensorSpec
 
+_NEAR_SHARE = Fraction(1, 30)
+"""How far a share of zeros may be from what was asked: half an input of an output that has 16 or more."""
+
 
 def check(manifest: Manifest, source: str) -> None:
     """Raise :class:`InconsistentManifest`, naming the place in ``source``, for the first contradiction."""
@@ -25,6 +29,7 @@ def check(manifest: Manifest, source: str) -> None:
         _names,
         _dims,
         _quantization,
+        _sparsity,
         _generation,
         _media,
         _pruning,
@@ -91,6 +96,20 @@ def _quantization(manifest: Manifest) -> Iterator[str]:
         yield "calibration: of a decoder that is not rounded"
     if manifest.calibration is not None and ROUNDINGS not in manifest.files:
         yield f"calibration: without {ROUNDINGS} among the files, which says what it did"
+
+
+def _sparsity(manifest: Manifest) -> Iterator[str]:
+    """Questions chose what they were asked to, and what is zero is about what was asked for."""
+    sparse = manifest.sparse
+    if sparse is None:
+        return
+    if sparse.sparsity.is_calibrated and sparse.data is None:
+        yield f"sparsity.data: null, but {sparse.sparsity.scores} chooses by questions"
+    if sparse.data is None and (sparse.rows or sparse.tokens):
+        yield "sparsity.rows: questions of no file"
+    share, allowed = sparse.sparsity.share, 0 if sparse.sparsity.pattern is not None else _NEAR_SHARE
+    if abs(Fraction(sparse.zeros, sparse.weights) - share) > allowed:
+        yield f"sparsity.zeros: {sparse.zeros} of {sparse.weights} weights, which is not {sparse.sparsity.asked}"
 
 
 def _generation(manifest: Manifest) -> Iterator[str]:

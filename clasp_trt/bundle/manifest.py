@@ -11,6 +11,7 @@ from clasp_trt.generation import Generation
 from clasp_trt.operators import PIVOT_SELECT, SPHERICAL_KMEANS
 from clasp_trt.quantization import UNROUNDED, Calibration, Quantization
 from clasp_trt.schedule import Schedule
+from clasp_trt.sparsity import Sparse
 from clasp_trt.speculation import MOST
 from clasp_trt.tensors import TensorSpec
 
@@ -177,6 +178,7 @@ class Manifest:
     calibration: Calibration | None = None  # of a decoder that is not rounded to the nearest
     slots: int = 1
     method: str = selections.DEFAULT
+    sparse: Sparse | None = None  # of a decoder some of whose weights are zero on purpose
 
     @property
     def has_slots(self) -> bool:

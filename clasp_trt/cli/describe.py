@@ -68,6 +68,8 @@ def summary(bundle: Bundle) -> str:
     if manifest.quantization:
         by = "" if manifest.calibration is None else f"; decoder by {manifest.calibration}"
         lines.insert(-1, f"weights    {manifest.quantization}{by}")
+    if manifest.sparse is not None:
+        lines.insert(-1, f"zeros      {manifest.sparse}")
     brought, unreached = _router(bundle), _unreached(bundle)
     if brought is not None or unreached:
         missing = f"reaches no {', '.join(map(repr, unreached))}; name it with run --category" if unreached else ""

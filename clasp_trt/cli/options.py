@@ -165,6 +165,12 @@ _SHAPE = (
         help="Round weights: int8, int4 (the decoder's layers to 4 bits, all else to 8), int4:64 for other blocks than "
         "128; parts are vision, projector, decoder, embedding, head [default: none].",
     ),
+    click.option(
+        "--sparsity",
+        metavar="SHARE|N:M[,HOW]",
+        help="Make a share of the decoder's weights zero, 0.5, or of every 4 inputs 2, 2:4; chosen by tamp, wanda or "
+        "magnitude [default: tamp, by --calibration].",
+    ),
 )
 """What a plan depends on too: the shape of the graphs, and no file."""
 
@@ -184,7 +190,8 @@ _FILES = (
         "--calibration",
         type=click.Path(),
         metavar="D.jsonl",
-        help="Round the decoder by what these questions, image and prompt, give its layers [default: to the nearest].",
+        help="Round the decoder by what these questions, image and prompt, give its layers, and choose by it what "
+        "--sparsity makes zero [default: to the nearest].",
     ),
     click.option("--calibration-rows", type=int, metavar="N", help="Questions that are taken of it [default: 128]."),
 )
@@ -196,6 +203,7 @@ _NAMES = (
     "max_images",
     "max_frames",
     "quantize",
+    "sparsity",
     "prune_tower",
     "calibration",
     "calibration_rows",

@@ -75,6 +75,7 @@ def command(
         machine=planning.measure() if device.sm is None else None,
         build_memory=engines.memory_bytes,
         slots=slot_count(slots),
+        sparsity=options.sparse,
     )
     plan = planning.make(request)
     advice = planning.advise(plan)
@@ -111,6 +112,8 @@ def _tell(plan: Plan, advice: list[str]) -> None:
     click.echo(f"parameters  {model.parameters / 1e6:.1f} M: {parts}")
     if model.integers:
         click.echo(f"weights     {model.integers}")
+    if request.sparsity is not None:
+        click.echo(f"zeros       {request.sparsity}: {plan.zeros_buy}")
     click.echo(f"pruning     {request.schedule.describe()}\n")
     sides = (plan.pruned, plan.unpruned) if pruned else (plan.pruned,)
     print_table(_memory_rows(sides, pruned))

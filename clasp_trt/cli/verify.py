@@ -76,6 +76,8 @@ def command(
         )
     else:
         click.echo(f"whole      {integrity.files} files, {integrity.graphs} graphs: {opened.root}")
+        if integrity.zeros is not None:
+            click.echo(f"zeros      {integrity.zeros}; {opened.manifest.sparse}")
         for line in integrity.skipped:
             click.echo(f"skipped    {line}")
         if report is not None:

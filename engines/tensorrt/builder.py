@@ -25,7 +25,8 @@ class Recipe:
     """What decides an engine beside its graph.
 
     ``sms`` are compute capabilities, ``workspace`` the bytes of scratch that a kernel of the engine may use (None: the
-    builder's own choice), ``assemble`` makes what plugins carry (None: no plugins). What a build itself may take is no
+    builder's own choice), ``assemble`` makes what plugins carry (None: no plugins), ``sparse`` lets products skip
+    weights of which 2 of 4 are zero. What a build itself may take is no
     part of it: that changes no engine.
     """
 
@@ -33,6 +34,7 @@ class Recipe:
     sms: tuple[str, ...]
     workspace: int | None = None
     assemble: Assemble | None = None
+    sparse: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ def build_engine(recipe: Recipe, job: Job, go_on: Callable[[float], bool]) -> No
     config = builder.create_builder_config()
     config.progress_monitor = monitor(trt, go_on)
     config.clear_flag(trt.BuilderFlag.TF32)  # on by default: float32 would be rounded to ten bits in products
+    if recipe.sparse:
+        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     if recipe.workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace)
     if library.ahead:

@@ -39,6 +39,7 @@ def key(recipe: Recipe, model: Path, profiles: Sequence[Profile]) -> str:
         "library": [recipe.library.backend, recipe.library.version],
         "sms": recipe.sms,
         "workspace": recipe.workspace,
+        **({"sparse": True} if recipe.sparse else {}),
         "profiles": [asdict(profile) for profile in profiles],
         "files": [file_sha256(path) for path in (model, *(model.parent / name for name in sorted(outside)))],
     }

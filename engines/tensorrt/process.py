@@ -46,6 +46,7 @@ def build_apart(recipe: Recipe, job: Job, go_on: Callable[[float], bool]) -> Non
         "backend": recipe.library.backend,
         "sms": recipe.sms,
         "workspace": recipe.workspace,
+        "sparse": recipe.sparse,
         "graph": asdict(job.graph),
         "profiles": [asdict(profile) for profile in job.profiles],
         "weights": job.weights,

@@ -55,8 +55,9 @@ def main() -> None:
     job = Job(
         graph, Path(request["model"]), profiles, request["weights"], Path(request["output"]), tuple(request["plugins"])
     )
+    recipe = Recipe(load(request["backend"]), tuple(request["sms"]), request["workspace"], sparse=request["sparse"])
     try:
-        build_engine(Recipe(load(request["backend"]), tuple(request["sms"]), request["workspace"]), job, tell)
+        build_engine(recipe, job, tell)
     except BackendError as error:
         print(f"refused {json.dumps(str(error))}", flush=True)
         sys.exit(2)

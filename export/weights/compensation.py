@@ -29,10 +29,16 @@ class Compensated(NamedTuple):
 
 
 def compensated(
-    matrix: torch.Tensor, gram: torch.Tensor, bits: int, block: int | None, dtype: torch.dtype
+    matrix: torch.Tensor,
+    gram: torch.Tensor,
+    bits: int,
+    block: int | None,
+    dtype: torch.dtype,
+    zeros: torch.Tensor | None = None,
 ) -> Compensated:
     """``matrix`` ``[outputs, inputs]`` as integers of ``bits`` and scales of ``dtype``, one for ``block`` inputs of an
-    output, or for all. ``gram`` is ``H``, float64 ``[inputs, inputs]``."""
+    output, or for all. ``gram`` is ``H``, float64 ``[inputs, inputs]``. Where the mask ``zeros`` is true the integer is
+    0, for which the inputs after it make up as for any other."""
     weights, most = matrix.to(torch.float64, copy=True), 2 ** (bits - 1) - 1
     outputs, inputs = weights.shape
     width = block or inputs
@@ -46,9 +52,12 @@ def compensated(
         for column in range(first, last):
             if column % width == 0:
                 part = slice(column, column + width)  # in this run, or all of the inputs
-                scales[:, column // width] = _scale(weights[:, part], weigh[part], most, dtype)
+                stays = weights[:, part] if zeros is None else weights[:, part].masked_fill(zeros[:, part], 0)
+                scales[:, column // width] = _scale(stays, weigh[part], most, dtype)
             scale = scales[:, column // width].to(torch.float64)
             integers = torch.round(weights[:, column] / scale).clamp_(-most, most)
+            if zeros is not None:
+                integers.masked_fill_(zeros[:, column], 0)
             values[:, column] = integers.to(torch.int8)
             error = (weights[:, column] - integers * scale) / upper[column, column]
             errors[:, column - first] = error

@@ -18,6 +18,7 @@ from clasp_trt.policy import prior
 
 POLICY_TEXT = prior((1, 3), 3).dumps()
 ENGINE = b"engine" * 100
+SPARSE = {"asked": "2:4", "scores": "tamp", "zeros": 50, "weights": 100, "data": "0" * 64, "rows": 16, "tokens": 99}
 
 
 def entry(data: bytes) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clasp_trt import bundle as b
-from tests.bundle.sample import PROCESSOR, VALID, altered, entry, refused, without
+from tests.bundle.sample import PROCESSOR, SPARSE, VALID, altered, entry, refused, without
 from tests.oneslot import with_one_slot
 
 SEGMENT_0 = next(i for i, graph in enumerate(VALID["graphs"]) if graph["name"] == "segment_0")
@@ -56,6 +56,13 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
         **altered(("quantization",), {"head": {"bits": 4, "block": 128}}),
         "opset": 20,
     },
+    "sparsity.data: null, but tamp chooses by questions": altered(
+        ("sparsity",), {**SPARSE, "data": None, "rows": 0, "tokens": 0}
+    ),
+    "sparsity.zeros: 49 of 100 weights, which is not 2:4": altered(("sparsity",), {**SPARSE, "zeros": 49}),
+    "sparsity.zeros: 54 of 100 weights, which is not 0.5": altered(
+        ("sparsity",), {**SPARSE, "asked": "0.5", "zeros": 54}
+    ),
     "schedule.layers: 5": altered(("schedule", "layers"), 5),
     "prune_at: 'none' needs no stages": altered(("prune_at",), "none"),
     "prune_at: 'encoder' needs one stage": altered(("prune_at",), "encoder"),

@@ -15,6 +15,7 @@ from tests.bundle.sample import (
     LAYOUT,
     POSITIONS,
     PROCESSOR,
+    SPARSE,
     VALID,
     Place,
     altered,
@@ -184,6 +185,19 @@ INT8 = {"bits": 8, "block": None}
         *(((*PROCESSOR, "pool"), value) for value in (None, True, 0, 1, 3, 5, "2")),  # of 4 cells a side
         *((("model", "decoder", "window"), value) for value in (None, True, 0, -1, 2.0, "8")),
         *((("media", "images"), value) for value in (None, True, 0, 1, 101, 2.0, "2", [2])),
+        *((("sparsity",), value) for value in (None, True, "2:4", [], {}, {"asked": "2:4"}, {**SPARSE, "more": 1})),
+        *(
+            (("sparsity",), {**SPARSE, "asked": value})
+            for value in (None, 0.5, "0.50", ".5", "1", "3:2", "2:4,wanda", "")
+        ),
+        *((("sparsity",), {**SPARSE, "scores": value}) for value in (None, "", "TAMP", "sparsegpt")),
+        *((("sparsity",), {**SPARSE, "data": value}) for value in (1, "", "0" * 63, "A" * 64)),
+        *((("sparsity",), {**SPARSE, "zeros": value}) for value in (None, -1, 50.0, True, 101)),
+        *(
+            (("sparsity",), {**SPARSE, name: value})
+            for name in ("weights", "rows", "tokens")
+            for value in (None, 0, 1.5)
+        ),
         *((("quantization",), value) for value in (None, True, "int4", [], {}, {"tower": INT8})),
         *(
             (("quantization",), {"decoder": value})

@@ -107,6 +107,35 @@ def test_rounded_weights(clasp: Clasp, folder: Path, refused: Refused) -> None:
     says(refused(*words, "--quantize", "int3"), "--quantize", "int3")
 
 
+@pytest.mark.parametrize(
+    ("target", "asked", "told"),
+    [
+        ("orin-nano-8", "2:4", "SPARSE_WEIGHTS"),
+        ("orin-nano-8", "0.5", "buy nothing here: TensorRT skips zeros of the pattern 2:4 alone, not 0.5"),
+        ("cpu", "2:4", "buy nothing here: ONNX Runtime"),
+    ],
+)
+def test_zeros(clasp: Clasp, folder: Path, target: str, asked: str, told: str) -> None:
+    words = ("plan", folder, "--target", target, "--budget", "192", "--precision", "fp16")
+    done, dense = clasp(*words, "--sparsity", asked), clasp(*words)
+    (line,) = [line for line in done.out.splitlines() if line not in dense.out.splitlines()]
+    assert line.startswith(f"zeros       {asked} by tamp: ")
+    assert told in line
+    found = json.loads(clasp(*words, "--sparsity", asked, "--json").out)
+    assert found["sparsity"] == {"asked": asked, "scores": "tamp", "buys": line.partition("tamp: ")[2]}
+
+
+@pytest.mark.parametrize("asked", ["0", "1", "3:2", "nan", "0.5,best"])
+def test_zeros_that_cannot_be(folder: Path, refused: Refused, asked: str) -> None:
+    says(refused("plan", folder, "--sparsity", asked), "--sparsity", asked, "0.05 to 0.95")
+
+
+def test_zeros_of_integers_of_4_bits(clasp: Clasp, folder: Path) -> None:
+    words = ("plan", folder, "--target", "orin-nano-8", "--precision", "fp16", "--sparsity", "2:4", "--quantize")
+    assert "buy nothing here: weights of 4 bits" in clasp(*words, "int4").out
+    assert "SPARSE_WEIGHTS" in clasp(*words, "int8").out
+
+
 def test_this_machine_is_the_default(clasp: Clasp, checkpoint: Path) -> None:
     done = clasp("plan", checkpoint, "--budget", "8", "--max-context", "96", "--prompt-tokens", "20")
     assert "on cpu (any CPU that ONNX Runtime runs on), fp32, onnxruntime, context 96" in done.out

@@ -13,8 +13,9 @@ from transformers import LlamaConfig, LlamaModel
 from clasp_trt.bundle.roundings import Rounding
 from clasp_trt.chain import port
 from clasp_trt.errors import CheckpointError
-from clasp_trt.export.calibrated import Requests, Sums, calibrate
+from clasp_trt.export.calibrated import Sums, calibrate
 from clasp_trt.export.reference import Reference
+from clasp_trt.export.requests import Requests
 from clasp_trt.export.weights.compensation import compensated
 from clasp_trt.export.weights.kept import Kept
 from tests.mistakes import says

@@ -1,4 +1,5 @@
-"""Questions by which a decoder is rounded: read, seen and tokenised as requests are, by the bundle in the making.
+"""Questions by which a decoder is rounded, or loses weights: read, seen and tokenised as requests are, by the bundle in
+the making.
 
 Vision tower, projector and embedding are the checkpoint's own modules; the pictures' tokens are mixed for the category
 of the question, as an answer would have them, and none of them is pruned.
@@ -22,14 +23,16 @@ from clasp_trt.options import Options
 from clasp_trt.progress import Progress
 from clasp_trt.quantization import GPTQ, LEAST_ROWS, USUAL_ROWS, Calibration
 from clasp_trt.runtime.media.image import load_image
+from clasp_trt.sparsity import TAMP, Sparse, Sparsity, check_questions, zeros_of
 from clasp_trt.tools.evaluate.questions import Questions, check_categories
 from clasp_trt.tools.request import Request
 
 if TYPE_CHECKING:
-    from clasp_trt.export.calibrated import Requests
     from clasp_trt.export.family import Family
     from clasp_trt.export.reference import Reference
+    from clasp_trt.export.requests import Requests
     from clasp_trt.export.weights.kept import Kept
+    from clasp_trt.export.weights.masks import KeptMask
     from clasp_trt.tools.evaluate.dataset import Row
 
 _SCRATCH = "calibration"
@@ -37,7 +40,8 @@ _SCRATCH = "calibration"
 
 def questions_of(options: Options) -> Questions | None:
     """Those that a calibration takes, spread over their file; None without one. Raises
-    :class:`~clasp_trt.errors.DataError`."""
+    :class:`~clasp_trt.errors.DataError`, or :class:`~clasp_trt.errors.SparsityError` where some are needed."""
+    check_questions(options.sparse, options.calibration)
     if options.calibration is None:
         return None
     every = Questions.read(options.calibration, answered=False)
@@ -57,27 +61,40 @@ def questions_of(options: Options) -> Questions | None:
 
 
 @dataclass(frozen=True)
+class Made:
+    """What became of a decoder: how it was rounded by questions, and what of it is zero; None for what was not."""
+
+    calibration: Calibration | None = None
+    sparse: Sparse | None = None
+
+
+@dataclass(frozen=True)
 class Decoder:
-    """What calibrates the decoder of ``family`` by ``questions``, for scales in ``dtype``; its integers lie in a folder
-    of ``root`` until :meth:`clear`."""
+    """What makes the decoder of ``family`` smaller by ``questions``: rounds ``matrices``, with scales in ``dtype``, and
+    chooses zeros by ``sparsity`` for ``masks``. What it makes lies in a folder of ``root`` until :meth:`clear`."""
 
     family: Family
     questions: Questions
     root: Path
     dtype: str
+    sparsity: Sparsity | None
+    masks: Mapping[str, KeptMask]
     matrices: Mapping[str, Kept]
 
     @classmethod
-    def of(cls, family: Family, questions: Questions, root: Path, dtype: str) -> Decoder:
+    def of(cls, family: Family, questions: Questions, root: Path, dtype: str, sparsity: Sparsity | None) -> Decoder:
         """Graphs that ``family`` makes from now on hold what :meth:`calibrate` will find."""
         folder = root / _SCRATCH
         folder.mkdir()
-        return cls(family, questions, root, dtype, family.calibrated_in(folder))
+        masks = {} if sparsity is None else family.sparse(sparsity, folder)
+        return cls(family, questions, root, dtype, sparsity, masks, family.calibrated_in(folder))
 
-    def calibrate(self, bundle: Bundle, progress: Progress) -> Calibration:
-        """Rounds every matrix of the decoder's layers, and writes what that did into the bundle. ``bundle`` is the one
-        in the making, all there but its graphs. Raises :class:`DataError` for a question that cannot be asked."""
-        from clasp_trt.export.calibrated import Requests, calibrate
+    def calibrate(self, bundle: Bundle, progress: Progress) -> Made:
+        """Goes through the decoder's layers, and writes what rounding did into the bundle. ``bundle`` is the one in the
+        making, all there but its graphs. Raises :class:`DataError` for a question that cannot be asked."""
+        from clasp_trt.export.calibrated import calibrate
+        from clasp_trt.export.choosing import Chosen
+        from clasp_trt.export.requests import Requests
 
         check_categories(self.questions, bundle.policy)
         folder = self.root / _SCRATCH / "requests"
@@ -87,10 +104,34 @@ class Decoder:
         for done, row in enumerate(self.questions.rows):
             progress("calibrate: pictures and prompts", done, len(self.questions.rows))
             tokens += self._add(row, bundle, reference, requests)
-        found = calibrate(reference, requests, self.matrices, self.dtype, progress)
+        chosen = None
+        if self.sparsity is not None:
+            kept = {name: each for name, each in self.masks.items() if name not in self.matrices}
+            chosen = Chosen(self.sparsity, kept, self._shares(self.sparsity, reference, requests, progress))
+        found = calibrate(reference, requests, self.matrices, self.dtype, progress, chosen)
         shutil.rmtree(folder)
-        (self.root / ROUNDINGS).write_text(roundings.dumps(found), encoding="utf-8")
-        return Calibration(GPTQ, self.questions.sha256, len(requests), tokens)
+        calibration, sparse = None, None
+        if self.matrices:
+            (self.root / ROUNDINGS).write_text(roundings.dumps(found), encoding="utf-8")
+            calibration = Calibration(GPTQ, self.questions.sha256, len(requests), tokens)
+        if self.sparsity is not None and chosen is not None:
+            by = (self.questions.sha256, len(requests), tokens) if self.sparsity.is_calibrated else (None, 0, 0)
+            sparse = Sparse(self.sparsity, chosen.zeros, _weights(self.masks), *by)
+        return Made(calibration, sparse)
+
+    def _shares(
+        self, sparsity: Sparsity, reference: Reference, requests: Requests, progress: Progress
+    ) -> Mapping[str, float]:
+        """What share of each matrix is zero, where these differ: for which all go through the dense decoder first."""
+        if sparsity.scores != TAMP or sparsity.pattern is not None:
+            return {}
+        from clasp_trt.export.diversity import diversities, shares
+
+        folder = self.root / _SCRATCH / "dense"
+        folder.mkdir()
+        found = diversities(reference, requests.branched(folder), progress)
+        shutil.rmtree(folder)
+        return shares(found, {name: _weights({name: each}) for name, each in self.masks.items()}, sparsity)
 
     def clear(self) -> None:
         """Once the graphs are written."""
@@ -106,6 +147,19 @@ class Decoder:
         category = request.route.category if row.category is None else categories.index(row.category)
         requests.add(_entering(bundle, self.family, reference, request, category))
         return len(request.prompt.input_ids)
+
+
+def by_magnitude(family: Family, sparsity: Sparsity) -> Sparse:
+    """Graphs that ``family`` makes from now on lack the decoder's smallest weights, for which it takes no questions."""
+    masks = family.sparse(sparsity, None)
+    zeros = sum(
+        outputs * zeros_of(inputs, sparsity.share) for outputs, inputs in (each.shape for each in masks.values())
+    )
+    return Sparse(sparsity, zeros, _weights(masks))
+
+
+def _weights(masks: Mapping[str, KeptMask]) -> int:
+    return sum(each.shape[0] * each.shape[1] for each in masks.values())
 
 
 def _entering(

@@ -34,7 +34,7 @@ from clasp_trt.policy import Policy, prior
 from clasp_trt.progress import Progress, silent
 from clasp_trt.storage.apart import keep_apart
 from clasp_trt.tensors import FLOATS
-from clasp_trt.tools.build.calibration import Decoder, questions_of
+from clasp_trt.tools.build.calibration import Decoder, Made, by_magnitude, questions_of
 from clasp_trt.tools.build.companions import check_assets, check_router, copy_router
 from clasp_trt.tools.build.engine import (
     Engine,
@@ -45,6 +45,7 @@ from clasp_trt.tools.build.engine import (
     engine_for,
     for_context,
     is_for_turing,
+    skipping,
     takes_fp8,
     versions_of,
 )
@@ -100,6 +101,7 @@ def build(
     max_images: int | None = None,
     max_frames: int | None = None,
     quantize: str | None = None,
+    sparsity: str | None = None,
     prune_tower: str | None = None,
     calibration: str | os.PathLike[str] | None = None,
     calibration_rows: int | None = None,
@@ -122,6 +124,7 @@ def build(
         budget=budget, schedule=schedule, prune_layers=prune_layers, prune_at=prune_at, method=method,
         precision=precision, policy=policy, max_context=max_context, vision_layers=vision_layers, router=router,
         max_visual_tokens=max_visual_tokens, max_images=max_images, max_frames=max_frames, quantize=quantize,
+        sparsity=sparsity,
         prune_tower=prune_tower,
         calibration=calibration, calibration_rows=calibration_rows,
     )  # fmt: skip
@@ -265,14 +268,17 @@ def _export(
         quantization=integers,
         method=pruning.selection,
     )
-    decoder = None if questions is None else Decoder.of(family, questions, writer.root, FLOATS[options.floats])
-    calibration = None
+    dtype, sparsity, made, decoder = FLOATS[options.floats], options.sparse, Made(), None
+    if questions is not None:
+        decoder = Decoder.of(family, questions, writer.root, dtype, sparsity)
+    elif sparsity is not None:
+        made = Made(sparse=by_magnitude(family, sparsity))
 
     def ready(graphs: tuple[Graph, ...]) -> None:
-        nonlocal calibration
+        nonlocal made
         check_assets(writer.root, media, model)
         if decoder is not None:
-            calibration = decoder.calibrate(writer.draft(replace(manifest, graphs=graphs)), progress)
+            made = decoder.calibrate(writer.draft(replace(manifest, graphs=graphs)), progress)
 
     exported = export(
         checkpoint, family, writer.root, layers=policy.layers, schedule=schedule, max_context=context,
@@ -282,7 +288,7 @@ def _export(
     )  # fmt: skip
     if decoder is not None:
         decoder.clear()
-    manifest = replace(manifest, graphs=exported.graphs, segments=exported.segments, calibration=calibration)
+    manifest = replace(manifest, graphs=exported.graphs, segments=exported.segments, **vars(made))
     return manifest, engine
 
 
@@ -349,6 +355,7 @@ def _finish(writer: Writer, manifest: Manifest, engine: Engine | None, progress:
             )
         manifest = replace(manifest, slots=engine.slots)
     if engine is not None:
+        engine = skipping(engine, None if manifest.sparse is None else manifest.sparse.sparsity, manifest.quantization)
         manifest, reused = compiled(writer.root, manifest, engine, progress)
     return Built(writer.commit(manifest, lambda done, total: progress("verify", done, total)), reused)
 

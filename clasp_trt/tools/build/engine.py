@@ -12,15 +12,17 @@ from clasp_trt.bundle import Manifest
 from clasp_trt.chain import selections
 from clasp_trt.errors import BackendError
 from clasp_trt.extras import needing
+from clasp_trt.notice import tell
 from clasp_trt.options import EngineOptions
 from clasp_trt.progress import Progress
-from clasp_trt.quantization import Quantization
+from clasp_trt.quantization import DECODER, Quantization
 from clasp_trt.schedule import Schedule
 from clasp_trt.targets import COMPILED, Target
 
 if TYPE_CHECKING:
     from clasp_trt.bundle import Graph
     from clasp_trt.engines.tensorrt.builder import Recipe
+    from clasp_trt.sparsity import Sparsity
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,19 @@ def engine_for(
         # a library that builds ahead does not say which driver will be there
         assemble = assembler(sms, None if library.ahead else cuda_major())
     return replace(engine, recipe=Recipe(library, sms, options.workspace_bytes, assemble))
+
+
+def skipping(engine: Engine, sparsity: Sparsity | None, quantization: Quantization) -> Engine:
+    """``engine`` whose products may skip the zeros of a decoder with this ``sparsity``, if they can; else a
+    :class:`~clasp_trt.notice.Notice` says why these buy nothing."""
+    if sparsity is None:
+        return engine
+    sms = () if engine.recipe is None else engine.recipe.sms
+    why = targets.zeros_in_vain(engine.device, engine.backend, sms, sparsity, quantization.of(DECODER))
+    if why is not None or engine.recipe is None:
+        tell(f"--sparsity {sparsity.asked} buys nothing here: {why}")
+        return engine
+    return replace(engine, recipe=replace(engine.recipe, sparse=True))
 
 
 def compiled(root: Path, manifest: Manifest, engine: Engine, progress: Progress) -> tuple[Manifest, tuple[str, ...]]:

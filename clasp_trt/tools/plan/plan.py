@@ -12,6 +12,7 @@ from clasp_trt.errors import BackendError, PromptError
 from clasp_trt.export.description import Description
 from clasp_trt.quantization import DECODER
 from clasp_trt.schedule import Schedule
+from clasp_trt.sparsity import Sparsity
 from clasp_trt.targets import Target
 from clasp_trt.tools.plan import assumptions, memory, roofline
 from clasp_trt.tools.plan.machine import Machine
@@ -30,6 +31,7 @@ class Request:
     ``context`` is the longest sequence of prompt, visual tokens and answer, ``text_tokens`` the text of the prompt that
     times are estimated for. ``machine`` stands for the data sheet of target ``cpu``. ``build_memory`` are the bytes
     that building an engine may take, which cuts the decoder finer. ``slots`` requests are answered together.
+    ``sparsity`` is that of the decoder's weights.
     """
 
     model: Description
@@ -41,6 +43,7 @@ class Request:
     machine: Machine | None = None
     build_memory: int | None = None
     slots: int = 1
+    sparsity: Sparsity | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,22 @@ class Plan:
         return self.pruned.timing.ttft / self.unpruned.timing.ttft
 
     @property
+    def zeros_buy(self) -> str | None:
+        """What the zeros of a sparse decoder buy, in words; None of a dense one. No figure counts them."""
+        request = self.request
+        if request.sparsity is None:
+            return None
+        target, scheme = request.target, request.model.integers.of(DECODER)
+        sms = () if target.sm is None else (target.sm,)
+        why = targets.zeros_in_vain(target, target.backend, sms, request.sparsity, scheme)
+        if why is not None:
+            return f"buy nothing here: {why}"
+        return (
+            "TensorRT may skip them (SPARSE_WEIGHTS) where that is faster, which no figure here counts; weights take "
+            "the same memory"
+        )
+
+    @property
     def assumptions(self) -> list[str]:
         """What the figures take for granted, in words."""
         request = self.request
@@ -95,6 +114,9 @@ class Plan:
             "backend": request.target.backend,
             "precision": request.precision,
             "quantization": {part: asdict(scheme) for part, scheme in request.model.integers.schemes.items()},
+            "sparsity": None
+            if request.sparsity is None
+            else {"asked": request.sparsity.asked, "scores": request.sparsity.scores, "buys": self.zeros_buy},
             "max_context": request.context,
             "slots": request.slots,
             "prompt_tokens": request.text_tokens,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import onnx
 
     from clasp_trt.bundle import Bundle, Graph
+    from clasp_trt.tools.verify.zeros import Counted
 
 
 _PROMPT = "What is this?"
@@ -35,15 +36,18 @@ _PROMPT = "What is this?"
 
 @dataclass(frozen=True)
 class Integrity:
-    """What was found to be in order: numbers of files and graphs; ``skipped`` says what could not be looked at."""
+    """What was found to be in order: numbers of files and graphs, and the ``zeros`` of a decoder that is sparse;
+    ``skipped`` says what could not be looked at."""
 
     files: int
     graphs: int
     skipped: tuple[str, ...]
+    zeros: Counted | None = None
 
     def to_json(self) -> dict[str, object]:
         """A JSON object."""
-        return {"files": self.files, "graphs": self.graphs, "skipped": list(self.skipped)}
+        zeros = {} if self.zeros is None else {"zeros": self.zeros.to_json()}
+        return {"files": self.files, "graphs": self.graphs, "skipped": list(self.skipped), **zeros}
 
 
 def check(bundle: Bundle, *, provider: str | None = None, progress: Progress = silent) -> Integrity:
@@ -76,7 +80,18 @@ def check(bundle: Bundle, *, provider: str | None = None, progress: Progress = s
             if manifest.backend not in COMPILED or provider is not None:
                 _check_request(bundle, passing)
             passing.load_others()
-    return Integrity(len(manifest.files), len(manifest.graphs), tuple(skipped))
+    return Integrity(len(manifest.files), len(manifest.graphs), tuple(skipped), _zeros(bundle, skipped))
+
+
+def _zeros(bundle: Bundle, skipped: list[str]) -> Counted | None:
+    if bundle.manifest.sparse is None:
+        return None
+    if find_spec("onnx_ir") is None:
+        skipped.append(f"zeros were not counted; {remedy('build')}")
+        return None
+    from clasp_trt.tools.verify.zeros import counted
+
+    return counted(bundle)
 
 
 def _check_companions(bundle: Bundle) -> None:

@@ -40,6 +40,7 @@ from clasp_trt.tools.verify.integers import Found, integers
 from clasp_trt.tools.verify.report import FACTOR, Check, Report
 from clasp_trt.tools.verify.runners import FunctionRunner, largest_difference, run
 from clasp_trt.tools.verify.steps import stepped
+from clasp_trt.tools.verify.without import take_out
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -134,6 +135,8 @@ class _Comparison:
         self._manifest = bundle.manifest
         floats = FLOATS[self._manifest.precision]
         self._calibrated = None if self._manifest.calibration is None else Calibrated(bundle)
+        if self._manifest.sparse is not None:
+            take_out(self._reference, bundle, () if self._calibrated is None else self._calibrated.integers)
         self._rounded = RoundedModules(
             self._reference.parts, self._manifest.quantization, floats, self._integers(),
             given=self._calibrated is not None, held=family.quantization.schemes,

@@ -27,6 +27,7 @@ class Record:
     flags: list[int] = field(default_factory=list)
     profiles: list[dict[str, Range]] = field(default_factory=list)
     cleared: list[str] = field(default_factory=list)
+    set: list[str] = field(default_factory=list)
     workspace: int | None = None
     plugins: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -76,6 +77,9 @@ def module(
 
         def clear_flag(self, flag: str) -> None:
             record.cleared.append(flag)
+
+        def set_flag(self, flag: str) -> None:
+            record.set.append(flag)
 
         def set_memory_pool_limit(self, pool: str, size: int) -> None:
             assert pool == "workspace"
@@ -150,7 +154,7 @@ def module(
         Builder=Builder,
         ILogger=ILogger,
         IProgressMonitor=IProgressMonitor,
-        BuilderFlag=SimpleNamespace(TF32="TF32"),
+        BuilderFlag=SimpleNamespace(TF32="TF32", SPARSE_WEIGHTS="SPARSE_WEIGHTS"),
         MemoryPoolType=SimpleNamespace(WORKSPACE="workspace"),
         NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=3),
         OnnxParser=OnnxParser,

@@ -86,6 +86,7 @@ def test_the_key_depends_on_all_that_decides_the_engine(model: Path) -> None:
         key(),
         key(replace(RECIPE, sms=("8.6",))),
         key(replace(RECIPE, workspace=10**9)),
+        key(replace(RECIPE, sparse=True)),
         key(replace(RECIPE, library=replace(RECIPE.library, version="1.8"))),
         key(replace(RECIPE, library=replace(RECIPE.library, backend="tensorrt"))),
         key(profiles=(Profile("request", {"batch": (1, 1, 2)}),)),

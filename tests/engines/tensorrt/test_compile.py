@@ -45,10 +45,11 @@ def _compile(
     memory_limit: int | None = None,
     use_cache: bool = False,
     assemble: Assemble | None = None,
+    sparse: bool = False,
     progress: Callable[[str, int, int], None] = lambda phase, done, total: None,
 ) -> Compiled:
     root, manifest = stage
-    recipe = Recipe(Library("tensorrt", trt, trt.__version__), ("8.7",), workspace, assemble)  # type: ignore[attr-defined]
+    recipe = Recipe(Library("tensorrt", trt, trt.__version__), ("8.7",), workspace, assemble, sparse)  # type: ignore[attr-defined]
     return compile_graphs(
         root, manifest, "orin-agx-64", recipe,
         max_prompt=40, use_cache=use_cache, memory_limit=memory_limit, progress=progress, build=build_engine,
@@ -214,3 +215,10 @@ def test_the_cache_tells_programs_apart(stage: Stage) -> None:
             shutil.rmtree(stage[0] / "engines")
             seen.append(len(record.parsed))
     assert seen == [3, 0, 1, 0, 1, 0, 1, 0], "built where the program is new, and fetched the second time"
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_zeros_may_be_skipped_where_there_are_some(stage: Stage, sparse: bool) -> None:
+    record = fake.Record()
+    _compile(stage, fake.module(record), sparse=sparse)
+    assert record.set == ["SPARSE_WEIGHTS"] * 3 * sparse
