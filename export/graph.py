@@ -148,7 +148,7 @@ class GraphBuilder:
                 output.name = f"{name}_{position}_{output.index()}"
         body = ir.Graph([number, going, value], [goes, after], nodes=inner._tape.nodes, name=name)
         times = self.op("Squeeze", count, self.const([0]))
-        return self.op("Loop", times, None, start, body=body)
+        return self.op("Loop", times, self.const(True, "bool"), start, body=body)  # TensorRT reads no Loop without one
 
     def cast(self, value: ir.Value, dtype: str) -> ir.Value:
         return self.op("Cast", value, to=int(DTYPES[dtype]))

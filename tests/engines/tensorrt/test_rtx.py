@@ -101,6 +101,14 @@ def test_a_stage_may_drop_more_rows_than_a_prompt_has(built: Callable[..., Bundl
 
 
 @pytest.mark.usefixtures("engines_here")
+@pytest.mark.parametrize("method", ["divprune", "vispruner"])
+def test_a_method_that_takes_turns_is_an_engine(built: Callable[..., Bundle], method: str) -> None:
+    """The library reads a loop only if it says that it begins."""
+    portable = built(target=None, precision="fp16", method=method, prune_at="encoder")
+    assert EngineBytes(portable, "prune_0", Recipe(load("tensorrt-rtx"), ("8.9",)), max_prompt=1)()
+
+
+@pytest.mark.usefixtures("engines_here")
 def test_an_engine_has_its_weights_once(tmp_path: Path) -> None:
     """A profile for a single row, and no more, would have the library pack them once more for it."""
     shape = replace(PRESETS["tiny"], vision_layers=2, width=512, heads=8, kv_heads=8, mlp=2048)
