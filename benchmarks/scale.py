@@ -57,7 +57,8 @@ class Run:
         return self.place / self.preset
 
     def bundle(self, kind: str) -> Path:
-        return self.place / f"{self.preset}-{self.quantize.replace(':', '-')}-{self.budget or 'none'}-{kind}"
+        words = (self.preset, self.quantize, self.budget or "none", kind)
+        return self.place / "-".join(words).replace(":", "-").replace("/", "_")
 
     @property
     def options(self) -> list[str]:
@@ -197,7 +198,7 @@ def table(found: dict[str, Any]) -> Iterator[str]:
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, default=PARTS, show_default=True)
 @click.option("--dtype", type=click.Choice(["float16", "bfloat16"]), default="float16", show_default=True)
 @click.option("--quantize", default="int4", show_default=True)
-@click.option("--budget", default="64", show_default=True, help="Visual tokens on average; none: all of them.")
+@click.option("--budget", default="1/9", show_default=True, help="Visual tokens on average; none: all of them.")
 @click.option("--new-tokens", type=click.IntRange(min=2), default=6, show_default=True)
 @click.option("--max-build-memory", "build_memory", default=14.0, show_default=True, help="GB, for the engines.")
 @click.option("--again", is_flag=True, help="Do the parts even if they are in the notes.")

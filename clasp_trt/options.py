@@ -84,6 +84,11 @@ class Pruning:
                 )
             if self.place == "none":
                 raise MethodError(f"--method {self.method} chooses what stays, and --prune-at none keeps every token")
+            if self.place == "encoder" and self.method in selections.RATED:
+                raise MethodError(
+                    f"--method {self.method} goes by what the prompt attends to, and --prune-at encoder comes before "
+                    "it; choose decoder, or another method"
+                )
         if self.keeps is not None:  # what no model could follow is refused before one is opened
             schedules.given(_ENDLESS, _ENDLESS, self.keeps, range(len(self.keeps)))
 

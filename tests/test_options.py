@@ -69,6 +69,7 @@ def test_a_number_of_images_that_is_none(images: Any) -> None:
         ("random", None, ("random", "divprune", "host")),
         ("clap", None, ("clap", "visionzip")),
         ("dart", "none", ("dart",)),
+        ("sparsevlm", "encoder", ("sparsevlm", "encoder", "decoder")),
     ],
 )
 def test_a_method_that_cannot_be_compiled(method: str, place: str | None, facts: tuple[str, ...]) -> None:

@@ -17,6 +17,8 @@ READS: Mapping[str, frozenset[str]] = MappingProxyType(
         "visionzip": frozenset({port.CLS_SALIENCY}),
         "fastervlm": frozenset({port.CLS_SALIENCY}),
         "vispruner": frozenset({port.CLS_SALIENCY, port.GRAM}),
+        "pyramiddrop": frozenset({port.SALIENCY}),
+        "sparsevlm": frozenset({port.SALIENCY, port.GRAM}),
         DEFAULT: frozenset({port.SALIENCY, port.GRAM, port.PIVOT_COUNT}),
     }
 )
@@ -27,3 +29,6 @@ READS: Mapping[str, frozenset[str]] = MappingProxyType(
 - ``cls_saliency``, the attention of the tower's [CLS], which follows the tokens from stage to stage;
 - ``pivot_count``, how many tokens the policy keeps for their saliency.
 """
+
+RATED = frozenset({"pyramiddrop", "sparsevlm"})
+"""Those whose saliency is of certain rows of the prompt, so that they stand in the decoder alone."""

@@ -17,6 +17,7 @@ from clasp_trt.methods.fastervlm import FASTERVLM
 from clasp_trt.methods.fastv import FASTV
 from clasp_trt.methods.interface import Method, Raters, Selection, View
 from clasp_trt.methods.none import NONE
+from clasp_trt.methods.pyramiddrop import PYRAMIDDROP
 from clasp_trt.methods.random import RANDOM
 from clasp_trt.methods.sparsevlm import SPARSEVLM
 from clasp_trt.methods.uniform import UNIFORM
@@ -38,6 +39,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             VISIONZIP,
             FASTERVLM,
             VISPRUNER,
+            PYRAMIDDROP,
             SPARSEVLM,
             CLASP_FIXED,
             CLASP,

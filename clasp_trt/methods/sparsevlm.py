@@ -17,7 +17,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from clasp_trt.chain import port
 from clasp_trt.methods.interface import Method, Selection, View, ranked, selection
 
 
@@ -41,6 +40,5 @@ def select(view: View) -> Selection:
 
 
 SPARSEVLM = Method(
-    "sparsevlm", "keep the tokens that relevant words attend to most", select,
-    host_reads=frozenset({port.SALIENCY, port.GRAM}), raters=raters,
-)  # fmt: skip
+    "sparsevlm", "keep the tokens that relevant words attend to most", select, form="sparsevlm", raters=raters
+)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clasp_trt.errors import MethodError
-from clasp_trt.methods import METHODS, Method, View, get
+from clasp_trt.methods import METHODS, Method, View, get, pyramiddrop
 from clasp_trt.methods.dart import PIVOTS
 from clasp_trt.methods.divprune import diverse
 from clasp_trt.methods.sparsevlm import raters
@@ -23,7 +23,7 @@ from tests.prompts import boxes
 PRUNING = [method for method in METHODS.values() if method.prunes]
 READING = [METHODS[name] for name in ("divprune", "dart", "vispruner", "sparsevlm")]
 """Methods that look at similarities, which say what is valid."""
-BY_VALUE = [METHODS[name] for name in ("fastv", "divprune", "dart", "sparsevlm", "clasp")]
+BY_VALUE = [METHODS[name] for name in ("fastv", "pyramiddrop", "divprune", "dart", "sparsevlm", "clasp")]
 """Methods to which the order of the tokens is nothing but a tie-breaker."""
 
 
@@ -72,7 +72,9 @@ def views(draw: st.DrawFn) -> View:
 
 
 def test_the_methods_by_name() -> None:
-    expected = "none random uniform fastv divprune dart visionzip fastervlm vispruner sparsevlm clasp-fixed clasp"
+    expected = (
+        "none random uniform fastv divprune dart visionzip fastervlm vispruner pyramiddrop sparsevlm clasp-fixed clasp"
+    )
     assert list(METHODS) == expected.split()
     assert all(get(name) is METHODS[name] and METHODS[name].name == name for name in METHODS)
     assert [name for name in METHODS if METHODS[name].fused] == ["clasp"]
@@ -132,7 +134,7 @@ def test_the_order_of_distinct_tokens_does_not_matter(method: Method) -> None:
         np.testing.assert_array_equal(np.sort(order[found]), expected)
 
 
-@pytest.mark.parametrize("name", ["fastv", "divprune", "dart", "sparsevlm"])
+@pytest.mark.parametrize("name", ["fastv", "divprune", "dart", "pyramiddrop", "sparsevlm"])
 def test_ties_go_to_the_lowest_index(name: str) -> None:
     kept, _ = METHODS[name].select(_view(0, equal=True, keep=7))
     np.testing.assert_array_equal(kept, np.arange(7))
@@ -240,7 +242,7 @@ def _uniform_view(keep: int, places: NDArray[np.int64]) -> View:
     return View(blank, np.zeros((tokens, 1), np.float32), blank, boxes(24)[places], (0, 0, 24, 24), keep, 0, 0)
 
 
-@pytest.mark.parametrize("name", ["fastv", "sparsevlm", "fastervlm"])
+@pytest.mark.parametrize("name", ["fastv", "pyramiddrop", "sparsevlm", "fastervlm"])
 def test_top_attention(name: str) -> None:
     view = _view(1)
     kept, is_pivot = METHODS[name].select(view)
@@ -306,7 +308,7 @@ def test_visionzip_samples_the_rest_at_equal_steps() -> None:
 
 @pytest.mark.parametrize("keep", [1, 2, 3, 5, 9, 12])
 def test_vispruner_takes_duplicates_away_eight_at_a_time(keep: int) -> None:
-    """Against the released loop, written out one pair at a time on distinct similarities."""
+    """Against the loop of a public implementation, written out one pair at a time on distinct similarities."""
     for seed in range(8):
         view = _view(seed, side=6, keep=keep)
         order = sorted(range(36), key=lambda i: (-view.cls_saliency[i], i))
@@ -356,3 +358,9 @@ def test_clasp_is_the_reference_selection(name: str) -> None:
     expected, expected_pivots = select(view.saliency[None], rows, np.array([view.pivot_count]), 7)
     np.testing.assert_array_equal(kept, expected[0])
     np.testing.assert_array_equal(is_pivot, expected_pivots[0])
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_pyramiddrop_is_rated_by_the_last_row_alone(rows: int) -> None:
+    rate = pyramiddrop.raters(np.ones((rows, 3), np.float32), np.ones((4, 3), np.float32))
+    assert rate.tolist() == [False] * (rows - 1) + [True]

@@ -14,6 +14,19 @@ def known(g: GraphBuilder, score: ir.Value) -> ir.Value:
     return g.op("Where", g.op("IsNaN", score), g.const(-np.inf, "float32"), score)
 
 
+def numbered(g: GraphBuilder, score: ir.Value) -> ir.Value:
+    """``score`` with NaN and minus infinity as the least number, so that whatever is less is no token's score."""
+    least = g.const(np.finfo(np.float32).min, "float32")
+    return g.op("Max", g.op("Where", g.op("IsNaN", score), least, score), least)
+
+
+def valid(g: GraphBuilder, sizes: Sizes, gram: ir.Value) -> ir.Value:
+    """bool ``[1, tokens]``: tokens that have a direction, whose similarity with themselves is not 0."""
+    itself = g.op("Equal", sizes.tokens(g, 0, 2), sizes.tokens(g, 0, 1))
+    diagonal = g.op("ReduceSum", g.op("Where", itself, gram, g.const(0.0, "float32")), g.const([-1]), keepdims=0)
+    return g.op("Greater", diagonal, g.const(0.5, "float32"))
+
+
 def best(g: GraphBuilder, sizes: Sizes, score: ir.Value) -> ir.Value:
     """The ``keep`` tokens of the highest ``score`` float32 ``[1, tokens]``, best first, int64 ``[1, keep]``."""
     return g.ops("TopK", score, sizes.keep(g), outputs=2, axis=-1, largest=1, sorted=1)[1]
