@@ -23,6 +23,7 @@ LOOKS = {
     "clasp": Look("#D55E00", "o"),
     "clasp-fixed": Look("#E69F00", "o"),
     "sparsevlm": Look("#0072B2", "s"),
+    "cdpruner": Look("#009E73", "s"),
     "pyramiddrop": Look("#0072B2", "v"),
     "visionzip": Look("#56B4E9", "D"),
     "dart": Look("#CC79A7", "^"),

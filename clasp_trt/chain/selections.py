@@ -17,6 +17,7 @@ READS: Mapping[str, frozenset[str]] = MappingProxyType(
         "visionzip": frozenset({port.CLS_SALIENCY}),
         "fastervlm": frozenset({port.CLS_SALIENCY}),
         "vispruner": frozenset({port.CLS_SALIENCY, port.GRAM}),
+        "cdpruner": frozenset({port.SALIENCY, port.GRAM}),
         "pyramiddrop": frozenset({port.SALIENCY}),
         "sparsevlm": frozenset({port.SALIENCY, port.GRAM}),
         DEFAULT: frozenset({port.SALIENCY, port.GRAM, port.PIVOT_COUNT}),

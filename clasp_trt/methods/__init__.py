@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from clasp_trt.errors import MethodError
+from clasp_trt.methods.cdpruner import CDPRUNER
 from clasp_trt.methods.clasp import CLASP, CLASP_FIXED
 from clasp_trt.methods.dart import DART
 from clasp_trt.methods.divprune import DIVPRUNE
@@ -39,6 +40,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             VISIONZIP,
             FASTERVLM,
             VISPRUNER,
+            CDPRUNER,
             PYRAMIDDROP,
             SPARSEVLM,
             CLASP_FIXED,

@@ -21,9 +21,9 @@ from clasp_trt.ops import select, token_gram
 from tests.prompts import boxes
 
 PRUNING = [method for method in METHODS.values() if method.prunes]
-READING = [METHODS[name] for name in ("divprune", "dart", "vispruner", "sparsevlm")]
+READING = [METHODS[name] for name in ("divprune", "dart", "vispruner", "cdpruner", "sparsevlm")]
 """Methods that look at similarities, which say what is valid."""
-BY_VALUE = [METHODS[name] for name in ("fastv", "pyramiddrop", "divprune", "dart", "sparsevlm", "clasp")]
+BY_VALUE = [METHODS[name] for name in ("fastv", "cdpruner", "pyramiddrop", "divprune", "dart", "sparsevlm", "clasp")]
 """Methods to which the order of the tokens is nothing but a tie-breaker."""
 
 
@@ -72,10 +72,8 @@ def views(draw: st.DrawFn) -> View:
 
 
 def test_the_methods_by_name() -> None:
-    expected = (
-        "none random uniform fastv divprune dart visionzip fastervlm vispruner pyramiddrop sparsevlm clasp-fixed clasp"
-    )
-    assert list(METHODS) == expected.split()
+    others = "fastv divprune dart visionzip fastervlm vispruner cdpruner pyramiddrop sparsevlm"
+    assert list(METHODS) == ["none", "random", "uniform", *others.split(), "clasp-fixed", "clasp"]
     assert all(get(name) is METHODS[name] and METHODS[name].name == name for name in METHODS)
     assert [name for name in METHODS if METHODS[name].fused] == ["clasp"]
 
@@ -134,7 +132,7 @@ def test_the_order_of_distinct_tokens_does_not_matter(method: Method) -> None:
         np.testing.assert_array_equal(np.sort(order[found]), expected)
 
 
-@pytest.mark.parametrize("name", ["fastv", "divprune", "dart", "pyramiddrop", "sparsevlm"])
+@pytest.mark.parametrize("name", ["fastv", "divprune", "dart", "cdpruner", "pyramiddrop", "sparsevlm"])
 def test_ties_go_to_the_lowest_index(name: str) -> None:
     kept, _ = METHODS[name].select(_view(0, equal=True, keep=7))
     np.testing.assert_array_equal(kept, np.arange(7))
@@ -364,3 +362,18 @@ def test_clasp_is_the_reference_selection(name: str) -> None:
 def test_pyramiddrop_is_rated_by_the_last_row_alone(rows: int) -> None:
     rate = pyramiddrop.raters(np.ones((rows, 3), np.float32), np.ones((4, 3), np.float32))
     assert rate.tolist() == [False] * (rows - 1) + [True]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_cdpruner_takes_what_makes_the_determinant_largest(seed: int) -> None:
+    """Against determinants of double precision, each of the tokens that are taken and of one more."""
+    view = _view(seed, keep=4)
+    relevance = (view.saliency - view.saliency.min()) / (view.saliency.max() - view.saliency.min()) + 1e-6
+    kernel = np.diag(relevance).astype(np.float64) @ view.gram @ np.diag(relevance)
+    taken: list[int] = []
+    while len(taken) < view.keep:
+        volumes = {one: np.linalg.det(kernel[np.ix_([*taken, one], [*taken, one])]) for one in range(16)}
+        taken.append(max((one for one in volumes if one not in taken), key=volumes.__getitem__))
+    kept, is_pivot = METHODS["cdpruner"].select(view)
+    assert kept.tolist() == sorted(taken)
+    assert not is_pivot.any()

@@ -13,7 +13,17 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from clasp_trt.export.graph import GraphBuilder
-from clasp_trt.export.pruning.methods import clasp, dart, divprune, fastervlm, fastv, sparsevlm, visionzip, vispruner
+from clasp_trt.export.pruning.methods import (
+    cdpruner,
+    clasp,
+    dart,
+    divprune,
+    fastervlm,
+    fastv,
+    sparsevlm,
+    visionzip,
+    vispruner,
+)
 from clasp_trt.export.pruning.selection import pivot_select, spherical_kmeans
 from clasp_trt.export.pruning.sizes import Sizes
 
@@ -28,6 +38,7 @@ BODIES: Mapping[str, Body] = MappingProxyType(
         "visionzip": visionzip.body,
         "fastervlm": fastervlm.body,
         "vispruner": vispruner.body,
+        "cdpruner": cdpruner.body,
         "pyramiddrop": fastv.body,  # of the saliency of another row
         "sparsevlm": sparsevlm.body,
         "clasp": clasp.body,

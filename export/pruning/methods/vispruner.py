@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from clasp_trt.chain import port
 from clasp_trt.export.graph import GraphBuilder
-from clasp_trt.export.pruning.methods.ranking import among
+from clasp_trt.export.pruning.methods.ranking import among, numbered, valid
 from clasp_trt.export.pruning.sizes import Sizes
 from clasp_trt.methods.vispruner import AT_ONCE, IMPORTANT, NOTHING
 
@@ -24,20 +24,15 @@ FEW = 5
 def body(g: GraphBuilder, sizes: Sizes, read: Mapping[str, ir.Value]) -> tuple[ir.Value, ir.Value]:
     """Turns are counted before the first; one that comes when enough went takes nothing."""
     saliency, gram, keep = read[port.CLS_SALIENCY], read[port.GRAM], sizes.keep(g)
-    itself = g.op("Equal", sizes.tokens(g, 0, 2), sizes.tokens(g, 0, 1))
-    diagonal = g.op("ReduceSum", g.op("Where", itself, gram, g.const(0.0, "float32")), g.const([-1]), keepdims=0)
-    valid = g.op("Greater", diagonal, g.const(0.5, "float32"))
-
-    least = g.const(np.finfo(np.float32).min, "float32")
-    score = g.op("Max", g.op("Where", g.op("IsNaN", saliency), least, saliency), least)
-    score = g.op("Where", valid, score, g.const(-np.inf, "float32"))
+    usable = valid(g, sizes, gram)
+    score = g.op("Where", usable, numbered(g, saliency), g.const(-np.inf, "float32"))
     tokens, numbers = g.op("Shape", saliency, start=-1), g.cast(sizes.tokens(g, 0), "float32")
     place = _places(g, score, tokens, numbers)
     count = g.op("Div", g.op("Mul", keep, g.const([IMPORTANT.numerator])), g.const([IMPORTANT.denominator]))
     important = g.op("Less", place, g.cast(count, "float32"))
 
     gone, wanted = g.const(GONE, "float32"), g.cast(g.op("Sub", keep, count), "float32")
-    rest = g.op("And", valid, g.op("Not", important))
+    rest = g.op("And", usable, g.op("Not", important))
     start = g.op("Where", rest, g.op("Sub", place, g.cast(count, "float32")), gone)
 
     def turn(h: GraphBuilder, at: ir.Value) -> ir.Value:
