@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from clasp_trt.chain import names, ports
+from clasp_trt.chain import names, vision_ports
 from clasp_trt.export.graph import GraphBuilder
 from clasp_trt.export.towers.grid import EPSILON, MergerSpec
 from clasp_trt.export.weights.graph import Weights
@@ -21,7 +21,7 @@ def merger_graph(spec: MergerSpec, layers: int, weights: Weights, dtype: str) ->
     ``weights`` are named ``projector.norm``, ``projector.linear_1`` and ``projector.linear_2``.
     """
     g = GraphBuilder(names.PROJECTOR, "Fuses support layers by the category's weights and merges patches to tokens.")
-    taken, given = ports.merging_projector(layers, spec.width, spec.out, dtype)
+    taken, given = vision_ports.merging_projector(layers, spec.width, spec.out, dtype)
     features, alpha, saliency = g.take(taken)
     weighted = g.op("Mul", g.cast(features, "float32"), g.op("Unsqueeze", alpha, g.const([2, 3])))
     fused = g.cast(g.op("ReduceSum", weighted, g.const([1]), keepdims=0), dtype)

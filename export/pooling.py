@@ -7,8 +7,8 @@ import math
 import onnx_ir as ir
 import torch
 
-from clasp_trt.chain import ports
-from clasp_trt.export.description import ProjectorSpec
+from clasp_trt.chain import vision_ports
+from clasp_trt.export.specs import ProjectorSpec
 from clasp_trt.export.trace import on_meta, trace
 from clasp_trt.export.weights.graph import Weights
 
@@ -64,7 +64,9 @@ def pooling_projector_graph(spec: ProjectorSpec, layers: int, patches: int, weig
     """
     return trace(
         on_meta(_PoolingProjector, spec, dtype=dtype),
-        ports.pooling_projector(layers, patches, patches // spec.pool**2, spec.widths[0], spec.widths[-1], dtype),
+        vision_ports.pooling_projector(
+            layers, patches, patches // spec.pool**2, spec.widths[0], spec.widths[-1], dtype
+        ),
         weights=weights,
         purpose="Fuses support layers by the category's weights, takes means of patches, projects to decoder width.",
     )

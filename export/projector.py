@@ -9,8 +9,8 @@ import onnx_ir as ir
 import torch
 from transformers.activations import ACT2FN
 
-from clasp_trt.chain import port, ports
-from clasp_trt.export.description import ProjectorSpec
+from clasp_trt.chain import port, vision_ports
+from clasp_trt.export.specs import ProjectorSpec
 from clasp_trt.export.trace import on_meta, trace
 from clasp_trt.export.weights.graph import Weights
 
@@ -117,7 +117,7 @@ class _MixingProjector(_PackingProjector):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         rows, saliency = self._rows(features, alpha, cls_saliency)
         visual = torch.zeros((), dtype=torch.float32, device=rows.device)
-        for tap in range(ports.TAPS):  # one after another, so that no tensor is as wide as all of them
+        for tap in range(vision_ports.TAPS):  # one after another, so that no tensor is as wide as all of them
             visual = visual + rows[row_index[:, tap]].float() * row_weight[:, tap, None]
         return visual.to(rows.dtype)[None], (saliency[row_index] * row_weight).sum(1)[None]
 
@@ -142,7 +142,9 @@ def merging_projector_graph(spec: ProjectorSpec, layers: int, rows: int, weights
     """
     return trace(
         on_meta(_MergingProjector, spec, dtype=dtype),
-        ports.merging_projector(layers, spec.patch_width, spec.widths[-1], dtype, pictures=port.BATCH, rows=rows),
+        vision_ports.merging_projector(
+            layers, spec.patch_width, spec.widths[-1], dtype, pictures=port.BATCH, rows=rows
+        ),
         weights=weights,
         purpose="Fuses support layers by the category's weights, merges patches and projects to decoder width.",
     )
@@ -160,7 +162,7 @@ def mean_projector_graph(
     """
     return trace(
         on_meta(_MeanProjector, spec, pool, dtype=dtype),
-        ports.pooling_projector(layers, rows, rows // pool**2, spec.widths[0], spec.widths[-1], dtype),
+        vision_ports.pooling_projector(layers, rows, rows // pool**2, spec.widths[0], spec.widths[-1], dtype),
         weights=weights,
         purpose="Fuses support layers by the category's weights, takes means of patches, projects to decoder width.",
     )
@@ -178,7 +180,7 @@ def packing_projector_graph(
     """
     return trace(
         on_meta(_MixingProjector if mixes else _PackingProjector, spec, dtype=dtype),
-        ports.packing_projector(layers, rows, spec.widths[0], spec.widths[-1], dtype, mixes=mixes),
+        vision_ports.packing_projector(layers, rows, spec.widths[0], spec.widths[-1], dtype, mixes=mixes),
         weights=weights,
         purpose="Fuses support layers by the category's weights, projects to decoder width, and packs tiles to tokens.",
     )
@@ -192,7 +194,7 @@ def projector_graph(spec: ProjectorSpec, layers: int, tokens: int, weights: Weig
     """
     return trace(
         on_meta(_FusedProjector, spec, dtype=dtype),
-        ports.projector(layers, tokens, spec.widths[0], spec.widths[-1], dtype),
+        vision_ports.projector(layers, tokens, spec.widths[0], spec.widths[-1], dtype),
         weights=weights,
         purpose="Fuses support layers by the category's weights and projects to decoder width.",
     )

@@ -11,7 +11,7 @@ from clasp_trt.bundle.errors import InconsistentManifest
 from clasp_trt.bundle.manifest import MANIFEST, POLICY, PORTABLE, Graph, Manifest
 from clasp_trt.bundle.media import Medium, Processor
 from clasp_trt.bundle.roundings import ROUNDINGS
-from clasp_trt.chain import Chain, names, port, ports
+from clasp_trt.chain import Chain, names, port, ports, vision_ports
 from clasp_trt.chain.ports import Port
 from clasp_trt.operators import MAX_TOKENS
 from clasp_trt.quantization import DECODER, EMBEDDING, INT4_OPSET, INT8
@@ -273,16 +273,16 @@ def _eye(
     model, thinning = manifest.model, manifest.schedule.tower
     expected = processor.projector(read, model.vision.width, model.decoder.width, dtype)
     if thinning is not None:
-        if expected != ports.projector(read, thinning.of, model.vision.width, model.decoder.width, dtype):
+        if expected != vision_ports.projector(read, thinning.of, model.vision.width, model.decoder.width, dtype):
             yield f"schedule.tower.of: {thinning.of}, but media makes other tokens of a picture, or of several patches"
             return
-        expected = ports.projector(read, thinning.keep, model.vision.width, model.decoder.width, dtype)
+        expected = vision_ports.projector(read, thinning.keep, model.vision.width, model.decoder.width, dtype)
     frames, _, rows, _ = expected.inputs[0].shape
     given = [expected.inputs[0].spec, TensorSpec(port.CLS_SALIENCY, "float32", (frames, rows))]
     if (sets := manifest.model.decoder.deepstack) > 0:
         given.append(TensorSpec(port.DEEPSTACK, dtype, (sets, port.VISUAL_TOKENS, manifest.model.decoder.width)))
     if thinning is not None:
-        given += [each.spec for each in ports.thinned(thinning)]
+        given += [each.spec for each in vision_ports.thinned(thinning)]
     yield from _differing(f"graphs[{i}].outputs", vision.outputs, given)
     yield from _differing(f"graphs[{j}].inputs", projector.inputs, expected.inputs)
     yield from _differing(f"graphs[{j}].outputs", projector.outputs, expected.outputs)

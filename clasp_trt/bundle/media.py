@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from clasp_trt.bundle.mixed import Mixed
 from clasp_trt.bundle.split import Longest, Ratio
-from clasp_trt.chain import port, ports
+from clasp_trt.chain import port, vision_ports
 from clasp_trt.chain.ports import Ports
 from clasp_trt.patching import USUAL_SIZE, Patching
 from clasp_trt.tensors import TensorSpec
@@ -98,8 +98,8 @@ class Square:
     def projector(self, layers: int, vision_width: int, width: int, dtype: str) -> Ports:
         """Those of the graph that makes visual tokens of ``layers`` layers of features."""
         if self.pool > 1:
-            return ports.pooling_projector(layers, self.rows, self.tokens, vision_width, width, dtype)
-        return ports.projector(layers, self.rows, vision_width, width, dtype)
+            return vision_ports.pooling_projector(layers, self.rows, self.tokens, vision_width, width, dtype)
+        return vision_ports.projector(layers, self.rows, vision_width, width, dtype)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,9 @@ class Anyres:
 
     def projector(self, layers: int, vision_width: int, width: int, dtype: str) -> Ports:
         """Those of the graph that makes visual tokens of ``layers`` layers of features, which an index packs."""
-        return ports.packing_projector(layers, self.rows, vision_width, width, dtype, mixes=self.limit is not None)
+        return vision_ports.packing_projector(
+            layers, self.rows, vision_width, width, dtype, mixes=self.limit is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ class Grid:
     def inputs(self) -> tuple[TensorSpec, ...]:
         """What it gives the vision graph."""
         values = 3 * self.time * self.patch**2
-        return tuple(each.spec for each in ports.grid_inputs(values, self.window, self.table))
+        return tuple(each.spec for each in vision_ports.grid_inputs(values, self.window, self.table))
 
     @property
     def sizes(self) -> dict[str, tuple[int, int, int]]:
@@ -210,7 +212,7 @@ class Grid:
 
     def projector(self, layers: int, vision_width: int, width: int, dtype: str) -> Ports:
         """Those of the graph that makes visual tokens of ``layers`` layers of features, some patches each."""
-        return ports.merging_projector(layers, vision_width, width, dtype)
+        return vision_ports.merging_projector(layers, vision_width, width, dtype)
 
 
 @dataclass(frozen=True)

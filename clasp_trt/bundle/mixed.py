@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from clasp_trt.chain import port, ports
+from clasp_trt.chain import port, vision_ports
 from clasp_trt.chain.ports import Ports
 from clasp_trt.tensors import TensorSpec
 
@@ -63,4 +63,4 @@ class Mixed:
 
     def projector(self, layers: int, vision_width: int, width: int, dtype: str) -> Ports:
         """Those of the graph that makes visual tokens of ``layers`` layers of features, mixed by weights."""
-        return ports.packing_projector(layers, self.rows, vision_width, width, dtype, mixes=True)
+        return vision_ports.packing_projector(layers, self.rows, vision_width, width, dtype, mixes=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from clasp_trt.chain import port, ports
+from clasp_trt.chain import port, vision_ports
 from clasp_trt.chain.ports import Ports
 from clasp_trt.splitting import ByEdge, ByRatio, Split
 from clasp_trt.tensors import TensorSpec
@@ -35,7 +35,7 @@ class _Tiled(Split):
 
     def projector(self, layers: int, vision_width: int, width: int, dtype: str) -> Ports:
         """Those of the graph that makes visual tokens of ``layers`` layers of features, some patches each."""
-        return ports.merging_projector(layers, vision_width, width, dtype, pictures=port.BATCH, rows=self.rows)
+        return vision_ports.merging_projector(layers, vision_width, width, dtype, pictures=port.BATCH, rows=self.rows)
 
 
 @dataclass(frozen=True)

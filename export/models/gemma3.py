@@ -12,9 +12,10 @@ from clasp_trt.bundle import Media, Run
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.config import Settings
 from clasp_trt.export.decoder.gemma import gemma
-from clasp_trt.export.description import ProjectorSpec, SquareDescription
+from clasp_trt.export.description import SquareDescription
 from clasp_trt.export.gemma import Gemma
 from clasp_trt.export.media import pooled
+from clasp_trt.export.specs import ProjectorSpec
 from clasp_trt.export.towers.configs import siglip
 
 if TYPE_CHECKING:

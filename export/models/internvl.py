@@ -9,10 +9,11 @@ from clasp_trt.errors import CheckpointError
 from clasp_trt.export import splits, stills
 from clasp_trt.export.config import Settings
 from clasp_trt.export.decoder.configs import decoder
-from clasp_trt.export.description import MergingDescription, ProjectorSpec
+from clasp_trt.export.description import MergingDescription
 from clasp_trt.export.media import image_settings
 from clasp_trt.export.merging import Merging
 from clasp_trt.export.models import llava
+from clasp_trt.export.specs import ProjectorSpec
 from clasp_trt.export.stills import Film
 from clasp_trt.export.towers import configs
 from clasp_trt.splitting import ByRatio

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.config import AUTHORS, Settings
 from clasp_trt.export.decoder.configs import decoder
-from clasp_trt.export.description import ProjectorSpec, SquareDescription
+from clasp_trt.export.description import SquareDescription
+from clasp_trt.export.specs import ProjectorSpec
 from clasp_trt.export.standard import Standard
 from clasp_trt.export.towers.configs import TOWERS
 

@@ -11,8 +11,9 @@ from clasp_trt.bundle import Media, Sequential
 from clasp_trt.errors import CheckpointError
 from clasp_trt.export.config import Settings
 from clasp_trt.export.decoder.gemma import gemma
-from clasp_trt.export.description import ProjectorSpec, SquareDescription
+from clasp_trt.export.description import SquareDescription
 from clasp_trt.export.gemma import Gemma
+from clasp_trt.export.specs import ProjectorSpec
 from clasp_trt.export.tokenizer import Tokenizer
 from clasp_trt.export.towers.configs import siglip
 

@@ -8,7 +8,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from clasp_trt.chain import ports
+from clasp_trt.chain import vision_ports
 from clasp_trt.errors import ScheduleError
 from clasp_trt.export.towers.alignment import aligned
 from clasp_trt.export.towers.anatomy import Attention, anatomy
@@ -113,7 +113,7 @@ def tower_graph(spec: TowerSpec, layers: Sequence[int], weights: Weights, dtype:
     read = ", ".join(map(str, layers))
     return trace(
         _Tower(spec, on_meta(parts.build, spec, dtype=dtype), layers),
-        ports.square_vision(
+        vision_ports.square_vision(
             spec.image_size,
             len(layers),
             spec.patches + spec.keeps_cls,

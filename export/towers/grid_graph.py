@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from clasp_trt.chain import names, port, ports
+from clasp_trt.chain import names, port, vision_ports
 from clasp_trt.export.decoder.segment import MASKED
 from clasp_trt.export.graph import DTYPES, GraphBuilder
 from clasp_trt.export.merger import linear, merged, norm
@@ -37,7 +37,7 @@ def grid_graph(spec: GridSpec, layers: Sequence[int], weights: Weights, dtype: s
     read = ", ".join(map(str, layers))
     g = GraphBuilder(names.VISION, f"Vision tower of any grid up to layer {deepest}; support layers {read}.")
     stacked = (len(spec.deepstack), spec.merger.out) if spec.deepstack else None
-    taken, given = ports.grid_vision(
+    taken, given = vision_ports.grid_vision(
         len(layers), spec.patch, spec.width, block, dtype,
         window=spec.patching.window, table=spec.table, deepstack=stacked,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from clasp_trt import schedule
 from clasp_trt.bundle import DecoderDims, Graph, Grid, Manifest, Media, Medium, Run, Segment, Spatial
-from clasp_trt.chain import Chain, ports
+from clasp_trt.chain import Chain, ports, vision_ports
 from tests.bundle.written import manifest
 
 PROCESSOR = Grid(
@@ -35,7 +35,7 @@ def grid_manifest(deepstack: int = 0) -> Manifest:
     found = [
         (
             "vision",
-            ports.grid_vision(
+            vision_ports.grid_vision(
                 2,
                 values,
                 8,
@@ -46,7 +46,7 @@ def grid_manifest(deepstack: int = 0) -> Manifest:
                 deepstack=(deepstack, 8) if deepstack else None,
             ),
         ),
-        ("projector", ports.merging_projector(2, 8, 8, "float32")),
+        ("projector", vision_ports.merging_projector(2, 8, 8, "float32")),
         *ports.decoder(chain, decoder, made.max_context, "float32"),
     ]
     graphs = tuple(

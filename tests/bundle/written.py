@@ -23,7 +23,7 @@ from clasp_trt.bundle import (
     VisionDims,
     write,
 )
-from clasp_trt.chain import Chain, ports
+from clasp_trt.chain import Chain, ports, vision_ports
 from clasp_trt.policy import prior
 
 WEIGHTS = bytes(range(256)) * 8
@@ -68,8 +68,8 @@ def graphs_of(made_of: Manifest) -> tuple[Graph, ...]:
         made_of.schedule, [(each.first_layer, each.last_layer) for each in made_of.segments], method=made_of.method
     )
     found = [
-        ("vision", ports.square_vision(24, 2, 16, 8, 3, "float32")),
-        ("projector", ports.projector(2, 16, 8, 8, "float32")),
+        ("vision", vision_ports.square_vision(24, 2, 16, 8, 3, "float32")),
+        ("projector", vision_ports.projector(2, 16, 8, 8, "float32")),
         *ports.decoder(chain, made_of.model.decoder, made_of.max_context, "float32"),
     ]
     return tuple(

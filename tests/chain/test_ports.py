@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clasp_trt.bundle import Bundle
-from clasp_trt.chain import Chain, names, port, ports
+from clasp_trt.chain import Chain, names, port, ports, vision_ports
 from clasp_trt.tensors import FLOATS
 from tests.house import FOLDERS, PACKAGE
 
@@ -92,13 +92,13 @@ def test_no_graph_or_cache_is_named_outside_the_chain(folder: str) -> None:
 def test_a_grid_of_any_size_is_one_graph_s(
     kind: tuple[int | None, int | None], more: list[tuple[str, tuple[object, ...]]]
 ) -> None:
-    found = ports.grid_vision(2, 1176, 32, 4, "float16", window=kind[0], table=kind[1])
+    found = vision_ports.grid_vision(2, 1176, 32, 4, "float16", window=kind[0], table=kind[1])
     always = [("patches", ("frames", "patches", 1176)), ("positions", (2, "patches"))]
     assert [(each.name, each.shape) for each in found.inputs] == always + more
-    projected = ports.merging_projector(2, 32, 48, "float16")
+    projected = vision_ports.merging_projector(2, 32, 48, "float16")
     assert [each.spec for each in found.outputs] == [projected.inputs[0].spec, projected.inputs[2].spec]
 
 
 def test_what_the_decoder_s_first_layers_add_is_of_its_width() -> None:
-    (*_, last) = ports.grid_vision(1, 1536, 32, 4, "float16", table=48, deepstack=(3, 48)).outputs
+    (*_, last) = vision_ports.grid_vision(1, 1536, 32, 4, "float16", table=48, deepstack=(3, 48)).outputs
     assert (last.name, last.shape) == ("deepstack", (3, "visual_tokens", 48))

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from clasp_trt.export import projector
 from clasp_trt.export.checkpoint import Checkpoint
-from clasp_trt.export.description import ProjectorSpec
 from clasp_trt.export.family import Family, family_of
+from clasp_trt.export.specs import ProjectorSpec
 from tests.export.running import Runnable
 
 MULTIPLE = 4  # of the error of the library's own module in the same precision

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from clasp_trt.build_memory import peak
 from clasp_trt.chain import Cut, names
 from clasp_trt.export.decoder.spec import DecoderSpec
-from clasp_trt.export.description import Description, Tower
+from clasp_trt.export.description import Description
+from clasp_trt.export.specs import Tower
 from clasp_trt.targets import COMPILED, Target
 from clasp_trt.tools.plan import assumptions
 from clasp_trt.tools.plan.machine import Machine

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from clasp_trt.chain import Cut
 from clasp_trt.export.decoder.spec import DecoderSpec
-from clasp_trt.export.description import Projector, Tower
+from clasp_trt.export.specs import Projector, Tower
 from clasp_trt.ops import ITERATIONS
 from clasp_trt.targets import Target
 from clasp_trt.tools.plan import assumptions
