@@ -38,7 +38,8 @@ from clasp_trt.tools.verify.calibrated import Calibrated
 from clasp_trt.tools.verify.inputs import inputs_against_stock, other_inputs
 from clasp_trt.tools.verify.integers import Found, integers
 from clasp_trt.tools.verify.report import FACTOR, Check, Report
-from clasp_trt.tools.verify.runners import FunctionRunner, largest_difference, run
+from clasp_trt.tools.verify.runners import Arrays, FunctionRunner, largest_difference, run
+from clasp_trt.tools.verify.stepping import as_step, last_unseen
 from clasp_trt.tools.verify.steps import stepped
 from clasp_trt.tools.verify.without import take_out
 
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from clasp_trt.export.reference import Eyes
     from clasp_trt.runtime.media.seen import Seen
 
-Arrays = Mapping[str, NDArray[Any]]
 _Reference = Callable[[Arrays, torch.dtype], Arrays]
 
 _TORCH = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -306,49 +306,15 @@ class _Comparison:
         outputs = self._as_ports(truth, graph)
         if rows > 1:
             main = port.HIDDEN_OUT if port.HIDDEN_OUT in truth else port.LOGITS
-            causal = _last_unseen(feed)
+            causal = last_unseen(feed)
             if causal is not feed:
                 truth, rough = layers(causal, self._truth), self._rough(layers, causal)
-            step = self._step(graph, causal, rows - 1)[main]
+            step = as_step(self._backend, self._bundle, graph, causal, rows - 1)[main]
             self._judge(graph, f"{main}, one step", truth[main][:, -1:], step, rough[main][:, -1:])
         state[port.HIDDEN] = outputs.get(port.HIDDEN_OUT, state[port.HIDDEN])
         state[port.SALIENCY] = outputs.get(port.SALIENCY, state[port.SALIENCY])
         if port.LOGITS in outputs:
             state[port.LOGITS] = outputs[port.LOGITS]
-
-    def _step(self, graph: Graph, feed: Arrays, last: int) -> Arrays:
-        """The outputs of row ``last`` as a decode step: all rows before it are in the caches already."""
-        hidden, positions = feed[port.HIDDEN], feed[port.POSITION_IDS]
-        sliced = {
-            port.HIDDEN: (hidden[:, :last], hidden[:, last:]),
-            port.POSITION_IDS: (positions[..., :last], positions[..., last:]),
-        }
-        if port.VISIBLE in feed:
-            sliced[port.VISIBLE] = feed[port.VISIBLE][..., :last], feed[port.VISIBLE][..., last:]
-        rows = {name: feed[name] for name in (port.VISUAL_INDEX, port.REFERENCE_INDEX) if name in feed}
-        if port.DEEPSTACK in feed:
-            stacked, count = feed[port.DEEPSTACK], int((feed[port.VISUAL_INDEX] < last).sum())
-            sliced[port.DEEPSTACK] = stacked[:, :count], stacked[:, count:]
-        with GraphRunner(self._backend, self._bundle.path(graph.path), graph) as runner:
-            scored = {port.SCORED: np.zeros(1, np.int64)} if port.SCORED in feed else {}
-            prefill = {
-                **feed,
-                **scored,
-                **{name: before for name, (before, _) in sliced.items()},
-                **{name: index[index < last] for name, index in rows.items()},
-                port.KV_LENGTH: np.array([last]),
-            }
-            caches = runner.infer(prefill, check_inputs=False)
-            step = {
-                **{name: caches[port.present_of(name)] for name in feed if port.is_past(name)},
-                **{name: row for name, (_, row) in sliced.items()},
-                **{name: index[:0] for name, index in rows.items()},
-                **scored,
-                port.WRITE_INDEX: np.array([last]),
-                port.KV_LENGTH: np.array([last + 1]),
-            }
-            found: Arrays = runner.infer(step, check_inputs=False)
-            return found
 
     def _prune(self, number: int, state: dict[str, NDArray[Any]], keep: int, pivot_count: int) -> None:
         """Compares what a stage keeps, index for index, and narrows ``state`` to it."""
@@ -419,16 +385,6 @@ class _Comparison:
     def _total(self) -> int:
         """About how many checks there will be."""
         return len(self._layers) + sum(len(graph.outputs) for graph in self._manifest.graphs)
-
-
-def _last_unseen(feed: Arrays) -> Arrays:
-    """The same but for rows that see the last one, which is then a step of its own: they see those before it."""
-    visible = feed.get(port.VISIBLE)
-    last = feed[port.HIDDEN].shape[1] - 1
-    if visible is None or (visible[1, :, :last] <= last).all():
-        return feed
-    end = np.concatenate([np.minimum(visible[1:, :, :last], last), visible[1:, :, last:]], axis=2)
-    return {**feed, port.VISIBLE: np.concatenate([visible[:1], end])}
 
 
 def _relative(error: float, expected: NDArray[Any]) -> float:
