@@ -101,7 +101,7 @@ def test_a_stage_may_drop_more_rows_than_a_prompt_has(built: Callable[..., Bundl
 
 
 @pytest.mark.usefixtures("engines_here")
-@pytest.mark.parametrize("method", ["divprune", "vispruner"])
+@pytest.mark.parametrize("method", ["divprune", "vispruner", "cdpruner"])
 def test_a_method_that_takes_turns_is_an_engine(built: Callable[..., Bundle], method: str) -> None:
     """The library reads a loop only if it says that it begins."""
     portable = built(target=None, precision="fp16", method=method, prune_at="encoder")
