@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from clasp_trt.bundle import Bundle
+from clasp_trt.chain import names
 from clasp_trt.errors import RequestError
 from clasp_trt.runtime.engine import Engine
 from clasp_trt.runtime.serving.problem import Problem, busy
@@ -84,10 +85,10 @@ class House:
         budgets = self._served.setdefault(served.model, {})
         for other in budgets.values():
             ours, theirs = served.engine.bundle, other.engine.bundle
-            if _checkpoint(ours) != _checkpoint(theirs):
+            if not _are_of_one_checkpoint(ours, theirs):
                 raise RequestError(
-                    f"{ours.root} and {theirs.root} are both of a model named {served.model}, but not of the same; "
-                    "serve one of them"
+                    f"{ours.root} and {theirs.root} are both of a model named {served.model}, but not of the same "
+                    "checkpoint; serve one of them"
                 )
             if served.budget == other.budget:
                 raise RequestError(
@@ -101,5 +102,19 @@ def budget_of(bundle: Bundle) -> int:
     return round(bundle.manifest.schedule.mean_tokens)
 
 
-def _checkpoint(bundle: Bundle) -> object:
-    return replace(bundle.manifest.model, source=None)
+def _are_of_one_checkpoint(one: Bundle, other: Bundle) -> bool:
+    """Whether models are of one form and, where weights are held alike, have the same embedding."""
+    if replace(one.manifest.model, source=None) != replace(other.manifest.model, source=None):
+        return False
+    return _held(one) != _held(other) or _embedding(one) == _embedding(other)
+
+
+def _held(bundle: Bundle) -> object:
+    manifest = bundle.manifest
+    return manifest.target, manifest.precision, manifest.quantization
+
+
+def _embedding(bundle: Bundle) -> str:
+    graph = bundle.graph(names.EMBED).path
+    files = bundle.manifest.files
+    return files.get(f"{graph}.data", files[graph]).sha256

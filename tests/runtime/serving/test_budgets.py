@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from clasp_trt.bundle import Bundle
 from clasp_trt.errors import RequestError
 from clasp_trt.runtime.engine import Engine, open_engine
 from clasp_trt.runtime.serving.house import House
+from clasp_trt.tools.build.compiler import build
 from tests.mistakes import says
 from tests.runtime.serving.conftest import NAME, body, client
 
@@ -36,3 +40,19 @@ def test_bundles_that_cannot_be_told_apart(engine: Engine) -> None:
     with pytest.raises(RequestError) as same:
         House([engine, engine])
     says(same, 8, "visual tokens")
+
+
+def test_bundles_of_two_checkpoints(
+    engine: Engine, built: Callable[..., Bundle], checkpoint: Path, tmp_path: Path
+) -> None:
+    """Of one form and with other weights: their answers would differ in more than what they cost."""
+    tuned = tmp_path / checkpoint.name
+    shutil.copytree(checkpoint, tuned)
+    weights = load_file(tuned / "model.safetensors")
+    (embedding,) = [name for name in weights if name.endswith("embed_tokens.weight")]
+    weights[embedding][0, 0] += 1
+    save_file(weights, tuned / "model.safetensors", {"format": "pt"})
+    other = build(tuned, tmp_path / "bundle", prune_at="none", max_context=96)
+    with open_engine(other.root, threads=1) as stranger, pytest.raises(RequestError) as refused:
+        House([engine, stranger], NAME)
+    says(refused, str(other.root), "not of the same checkpoint")
