@@ -65,7 +65,7 @@ def test_goals_are_reached_missed_or_not_measured() -> None:
         row("transformers sdpa", ttft=1000, tpot=100),
         row("clasp-trt INT8 budget 64", ttft=150),
         row("clasp-trt INT8 unpruned", ttft=501),
-        row("clasp-trt INT4 unpruned", ttft=700, tpot=30, memory=1601),
+        row("clasp-trt INT4 budget 64", ttft=700, tpot=30, memory=1601),
     ]
     told = {str(each["goal"]): each for each in goals.judged(found)}
     verdicts = [each["verdict"] for each in told.values()]
