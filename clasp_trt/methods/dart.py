@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clasp_trt.methods.interface import Method, Selection, View, ranked, selection
+from clasp_trt.methods.interface import Method, Selection, View, ranked, selection, usable
 
 PIVOTS = 4
 """As many as the released scripts take of the image; their 4 text pivots have no counterpart here."""
@@ -21,7 +21,7 @@ PIVOTS = 4
 
 def select(view: View) -> Selection:
     """Pivots and least duplicates. Where shares cannot be equal, the more salient pivots take one token more."""
-    pivots = ranked(view.saliency, view.valid)[: min(PIVOTS, view.keep)]
+    pivots = ranked(usable(view.saliency, view.valid))[: min(PIVOTS, view.keep)]
     left = np.ones(view.tokens, dtype=np.bool_)
     left[pivots] = False
     extra = min(view.keep, view.tokens) - len(pivots)

@@ -103,6 +103,13 @@ def ranked(score: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -
     return np.lexsort((np.arange(len(score)), -known, last)).astype(np.int64)
 
 
+def usable(score: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """``score`` of what is ``valid``, no less than the least number; minus infinity of what is not, where all are
+    equal."""
+    known = np.maximum(np.where(np.isnan(score), -np.inf, score), np.finfo(np.float32).min)
+    return np.where(valid, known, -np.inf).astype(np.float32)
+
+
 def selection(kept: NDArray[np.int64], *, pivots: NDArray[np.int64] | None = None) -> Selection:
     """``kept`` in ascending order, with those marked that are among ``pivots``."""
     ordered = np.sort(kept).astype(np.int64)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from clasp_trt.methods.interface import Method, Selection, View, ranked, selection
+from clasp_trt.methods.interface import Method, Selection, View, ranked, selection, usable
 
 
 def raters(text: NDArray[np.float32], visual: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -35,7 +35,7 @@ def raters(text: NDArray[np.float32], visual: NDArray[np.float32]) -> NDArray[np
 
 def select(view: View) -> Selection:
     """The ``keep`` tokens to which the raters attend most; each is a pivot."""
-    best = ranked(view.saliency, view.valid)[: view.keep]
+    best = ranked(usable(view.saliency, view.valid))[: view.keep]
     return selection(best, pivots=best)
 
 

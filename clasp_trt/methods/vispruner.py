@@ -18,7 +18,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from clasp_trt.methods.interface import Method, Selection, View, ranked, selection
+from clasp_trt.methods.interface import Method, Selection, View, ranked, selection, usable
 
 IMPORTANT = Fraction(1, 2)
 """The share of important tokens, rounded down."""
@@ -30,9 +30,7 @@ NOTHING = -2.0
 
 def select(view: View) -> Selection:
     """Important tokens, which are the pivots, and those of the rest that have no double."""
-    number = np.where(np.isnan(view.cls_saliency), -np.inf, view.cls_saliency)
-    least = np.finfo(np.float32).min  # of a token with a direction: it comes before those that have none
-    order = ranked(np.where(view.valid, np.maximum(number, least), -np.inf).astype(np.float32))
+    order = ranked(usable(view.cls_saliency, view.valid))
     important = order[: int(view.keep * IMPORTANT)]
     rest = order[len(important) :]
     apart = distinct(view.gram, rest[view.valid[rest]], view.keep - len(important))
